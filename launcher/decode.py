@@ -1,0 +1,235 @@
+"""Turn a plain dict into frozen dataclasses, strictly, and back."""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import types
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from launcher.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """Bounds of a number, both included; None is no bound."""
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+
+
+Count = Annotated[int, Range(low=1)]
+"""A whole number of things, at least one."""
+
+Whole = Annotated[int, Range(low=0)]
+"""A whole number that may be zero."""
+
+Positive = Annotated[float, Range(above=0.0)]
+"""A real number above zero."""
+
+NotNegative = Annotated[float, Range(low=0.0)]
+"""A real number, zero included."""
+
+Fraction = Annotated[float, Range(low=0.0, high=1.0)]
+"""A share of one."""
+
+
+def decode(kind: type[T], data: Any, where: str = "") -> T:
+    """Build ``kind`` from ``data``.
+
+    Args:
+        kind: a dataclass, or any type its fields may have.
+        data: plain dicts, lists and scalars, as YAML or JSON gives them.
+        where: the dotted path of ``data``, for messages; "" is the root.
+
+    Raises:
+        ConfigError: an unknown key, a missing one, or a value of the wrong type or range.
+    """
+    return _decode(kind, data, where)  # type: ignore[no-any-return]
+
+
+def encode(value: Any) -> Any:
+    """The plain dicts and lists that `decode` reads back."""
+    return dataclasses.asdict(value)
+
+
+def fingerprint(value: Any) -> str:
+    """12 hex digits of the content of a dataclass or of plain data."""
+    data = encode(value) if dataclasses.is_dataclass(value) else value
+    canonical = json.dumps(data, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def defaults(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass that have a default, as nested plain data."""
+    out: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        inner = _inner_dataclass(_hints(kind)[field.name])
+        if inner is not None and field.default is not None:
+            out[field.name] = defaults(inner)
+        elif not required(field):
+            out[field.name] = _default(field)
+    return out
+
+
+def field_at(kind: Any, path: Iterable[str], where: str = "") -> Any:
+    """The type of the field at a dotted path below a dataclass; free-form dicts take any key.
+
+    Raises:
+        ConfigError: a name on the path is no field.
+    """
+    at = where
+    for name in path:
+        inner = _inner_dataclass(kind)
+        if inner is None:
+            if _is_free_form(kind):
+                return Any
+            raise ConfigError(f"{at}: has no keys of its own, got {join(at, name)!r}")
+        hints = _hints(inner)
+        if name not in hints:
+            raise ConfigError(f"{join(at, name)}: no such key{hint(name, hints, at)}")
+        kind, at = hints[name], join(at, name)
+    return kind
+
+
+def one_of(name: str, known: Mapping[str, T], where: str) -> T:
+    """Look ``name`` up, or say which names there are. Raises ConfigError."""
+    if name not in known:
+        raise ConfigError(f"{where}: no {name!r}{hint(name, known)}")
+    return known[name]
+
+
+def hint(name: str, known: Iterable[str], at: str = "") -> str:
+    """``; did you mean 'tp'?`` for a near miss, else every known name."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean {join(at, close[0])!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def join(at: str, name: str) -> str:
+    """A dotted path, one name longer."""
+    return f"{at}.{name}" if at else name
+
+
+def required(field: "dataclasses.Field[Any]") -> bool:
+    """Whether a dataclass field has no default."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _inner_dataclass(kind: Any) -> Any:
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return kind
+    return next((a for a in get_args(kind) if dataclasses.is_dataclass(a)), None)
+
+
+def _is_free_form(kind: Any) -> bool:
+    kinds = (kind, *get_args(kind))  # ``dict[...] | None`` too
+    return kind is Any or any(get_origin(k) is dict for k in kinds)
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, where)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _within(args[1], _decode(args[0], value, where), where)
+    if origin is Literal:
+        return _decode_literal(args, value, where)
+    if origin in (types.UnionType, Union):  # only ``X | None`` is used
+        return None if value is None else _decode(args[0], value, where)
+    if origin is tuple:
+        return tuple(_decode(args[0], v, f"{where}[{i}]") for i, v in _items(value, where))
+    if origin is dict:
+        return {
+            _decode(args[0], k, where): _decode(args[1], v, join(where, str(k)))
+            for k, v in _mapping(value, where).items()
+        }
+    return value if kind is Any else _decode_scalar(kind, value, where)
+
+
+def _decode_scalar(kind: Any, value: Any, where: str) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{where}: expected {_NAMES[kind]}, got {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(f"{where}: {value!r} is not a finite number")
+    return value
+
+
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a mapping",
+}
+
+
+def _decode_literal(known: tuple[Any, ...], value: Any, where: str) -> Any:
+    for item in known:
+        if type(item) is type(value) and item == value:
+            return item
+    near = hint(value, known) if isinstance(value, str) and "?" in hint(value, known) else ""
+    raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(str, known))}{near}")
+
+
+def _within(bounds: Range, value: Any, where: str) -> Any:
+    if bounds.above is not None and not value > bounds.above:
+        raise ConfigError(f"{where}: {value!r} is not above {bounds.above:g}")
+    if bounds.low is not None and value < bounds.low:
+        raise ConfigError(f"{where}: {value!r} is below {bounds.low:g}")
+    if bounds.high is not None and value > bounds.high:
+        raise ConfigError(f"{where}: {value!r} is above {bounds.high:g}")
+    return value
+
+
+def _items(value: Any, where: str) -> Iterable[tuple[int, Any]]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{where}: expected a list, got {value!r}")
+    return enumerate(value)
+
+
+def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where or 'config'}: expected a mapping, got {value!r}")
+    return value
+
+
+def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
+    hints = _hints(kind)
+    for key in _mapping(data, where):
+        if key not in hints:
+            raise ConfigError(f"{join(where, str(key))}: no such key{hint(str(key), hints, where)}")
+    for field in dataclasses.fields(kind):
+        if field.name not in data and required(field):
+            raise ConfigError(f"{join(where, field.name)}: is required")
+    return kind(**{k: _decode(hints[k], v, join(where, k)) for k, v in data.items()})

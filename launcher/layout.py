@@ -1,0 +1,119 @@
+"""How one run is split over accelerators, and whether that split can work by arithmetic."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from launcher.decode import Count
+from launcher.errors import LayoutError
+from launcher.shape import ModelShape, Recompute
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParallelLayout:
+    """Degrees of parallelism and what goes with them; data parallelism is what is left over."""
+
+    tp: Count = 1
+    """Tensor parallel size."""
+    pp: Count = 1
+    """Pipeline parallel size (stages)."""
+    vpp: Count = 1
+    """Virtual pipeline size: model chunks per stage; above 1 is the interleaved schedule."""
+    cp: Count = 1
+    """Context parallel size: ranks that share one sequence."""
+    ep: Count = 1
+    """Expert parallel size: ranks that share one layer's experts."""
+    sequence_parallel: bool = False
+    """Split activations between tensor parallel blocks along the sequence (needs tp > 1)."""
+    zero: Literal[0, 1, 2, 3] = 1
+    """ZeRO stage; on the megatron backend 1 is the distributed optimizer."""
+    micro_batch: Count = 1
+    """Sequences per forward pass of one data parallel rank."""
+    recompute: Recompute = "none"
+    """Activation checkpointing: selective is core attention only, full is every layer."""
+    offload: bool = False
+    """Keep the optimizer's state in host memory (deepspeed, zero >= 1)."""
+    overlap_p2p: bool = True
+    """Interleaved schedule only: overlap the stages' sends with compute."""
+
+    def dp(self, gpus: int) -> int:
+        """Data parallel size on ``gpus`` accelerators."""
+        return gpus // (self.tp * self.pp * self.cp)
+
+    def accumulation(self, gpus: int, global_batch: int) -> int:
+        """Micro batches per optimizer step of one data parallel rank."""
+        return global_batch // (self.micro_batch * self.dp(gpus))
+
+    def stages(self, layers: int) -> list[int]:
+        """Layers of each model chunk in the order of the forward pass (pp * vpp chunks).
+
+        What does not divide evenly goes to the middle: the first chunk also holds the
+        embedding and the last one the LM head.
+        """
+        chunks = self.pp * self.vpp
+        base, extra = divmod(layers, chunks)
+        start = (chunks - extra + 1) // 2
+        return [base + (start <= i < start + extra) for i in range(chunks)]
+
+    def check(self, model: ModelShape, gpus: int, global_batch: int) -> None:
+        """Raise LayoutError on the first rule of arithmetic that is broken.
+
+        Rules of one framework are its backend's (`launcher.backends`).
+        """
+        self._check_ranks(model, gpus)
+        self._check_model(model)
+        self._check_batch(gpus, global_batch)
+
+    def _check_ranks(self, model: ModelShape, gpus: int) -> None:
+        names = [n for n in ("tp", "pp", "cp") if getattr(self, n) > 1] or ["tp"]
+        size = self.tp * self.pp * self.cp
+        factors = " x ".join(f"{n} {getattr(self, n)}" for n in names)
+        shown = factors if len(names) == 1 else f"{factors} ({size})"
+        _divides(shown, size, f"{gpus} gpus", gpus)
+        if self.ep > 1:
+            if not model.experts:
+                raise LayoutError(f"ep {self.ep} needs a model with experts, {model.name} is dense")
+            _divides(f"ep {self.ep}", self.ep, f"experts {model.experts}", model.experts)
+            ranks = gpus // self.pp
+            _divides(f"ep {self.ep}", self.ep, f"the {ranks} ranks of a pipeline stage", ranks)
+
+    def _check_model(self, model: ModelShape) -> None:
+        tp = f"tp {self.tp}"
+        if model.head_width is None:
+            _divides(f"heads {model.heads}", model.heads, f"hidden {model.hidden}", model.hidden)
+        _divides(f"kv_heads {model.kv_heads}", model.kv_heads, f"heads {model.heads}", model.heads)
+        _divides(tp, self.tp, f"heads {model.heads}", model.heads)
+        _divides(tp, self.tp, f"kv_heads {model.kv_heads}", model.kv_heads)
+        _divides(tp, self.tp, f"ffn {model.ffn}", model.ffn)
+        _divides(tp, self.tp, f"padded vocab {model.padded_vocab}", model.padded_vocab)
+        if model.experts and model.top_k > model.experts:
+            raise LayoutError(f"top_k {model.top_k} is more than experts {model.experts}")
+        if self.cp > 1:
+            halves = 2 * self.cp  # each rank takes two pieces, so that causal work is balanced
+            _divides(f"2 x cp ({halves})", halves, f"sequence {model.sequence}", model.sequence)
+        if self.sequence_parallel:
+            if self.tp == 1:
+                raise LayoutError("sequence_parallel needs tp > 1, tp is 1")
+            size = self.tp * self.cp
+            _divides(f"tp x cp ({size})", size, f"sequence {model.sequence}", model.sequence)
+        if self.vpp > 1 and self.pp == 1:
+            raise LayoutError(f"vpp {self.vpp} needs pp > 1, pp is 1")
+        if self.pp * self.vpp > model.layers:
+            chunks = f"pp {self.pp}" + (f" x vpp {self.vpp}" if self.vpp > 1 else "")
+            raise LayoutError(f"{chunks} ({self.pp * self.vpp}) is more than layers {model.layers}")
+
+    def _check_batch(self, gpus: int, global_batch: int) -> None:
+        dp = self.dp(gpus)
+        size = self.micro_batch * dp
+        shown = f"micro_batch {self.micro_batch} x dp {dp} ({size})"
+        _divides(shown, size, f"global_batch {global_batch}", global_batch)
+        batches = self.accumulation(gpus, global_batch)
+        if self.vpp > 1 and batches % self.pp:
+            raise LayoutError(
+                f"pp {self.pp} does not divide the {batches} micro batches of a step,"
+                f" which vpp {self.vpp} needs"
+            )
+
+
+def _divides(small_name: str, small: int, big_name: str, big: int) -> None:
+    if big % small:
+        raise LayoutError(f"{small_name} does not divide {big_name}")

@@ -1,0 +1,112 @@
+"""What is kept of a run: one JSON line, readable without this package."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from launcher.decode import decode, encode
+from launcher.errors import ConfigError, ReadError
+from launcher.folder import read_jsonl, write_text
+from launcher.spec import RunSpec
+
+Outcome = Literal[
+    "ok",  # every step done
+    "rejected",  # impossible, found before anything ran
+    "pruned",  # predicted not to fit, or to lose
+    "oom",  # out of memory, of a card or of the machine
+    "hang",  # no step within the limit
+    "assertion",  # the framework refused the configuration
+    "nccl",  # a collective failed, nccl or gloo
+    "node",  # the machine failed, or something outside killed a rank
+    "disk",  # no space, or a folder that cannot be written
+    "data",  # text that cannot be read, or tokens the model does not know
+    "diverged",  # loss or gradients are not finite
+    "preempted",
+    "timeout",  # the time limit of the trial
+    "cancelled",
+    "failed",  # anything else
+]
+
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+MemoryKind = Literal["cuda reserved", "rss"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """What was measured, without the untimed first steps. None is "not measured", never 0."""
+
+    steps: int | None = None
+    """Optimizer steps done, untimed ones included."""
+    tokens_per_s: float | None = None
+    """Over all ranks: tokens of a step / median step time."""
+    step_ms_p50: float | None = None
+    step_ms_p95: float | None = None
+    tflops_per_gpu: float | None = None
+    """Model FLOPs (`launcher.shape`) per second and rank, 1e12."""
+    mfu_pct: float | None = None
+    hfu_pct: float | None = None
+    mem_min_gib: float | None = None
+    """Peak memory of the rank that took least, GiB."""
+    mem_max_gib: float | None = None
+    """Peak memory of the rank that took most, GiB."""
+    memory_kind: MemoryKind | None = None
+    """What the memory figures are: CUDA's peak reserved, or the process's resident set."""
+    power_min_w: float | None = None
+    """Mean power of the card that drew least, W."""
+    power_max_w: float | None = None
+    loss_first: float | None = None
+    loss_last: float | None = None
+    grad_norm_max: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """What the planner expects of a spec. None is "no prediction"."""
+
+    memory_gib: float | None = None
+    """On the fullest rank, GiB."""
+    step_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRecord:
+    """A spec and what became of it."""
+
+    spec: RunSpec
+    outcome: Outcome
+    cause: str | None = None
+    """Why it is not ok, in one line; for a rejected spec with the numbers."""
+    remark: str | None = None
+    """Anything else a reader of the table should know."""
+    figures: Figures = field(default_factory=Figures)
+    prediction: Prediction = field(default_factory=Prediction)
+    attempt: int | None = None
+    """Starts of this spec so far; None where it never started."""
+    seconds: float | None = None
+    """From start to end of the last attempt, import and set-up included."""
+    commit: str | None = None
+    """Commit of this project that ran it."""
+    job_id: str | None = None
+
+    @property
+    def eta_days(self) -> float | None:
+        """Days that ``train.tokens`` take at the measured speed."""
+        tokens, speed = self.spec.train.tokens, self.figures.tokens_per_s
+        return tokens / speed / 86400 if tokens and speed else None
+
+
+def write(path: Path, records: Iterable[RunRecord]) -> None:
+    """Replace a records file, one JSON line a record."""
+    lines = (json.dumps(encode(record), allow_nan=False) for record in records)
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def read(path: Path) -> list[RunRecord]:
+    """The records of a file; none where there is no file. Raises ReadError."""
+    try:
+        return [decode(RunRecord, line) for line in read_jsonl(path)]
+    except ConfigError as error:
+        raise ReadError(f"{path}: {error}") from error
