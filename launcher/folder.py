@@ -38,11 +38,13 @@ class Status:
     started: float | None = None
     ended: float | None = None
     exit_codes: tuple[int | None, ...] = ()
-    """One per rank, negative for a signal; None where it is not known."""
+    """One per rank, negative for a signal; None where the scheduler itself ended the rank."""
     stopped: Literal["timeout", "cancelled"] | None = None
     """Why the scheduler ended it, where it did."""
     kernel_oom: bool = False
     """The kernel's memory killer was at work on the host while this ran."""
+    commit: str | None = None
+    """Commit of this project that ran it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ class ParallelLayout:
     """Context parallel size: ranks that share one sequence."""
     ep: Count = 1
     """Expert parallel size: ranks that share one layer's experts."""
-    sequence_parallel: bool = False
-    """Split activations between tensor parallel blocks along the sequence (needs tp > 1)."""
+    sequence_parallel: bool | None = None
+    """Split activations between tensor parallel blocks along the sequence; None is wherever
+    tp > 1. Read `sp`."""
     zero: Literal[0, 1, 2, 3] = 1
     """ZeRO stage; on the megatron backend 1 is the distributed optimizer."""
     micro_batch: Count = 1
@@ -34,6 +35,11 @@ class ParallelLayout:
     """Keep the optimizer's state in host memory (deepspeed, zero >= 1)."""
     overlap_p2p: bool = True
     """Interleaved schedule only: overlap the stages' sends with compute."""
+
+    @property
+    def sp(self) -> bool:
+        """Whether activations are split along the sequence between tensor parallel blocks."""
+        return self.tp > 1 if self.sequence_parallel is None else self.sequence_parallel
 
     def dp(self, gpus: int) -> int:
         """Data parallel size on ``gpus`` accelerators."""
@@ -90,9 +96,9 @@ class ParallelLayout:
         if self.cp > 1:
             halves = 2 * self.cp  # each rank takes two pieces, so that causal work is balanced
             _divides(f"2 x cp ({halves})", halves, f"sequence {model.sequence}", model.sequence)
-        if self.sequence_parallel:
+        if self.sp:
             if self.tp == 1:
-                raise LayoutError("sequence_parallel needs tp > 1, tp is 1")
+                raise LayoutError("sequence_parallel true needs tp > 1, tp is 1")
             size = self.tp * self.cp
             _divides(f"tp x cp ({size})", size, f"sequence {model.sequence}", model.sequence)
         if self.vpp > 1 and self.pp == 1:

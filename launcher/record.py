@@ -72,6 +72,18 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """A point of a sweep before anything ran."""
+
+    row: int
+    """Position in the sweep, from 1."""
+    spec: RunSpec
+    reason: str | None
+    """Why it will not run; None where it will."""
+    prediction: Prediction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
     """A spec and what became of it."""
 
@@ -83,6 +95,8 @@ class RunRecord:
     """Anything else a reader of the table should know."""
     figures: Figures = field(default_factory=Figures)
     prediction: Prediction = field(default_factory=Prediction)
+    row: int | None = None
+    """Position of the point in its sweep, from 1."""
     attempt: int | None = None
     """Starts of this spec so far; None where it never started."""
     seconds: float | None = None
@@ -100,8 +114,17 @@ class RunRecord:
 
 def write(path: Path, records: Iterable[RunRecord]) -> None:
     """Replace a records file, one JSON line a record."""
-    lines = (json.dumps(encode(record), allow_nan=False) for record in records)
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write_text(path, "".join(map(_line, records)))
+
+
+def append(path: Path, record: RunRecord) -> None:
+    """Add one record. A kill may leave half a line, which `read` skips and `write` heals."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(_line(record))
+
+
+def _line(record: RunRecord) -> str:
+    return json.dumps(encode(record), allow_nan=False) + "\n"
 
 
 def read(path: Path) -> list[RunRecord]:

@@ -1,0 +1,1 @@
+"""Records as tables; what was measured, what failed and why."""

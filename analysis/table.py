@@ -1,0 +1,239 @@
+"""Records as a table with one row per point: best first, failures after, rejections last."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from launcher.decode import one_of
+from launcher.errors import ConfigError
+from launcher.record import Figures, Planned, RunRecord
+
+COLUMNS = {
+    "row": "d",
+    "spec_id": "",
+    "outcome": "",
+    "cause": "",
+    "remark": "",
+    "backend": "",
+    "model": "",
+    "params_b": ",.4f",
+    "nodes": "d",
+    "gpus": "d",
+    "dp": "d",
+    "tp": "d",
+    "pp": "d",
+    "vpp": "d",
+    "cp": "d",
+    "ep": "d",
+    "sp": "",
+    "zero": "d",
+    "global_batch": "d",
+    "micro_batch": "d",
+    "recompute": "",
+    "seq_len": "d",
+    "precision": "",
+    "tflops_per_gpu": ",.3f",
+    "mfu_pct": ",.1f",
+    "hfu_pct": ",.1f",
+    "tokens_per_s": ",.0f",
+    "step_ms_p50": ",.1f",
+    "step_ms_p95": ",.1f",
+    "mem_min_gib": ",.2f",
+    "mem_max_gib": ",.2f",
+    "power_min_w": ",.0f",
+    "power_max_w": ",.0f",
+    "loss_first": ",.4f",
+    "loss_last": ",.4f",
+    "grad_norm_max": ",.3f",
+    "steps": "d",
+    "attempt": "d",
+    "seconds": ",.1f",
+    "eta_days": ",.1f",
+    "pred_mem_gib": ",.2f",
+    "pred_step_ms": ",.1f",
+}
+"""Every column in its order, and how a person reads it: text, "d" a whole number, or a number
+of so many digits."""
+
+
+def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:
+    """One row per record, in the columns of `COLUMNS`; what is unknown is NA.
+
+    Args:
+        records: in any order.
+        sort: a column, ascending; with a leading "-" descending. Without it the fastest comes
+            first, then what failed, then what never ran.
+
+    Raises:
+        ConfigError: no such column.
+    """
+    rows = pd.DataFrame([_row(record) for record in records], columns=list(COLUMNS))
+    rows = rows.astype({name: "Int64" for name, form in COLUMNS.items() if form == "d"})
+    if sort is None:
+        order = pd.Series([_rank(r) for r in records], index=rows.index, dtype=float)
+        speed = -pd.to_numeric(rows["tokens_per_s"]).where(order == 0)
+        keys = pd.DataFrame({"order": order, "speed": speed, "row": rows["row"]})
+        return rows.loc[keys.sort_values(["order", "speed", "row"]).index].reset_index(drop=True)
+    return _sorted(rows, sort)
+
+
+_MEASURED = ("remark", *(f.name for f in dataclasses.fields(Figures) if f.name in COLUMNS),
+             "attempt", "seconds", "eta_days")  # fmt: skip
+"""Columns that have nothing to say before a run."""
+
+
+def plan(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
+    """One row per point before anything ran: what would run first, then what is rejected."""
+    records = [
+        RunRecord(
+            spec=point.spec,
+            outcome="rejected" if point.reason else "ok",
+            cause=point.reason,
+            prediction=point.prediction,
+            row=point.row,
+        )
+        for point in points
+    ]
+    rows = frame(records).rename(columns={"outcome": "plan", "cause": "reason"})
+    rows["plan"] = rows["plan"].replace({"ok": "run"})
+    rows = rows.drop(columns=list(_MEASURED))
+    return rows if sort is None else _sorted(rows, sort)
+
+
+def render(rows: pd.DataFrame, form: str) -> str:
+    """A table as text in one of `FORMATS`."""
+    return one_of(form, FORMATS, "--format")(rows)
+
+
+def save(rows: pd.DataFrame, form: str, path: Path) -> None:
+    """Write a table to a file. Raises ConfigError where that is not possible."""
+    try:
+        if form == "parquet":
+            rows.to_parquet(path)
+        else:
+            path.write_text(render(rows, form), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--output: {path}: {error.strerror}") from error
+
+
+def _sorted(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
+    column = sort.removeprefix("-")
+    one_of(column, dict.fromkeys(rows.columns), "--sort")
+    up = not sort.startswith("-")
+    return rows.sort_values(column, ascending=up, na_position="last", kind="stable").reset_index(
+        drop=True
+    )
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    spec, layout, figures = record.spec, record.spec.layout, record.figures
+    values = {
+        "row": record.row,
+        "spec_id": spec.id,
+        "outcome": record.outcome,
+        "cause": record.cause,
+        "remark": record.remark,
+        "backend": spec.backend,
+        "model": spec.model.name,
+        "params_b": spec.model.params / 1e9,
+        "nodes": spec.cluster.nodes,
+        "gpus": spec.cluster.gpus,
+        "dp": spec.dp or None,  # 0 where tp x pp x cp is more than there is
+        "sp": layout.sp,
+        "global_batch": spec.train.global_batch,
+        "seq_len": spec.model.sequence,
+        "precision": spec.train.precision,
+        "attempt": record.attempt,
+        "seconds": record.seconds,
+        "eta_days": record.eta_days,
+        "pred_mem_gib": record.prediction.memory_gib,
+        "pred_step_ms": record.prediction.step_ms,
+    }
+    for name in COLUMNS:
+        if name not in values:
+            values[name] = getattr(layout if hasattr(layout, name) else figures, name)
+    return {name: values[name] for name in COLUMNS}
+
+
+def _rank(record: RunRecord) -> int:
+    """0 for what ran well, 1 for what failed, 2 for what never ran."""
+    return {"ok": 0, "rejected": 2, "pruned": 2}.get(record.outcome, 1)
+
+
+_WIDE = 250
+"""Columns of text where no terminal says how wide it is."""
+
+
+def _text(rows: pd.DataFrame) -> str:
+    """The columns that tell the rows apart; what all rows share is said once, above."""
+    shared, shown = _split(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in shown:
+        side: Literal["left", "right"] = "right" if COLUMNS.get(name) else "left"
+        table.add_column(_SHORT.get(name, name), justify=side, no_wrap=name not in _LONG)
+    for _, row in rows.iterrows():
+        table.add_row(*(_cell(name, row[name]) for name in shown))
+    console = Console(width=None if Console().is_terminal else _WIDE, highlight=False)
+    with console.capture() as captured:
+        console.print("  ".join(f"{name} {_cell(name, value)}" for name, value in shared.items()))
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+_ALWAYS = ("row", "plan", "outcome", "tokens_per_s", "step_ms_p50", "mem_max_gib", "loss_last")
+_NEVER = ("spec_id", "step_ms_p95", "mem_min_gib", "loss_first", "grad_norm_max", "seconds")
+_LONG = ("cause", "reason", "remark")
+"""Shown last, on several lines where one is too short."""
+_SHORT = {
+    "micro_batch": "mbs",
+    "global_batch": "gbs",
+    "tflops_per_gpu": "tflops",
+    "step_ms_p50": "step_ms",
+    "mem_max_gib": "mem_gib",
+}
+
+
+def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    """(what all rows share, the columns to show)."""
+    shared, shown = {}, []
+    for name in rows.columns:
+        known = rows[name].dropna()
+        if name in _NEVER or known.empty:
+            continue
+        if len(known) == len(rows) and known.nunique() == 1 and name not in (*_ALWAYS, *_LONG):
+            shared[name] = known.iloc[0]
+        else:
+            shown.append(name)
+    shown.sort(key=lambda name: name in _LONG)
+    return shared, shown
+
+
+def _cell(name: str, value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    return format(value, COLUMNS.get(name, "")) if COLUMNS.get(name) else str(value)
+
+
+def _json(rows: pd.DataFrame) -> str:
+    plain = rows.astype(object).where(rows.notna(), None)
+    return json.dumps(plain.to_dict(orient="records"), indent=1)
+
+
+FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
+    "table": _text,
+    "csv": lambda rows: rows.to_csv(index=False).rstrip("\n"),
+    "json": _json,
+    "md": lambda rows: rows.astype(object).where(rows.notna(), "").to_markdown(index=False),
+    "html": lambda rows: rows.to_html(index=False, na_rep="", border=0),
+    "parquet": lambda rows: _no_text("parquet"),
+}
+
+
+def _no_text(form: str) -> str:
+    raise ConfigError(f"--format {form} is not text: say where with --output FILE")

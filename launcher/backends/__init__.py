@@ -1,0 +1,42 @@
+"""A backend turns a RunSpec into a command line, and a finished folder into a RunRecord.
+
+To add an engine: a class with these three methods, one line in `BACKENDS`, and a worker if it
+trains here.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from launcher.backends.deepspeed import DeepSpeed
+from launcher.backends.megatron import Megatron
+from launcher.decode import one_of
+from launcher.record import RunRecord
+from launcher.spec import RunSpec
+
+
+class Backend(Protocol):
+    """The seam between what is asked and the program that does it."""
+
+    @property
+    def packages(self) -> Sequence[str]:
+        """Modules that the machine that trains must be able to import."""
+
+    def check(self, spec: RunSpec) -> None:
+        """Raise LayoutError where the framework cannot run a spec, or runs it silently wrong."""
+
+    def command(self, folder: Path, cache: Path, hang_after: float) -> tuple[str, ...]:
+        """The argument list that every rank is started with; the spec is in the folder."""
+
+    def record(self, spec: RunSpec, folder: Path) -> RunRecord:
+        """What became of a run that has ended."""
+
+
+BACKENDS: dict[str, Backend] = {"megatron": Megatron(), "deepspeed": DeepSpeed()}
+
+
+def check(spec: RunSpec) -> None:
+    """Arithmetic, then the framework's own rules. Raises RequestError with the numbers."""
+    backend = one_of(spec.backend, BACKENDS, "backend")
+    spec.check()
+    backend.check(spec)

@@ -1,0 +1,37 @@
+"""DeepSpeed: ZeRO 0 to 3 and offload over the same megatron-core model, TP, SP, EP, PP."""
+
+from launcher.backends.megatron import check_experts
+from launcher.backends.trained_here import TrainedHere
+from launcher.errors import LayoutError
+from launcher.spec import RunSpec
+
+
+class DeepSpeed(TrainedHere):
+    """Trains megatron-core's GPTModel with a DeepSpeed engine, or with its PipelineModule."""
+
+    packages = ("torch", "megatron.core", "deepspeed")
+
+    def check(self, spec: RunSpec) -> None:
+        """Raise LayoutError where DeepSpeed cannot run a spec, or runs it silently wrong."""
+        layout = spec.layout
+        zero = f"zero {layout.zero}"
+        if layout.vpp > 1:
+            raise LayoutError(f"vpp {layout.vpp} needs backend megatron: DeepSpeed's pipeline"
+                              " has no interleaved schedule")  # fmt: skip
+        if layout.cp > 1:
+            raise LayoutError(f"cp {layout.cp} needs backend megatron, backend is deepspeed")
+        if layout.pp > 1 and layout.zero > 1:
+            raise LayoutError(f"{zero} with pp {layout.pp}: DeepSpeed's pipeline needs zero <= 1")
+        if layout.offload and layout.zero == 0:
+            raise LayoutError(f"offload true needs zero >= 1, {zero}")
+        if layout.ep > 1 and (layout.zero not in (1, 2) or layout.pp > 1):
+            raise LayoutError(
+                f"ep {layout.ep} needs zero 1 or 2 and pp 1 on backend deepspeed, not {zero} and"
+                f" pp {layout.pp}: at zero 0 it clips by a norm that differs between ranks"
+            )
+        if spec.train.precision == "bf16" and layout.zero == 0 and layout.pp == 1:
+            raise LayoutError(
+                "zero 0 with precision bf16: DeepSpeed's FP16_UnfusedOptimizer takes one step on"
+                " empty gradients first, which is silently wrong"
+            )
+        check_experts(spec)

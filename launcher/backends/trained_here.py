@@ -1,0 +1,114 @@
+"""What every engine that trains in ``launcher.workers`` shares: its command and its record."""
+
+import sys
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from launcher.errors import ReadError
+from launcher.folder import RunFolder, Status
+from launcher.outcome import classify, tail
+from launcher.record import Figures, RunRecord
+from launcher.spec import RunSpec
+
+
+class TrainedHere:
+    """The command and the record of an engine; a subclass says what the framework refuses."""
+
+    packages: tuple[str, ...] = ()
+
+    def command(self, folder: Path, cache: Path, hang_after: float) -> tuple[str, ...]:
+        """One rank: it reads ``spec.json`` of the folder, and its rank from the environment."""
+        paths = ("--folder", str(folder), "--cache", str(cache))
+        worker = (sys.executable, "-P", "-m", "launcher.workers.train")
+        return (*worker, *paths, "--hang-after", str(hang_after))
+
+    def record(self, spec: RunSpec, path: Path) -> RunRecord:
+        """Read a run's folder. What cannot be read makes a failed record that says so."""
+        folder = RunFolder(path)
+        try:
+            status, steps, result = folder.status(), folder.steps(), folder.result()
+        except ReadError as error:
+            return RunRecord(spec=spec, outcome="failed", cause=str(error))
+        tails = [tail(folder.log(rank)) for rank in range(spec.cluster.gpus)]
+        outcome, cause = classify(status, tails, result is not None)
+        figures = measured(spec, steps, result or {})
+        if figures.mfu_pct is not None and figures.mfu_pct > 100:
+            outcome, cause = "failed", _impossible(spec, figures.mfu_pct)
+            figures = Figures(steps=figures.steps)
+        return RunRecord(
+            spec=spec,
+            outcome=outcome,
+            cause=cause,
+            figures=figures,
+            attempt=status.attempt if status else None,
+            seconds=_seconds(status),
+            commit=status.commit if status else None,
+            job_id=status.job_id if status else None,
+        )
+
+
+def measured(spec: RunSpec, steps: list[dict[str, Any]], result: dict[str, Any]) -> Figures:
+    """The figures of a run's metrics lines; speed leaves the untimed first steps out."""
+    timed = [s["step_ms"] for s in steps if s["step"] > spec.train.untimed_steps]
+    p50 = median(timed) if timed else None
+    speed = spec.tokens_per_step / p50 * 1000 if p50 else None
+    peak = spec.cluster.accelerator.peak_tflops(spec.train.precision)
+    model = spec.model
+    return Figures(
+        steps=steps[-1]["step"] if steps else None,
+        tokens_per_s=speed,
+        step_ms_p50=p50,
+        step_ms_p95=_p95(timed),
+        tflops_per_gpu=_tflops(speed, model.flops_per_token, spec),
+        mfu_pct=_share(_tflops(speed, model.flops_per_token, spec), peak),
+        hfu_pct=_share(
+            _tflops(speed, model.hardware_flops_per_token(spec.layout.recompute), spec), peak
+        ),
+        mem_min_gib=_of(max, steps, "mem_min_gib"),
+        mem_max_gib=_of(max, steps, "mem_max_gib"),
+        memory_kind=result.get("memory_kind"),
+        power_min_w=_of(_mean, steps, "power_min_w"),
+        power_max_w=_of(_mean, steps, "power_max_w"),
+        loss_first=steps[0]["loss"] if steps else None,
+        loss_last=steps[-1]["loss"] if steps else None,
+        grad_norm_max=_of(max, steps, "grad_norm"),
+    )
+
+
+def _tflops(tokens_per_s: float | None, flops_per_token: int, spec: RunSpec) -> float | None:
+    return tokens_per_s * flops_per_token / spec.cluster.gpus / 1e12 if tokens_per_s else None
+
+
+def _share(tflops: float | None, peak: float | None) -> float | None:
+    return 100 * tflops / peak if tflops is not None and peak is not None else None
+
+
+def _impossible(spec: RunSpec, mfu: float) -> str:
+    accelerator = spec.cluster.accelerator
+    peak = accelerator.peak_tflops(spec.train.precision)
+    return (
+        f"MFU {mfu:.0f} % is impossible: cluster.accelerator {accelerator.name} has a peak of"
+        f" {peak:g} TFLOPs in {spec.train.precision}, which is not what this ran on"
+    )
+
+
+def _p95(values: list[float]) -> float | None:
+    if len(values) < 2:
+        return values[0] if values else None
+    return quantiles(values, n=20, method="inclusive")[-1]
+
+
+def _of(summary: Any, steps: list[dict[str, Any]], key: str) -> float | None:
+    values = [step[key] for step in steps if step.get(key) is not None]
+    return float(summary(values)) if values else None
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _seconds(status: Status | None) -> float | None:
+    if status is None or status.started is None or status.ended is None:
+        return None
+    return status.ended - status.started

@@ -1,0 +1,45 @@
+"""The ``launch`` command: the only package that knows every other one.
+
+launch [overrides]              one run, a sweep (sweep=...) or an ad-hoc grid (-m)
+launch plan [overrides]         what would run and what is rejected, before anything does
+launch table DIR                the table of what is below a folder
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from launcher.cli import verbs
+from launcher.decode import hint
+from launcher.errors import LaunchError, RequestError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0, 1 (the work failed) or 2 (the request was wrong)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except LaunchError as error:
+        print(f"launch: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("launch: stopped", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `launch table ... | head` has read enough
+        sys.stderr.close()
+        return 0
+
+
+def _dispatch(words: list[str]) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    first = words[0] if words else ""
+    if first in verbs.VERBS:
+        return verbs.VERBS[first](words[1:])
+    if first and "=" not in first and not first.startswith(("-", "~")):
+        raise RequestError(f"{first!r} is neither a verb nor KEY=VALUE{hint(first, verbs.VERBS)}")
+    return verbs.run(words)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

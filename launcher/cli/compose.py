@@ -1,0 +1,207 @@
+"""From the command line to a `Request`: the only module that knows Hydra.
+
+Hydra composes the YAML and parses the overrides. Every key is checked against the dataclasses
+first, so that a wrong one gets the nearest right one instead of Hydra's own message.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from launcher.cli.request import Request
+from launcher.data import corpora
+from launcher.decode import decode, field_at, hint
+from launcher.errors import ConfigError
+from sweeps import pinned
+
+GROUPS = ("model", "layout", "cluster", "train", "data", "sweep")
+
+
+def compose(arguments: Sequence[str], multirun: bool, config_dir: str | None) -> Request:
+    """Compose, decode and check what the command line asks for.
+
+    Args:
+        arguments: Hydra overrides, ``key=value``.
+        multirun: values with commas are the axes of an ad-hoc sweep, Hydra's ``-m``.
+        config_dir: a folder whose YAML files join those of this package.
+
+    Raises:
+        ConfigError: one line, naming the key.
+    """
+    overrides = [_parsed(argument) for argument in arguments]
+    with hydra.initialize_config_module("conf", version_base="1.3"):
+        search = [f"hydra.searchpath=[file://{_folder(config_dir)}]"] if config_dir else []
+        data = _composed(overrides, search, multirun)
+    request = decode(Request, data)
+    for override in overrides:  # a value given here is the value, whatever the sweep's file lists
+        if request.sweep and not override.is_sweep_override():
+            sweep = pinned(request.sweep, override.key_or_group.split("."))
+            request = replace(request, sweep=sweep)
+    return request.check()
+
+
+def _composed(overrides: list[Override], search: list[str], multirun: bool) -> dict[str, Any]:
+    plain = [o for o in overrides if not o.is_sweep_override()]
+    swept = [o for o in overrides if o.is_sweep_override()]
+    if swept and not multirun:
+        raise ConfigError(f"{swept[0].key_or_group}: {_shown(swept[0])} is several values;"
+                          " add -m to run them all")  # fmt: skip
+    lines = search + [line for o in plain for line in _line(o, search)]
+    data = _load(lines)
+    for override in plain:
+        if isinstance(value := override.value(), dict):  # Hydra would merge it into what is there
+            plain_value = OmegaConf.to_container(OmegaConf.create(value), resolve=True)
+            _assign(data, override.key_or_group, plain_value)
+    for override in swept:
+        _check_key(override, search)
+    if multirun:
+        axes = {o.key_or_group: list(_values(o)) for o in swept}
+        data["sweep"] = _joined(data.get("sweep"), axes)
+    if data.get("sweep"):
+        data["sweep"] = _normal(data["sweep"], lines)
+    if isinstance(blend := data["data"].get("blend"), Mapping):
+        data["data"]["blend"] = {corpora.absolute(str(k)): v for k, v in blend.items()}
+    return data
+
+
+def _parsed(argument: str) -> Override:
+    key, equals, value = argument.partition("=")
+    if not key.strip("+~ ") or not (equals or argument.startswith("~")):
+        raise ConfigError(f"{argument!r} is neither a verb nor KEY=VALUE")
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    for text in (argument, f"{key}='{quoted}'"):  # what Hydra cannot read is a text
+        try:
+            return OverridesParser.create().parse_overrides([text])[0]
+        except HydraException:
+            continue
+    raise ConfigError(f"{argument!r}: {key!r} is not a key")
+
+
+def _line(override: Override, search: list[str]) -> Iterator[str]:
+    """The override as Hydra gets it; `++` because the key has been checked already."""
+    _check_key(override, search)
+    if isinstance(override.value(), dict):
+        return
+    forced = override.key_or_group not in GROUPS and override.type != OverrideType.DEL
+    text = (override.input_line or "").lstrip("+")
+    yield f"++{text}" if forced else text
+
+
+def _check_key(override: Override, search: list[str]) -> None:
+    key = override.key_or_group
+    if override.package:
+        raise ConfigError(f"{key}@{override.package}: packages cannot be chosen here")
+    if key not in GROUPS:
+        field_at(Request, key.split("."))
+        return
+    known = _options(key, search)
+    for name in _values(override):
+        if isinstance(name, str) and name not in known:
+            raise ConfigError(f"{key}: no {name!r}{hint(name, known)}")
+
+
+def _values(override: Override) -> Iterator[Any]:
+    """The one value of an override, or each of those with commas between them."""
+    if not override.is_sweep_override():
+        yield override.value()
+        return
+    for value in override.sweep_iterator(transformer=lambda element: element):
+        yield value.text if isinstance(value, QuotedString) else value
+
+
+def _shown(override: Override) -> str:
+    return (override.input_line or "").split("=", 1)[1]
+
+
+def _options(group: str, search: list[str]) -> list[str]:
+    """The names of a group's files, those of --config-dir included."""
+    loader = GlobalHydra.instance().config_loader()
+    names = set(loader.get_group_options(group))
+    for folder in (line[len("hydra.searchpath=[file://") : -1] for line in search):
+        names |= {path.stem for path in (Path(folder) / group).glob("*.yaml")}
+    return sorted(names)
+
+
+def _load(lines: list[str]) -> dict[str, Any]:
+    try:
+        config = hydra.compose("config", lines)
+        data: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    return data
+
+
+def _joined(sweep: dict[str, Any] | None, axes: dict[str, list[Any]]) -> dict[str, Any]:
+    """A sweep, with the axes of ``-m`` added; without a sweep one of its own."""
+    out: dict[str, Any] = sweep or {}
+    out.setdefault("axes", {})
+    for key, values in axes.items():
+        _assign(out["axes"], key, values)
+    return out
+
+
+def _assign(data: dict[str, Any], key: str, value: Any) -> None:
+    *above, leaf = key.split(".")
+    for name in above:
+        data = data.setdefault(name, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{key}: {name} has a value, so nothing can go below it")
+    data[leaf] = value
+
+
+def _normal(sweep: Any, lines: list[str]) -> Any:
+    """A sweep with one condition or one zip as a list, and names of groups as their content."""
+    if not isinstance(sweep, dict):
+        return sweep
+    out = dict(sweep)
+    if isinstance(out.get("where"), str):
+        out["where"] = [out["where"]]
+    if isinstance(out.get("zip"), dict):
+        out["zip"] = [out["zip"]]
+    for key in ("zip", "points"):
+        if isinstance(out.get(key), list):
+            out[key] = [_with_groups(tree, lines, f"sweep.{key}") for tree in out[key]]
+    if "axes" in out:
+        out["axes"] = _with_groups(out["axes"], lines, "sweep.axes")
+    return out
+
+
+def _with_groups(tree: Any, lines: list[str], where: str) -> Any:
+    """``model: [llama_7b, llama_13b]`` with each name replaced by what the file says."""
+    if not isinstance(tree, dict):
+        return tree
+    out = dict(tree)
+    for group in GROUPS[:-1]:
+        names = out.get(group)
+        if isinstance(names, str):
+            out[group] = _content(group, names, lines, where)
+        elif isinstance(names, list):
+            out[group] = [
+                _content(group, name, lines, where) if isinstance(name, str) else name
+                for name in names
+            ]
+    return out
+
+
+def _content(group: str, name: str, lines: list[str], where: str) -> Any:
+    known = _options(group, [line for line in lines if line.startswith("hydra.searchpath")])
+    if name not in known:
+        raise ConfigError(f"{where}.{group}: no {name!r}{hint(name, known)}")
+    others = [line for line in lines if not line.lstrip("+").startswith(f"{group}=")]
+    return _load([*others, f"{group}={name}"])[group]
+
+
+def _folder(path: str) -> str:
+    folder = Path(path).resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir: {path} is not a folder")
+    return str(folder)

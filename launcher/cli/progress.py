@@ -1,0 +1,120 @@
+"""What a person sees while a sweep runs: on stderr, so that stdout holds the table alone."""
+
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from launcher.cli.loop import Loop, Watch
+from launcher.decode import encode
+from launcher.errors import ReadError
+from launcher.folder import RunFolder
+from launcher.record import RunRecord
+from launcher.spec import RunSpec
+
+REFRESH = 0.5
+"""Seconds between two readings of the running trials' metrics."""
+
+
+class Progress(Watch):
+    """A live view on a terminal; elsewhere one line for each trial that ends."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.live = Live(console=self.console, auto_refresh=False, transient=True)
+        self.labels: dict[str, str] = {}
+        self.started = time.monotonic()
+        self.looked = 0.0
+        self.before = 0
+        """Trials that had a record already."""
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def start(self, loop: Loop) -> None:
+        """Say how much there is to do."""
+        self.labels = _labels(loop.points)
+        self.before = len(loop.records)
+        counts = _counts(loop)
+        self.console.print(f"{loop.folder}: {len(loop.points)} points, {counts}"
+                           f"{len(loop.points) - self.before} to run")  # fmt: skip
+
+    def tick(self, loop: Loop) -> None:
+        """Draw the live view, at most every `REFRESH` seconds."""
+        if self.console.is_terminal and time.monotonic() - self.looked > REFRESH:
+            self.looked = time.monotonic()
+            lines = [self._line(loop, spec) for spec in loop.running.values()]
+            head = f"{len(loop.records)}/{len(loop.points)}  {_counts(loop)}{self._eta(loop)}"
+            self.live.update(Group(Text(head, style="bold"), *filter(None, lines)), refresh=True)
+
+    def ended(self, loop: Loop, found: RunRecord, again: bool) -> None:
+        """One line for the trial that ended."""
+        place = f"[{len(loop.records)}/{len(loop.points)}]"
+        label = self.labels[found.spec.id]
+        what = _speed(found.figures.tokens_per_s) if found.outcome == "ok" else found.cause
+        once_more = "  (runs again)" if again else ""
+        self.console.print(Text(f"{place} {found.outcome:9} {label}  {what or ''}{once_more}"))
+
+    def _line(self, loop: Loop, spec: RunSpec) -> Text | None:
+        """A running trial's last step; None for one that waits for room."""
+        folder = RunFolder(loop.folder / spec.id)
+        try:
+            status, steps = folder.status(), folder.steps()
+        except ReadError:
+            return None
+        if status is None or status.state != "running":
+            return None
+        if not steps:
+            return Text(f"  {self.labels[spec.id]}  starting")
+        last = steps[-1]
+        loss = "" if last["loss"] is None else f"  loss {last['loss']:.3f}"
+        step = f"step {last['step']}/{spec.train.steps}"
+        return Text(f"  {self.labels[spec.id]}  {step}{loss}  {_speed(last['tokens_per_s'])}")
+
+    def _eta(self, loop: Loop) -> str:
+        done = len(loop.records) - self.before
+        if not done:
+            return ""
+        left = len(loop.points) - len(loop.records)
+        seconds = (time.monotonic() - self.started) / done * left
+        return f" ETA {int(seconds // 60)}:{int(seconds % 60):02d}"
+
+
+def _counts(loop: Loop) -> str:
+    counts = Counter(found.outcome for found in loop.records.values())
+    return "".join(f"{number} {outcome}, " for outcome, number in counts.most_common())
+
+
+def _speed(tokens_per_s: float | None) -> str:
+    return "" if tokens_per_s is None else f"{tokens_per_s:,.0f} tokens/s"
+
+
+def _labels(points: list[RunSpec]) -> dict[str, str]:
+    """For each spec the values of the fields in which the points differ."""
+    flat = {spec.id: dict(_flat(encode(spec))) for spec in points}
+    names = {name: None for values in flat.values() for name in values}
+    differ = [n for n in names if len({str(values.get(n)) for values in flat.values()}) > 1]
+    return {
+        spec_id: " ".join(_said(name, values[name]) for name in differ if name in values) or spec_id
+        for spec_id, values in flat.items()
+    }
+
+
+def _said(name: str, value: Any) -> str:
+    return str(value) if isinstance(value, str) else f"{name.rsplit('.', 1)[-1]} {value}"
+
+
+def _flat(data: dict[str, Any], above: str = "") -> Any:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value

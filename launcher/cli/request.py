@@ -1,0 +1,87 @@
+"""Everything one command asks for, decoded."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from launcher.backends import BACKENDS
+from launcher.cluster import Cluster
+from launcher.data import corpora
+from launcher.decode import Count, Positive, one_of
+from launcher.errors import ConfigError
+from launcher.layout import ParallelLayout
+from launcher.planner import PLANNERS
+from launcher.record import Outcome
+from launcher.shape import ModelShape
+from launcher.spec import Data, RunSpec, Train
+from sweeps import STRATEGIES, Sweep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerOptions:
+    """Where jobs run; chosen by the cluster group."""
+
+    name: str = "local"
+    """A key of ``launcher.cli.loop.SCHEDULERS``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """The composed configuration: a run, perhaps a sweep around it, and how to go about it."""
+
+    model: ModelShape
+    layout: ParallelLayout
+    cluster: Cluster
+    train: Train
+    data: Data
+    backend: str
+    scheduler: SchedulerOptions
+    sweep: Sweep | None = None
+    name: str | None = None
+    """Folder of the runs below output; the sweep's name, or "single", where not given."""
+    output: str = "runs"
+    """Folder that all runs go below."""
+    cache: str | None = None
+    """Folder of tokenised data; <output>/.cache where not given. Shared by all nodes."""
+    parallel: Count | None = None
+    """Trials at once at the most; None is as many as there is room for."""
+    time_limit: Positive = 3600.0
+    """Seconds a trial may take, start-up included."""
+    hang_after: Positive = 300.0
+    """Seconds without a finished step after which a trial counts as hung."""
+    max_attempts: Count = 2
+    """Starts of one spec, where a failure is worth another try."""
+    retry: tuple[Outcome, ...] = ()
+    """Finished trials of these outcomes run again."""
+    planner: str = "none"
+    """A key of ``launcher.planner.PLANNERS``."""
+
+    @property
+    def spec(self) -> RunSpec:
+        """The run, without the sweep around it."""
+        return RunSpec(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunSpec)})
+
+    @property
+    def points(self) -> Sweep:
+        """The sweep; one run is a sweep of one point."""
+        return self.sweep or Sweep(name=self.name or "single")
+
+    def check(self) -> "Request":
+        """Raise ConfigError on what is wrong with every point of the request; return itself."""
+        one_of(self.points.strategy, STRATEGIES, "sweep.strategy")
+        one_of(self.planner, PLANNERS, "planner")
+        one_of(self.backend, BACKENDS, "backend")
+        _check_name("name" if self.name else "sweep.name", self.name or self.points.name)
+        for source, weight in self.data.blend.items():
+            corpora.check(source, "data.blend")
+            if weight <= 0:
+                raise ConfigError(f"data.blend: the weight of {source} is {weight:g}, not above 0")
+        if not self.data.blend:
+            raise ConfigError("data.blend: is empty; name at least one source")
+        if self.data.tokenizer not in ("bpe", "bytes"):
+            corpora.check_tokenizer(self.data.tokenizer, "data.tokenizer")
+        return self
+
+
+def _check_name(key: str, name: str) -> None:
+    if not name.strip() or "/" in name or "\0" in name or name.startswith("."):
+        raise ConfigError(f"{key}: {name!r} cannot name a folder")

@@ -1,0 +1,1 @@
+"""The data side: text sources and what they hold. Standard library only."""

@@ -1,0 +1,139 @@
+"""Text sources: two corpora that every Python has, and the user's own files.
+
+bundled:prose   ``pydoc_data.topics``: the language reference, about 0.7 MB of English
+bundled:code    the standard library's own modules, in order of name, `CODE_BYTES` of them
+PATH.jsonl      one JSON object a line, its text under "text"
+PATH.txt        one document
+PATH[.bin|.idx] token ids, in megatron-core's indexed format
+"""
+
+import hashlib
+import json
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from launcher.decode import hint
+from launcher.errors import ConfigError
+
+CODE_BYTES = 4_000_000
+
+
+def documents(source: str) -> Iterator[str]:
+    """The documents of a text source, in a fixed order; not for indexed sources.
+
+    Raises:
+        ConfigError: a line of a .jsonl that has no text, naming file and line; bad UTF-8.
+    """
+    if source in BUNDLED:
+        yield from BUNDLED[source]()
+    elif source.endswith(".jsonl"):
+        yield from _jsonl(Path(source))
+    else:
+        yield _read(Path(source))
+
+
+def content_key(source: str) -> str:
+    """Hex digits that change with the content of a source.
+
+    A bundled corpus is keyed by the Python version that ships it; a file by path, size and
+    time of change, since hashing terabytes at every start is not an option.
+    """
+    if source in BUNDLED:
+        facts = f"{source} {sys.version} {CODE_BYTES}"
+    else:
+        parts = [source] if is_text(source) else [f"{prefix(source)}.bin", f"{prefix(source)}.idx"]
+        stats = [os.stat(part) for part in parts]
+        facts = " ".join(f"{os.path.abspath(p)} {s.st_size} {s.st_mtime_ns}"
+                         for p, s in zip(parts, stats, strict=True))  # fmt: skip
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def is_text(source: str) -> bool:
+    """Whether a source is text to be tokenised, not token ids."""
+    return source in BUNDLED or source.endswith((".jsonl", ".txt"))
+
+
+def prefix(source: str) -> str:
+    """The path of an indexed source without its ending."""
+    return source.removesuffix(".bin").removesuffix(".idx")
+
+
+def check(source: str, where: str) -> None:
+    """Raise ConfigError unless a source is there, readable and not empty."""
+    if source in BUNDLED:
+        return
+    if source.startswith("bundled:"):
+        raise ConfigError(f"{where}: no {source!r}{hint(source, BUNDLED)}")
+    for path in [source] if is_text(source) else [f"{prefix(source)}.bin", f"{prefix(source)}.idx"]:
+        _check_file(path, where)
+
+
+def check_tokenizer(path: str, where: str) -> None:
+    """Raise ConfigError unless the file of a user's own tokenizer is there."""
+    if not path.endswith(".json"):
+        raise ConfigError(f"{where}: no {path!r}{hint(path, ('bpe', 'bytes', 'PATH.json'))}")
+    _check_file(path, where)
+
+
+def absolute(source: str) -> str:
+    """The same source from any working directory."""
+    return source if source.startswith("bundled:") else os.path.abspath(source)
+
+
+def _check_file(path: str, where: str) -> None:
+    try:
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise ConfigError(f"{where}: {path} is empty")
+    except OSError as error:
+        raise ConfigError(f"{where}: {path}: {error.strerror}") from error
+
+
+def _prose() -> Iterator[str]:
+    from pydoc_data.topics import topics
+
+    for name in sorted(topics):
+        yield topics[name]
+
+
+def _code() -> Iterator[str]:
+    left = CODE_BYTES
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        left -= len(text)
+        if left < 0:
+            return
+        yield text
+
+
+def _jsonl(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _text_of(line, path, number)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _text_of(line: str, path: Path, number: int) -> str:
+    try:
+        item = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"{path}:{number}: not JSON: {error}") from error
+    if not isinstance(item, dict) or not isinstance(item.get("text"), str):
+        raise ConfigError(f'{path}:{number}: no text under "text"')
+    return str(item["text"])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+BUNDLED: dict[str, Callable[[], Iterator[str]]] = {"bundled:prose": _prose, "bundled:code": _code}

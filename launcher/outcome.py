@@ -1,0 +1,291 @@
+"""Log tails, exit codes and what the scheduler knows -> outcome, cause and next action.
+
+One rank fails and its peers then fail of it: a CUDA out-of-memory error on rank 3 is a gloo
+"Connection closed by peer" on rank 0. So evidence is weighed in this order, each over all ranks:
+
+1. what the scheduler itself decided (`Status.stopped`), and the kernel's memory killer;
+2. the messages of `PATTERNS` that name a root cause, in the table's order;
+3. an exception nothing below explains, on a rank that ended by itself;
+4. a signal: sent from outside, or the crash of a rank that left no message;
+5. the messages that a healthy rank also prints when its peer is gone (``echo`` in the table);
+6. the last line.
+
+A scheduler ends the other ranks once one has failed. It must leave the exit codes of those it
+ended at None: a negative code here is a signal that nobody of ours sent.
+"""
+
+import re
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launcher.folder import Status
+from launcher.outcome_patterns import PATTERNS
+from launcher.record import Outcome
+
+Action = Literal["none", "never", "another_layout", "elsewhere", "requeue", "stop"]
+
+NEXT_ACTION: dict[Outcome, Action] = {
+    "ok": "none",
+    "rejected": "never",
+    "pruned": "never",
+    "oom": "another_layout",
+    "hang": "requeue",
+    "assertion": "never",
+    "nccl": "elsewhere",
+    "node": "elsewhere",
+    "disk": "stop",
+    "data": "stop",
+    "diverged": "never",
+    "preempted": "requeue",
+    "timeout": "another_layout",
+    "cancelled": "requeue",
+    "failed": "never",
+}
+"""What to do with a spec after each outcome.
+
+none            it is done
+never           the same spec would end the same way
+another_layout  this model can run, this layout of it cannot in this memory or this time
+elsewhere       the same spec again, without the node it ran on
+requeue         the same spec again, anywhere: nothing was wrong with it
+stop            every other spec would meet the same: a person has to act first
+"""
+
+Verdict = tuple[Outcome, str]
+
+LONGEST = 300
+"""Characters of a cause: it is a cell of a table."""
+
+EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*(\w*(?:Error|Exception|Iteration|Expired))(?:: ?.*)?$")
+LAUNCHER_EXCEPTIONS = {
+    "ChildFailedError",  # torchrun, of a worker that failed
+    "SignalException",  # torchrun, of a signal it got
+    "CalledProcessError",  # the deepspeed launcher, of its child
+    "ProcessExitedException",  # torch.multiprocessing, of its child
+    "ProcessRaisedException",
+}
+
+# What is on a line and says nothing of its own: log prefixes, colours.
+PREFIX = re.compile(r"^(?:\d+: )?(?:\[(?:rank|default)\d+\]: ?)?")
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Lines that quote code or warn: a traceback's or a hang dump's frame may say anything.
+FRAME = re.compile(r'^\s*(?:File "|frame #\d+|(?:Current t|T)hread 0x|[│╭╰])')
+WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\[WARNING\]|\bWARNING\b|^\[?W\d{3,4} ")
+# Lines that every failure ends in, whatever it was.
+NOISE = re.compile(
+    r"^\s*$|^[\s=~^_*-]+$|^Traceback \(most|^During handling of|^The above exception"
+    r"|closing signal SIG|via signal SIG|death signal|\(exitcode: -?\d+\)|ChildFailedError"
+    r"|^\s*(?:time|host|rank|exitcode|error_file|traceback)\s+: |^\S+ FAILED$|^Failures:|^Root Cause"
+    r"|<NO_OTHER_FAILURES>|Killing subprocess|received SIGTERM, exiting|exits with return code"
+    r"|^srun: |^slurmstepd: |^Extension modules: |^Fatal Python error|^terminate called"
+    r"|^Aborted|^Segmentation fault|CUDA_LAUNCH_BLOCKING|TORCH_USE_CUDA_DSA|might be asynchronously"
+)
+
+ABORT = signal.SIGABRT
+CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, ABORT}
+"""Signals a process brings upon itself."""
+
+
+def classify(
+    status: Status | None, tails: Sequence[str], done: bool
+) -> tuple[Outcome, str | None]:
+    """What became of a run that is over, and why in one line (None where it is ok).
+
+    Args:
+        status: as the scheduler left it; None where it was lost.
+        tails: the last part of each rank's log, the index is the rank.
+        done: result.json was written.
+    """
+    codes = status.exit_codes if status else ()
+    if done and not any(codes):
+        return "ok", None
+    if status and status.stopped:
+        return status.stopped, STOPPED[status.stopped]
+    logs = tuple("\n".join(_clean(tail)) for tail in tails)
+    run = _Run(logs=logs, codes=codes, kernel_oom=bool(status and status.kernel_oom))
+    verdicts = (rule(run) for rule in RULES)
+    return next(verdict for verdict in verdicts if verdict)
+
+
+def tail(path: Path, size: int = 65536) -> str:
+    """The last ``size`` bytes of a log, from a whole line on; "" where there is no file."""
+    try:
+        with path.open("rb") as file:
+            length = file.seek(0, 2)
+            file.seek(max(length - size, 0))
+            text = file.read(size).decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    _, newline, whole = text.partition("\n")
+    return whole if length > size and newline else text
+
+
+STOPPED: dict[str, str] = {
+    "timeout": "stopped at the time limit",
+    "cancelled": "cancelled on request",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Run:
+    """The evidence: cleaned logs and exit codes, the index of each is the rank."""
+
+    logs: tuple[str, ...]
+    codes: tuple[int | None, ...]
+    kernel_oom: bool
+
+    def code(self, rank: int) -> int | None:
+        return self.codes[rank] if rank < len(self.codes) else None
+
+    @property
+    def ranks(self) -> list[int]:
+        """Ranks with a log: first those that failed by themselves, last those that did well."""
+        return sorted(range(len(self.logs)), key=lambda rank: _suspicion(self.code(rank)))
+
+    @property
+    def suspects(self) -> list[int]:
+        """Ranks that failed by themselves; where none is known, those nothing is known of."""
+        failed = [r for r in self.ranks if (self.code(r) or 0) > 0]
+        unknown = [r for r in self.ranks if self.code(r) is None]
+        return failed or ([] if any(self.codes) else unknown)
+
+    def signals(self) -> Iterator[tuple[int, int]]:
+        """Rank and number of each signal."""
+        return ((rank, -code) for rank, code in enumerate(self.codes) if code and code < 0)
+
+    def say(self, rank: int, line: str) -> str:
+        """A cause: one line, with the rank where there are several."""
+        shown = line.strip().removesuffix(" ***")
+        shown = f"rank {rank}: {shown}" if len(self.logs) > 1 else shown
+        return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 3]}..."
+
+
+def _suspicion(code: int | None) -> int:
+    return 2 if code == 0 else 1 if code is None or code < 0 else 0
+
+
+def _killed_by_kernel(run: _Run) -> Verdict | None:
+    for rank, number in run.signals():
+        if run.kernel_oom and number == signal.SIGKILL:
+            return "oom", f"rank {rank} was killed by the kernel's memory killer"
+    return None
+
+
+def _message(run: _Run, echo: bool) -> Verdict | None:
+    for pattern in PATTERNS:
+        for rank in run.ranks if pattern.echo is echo else ():
+            match = pattern.regex.search(run.logs[rank])
+            if match:
+                return pattern.outcome, run.say(rank, _line(match))
+    return None
+
+
+def _root_cause(run: _Run) -> Verdict | None:
+    return _message(run, echo=False)
+
+
+def _exception(run: _Run) -> Verdict | None:
+    for rank in run.suspects:
+        line = _last_exception(run.logs[rank])
+        if line and not _is_echo(line):
+            return "failed", run.say(rank, line)
+    return None
+
+
+def _outside_signal(run: _Run) -> Verdict | None:
+    for rank, number in run.signals():
+        if number not in CRASHES:
+            return "node", f"rank {rank} was killed by {_name(number)} from outside"
+    return None
+
+
+def _crash(run: _Run) -> Verdict | None:
+    for rank, number in run.signals():
+        log = run.logs[rank] if rank < len(run.logs) else ""
+        if number in CRASHES - {ABORT} and not _is_echo(log):
+            return "failed", f"rank {rank} died of {_name(number)}"
+    return None
+
+
+def _echo(run: _Run) -> Verdict | None:
+    return _message(run, echo=True)
+
+
+def _abort(run: _Run) -> Verdict | None:
+    for rank, number in run.signals():  # after the echoes: NCCL's watchdog aborts its own rank
+        return "failed", f"rank {rank} died of {_name(number)}"
+    return None
+
+
+def _last_line(run: _Run) -> Verdict:
+    for rank in run.ranks:
+        lines = [line for line in run.logs[rank].split("\n") if not NOISE.search(line)]
+        if lines:
+            return "failed", run.say(rank, f"last line: {lines[-1].strip()}")
+    for rank, code in enumerate(run.codes):
+        if code:
+            return "failed", f"rank {rank} ended with exit code {code} and printed nothing"
+    return "failed", "ended without a result, and no rank printed anything"
+
+
+RULES: tuple[Callable[[_Run], Verdict | None], ...] = (
+    _killed_by_kernel,
+    _root_cause,
+    _exception,
+    _outside_signal,
+    _crash,
+    _echo,
+    _abort,
+    _last_line,
+)
+
+
+def _clean(log: str) -> Iterator[str]:
+    """The lines of a log without prefixes, colours, quoted code and warnings."""
+    in_frame = ignored = False
+    source = ""
+    for raw in re.split(r"[\r\n]+", log):
+        line = PREFIX.sub("", CONTROL.sub("", raw))
+        if FRAME.search(line):
+            in_frame = True
+        elif in_frame and line.startswith("    "):
+            source = line.strip() if line.strip().startswith("assert") else source
+        elif line.startswith("Exception ignored in"):
+            ignored = True  # in a destructor: Python prints its traceback and goes on
+        elif ignored and EXCEPTION.search(line):
+            ignored = in_frame = False
+        elif not WARNING.search(line):
+            in_frame = False
+            yield f"{line}: {source}" if line == "AssertionError" and source else line
+
+
+def _line(match: re.Match[str]) -> str:
+    """The line of a match, from the exception's name on if it has one, else from the match."""
+    text = match.string
+    begin = text.rfind("\n", 0, match.start()) + 1
+    end = text.find("\n", match.end())
+    name = re.search(r"(?:\w+\.)*\w*(?:Error|Exception): ", text[begin : match.start()])
+    start = begin + name.start() if name else match.start()
+    return text[start : len(text) if end < 0 else end]
+
+
+def _last_exception(log: str) -> str | None:
+    for line in reversed(log.split("\n")):
+        match = EXCEPTION.search(line)
+        if match and match[1] not in LAUNCHER_EXCEPTIONS:
+            return line
+    return None
+
+
+def _is_echo(text: str) -> bool:
+    return any(pattern.regex.search(text) for pattern in PATTERNS if pattern.echo)
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

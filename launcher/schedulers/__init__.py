@@ -1,0 +1,60 @@
+"""A scheduler runs commands somewhere and says which have ended.
+
+It knows commands and folders, never specs: what a command computes is its backend's affair.
+`launcher.folder.Status` is where it writes what it knows, before a job starts and when it has
+ended, so that any later process can tell.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One command, to be started once per rank."""
+
+    name: str
+    """The spec's id."""
+    command: tuple[str, ...]
+    """An argument list; every rank gets the same and learns its rank from the environment."""
+    folder: Path
+    """The run's folder; rank N prints to ``log/rankN.txt`` below it."""
+    nodes: int
+    ranks_per_node: int
+    attempt: int
+    time_limit: float
+    """Seconds after which it is ended."""
+    memory: int
+    """Bytes its ranks need at the very least, together."""
+    commit: str | None = None
+    """Commit of this project."""
+
+    @property
+    def ranks(self) -> int:
+        """Processes of the job over all nodes."""
+        return self.nodes * self.ranks_per_node
+
+
+class Scheduler(Protocol):
+    """The seam. Leaving the context ends or detaches what still runs, as the scheduler sees fit."""
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs; those of one call may go out together."""
+
+    def poll(self) -> list[Job]:
+        """Start what there is room for, and return the jobs that ended since the last call."""
+
+    def cancel(self, names: Sequence[str]) -> None:
+        """End queued or running jobs; `poll` returns them as ended."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,219 @@
+"""Run jobs on this machine, one process per rank, as many at once as its cores and memory hold."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
+
+import psutil
+
+from launcher.folder import RunFolder, Status
+from launcher.schedulers import Job
+
+GRACE = 5.0
+"""Seconds the other ranks have to print what they know after the first one failed, and to end
+after SIGTERM before SIGKILL follows."""
+
+
+@dataclass(slots=True)
+class _Running:
+    job: Job
+    ranks: list["subprocess.Popen[bytes]"]
+    status: Status
+    oom_kills: int | None
+    """The kernel's count of its out-of-memory kills at the start."""
+    failed_at: float | None = None
+    stopped: Literal["timeout", "cancelled"] | None = None
+    codes: dict[int, int] = field(default_factory=dict)
+    """Exit codes of the ranks that ended by themselves."""
+
+
+class Local:
+    """Starts queued jobs in order while there is room; leaving the context ends them all."""
+
+    def __init__(self, parallel: int | None = None, cores: int | None = None) -> None:
+        """``parallel`` caps the jobs at once; ``cores`` is the machine's where not given."""
+        self.parallel = parallel
+        self.cores = cores or _cores()
+        self.queue: deque[Job] = deque()
+        self.running: list[_Running] = []
+        self.cancelled: list[Job] = []
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs."""
+        self.queue.extend(jobs)
+
+    def poll(self) -> list[Job]:
+        """Start what there is room for; return the jobs that ended since the last call."""
+        while self.queue and self._fits(self.queue[0]):
+            self.running.append(_start(self.queue.popleft()))
+        ended, self.cancelled = self.cancelled, []
+        for run in list(self.running):
+            if _advance(run):
+                self.running.remove(run)
+                ended.append(run.job)
+        return ended
+
+    def cancel(self, names: Sequence[str]) -> None:
+        """End jobs; a queued one has never started and leaves no status."""
+        self.cancelled += [job for job in self.queue if job.name in names]
+        self.queue = deque(job for job in self.queue if job.name not in names)
+        for run in self.running:
+            if run.job.name in names:
+                run.stopped = run.stopped or "cancelled"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.queue.clear()
+        self.cancel([run.job.name for run in self.running])
+        while self.running:
+            self.poll()
+
+    def _fits(self, job: Job) -> bool:
+        """Always true on an idle machine: a job too large for it should say so itself."""
+        if not self.running:
+            return True
+        if self.parallel is not None and len(self.running) >= self.parallel:
+            return False
+        taken = sum(run.job.ranks for run in self.running)
+        return taken + job.ranks <= self.cores and job.memory <= psutil.virtual_memory().available
+
+
+def end_survivors(status: Status, folder: str) -> None:
+    """Kill ranks of a run whose launcher died, so that it never runs twice at once.
+
+    A process counts only if its command line names the run's folder: pids are used again.
+    """
+    for pid in status.pids if status.host == socket.gethostname() else ():
+        try:
+            process = psutil.Process(pid)
+            if folder in process.cmdline():
+                process.kill()
+                process.wait(GRACE)
+        except psutil.Error:
+            continue  # it is gone, or never was ours
+
+
+def _start(job: Job) -> _Running:
+    folder = RunFolder(job.folder)
+    port = _free_port()
+    ranks = [_start_rank(job, folder, rank, port) for rank in range(job.ranks)]
+    status = Status(
+        state="running",
+        attempt=job.attempt,
+        host=socket.gethostname(),
+        pids=tuple(rank.pid for rank in ranks),
+        started=time.time(),
+        commit=job.commit,
+    )
+    folder.write_status(status)
+    return _Running(job=job, ranks=ranks, status=status, oom_kills=_oom_kills())
+
+
+def _start_rank(job: Job, folder: RunFolder, rank: int, port: int) -> "subprocess.Popen[bytes]":
+    environment = {
+        **os.environ,
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(job.ranks),
+        "LOCAL_WORLD_SIZE": str(job.ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": _loopback(),  # a laptop's host name may not resolve
+        "MEGALAUNCH_PARENT": str(os.getpid()),  # a rank ends when its launcher is gone
+        "PYTHONUNBUFFERED": "1",
+    }
+    with folder.log(rank).open("wb") as log:
+        return subprocess.Popen(
+            job.command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches the launcher alone, which ends its ranks
+        )
+
+
+def _advance(run: _Running) -> bool:
+    """Look at a running job once; True when it has ended and its status says so."""
+    now = time.time()
+    for rank, process in enumerate(run.ranks):
+        if rank not in run.codes and process.poll() is not None:
+            run.codes[rank] = process.returncode
+            if process.returncode:
+                run.failed_at = run.failed_at or now
+    if len(run.codes) < len(run.ranks):
+        assert run.status.started is not None
+        if now - run.status.started > run.job.time_limit:
+            run.stopped = run.stopped or "timeout"
+        if not run.stopped and (run.failed_at is None or now - run.failed_at < GRACE):
+            return False
+    _end(run)
+    return True
+
+
+def _end(run: _Running) -> None:
+    """End every rank still there, with all its children, and write the status."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        left = [process for process in run.ranks if process.poll() is None]
+        for process in left:
+            _signal_group(process, sign)
+        deadline = time.monotonic() + GRACE
+        while any(process.poll() is None for process in left) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    for process in run.ranks:
+        _signal_group(process, signal.SIGKILL)  # a rank may leave children of its own behind
+    kills = _oom_kills()
+    status = replace(
+        run.status,
+        state="ended",
+        ended=time.time(),
+        exit_codes=tuple(run.codes.get(rank) for rank in range(len(run.ranks))),
+        stopped=run.stopped,
+        kernel_oom=kills is not None and run.oom_kills is not None and kills > run.oom_kills,
+    )
+    RunFolder(run.job.folder).write_status(status)
+
+
+def _signal_group(process: "subprocess.Popen[bytes]", sign: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, sign)
+    except ProcessLookupError:
+        return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _loopback() -> str:
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(address.address == "127.0.0.1" for address in addresses):
+            return name
+    return "lo"
+
+
+def _cores() -> int:
+    """Cores this process may use; a batch system or a container may have set fewer."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _oom_kills() -> int | None:
+    """Processes the kernel's memory killer has ended since boot; None where it does not say."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as file:
+            counts = dict(line.split() for line in file)
+        return int(counts["oom_kill"])
+    except (OSError, KeyError):
+        return None

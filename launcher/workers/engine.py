@@ -1,0 +1,51 @@
+"""What an engine is to the training loop, and which there are."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from launcher.spec import RunSpec
+from launcher.workers.batches import Batches
+from launcher.workers.groups import Place
+from launcher.workers.weights import Built
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """One optimizer step as this rank saw it."""
+
+    loss_sum: float
+    """Sum of the loss of the tokens this rank accounts for; all ranks' add up to the batch's."""
+    tokens: int
+    """Those tokens; 0 on a rank that leaves the loss to another."""
+    grad_norm: float
+    """L2 norm of the gradient of the whole model, before clipping."""
+
+
+class Engine(Protocol):
+    """Trains one model on one layout."""
+
+    built: Built
+
+    def step(self, number: int, lr: float) -> Done:
+        """Do optimizer step ``number`` (from 1) at learning rate ``lr``."""
+
+
+Build = Callable[[RunSpec, Place, Batches], Engine]
+
+
+def build(spec: RunSpec, place: Place, batches: Batches) -> Engine:
+    """The engine a spec asks for; only that one's library is imported."""
+    pipelined = spec.backend == "deepspeed" and spec.layout.pp > 1
+    name = "deepspeed_pipeline" if pipelined else spec.backend
+    module = importlib.import_module(f"launcher.workers.{ENGINES[name]}")
+    make: Build = module.build
+    return make(spec, place, batches)
+
+
+ENGINES = {
+    "megatron": "megatron_engine",
+    "deepspeed": "deepspeed_engine",
+    "deepspeed_pipeline": "deepspeed_pipeline",
+}

@@ -1,0 +1,9 @@
+"""What a rank raises on purpose; the name and the message end up in its log."""
+
+
+class DataError(Exception):
+    """The text cannot be trained on; the message names the numbers that disagree."""
+
+
+class DivergedError(Exception):
+    """The loss or the gradient norm is not finite."""

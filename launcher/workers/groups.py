@@ -1,0 +1,80 @@
+"""Process groups: who this rank is in each direction of the layout."""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
+
+from launcher.layout import ParallelLayout
+from launcher.spec import RunSpec
+
+TIMEOUT_HOURS = 24
+"""Of a collective. The watchdog ends a run that hangs, and says where; a timeout does not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where one rank stands; each number counts from 0 within its group."""
+
+    tp: int
+    pp: int
+    cp: int
+    dp: int
+    dp_size: int
+    ep: int
+    expert_dp: int
+    """Replica of the experts this rank holds."""
+    first_stage: bool
+    last_stage: bool
+
+
+def expert_tensor_parallel(layout: ParallelLayout) -> int:
+    """Ranks that split one expert's matrices.
+
+    Experts are spread over the tensor parallel ranks too where there is expert parallelism.
+    Without it they are split like everything else: with neither, megatron-core would not sum
+    their gradients over the tensor parallel ranks.
+    """
+    return 1 if layout.ep > 1 else layout.tp
+
+
+def connect(spec: RunSpec) -> Place:
+    """Meet the other ranks (env:// rendezvous) and make every group of the layout."""
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    timeout = timedelta(hours=TIMEOUT_HOURS)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=timeout)
+    layout = spec.layout
+    parallel_state.initialize_model_parallel(
+        layout.tp,
+        layout.pp,
+        layout.vpp if layout.vpp > 1 else None,
+        context_parallel_size=layout.cp,
+        expert_model_parallel_size=layout.ep,
+        expert_tensor_parallel_size=expert_tensor_parallel(layout),
+        distributed_timeout_minutes=TIMEOUT_HOURS * 60,
+        create_gloo_process_groups=False,
+    )
+    torch.manual_seed(spec.train.seed)
+    model_parallel_cuda_manual_seed(spec.train.seed)  # nothing is random, but SP asks for it
+    return _place(spec)
+
+
+def _place(spec: RunSpec) -> Place:
+    stage = parallel_state.get_pipeline_model_parallel_rank()
+    return Place(
+        tp=parallel_state.get_tensor_model_parallel_rank(),
+        pp=stage,
+        cp=parallel_state.get_context_parallel_rank(),
+        dp=parallel_state.get_data_parallel_rank(),
+        dp_size=parallel_state.get_data_parallel_world_size(),
+        ep=parallel_state.get_expert_model_parallel_rank(),
+        expert_dp=parallel_state.get_expert_data_parallel_rank(),
+        first_stage=stage == 0,
+        last_stage=stage == spec.layout.pp - 1,
+    )

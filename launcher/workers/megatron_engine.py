@@ -1,0 +1,143 @@
+"""Train with megatron-core: its data parallelism, distributed optimizer and pipeline schedules."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from megatron.core.distributed import (
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    finalize_model_grads,
+)
+from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.transformer.module import Float16Module
+
+from launcher.spec import RunSpec
+from launcher.workers import weights
+from launcher.workers.batches import Batch, Batches
+from launcher.workers.engine import Done
+from launcher.workers.groups import Place
+from launcher.workers.model import PRECISIONS, chunks, transformer_config
+
+
+class MegatronEngine:
+    """A GPTModel (or the chunks of one pipeline stage) and its optimizer."""
+
+    def __init__(self, spec: RunSpec, place: Place, batches: Batches) -> None:
+        self._spec, self._place, self._batches = spec, place, batches
+        config = transformer_config(spec)
+        models = chunks(spec, config)
+        named = list(chain(*(weights.named_weights(model, spec, place) for model in models)))
+        weights.initialise(named, spec, place)
+        layers = sum(len(model.decoder.layers) for model in models)
+        self.built = weights.count(named, layers, spec, place)
+        self._chunks = _distributed(spec, config, models)
+        self._optimizer = _optimizer(spec, self._chunks)
+        config.grad_scale_func = self._optimizer.scale_loss
+        config.finalize_model_grads_func = finalize_model_grads
+        self._run = get_forward_backward_func()
+
+    def step(self, number: int, lr: float) -> Done:
+        """One optimizer step: every micro batch forward and backward, then the update."""
+        self._set_rate(lr)
+        for chunk in self._chunks:
+            chunk.zero_grad_buffer()
+        self._optimizer.zero_grad()
+        losses = self._forward_backward(number)
+        _, grad_norm, _ = self._optimizer.step()
+        counts = self._place.last_stage and self._place.tp == 0
+        return Done(
+            loss_sum=float(torch.stack([loss["sum"] for loss in losses]).sum()) if counts else 0.0,
+            tokens=sum(loss["tokens"] for loss in losses) if counts else 0,
+            grad_norm=float(grad_norm),
+        )
+
+    def _forward_backward(self, number: int) -> list[dict[str, Any]]:
+        several = len(self._chunks) > 1
+        data = [self._data(number) for _ in self._chunks]
+        return self._run(
+            forward_step_func=_forward,
+            data_iterator=data if several else data[0],
+            model=self._chunks if several else self._chunks[0],
+            num_microbatches=self._spec.accumulation,
+            seq_length=self._spec.model.sequence,
+            micro_batch_size=self._spec.layout.micro_batch,
+            forward_only=False,
+        )
+
+    def _data(self, number: int) -> Iterator[Batch]:
+        """Micro batches; a stage in the middle of a pipeline needs none."""
+        if self._place.first_stage or self._place.last_stage:
+            yield from self._batches.of_step(number)
+        else:
+            for _ in range(self._spec.accumulation):
+                yield {"tokens": None, "labels": None}
+
+    def _set_rate(self, lr: float) -> None:
+        decay = self._spec.train.optimizer.weight_decay
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+            # The optimizer alone would decay norms too: wd_mult is left to the scheduler.
+            group["weight_decay"] = decay * group["wd_mult"]
+
+
+def build(spec: RunSpec, place: Place, batches: Batches) -> MegatronEngine:
+    """The engine of `launcher.workers.engine.ENGINES`."""
+    return MegatronEngine(spec, place, batches)
+
+
+def _forward(data: Iterator[Batch], model: Any) -> tuple[Any, Any]:
+    batch = next(data)
+    losses = model(batch["tokens"], None, None, labels=batch["labels"])
+    return losses, _loss
+
+
+def _loss(losses: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Sum and token count of a micro batch (megatron divides), and what is reported."""
+    total = losses.float().sum()
+    count = losses.numel()
+    reported = {"sum": total.detach().clone(), "tokens": count}  # megatron divides total in place
+    return total, torch.tensor(count, dtype=torch.int), reported
+
+
+def _distributed(spec: RunSpec, config: Any, models: list[Any]) -> list[Any]:
+    if spec.train.precision == "bf16":
+        models = [Float16Module(config, model) for model in models]
+    # Overlap pays where communication has its own engine; gloo takes the cores of the compute.
+    overlap = torch.cuda.is_available() and spec.dp * spec.layout.cp > 1
+    ddp = DistributedDataParallelConfig(
+        grad_reduce_in_fp32=True,
+        overlap_grad_reduce=overlap,
+        use_distributed_optimizer=spec.layout.zero == 1,
+        overlap_param_gather=overlap and spec.layout.zero == 1,
+        check_for_nan_in_grad=False,  # the training loop does, and says so
+    )
+    wrapped = [
+        DistributedDataParallel(config, ddp, model, disable_bucketing=number > 0)
+        for number, model in enumerate(models)
+    ]
+    if overlap:
+        functions = [model.no_sync for model in wrapped]
+        config.no_sync_func = functions if len(functions) > 1 else functions[0]
+    return wrapped
+
+
+def _optimizer(spec: RunSpec, models: list[Any]) -> Any:
+    wanted = spec.train.optimizer
+    config = OptimizerConfig(
+        optimizer="adam",
+        lr=wanted.lr,
+        min_lr=wanted.min_lr,
+        weight_decay=wanted.weight_decay,
+        adam_beta1=wanted.beta1,
+        adam_beta2=wanted.beta2,
+        adam_eps=wanted.eps,
+        clip_grad=wanted.clip_grad,
+        bf16=spec.train.precision == "bf16",
+        params_dtype=PRECISIONS[spec.train.precision],
+        use_distributed_optimizer=spec.layout.zero == 1,
+        overlap_param_gather=models[0].ddp_config.overlap_param_gather,
+    )
+    return get_megatron_optimizer(config, models, use_gloo_process_groups=False)

@@ -1,0 +1,173 @@
+"""Import megatron-core; on a host without CUDA, answer its `torch.cuda` questions first.
+
+megatron-core has no device abstraction: it asks ``torch.cuda.current_device()`` where to allocate
+and writes ``device="cuda"`` in some factories. Here the answer is "on the CPU". No mathematics
+is replaced.
+"""
+
+import contextlib
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+CPU = torch.device("cpu")
+FACTORIES = ("tensor", "zeros", "ones", "empty", "full", "arange", "rand", "randn",
+             "empty_like", "zeros_like", "ones_like")  # fmt: skip
+
+
+def device() -> Any:
+    """The device of this rank."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return CPU
+
+
+def import_megatron() -> None:
+    """Import megatron.core, prepared for this host; to be called before any other import of it."""
+    # It warns of every optional library it does without, and of its own use of torch, on each rank.
+    for module in ("megatron", "torch.distributed"):
+        warnings.filterwarnings("ignore", module=module)
+    if torch.cuda.is_available():
+        with _without("wandb"):
+            import megatron.core.models.gpt
+        return
+    _answer_where()
+    _answer_random_state()
+    _answer_streams()
+    _allocate_on_cpu()
+    with _without("wandb"), _without_compile():
+        import megatron.core.models.gpt  # noqa: F401
+    _answer_megatron()
+
+
+class Stream:
+    """Stands for a CUDA stream and event: on the CPU everything is already in order."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        pass
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def record_event(self, *args: Any) -> "Stream":
+        """This stream is its own event."""
+        return self
+
+    def query(self) -> bool:
+        """All work is done."""
+        return True
+
+    def _nothing(self, *args: Any, **options: Any) -> None:
+        pass
+
+    wait_stream = wait_event = wait = record = synchronize = _nothing
+
+
+def _answer_where() -> None:
+    torch.cuda.current_device = _constant(CPU)
+    torch.cuda.set_device = _constant(None)
+    torch.cuda.synchronize = _constant(None)
+    torch.cuda.empty_cache = _constant(None)
+
+
+def _answer_random_state() -> None:
+    """The one CPU generator plays the CUDA generator."""
+    generator = torch.default_generator
+    torch.cuda.manual_seed = lambda seed: generator.manual_seed(seed)
+    torch.cuda.manual_seed_all = _constant(None)  # torch.manual_seed has seeded the CPU's
+    for module in (torch.cuda, torch.cuda.random):
+        module.get_rng_state = lambda device=None: generator.get_state()
+        module.set_rng_state = lambda state, device=None: generator.set_state(state)
+
+
+def _answer_streams() -> None:
+    torch.cuda.Stream = torch.cuda.Event = Stream
+    torch.cuda.current_stream = _constant(Stream())
+    torch.cuda.default_stream = _constant(Stream())
+    torch.cuda.stream = _constant(contextlib.nullcontext())
+    torch.cuda.nvtx.range_push = _constant(None)
+    torch.cuda.nvtx.range_pop = _constant(None)
+
+
+def _allocate_on_cpu() -> None:
+    for name in FACTORIES:
+        setattr(torch, name, _on_cpu(getattr(torch, name)))
+    torch.Tensor.cuda = lambda self, *args, **options: self
+    torch.nn.Module.cuda = lambda self, *args, **options: self
+    real_type = torch.Tensor.type
+
+    def named_type(self: Any, dtype: Any = None, *args: Any, **options: Any) -> Any:
+        """The optimizers know tensors by names such as torch.cuda.FloatTensor."""
+        if dtype is not None:
+            return real_type(self, dtype, *args, **options)
+        name = real_type(self)
+        return name if ".cuda." in name else name.replace("torch.", "torch.cuda.", 1)
+
+    torch.Tensor.type = named_type
+
+
+def _answer_megatron() -> None:
+    """The two places where megatron-core itself looks at what kind of tensor it has."""
+    import megatron.core.tensor_parallel.random as rng
+    import megatron.core.transformer.moe.token_dispatcher as dispatcher
+
+    generator, move = torch.default_generator, dispatcher.maybe_move_tensor_to_cpu
+
+    def set_state(state: Any, device: Any = -1, graph_safe: bool = False) -> None:
+        """The original queues a callback for the day when CUDA is initialised."""
+        generator.set_state(state)
+
+    def to_cpu(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
+        """The original makes sizes numpy only when they leave a GPU."""
+        return tensor.numpy() if as_numpy and torch.is_tensor(tensor) else move(tensor)
+
+    rng._set_cuda_rng_state = set_state
+    dispatcher.maybe_move_tensor_to_cpu = to_cpu
+
+
+@contextlib.contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Let an optional import fail: megatron-core's inference part imports wandb, for 0.4 s."""
+    kept = sys.modules.get(module)
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if kept is not None:
+            sys.modules[module] = kept
+
+
+@contextlib.contextmanager
+def _without_compile() -> Iterator[None]:
+    """Decorators of megatron-core compile while it is imported: 3 s, and a compiler for each."""
+    real = torch.compile
+    torch.compile = lambda function: function
+    try:
+        yield
+    finally:
+        torch.compile = real
+
+
+def _constant(value: Any) -> Callable[..., Any]:
+    # A new function each time: dynamo refuses one object under two names of torch.cuda.
+    return lambda *args, **options: value
+
+
+def _on_cpu(factory: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(factory)
+    def wrapper(*args: Any, **options: Any) -> Any:
+        where = options.get("device")
+        if where is not None and not isinstance(where, int) and str(where).startswith("cuda"):
+            options["device"] = CPU
+        options.pop("pin_memory", None)  # means page-locked for a card
+        return factory(*args, **options)
+
+    return wrapper

@@ -1,0 +1,99 @@
+"""Text -> token ids: a byte-level BPE trained on the run's own text, plain bytes, or a file."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from launcher.workers.errors import DataError
+
+END = "<|endoftext|>"
+"""Follows every document."""
+TRAINING_CHARACTERS = 20_000_000
+"""A BPE learns from the first so many characters of each source."""
+BATCH = 256
+
+
+class Tokenizer(Protocol):
+    """Turns documents into token ids, the end of document included."""
+
+    vocab: int
+    """Token ids there are."""
+
+    def encode(self, documents: Iterable[str]) -> Iterator[Any]:
+        """One array of ids a document."""
+
+
+class Bytes:
+    """A token per byte of UTF-8, and one for the end of a document."""
+
+    vocab = 257
+
+    def encode(self, documents: Iterable[str]) -> Iterator[Any]:
+        """One array of ids a document."""
+        for text in documents:
+            yield np.append(np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32), 256)
+
+
+class FromFile:
+    """A tokenizer.json of the tokenizers library."""
+
+    def __init__(self, path: Path) -> None:
+        from tokenizers import Tokenizer as Loaded
+
+        try:
+            self._tokenizer = Loaded.from_file(str(path))
+        except Exception as error:  # the library raises no narrower class
+            raise DataError(f"data.tokenizer: {path}: {error}") from error
+        end = self._tokenizer.token_to_id(END)
+        if end is None:
+            raise DataError(f"data.tokenizer: {path} has no token {END}")
+        self._end = end
+        self.vocab = max(self._tokenizer.get_vocab().values()) + 1
+
+    def encode(self, documents: Iterable[str]) -> Iterator[Any]:
+        """One array of ids a document."""
+        for batch in batched(documents, BATCH):
+            for encoding in self._tokenizer.encode_batch(batch, add_special_tokens=False):
+                yield np.array([*encoding.ids, self._end], dtype=np.int32)
+
+
+def train_bpe(sources: Iterable[Iterable[str]], vocab: int, path: Path) -> None:
+    """Learn a byte-level BPE of at most ``vocab`` tokens and write its tokenizer.json."""
+    from tokenizers import Tokenizer as New
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    tokenizer = New(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = (text for source in sources for text in _first(source))
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.save(str(path))
+
+
+def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of at most ``size`` items."""
+    batch: list[str] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _first(documents: Iterable[str]) -> Iterator[str]:
+    left = TRAINING_CHARACTERS
+    for text in documents:
+        yield text[:left]
+        left -= len(text)
+        if left <= 0:
+            return

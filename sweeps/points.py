@@ -1,0 +1,190 @@
+"""A sweep as written in YAML, and the specs it stands for."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import simpleeval
+
+from launcher.decode import decode, encode, field_at, hint, join
+from launcher.errors import ConfigError
+from launcher.spec import RunSpec
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """``axes`` has the shape of a run, with a list of values at every leaf."""
+
+    name: str = "adhoc"
+    """Names the folder of the sweep's trials."""
+    strategy: str = "grid"
+    """A key of ``sweeps.STRATEGIES``."""
+    axes: dict[str, Any] = field(default_factory=dict)
+    """Every combination of these is a point."""
+    zip: tuple[dict[str, Any], ...] = ()
+    """Trees like ``axes`` whose lists move together; each is one axis of the product."""
+    where: tuple[str, ...] = ()
+    """Conditions over the fields of a run, such as "layout.tp * layout.pp <= 8"; a point that
+    does not meet them all is not part of the sweep."""
+    points: tuple[dict[str, Any], ...] = ()
+    """Hand-picked points: trees of the shape of a run with one value at every leaf."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """One value of an axis: (path, decoded value) pairs that are set together."""
+
+    values: tuple[tuple[tuple[str, ...], Any], ...]
+
+
+def expand(sweep: Sweep, base: RunSpec) -> list[RunSpec]:
+    """The points of a sweep around ``base``, each once, in the order the axes list them.
+
+    Raises:
+        ConfigError: an axis that is no field, a value of the wrong type, lists of unequal
+            length under ``zip``, a condition that cannot be evaluated, no point at all.
+    """
+    meets = _condition(sweep.where)
+    found = {spec.id: spec for spec in _specs(sweep, base) if meets(spec)}
+    if not found:
+        raise ConfigError("sweep.where: no point of the sweep meets every condition")
+    return list(found.values())
+
+
+def _specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
+    _check_listed_once(sweep)
+    axes = [_axis(path, values, "sweep.axes") for path, values in _leaves(sweep.axes)]
+    axes += [_together(tree, f"sweep.zip[{n}]") for n, tree in enumerate(sweep.zip)]
+    if axes or not sweep.points:
+        for choices in itertools.product(*axes):
+            yield _changed(base, choices)
+    for number, tree in enumerate(sweep.points):
+        where = f"sweep.points[{number}]"
+        yield _changed(base, [_one(path, value, where) for path, value in _leaves(tree)])
+
+
+def pinned(sweep: Sweep, path: Sequence[str]) -> Sweep:
+    """The sweep without the axis of one field, which has been given a single value."""
+    axes = _without(sweep.axes, path)
+    together = tuple(tree for tree in (_without(z, path) for z in sweep.zip) if tree)
+    return dataclasses.replace(sweep, axes=axes, zip=together)
+
+
+def _without(tree: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    name, *rest = path
+    if name not in tree or (rest and not isinstance(tree[name], Mapping)):
+        return dict(tree)
+    below = _without(tree[name], rest) if rest else {}
+    return {k: below if k == name else v for k, v in tree.items() if k != name or below}
+
+
+def _check_listed_once(sweep: Sweep) -> None:
+    seen: dict[tuple[str, ...], str] = {}
+    trees = [("axes", sweep.axes), *((f"zip[{n}]", tree) for n, tree in enumerate(sweep.zip))]
+    for where, tree in trees:
+        for path, _ in _leaves(tree):
+            if path in seen:
+                field = ".".join(path)
+                raise ConfigError(f"sweep.{where}: {field} is an axis in {seen[path]} already")
+            seen[path] = where
+
+
+def _leaves(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    """(path, value) of every leaf. A mapping is a branch, unless a path cannot go on there."""
+    for key, value in tree.items():
+        path = (*above, str(key))
+        if isinstance(value, Mapping) and not _is_value(path):
+            yield from _leaves(value, path)
+        else:
+            yield path, value
+
+
+def _is_value(path: tuple[str, ...]) -> bool:
+    """Whether the field itself is a mapping of free keys (such as data.blend)."""
+    try:
+        return field_at(field_at(RunSpec, path), ("any",)) is Any
+    except ConfigError:
+        return False
+
+
+def _axis(path: tuple[str, ...], values: Any, where: str) -> list[_Choice]:
+    dotted = ".".join(path)
+    field_at(RunSpec, path, where)
+    if not isinstance(values, list | tuple):
+        raise ConfigError(f"{where}.{dotted}: expected a list of values, got {values!r}")
+    if not values:
+        raise ConfigError(f"{where}.{dotted}: the list of values is empty")
+    return [_one(path, value, where, f"[{n}]") for n, value in enumerate(values)]
+
+
+def _one(path: tuple[str, ...], value: Any, where: str, index: str = "") -> _Choice:
+    kind = field_at(RunSpec, path, where)
+    return _Choice(((path, decode(kind, value, join(where, ".".join(path)) + index)),))
+
+
+def _together(tree: Mapping[str, Any], where: str) -> list[_Choice]:
+    axes = {path: _axis(path, values, where) for path, values in _leaves(tree)}
+    lengths = {".".join(path): len(axis) for path, axis in axes.items()}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ConfigError(f"{where}: lists that move together must be of one length: {shown}")
+    rows = zip(*axes.values(), strict=True)
+    return [_Choice(tuple(pair for one in row for pair in one.values)) for row in rows]
+
+
+def _changed(base: RunSpec, choices: Sequence[_Choice]) -> RunSpec:
+    pairs = [pair for choice in choices for pair in choice.values]
+    for path, value in sorted(pairs, key=lambda pair: len(pair[0])):  # a group before its fields
+        base = _replaced(base, path, value)
+    return base
+
+
+def _replaced(owner: T, path: tuple[str, ...], value: Any) -> T:
+    name, *rest = path
+    if isinstance(owner, Mapping):
+        return {**owner, name: value}  # type: ignore[return-value]
+    if rest:
+        value = _replaced(getattr(owner, name), tuple(rest), value)
+    return dataclasses.replace(owner, **{name: value})  # type: ignore[type-var]
+
+
+def _condition(expressions: Sequence[str]) -> Callable[[RunSpec], bool]:
+    evaluator = simpleeval.EvalWithCompoundTypes(functions={})
+    parsed = [(text, _parsed(evaluator, text)) for text in expressions]
+
+    def meets(spec: RunSpec) -> bool:
+        if parsed:
+            evaluator.names = encode(spec)
+        return all(_evaluated(evaluator, text, tree) for text, tree in parsed)
+
+    return meets
+
+
+def _parsed(evaluator: Any, text: str) -> Any:
+    try:
+        return evaluator.parse(text)
+    except (SyntaxError, simpleeval.InvalidExpression) as error:
+        raise ConfigError(f"sweep.where: {text!r} is not an expression") from error
+
+
+def _evaluated(evaluator: Any, text: str, tree: Any) -> bool:
+    try:
+        return bool(evaluator.eval(text, previously_parsed=tree))
+    except (simpleeval.AttributeDoesNotExist, simpleeval.NameNotDefined) as error:
+        name = str(getattr(error, "attr", None) or getattr(error, "name", None))
+        message = f"no field {name!r}{hint(name, _field_names(RunSpec))}"
+        raise ConfigError(f"sweep.where: {text!r}: {message}") from error
+    except (simpleeval.InvalidExpression, TypeError, ArithmeticError, KeyError) as error:
+        raise ConfigError(f"sweep.where: {text!r}: {error}") from error
+
+
+def _field_names(kind: Any) -> list[str]:
+    names = []
+    for name in (one.name for one in dataclasses.fields(kind)):
+        inner = field_at(kind, (name,))
+        names += [name, *(_field_names(inner) if dataclasses.is_dataclass(inner) else [])]
+    return names

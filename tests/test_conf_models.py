@@ -1,0 +1,66 @@
+"""Every model and cluster in conf/ decodes, and has the sizes its source states."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from launcher.cluster import Cluster
+from launcher.decode import decode
+from launcher.shape import ModelShape
+
+CONF = Path(__file__).parent.parent / "conf"
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+CLUSTERS = sorted(path.stem for path in (CONF / "cluster").glob("*.yaml"))
+
+# name -> parameters, active parameters (None for a dense model), and who says so
+PUBLISHED: dict[str, tuple[float, float | None, str]] = {
+    "tiny": (1_311_872, None, "this project: counted by hand from the sizes"),
+    "gpt_125m": (124e6, None, "https://github.com/openai/gpt-2: 124M"),
+    "llama_1b": (1.10e9, None, "https://huggingface.co/TinyLlama: 1.1B params"),
+    "llama_7b": (6.74e9, None, "https://huggingface.co/meta-llama/Llama-2-7b-hf: 6.74B params"),
+    "llama_13b": (13.0e9, None, "arXiv:2302.13971 table 2 (same sizes as Llama 2): 13.0B"),
+    "llama_70b": (69.0e9, None, "https://huggingface.co/meta-llama/Llama-2-70b-hf: 69B params"),
+    "mixtral_8x7b": (46.7e9, 12.9e9, "https://mistral.ai/news/mixtral-of-experts: 46.7B, 12.9B"),
+    "tanuki_8b": (
+        7.51e9,
+        None,
+        "https://huggingface.co/team-hatakeyama-phase2/Tanuki-8B-dpo-v1.0-4k-GGUF: 7.51B params",
+    ),
+    "tanuki_47b": (47.0e9, None, "no dense one is published: the total of Tanuki-8x8B"),
+    "tanuki_8x8b": (
+        47.0e9,
+        13.0e9,
+        "https://huggingface.co/weblab-GENIAC/Tanuki-8x8B-dpo-v1.0: about 47B, 13B active",
+    ),
+}
+
+
+def load(group: str, name: str) -> Any:
+    """One file as plain data."""
+    return yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_are_the_published_ones(name: str) -> None:
+    model = decode(ModelShape, load("model", name), "model")
+    total, active, _ = PUBLISHED[name]
+    assert model.name == name
+    assert model.params == pytest.approx(total, rel=0.01)
+    assert model.active_params == pytest.approx(active or model.params, rel=0.01)
+
+
+def test_every_published_figure_has_a_file() -> None:
+    assert sorted(PUBLISHED) == MODELS
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_clusters_decode(name: str) -> None:
+    data = load("cluster", name)
+    cluster = decode(Cluster, data["cluster"], "cluster")
+    assert sorted(data) == ["cluster", "scheduler"]
+    assert data["scheduler"] == {"name": "local" if name == "local" else "slurm"}
+    assert cluster.name == name
+    assert (cluster.accelerator.bf16_tflops is None) == (name == "local")
+    assert (CONF / "cluster" / f"{name}.yaml").read_text().startswith("# @package _global_\n")
