@@ -106,9 +106,20 @@ def plan(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
     return rows if sort is None else _sorted(rows, sort)
 
 
+def check(sort: str | None, form: str, path: str | None) -> None:
+    """Raise ConfigError on what `frame`, `render` or `save` could not do once all has run."""
+    if sort is not None:
+        one_of(sort.removeprefix("-"), COLUMNS, "--sort")
+    if path is None and form == "parquet":
+        raise ConfigError("--format parquet is not text: say where with --output FILE")
+    if path is not None and not Path(path).parent.is_dir():
+        target = Path(path)
+        raise ConfigError(f"--output: no folder {target.parent} to write {target.name} in")
+
+
 def render(rows: pd.DataFrame, form: str) -> str:
-    """A table as text in one of `FORMATS`."""
-    return one_of(form, FORMATS, "--format")(rows)
+    """A table as text; ``form`` is a key of `FORMATS`."""
+    return FORMATS[form](rows)
 
 
 def save(rows: pd.DataFrame, form: str, path: Path) -> None:
@@ -231,9 +242,4 @@ FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
     "json": _json,
     "md": lambda rows: rows.astype(object).where(rows.notna(), "").to_markdown(index=False),
     "html": lambda rows: rows.to_html(index=False, na_rep="", border=0),
-    "parquet": lambda rows: _no_text("parquet"),
 }
-
-
-def _no_text(form: str) -> str:
-    raise ConfigError(f"--format {form} is not text: say where with --output FILE")

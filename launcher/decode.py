@@ -75,18 +75,6 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def defaults(kind: Any) -> dict[str, Any]:
-    """The fields of a dataclass that have a default, as nested plain data."""
-    out: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        inner = _inner_dataclass(_hints(kind)[field.name])
-        if inner is not None and field.default is not None:
-            out[field.name] = defaults(inner)
-        elif not required(field):
-            out[field.name] = _default(field)
-    return out
-
-
 def field_at(kind: Any, path: Iterable[str], where: str = "") -> Any:
     """The type of the field at a dotted path below a dataclass; free-form dicts take any key.
 
@@ -117,10 +105,13 @@ def one_of(name: str, known: Mapping[str, T], where: str) -> T:
 def hint(name: str, known: Iterable[str], at: str = "") -> str:
     """``; did you mean 'tp'?`` for a near miss, else every known name."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"; did you mean {join(at, close[0])!r}?"
-    return f"; known: {', '.join(names)}" if names else ""
+    return nearest(name, names, at) or (f"; known: {', '.join(names)}" if names else "")
+
+
+def nearest(name: str, known: Iterable[str], at: str = "") -> str:
+    """``; did you mean 'tp'?`` for a near miss, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {join(at, close[0])!r}?" if close else ""
 
 
 def join(at: str, name: str) -> str:
@@ -141,17 +132,13 @@ def _hints(kind: Any) -> dict[str, Any]:
 def _inner_dataclass(kind: Any) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return kind
-    return next((a for a in get_args(kind) if dataclasses.is_dataclass(a)), None)
+    args = get_args(kind)  # of ``X | None``; the arguments of Annotated are no types
+    return next((a for a in args if isinstance(a, type) and dataclasses.is_dataclass(a)), None)
 
 
 def _is_free_form(kind: Any) -> bool:
     kinds = (kind, *get_args(kind))  # ``dict[...] | None`` too
     return kind is Any or any(get_origin(k) is dict for k in kinds)
-
-
-def _default(field: "dataclasses.Field[Any]") -> Any:
-    made = field.default_factory
-    return field.default if made is dataclasses.MISSING else made()
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:
@@ -198,7 +185,7 @@ def _decode_literal(known: tuple[Any, ...], value: Any, where: str) -> Any:
     for item in known:
         if type(item) is type(value) and item == value:
             return item
-    near = hint(value, known) if isinstance(value, str) and "?" in hint(value, known) else ""
+    near = nearest(value, known) if isinstance(value, str) else ""
     raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(str, known))}{near}")
 
 

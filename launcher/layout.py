@@ -52,12 +52,12 @@ class ParallelLayout:
     def stages(self, layers: int) -> list[int]:
         """Layers of each model chunk in the order of the forward pass (pp * vpp chunks).
 
-        What does not divide evenly goes to the middle: the first chunk also holds the
-        embedding and the last one the LM head.
+        What does not divide evenly goes to the middle, and rather to the front: the first chunk
+        also holds the embedding, the last one the LM head, which takes longer.
         """
         chunks = self.pp * self.vpp
         base, extra = divmod(layers, chunks)
-        start = (chunks - extra + 1) // 2
+        start = (chunks - extra) // 2
         return [base + (start <= i < start + extra) for i in range(chunks)]
 
     def check(self, model: ModelShape, gpus: int, global_batch: int) -> None:
@@ -104,8 +104,8 @@ class ParallelLayout:
         if self.vpp > 1 and self.pp == 1:
             raise LayoutError(f"vpp {self.vpp} needs pp > 1, pp is 1")
         if self.pp * self.vpp > model.layers:
-            chunks = f"pp {self.pp}" + (f" x vpp {self.vpp}" if self.vpp > 1 else "")
-            raise LayoutError(f"{chunks} ({self.pp * self.vpp}) is more than layers {model.layers}")
+            interleaved = f" x vpp {self.vpp} ({self.pp * self.vpp})" if self.vpp > 1 else ""
+            raise LayoutError(f"pp {self.pp}{interleaved} is more than layers {model.layers}")
 
     def _check_batch(self, gpus: int, global_batch: int) -> None:
         dp = self.dp(gpus)

@@ -73,7 +73,9 @@ PREFIX = re.compile(r"^(?:\d+: )?(?:\[(?:rank|default)\d+\]: ?)?")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Lines that quote code or warn: a traceback's or a hang dump's frame may say anything.
 FRAME = re.compile(r'^\s*(?:File "|frame #\d+|(?:Current t|T)hread 0x|[│╭╰])')
-WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\[WARNING\]|\bWARNING\b|^\[?W\d{3,4} ")
+WARNING = re.compile(
+    r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\[WARNING\]|\bWARNING\b|^\[?W\d{3,4} "
+)
 # Lines that every failure ends in, whatever it was.
 NOISE = re.compile(
     r"^\s*$|^[\s=~^_*-]+$|^Traceback \(most|^During handling of|^The above exception"
@@ -89,9 +91,7 @@ CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, ABORT}
 """Signals a process brings upon itself."""
 
 
-def classify(
-    status: Status | None, tails: Sequence[str], done: bool
-) -> tuple[Outcome, str | None]:
+def classify(status: Status | None, tails: Sequence[str], done: bool) -> tuple[Outcome, str | None]:
     """What became of a run that is over, and why in one line (None where it is ok).
 
     Args:

@@ -57,7 +57,7 @@ class Data:
     """The text, and how it becomes tokens."""
 
     blend: dict[str, float]
-    """Source -> weight. A source is bundled:prose, bundled:code, or the path of a
+    """Source -> weight. A source is bundled/prose, bundled/code, or the path of a
     megatron .bin/.idx pair (with or without the ending), a .jsonl or a .txt file."""
     tokenizer: str = "bpe"
     """bpe (trained on the blend's text), bytes, or the path of a tokenizer.json."""
@@ -109,5 +109,11 @@ class RunSpec:
             raise ConfigError(
                 f"train.optimizer.min_lr: {train.optimizer.min_lr:g} is above"
                 f" train.optimizer.lr {train.optimizer.lr:g}"
+            )
+        needed = {"bpe": self.data.tokenizer_vocab, "bytes": 257}.get(self.data.tokenizer, 0)
+        if needed > self.model.vocab:
+            raise ConfigError(
+                f"data.tokenizer: {self.data.tokenizer} has {needed} tokens,"
+                f" model.vocab is {self.model.vocab}"
             )
         self.layout.check(self.model, self.cluster.gpus, train.global_batch)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from launcher.cli import verbs
-from launcher.decode import hint
+from launcher.decode import nearest
 from launcher.errors import LaunchError, RequestError
 
 
@@ -37,7 +37,8 @@ def _dispatch(words: list[str]) -> int:
     if first in verbs.VERBS:
         return verbs.VERBS[first](words[1:])
     if first and "=" not in first and not first.startswith(("-", "~")):
-        raise RequestError(f"{first!r} is neither a verb nor KEY=VALUE{hint(first, verbs.VERBS)}")
+        near = nearest(first, verbs.VERBS)
+        raise RequestError(f"{first!r} is neither a verb nor KEY=VALUE{near}")
     return verbs.run(words)
 
 

@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Override, OverrideType, QuotedStrin
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from launcher.cli.request import Request
 from launcher.data import corpora
@@ -76,7 +77,7 @@ def _composed(overrides: list[Override], search: list[str], multirun: bool) -> d
 def _parsed(argument: str) -> Override:
     key, equals, value = argument.partition("=")
     if not key.strip("+~ ") or not (equals or argument.startswith("~")):
-        raise ConfigError(f"{argument!r} is neither a verb nor KEY=VALUE")
+        raise ConfigError(f"{argument!r} is not KEY=VALUE")
     quoted = value.replace("\\", "\\\\").replace("'", "\\'")
     for text in (argument, f"{key}='{quoted}'"):  # what Hydra cannot read is a text
         try:
@@ -135,8 +136,8 @@ def _load(lines: list[str]) -> dict[str, Any]:
     try:
         config = hydra.compose("config", lines)
         data: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError(f"config: {' '.join(str(error).split())}") from error
     return data
 
 

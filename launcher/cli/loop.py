@@ -91,10 +91,14 @@ class Loop:
         return make(self.request)
 
     def run(self, scheduler: Scheduler) -> list[RunRecord]:
-        """Run what is left of the sweep; the records of all its points, in their order."""
-        candidates = self._sort_out()
-        self.watch.start(self)
-        with scheduler:
+        """Run what is left of the sweep; the records of all its points, in their order.
+
+        Raises:
+            ConfigError: the folder cannot be written, or another launcher is at work in it.
+        """
+        with lock(self.folder), scheduler:
+            candidates = self._sort_out()
+            self.watch.start(self)
             while self._submit(scheduler, candidates) or self.running:
                 for job in scheduler.poll():
                     self._ended(job)

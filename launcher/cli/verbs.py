@@ -75,19 +75,20 @@ def run(words: Sequence[str]) -> int:
     _prints_a_table(parser)
     options = parser.parse_args(words)
 
+    from analysis import table
     from launcher.cli.compose import compose
-    from launcher.cli.loop import Loop, lock
+    from launcher.cli.loop import Loop
     from launcher.cli.progress import Progress
 
+    table.check(options.sort, options.format, options.output)
     request = compose(options.overrides, options.multirun, options.config_dir)
     with Progress() as progress:
         loop = Loop(request, progress)
         scheduler = loop.ready()
-        with lock(loop.folder):
-            try:
-                records = loop.run(scheduler)
-            except KeyboardInterrupt:
-                return _stopped(len(loop.records), len(loop.points), words)
+        try:
+            records = loop.run(scheduler)
+        except KeyboardInterrupt:
+            return _stopped(len(loop.records), len(loop.points), words)
     _print(records, options)
     if loop.stop_reason:
         print(f"launch: stopped: {loop.stop_reason}", file=sys.stderr)
@@ -106,6 +107,7 @@ def plan(words: Sequence[str]) -> int:
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
 
+    table.check(None, options.format, options.output)
     loop = Loop(compose(options.overrides, options.multirun, options.config_dir))
     rows = table.plan(loop.plan(), options.sort)
     _print_rows(rows, options)
@@ -120,8 +122,10 @@ def show_table(words: Sequence[str]) -> int:
     _prints_a_table(parser)
     options = parser.parse_args(words)
 
+    from analysis import table
     from launcher.cli.collect import collect
 
+    table.check(options.sort, options.format, options.output)
     _print(collect(Path(options.folder)), options)
     return 0
 

@@ -1,13 +1,14 @@
 """Text sources: two corpora that every Python has, and the user's own files.
 
-bundled:prose   ``pydoc_data.topics``: the language reference, about 0.7 MB of English
-bundled:code    the standard library's own modules, in order of name, `CODE_BYTES` of them
+bundled/prose   ``pydoc_data.topics``: the language reference, about 0.7 MB of English
+bundled/code    the standard library's own modules, in order of name, `CODE_BYTES` of them
 PATH.jsonl      one JSON object a line, its text under "text"
 PATH.txt        one document
 PATH[.bin|.idx] token ids, in megatron-core's indexed format
 """
 
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -19,6 +20,9 @@ from launcher.decode import hint
 from launcher.errors import ConfigError
 
 CODE_BYTES = 4_000_000
+
+CHECKED_DOCUMENTS = 100
+"""Documents of a file that are looked at before anything starts."""
 
 
 def documents(source: str) -> Iterator[str]:
@@ -65,10 +69,17 @@ def check(source: str, where: str) -> None:
     """Raise ConfigError unless a source is there, readable and not empty."""
     if source in BUNDLED:
         return
-    if source.startswith("bundled:"):
+    if source.startswith("bundled/"):
         raise ConfigError(f"{where}: no {source!r}{hint(source, BUNDLED)}")
     for path in [source] if is_text(source) else [f"{prefix(source)}.bin", f"{prefix(source)}.idx"]:
         _check_file(path, where)
+    if is_text(source):
+        try:
+            first = list(itertools.islice(documents(source), CHECKED_DOCUMENTS))
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        if not any(text.strip() for text in first):
+            raise ConfigError(f"{where}: {source} holds no text")
 
 
 def check_tokenizer(path: str, where: str) -> None:
@@ -80,7 +91,7 @@ def check_tokenizer(path: str, where: str) -> None:
 
 def absolute(source: str) -> str:
     """The same source from any working directory."""
-    return source if source.startswith("bundled:") else os.path.abspath(source)
+    return source if source.startswith("bundled/") else os.path.abspath(source)
 
 
 def _check_file(path: str, where: str) -> None:
@@ -136,4 +147,4 @@ def _read(path: Path) -> str:
         raise ConfigError(f"{path}: {error}") from error
 
 
-BUNDLED: dict[str, Callable[[], Iterator[str]]] = {"bundled:prose": _prose, "bundled:code": _code}
+BUNDLED: dict[str, Callable[[], Iterator[str]]] = {"bundled/prose": _prose, "bundled/code": _code}

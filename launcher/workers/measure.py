@@ -34,7 +34,9 @@ class Meter:
         Raises:
             DivergedError: on every rank, when the loss or the gradient norm is not finite.
         """
-        table = _gather([done.loss_sum, done.tokens, done.grad_norm, *_memory(), self._power.mean()])
+        table = _gather(
+            [done.loss_sum, done.tokens, done.grad_norm, *_memory(), self._power.mean()]
+        )
         now = time.perf_counter()
         milliseconds, self._began = (now - self._began) * 1000, now
         loss = sum(row[0] for row in table) / sum(row[1] for row in table)

@@ -77,9 +77,7 @@ def _chunk(spec: RunSpec, config: Any, stage: int | None) -> Any:
 
 
 def _gpt(model: ModelShape, config: Any, layers: int, **options: Any) -> Any:
-    block = TransformerBlockSubmodules(
-        layer_specs=[layer_spec(model)] * layers, layer_norm=RMSNorm
-    )
+    block = TransformerBlockSubmodules(layer_specs=[layer_spec(model)] * layers, layer_norm=RMSNorm)
     return GPTModel(
         config,
         block,

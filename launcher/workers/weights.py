@@ -1,6 +1,7 @@
 """A model's parameters: their names in the whole model, initial values, and how many there are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,16 @@ def whole_name(parts: list[str], spec: RunSpec, place: Place) -> str:
 
 
 @torch.no_grad()
-def initialise(weights: Iterable[Named], spec: RunSpec, place: Place) -> None:
-    """Fill this rank's parameters, and mark which are shards, as megatron's own fill does."""
+def initialise(
+    weights: Iterable[Named],
+    spec: RunSpec,
+    place: Place,
+    held: Callable[[Any], AbstractContextManager[object]] = nullcontext,
+) -> None:
+    """Fill this rank's parameters, and mark which are shards, as megatron's own fill does.
+
+    ``held`` makes a parameter that is spread over ranks whole while it is filled.
+    """
     for name, parameter in weights:
         if spec.model.tied and name == OUTPUT:  # the last stage's copy of the embedding
             name = EMBEDDING
@@ -56,7 +65,8 @@ def initialise(weights: Iterable[Named], spec: RunSpec, place: Place) -> None:
         if split is not None:
             set_tensor_model_parallel_attributes(parameter, True, split.dim, split.pieces)
         shard = _shard(name, split, spec, place)
-        init.fill(parameter, name, spec.model, spec.train.seed, shard)
+        with held(parameter):
+            init.fill(parameter, name, spec.model, spec.train.seed, shard)
 
 
 def count(weights: Iterable[Named], layers: int, spec: RunSpec, place: Place) -> Built:
@@ -104,13 +114,3 @@ def _is_expert(name: str) -> bool:
 def _numel(parameter: Any) -> int:
     """Elements of a parameter, also of one that ZeRO-3 has partitioned already."""
     return int(getattr(parameter, "ds_numel", parameter.numel()))
-
-
-def decayed(weights: Iterable[Named]) -> tuple[list[Named], list[Named]]:
-    """Parameters with and without weight decay: matrices and vectors."""
-    groups: tuple[list[Named], list[Named]] = ([], [])
-    for name, parameter in weights:
-        groups[parameter.dim() == 1].append((name, parameter))
-    return groups
-
-

@@ -55,7 +55,7 @@ def spec(ranks: int = 1, **changes: Any) -> RunSpec:
             name="here", nodes=1, gpus_per_node=ranks, accelerator=Accelerator(name="cpu")
         ),
         train=Train(global_batch=8, steps=8, precision="fp32"),
-        data=Data(blend={"bundled:prose": 1.0}, tokenizer="bytes"),
+        data=Data(blend={"bundled/prose": 1.0}, tokenizer="bytes"),
         backend="megatron",
     )
     data = encode(base)

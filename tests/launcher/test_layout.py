@@ -1,0 +1,84 @@
+"""Arithmetic of layouts: what is refused, with which numbers, and what is not."""
+
+import pytest
+
+from launcher.errors import LayoutError
+from launcher.layout import ParallelLayout
+from launcher.shape import ModelShape
+from tests.conftest import shape
+
+MOE = shape(experts=4)
+
+REFUSED: list[tuple[ParallelLayout, ModelShape, int, int, str]] = [
+    (ParallelLayout(tp=3), shape(), 8, 8, "tp 3 does not divide 8 gpus"),
+    (ParallelLayout(tp=2, pp=2, cp=2), shape(), 4, 8, "tp 2 x pp 2 x cp 2 (8) does not divide 4 gpus"),
+    (ParallelLayout(tp=4), shape(), 4, 8, "tp 4 does not divide kv_heads 2"),
+    (ParallelLayout(tp=8), shape(), 8, 8, "tp 8 does not divide heads 4"),
+    (ParallelLayout(tp=2), shape(ffn=127), 2, 8, "tp 2 does not divide ffn 127"),
+    (ParallelLayout(tp=2), shape(vocab=3, vocab_multiple=3), 2, 8, "tp 2 does not divide padded vocab 3"),
+    (ParallelLayout(), shape(kv_heads=3), 1, 8, "kv_heads 3 does not divide heads 4"),
+    (ParallelLayout(), shape(heads=3, kv_heads=3), 1, 8, "heads 3 does not divide hidden 64"),
+    (ParallelLayout(sequence_parallel=True), shape(), 1, 8, "sequence_parallel true needs tp > 1, tp is 1"),
+    (ParallelLayout(tp=2), shape(sequence=31), 2, 8, "tp x cp (2) does not divide sequence 31"),
+    (ParallelLayout(cp=2), shape(sequence=30), 2, 8, "2 x cp (4) does not divide sequence 30"),
+    (ParallelLayout(vpp=2), shape(), 1, 8, "vpp 2 needs pp > 1, pp is 1"),
+    (ParallelLayout(pp=8), shape(), 8, 8, "pp 8 is more than layers 4"),
+    (ParallelLayout(pp=2, vpp=4), shape(), 2, 8, "pp 2 x vpp 4 (8) is more than layers 4"),
+    (ParallelLayout(pp=2, vpp=2), shape(), 2, 3, "pp 2 does not divide the 3 micro batches of a step, which vpp 2 needs"),
+    (ParallelLayout(micro_batch=3), shape(), 1, 8, "micro_batch 3 x dp 1 (3) does not divide global_batch 8"),
+    (ParallelLayout(), shape(), 16, 8, "micro_batch 1 x dp 16 (16) does not divide global_batch 8"),
+    (ParallelLayout(ep=2), shape(), 2, 8, "ep 2 needs a model with experts, test is dense"),
+    (ParallelLayout(ep=3), MOE, 3, 9, "ep 3 does not divide experts 4"),
+    (ParallelLayout(ep=4), MOE, 2, 8, "ep 4 does not divide the 2 ranks of a pipeline stage"),
+    (ParallelLayout(), shape(experts=1, top_k=2), 1, 8, "top_k 2 is more than experts 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layout", "model", "gpus", "batch", "message"), REFUSED, ids=[r[-1] for r in REFUSED]
+)
+def test_refused(
+    layout: ParallelLayout, model: ModelShape, gpus: int, batch: int, message: str
+) -> None:
+    with pytest.raises(LayoutError) as caught:
+        layout.check(model, gpus, batch)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("layout", "model", "gpus", "batch"),
+    [
+        (ParallelLayout(), shape(), 1, 1),
+        (ParallelLayout(tp=2, pp=2, micro_batch=2), shape(), 8, 8),
+        (ParallelLayout(pp=3), shape(), 3, 8),  # 4 layers in 3 stages
+        (ParallelLayout(pp=2, vpp=2), shape(), 2, 8),
+        (ParallelLayout(ep=2, tp=2), MOE, 4, 8),
+        (ParallelLayout(cp=2, tp=2), shape(), 4, 8),
+        (ParallelLayout(tp=2), shape(hidden=60, head_width=16), 2, 8),
+    ],
+)
+def test_accepted(layout: ParallelLayout, model: ModelShape, gpus: int, batch: int) -> None:
+    layout.check(model, gpus, batch)
+
+
+@pytest.mark.parametrize(
+    ("pp", "vpp", "layers", "stages"),
+    [
+        (1, 1, 4, [4]),
+        (2, 1, 4, [2, 2]),
+        (2, 2, 4, [1, 1, 1, 1]),
+        (3, 1, 32, [11, 11, 10]),
+        (2, 1, 3, [2, 1]),
+        (6, 1, 32, [5, 5, 6, 6, 5, 5]),
+        (12, 1, 40, [3, 3, 3, 3, 4, 4, 4, 4, 3, 3, 3, 3]),
+    ],
+)
+def test_every_layer_is_in_one_stage(pp: int, vpp: int, layers: int, stages: list[int]) -> None:
+    assert ParallelLayout(pp=pp, vpp=vpp).stages(layers) == stages
+    assert sum(stages) == layers
+
+
+def test_sequence_parallelism_follows_tensor_parallelism_unless_said_otherwise() -> None:
+    assert not ParallelLayout().sp
+    assert ParallelLayout(tp=2).sp
+    assert not ParallelLayout(tp=2, sequence_parallel=False).sp

@@ -1,0 +1,172 @@
+"""The local scheduler runs real processes and leaves none behind."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launcher.folder import RunFolder, Status
+from launcher.schedulers import Job
+from launcher.schedulers import local as module
+from launcher.schedulers.local import Local, end_survivors
+from tests.conftest import spec
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def make_job(tmp_path: Path) -> MakeJob:
+    """A job whose ranks run a few lines of Python, with RANK in ``rank``."""
+
+    def make(code: str, ranks: int = 1, name: str = "job", time_limit: float = 60) -> Job:
+        folder = tmp_path / name
+        RunFolder(folder).create(spec())
+        head = "import os, subprocess, sys, time; rank = int(os.environ['RANK'])\n"
+        return Job(
+            name=name, command=(sys.executable, "-c", head + code, str(folder)), folder=folder,
+            nodes=1, ranks_per_node=ranks, attempt=1, time_limit=time_limit, memory=0,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRACE", 0.5)
+
+
+def drain(scheduler: Local, jobs: int, limit: float = 30) -> list[str]:
+    """Names of the jobs in the order they ended."""
+    names: list[str] = []
+    deadline = time.monotonic() + limit
+    while len(names) < jobs:
+        assert time.monotonic() < deadline, f"only {names} ended"
+        names += [job.name for job in scheduler.poll()]
+        time.sleep(0.02)
+    return names
+
+
+def status(job: Job) -> Status:
+    found = RunFolder(job.folder).status()
+    assert found is not None
+    return found
+
+
+def test_every_rank_gets_its_place_and_its_own_log(make_job: MakeJob) -> None:
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
+    job = make_job(f"print(*(os.environ[n] for n in {names}))", ranks=2)
+    with Local() as scheduler:
+        scheduler.submit([job])
+        assert drain(scheduler, 1) == ["job"]
+    folder = RunFolder(job.folder)
+    assert folder.log(0).read_text() == "0 0 2 2 127.0.0.1\n"
+    assert folder.log(1).read_text() == "1 1 2 2 127.0.0.1\n"
+    assert (status(job).state, status(job).exit_codes) == ("ended", (0, 0))
+
+
+def test_a_failed_rank_ends_the_others(make_job: MakeJob) -> None:
+    job = make_job("sys.exit(3) if rank == 1 else time.sleep(60)", ranks=2)
+    with Local() as scheduler:
+        scheduler.submit([job])
+        drain(scheduler, 1)
+    assert status(job).exit_codes == (None, 3)
+    assert not any(map(psutil.pid_exists, status(job).pids))
+
+
+def test_what_a_rank_started_ends_with_it(make_job: MakeJob) -> None:
+    job = make_job("print(subprocess.Popen(['sleep', '60']).pid); sys.exit(1)")
+    with Local() as scheduler:
+        scheduler.submit([job])
+        drain(scheduler, 1)
+    child = int(RunFolder(job.folder).log(0).read_text())
+    deadline = time.monotonic() + 5
+    while _alive(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _alive(child)
+
+
+def test_the_time_limit_ends_a_job_that_does_not_listen(make_job: MakeJob) -> None:
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    job = make_job(deaf, time_limit=0.5)
+    with Local() as scheduler:
+        scheduler.submit([job])
+        drain(scheduler, 1)
+    assert (status(job).stopped, status(job).exit_codes) == ("timeout", (None,))
+
+
+def test_a_rank_killed_by_a_signal_is_told_apart(make_job: MakeJob) -> None:
+    job = make_job("os.kill(os.getpid(), 9)")
+    with Local() as scheduler:
+        scheduler.submit([job])
+        drain(scheduler, 1)
+    assert (status(job).exit_codes, status(job).stopped) == ((-signal.SIGKILL,), None)
+
+
+def test_cancel_ends_what_runs_and_forgets_what_waits(make_job: MakeJob) -> None:
+    running, waiting = make_job("time.sleep(60)", name="a"), make_job("pass", name="b")
+    with Local(cores=1) as scheduler:
+        scheduler.submit([running, waiting])
+        scheduler.poll()
+        scheduler.cancel(["a", "b"])
+        assert sorted(drain(scheduler, 2)) == ["a", "b"]
+    assert status(running).stopped == "cancelled"
+    assert RunFolder(waiting.folder).status() is None
+
+
+def test_leaving_the_context_ends_everything(make_job: MakeJob) -> None:
+    job = make_job("time.sleep(60)", ranks=2)
+    with Local() as scheduler:
+        scheduler.submit([job])
+        scheduler.poll()
+        pids = status(job).pids
+        assert all(map(psutil.pid_exists, pids))
+    assert not any(map(psutil.pid_exists, pids))
+    assert status(job).stopped == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("cores", "parallel", "ranks", "at_once"),
+    [(4, None, 2, 2), (4, 1, 2, 1), (1, None, 2, 1), (3, None, 1, 3)],
+)
+def test_jobs_at_once(
+    make_job: MakeJob, cores: int, parallel: int | None, ranks: int, at_once: int
+) -> None:
+    jobs = [make_job("time.sleep(60)", ranks=ranks, name=str(n)) for n in range(4)]
+    with Local(parallel=parallel, cores=cores) as scheduler:
+        scheduler.submit(jobs)
+        scheduler.poll()
+        assert len(scheduler.running) == at_once
+
+
+def test_no_second_job_without_memory_for_it(make_job: MakeJob) -> None:
+    from dataclasses import replace
+
+    small = make_job("time.sleep(60)", name="small")
+    large = replace(make_job("time.sleep(60)", name="large"), memory=2**60)
+    with Local(cores=8) as scheduler:
+        scheduler.submit([small, large])
+        scheduler.poll()
+        assert [run.job.name for run in scheduler.running] == ["small"]
+
+
+def test_only_processes_of_the_run_count_as_its_survivors(make_job: MakeJob) -> None:
+    job = make_job("time.sleep(60)")
+    with Local() as scheduler:
+        scheduler.submit([job])
+        scheduler.poll()
+        (rank,) = status(job).pids
+        end_survivors(status(job), "/another/folder")
+        assert _alive(rank)
+        end_survivors(status(job), str(job.folder))
+        assert not psutil.pid_exists(rank)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

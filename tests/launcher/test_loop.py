@@ -1,0 +1,196 @@
+"""The sweep's loop, with scripts in the place of the programs that train."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher import record
+from launcher.backends import BACKENDS
+from launcher.backends.trained_here import TrainedHere
+from launcher.cli.loop import Loop, lock
+from launcher.cli.request import Request, SchedulerOptions
+from launcher.errors import ConfigError
+from launcher.folder import RunFolder, Status, write_json
+from launcher.record import RunRecord
+from launcher.schedulers.local import Local
+from sweeps import Sweep
+from tests.conftest import spec
+
+SCRIPT = """
+import json, os, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+with open(folder.parent / "starts", "a") as starts:
+    starts.write(folder.name + "\\n")
+spec = json.loads((folder / "spec.json").read_text())
+said = {2: "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+        3: "HangError: no step finished within 60 s (last step 3)",
+        4: "OSError: [Errno 28] No space left on device",
+        5: "SomethingError: odd"}.get(spec["layout"]["micro_batch"])
+if said and not (folder.parent / "mended").exists():
+    sys.exit(said)
+with open(folder / "metrics.jsonl", "w") as file:
+    for step in range(1, 1 + spec["train"]["steps"]):
+        ms = 100.0 * spec["layout"]["micro_batch"] + step
+        file.write(json.dumps(dict(step=step, loss=9.0 - step, grad_norm=step, step_ms=ms)) + "\\n")
+(folder / "result.json").write_text(json.dumps(dict(memory_kind="rss")))
+"""
+
+
+class Scripted(TrainedHere):
+    """Runs `SCRIPT`, which does as the micro batch says."""
+
+    def check(self, spec: object) -> None:
+        """Refuses nothing."""
+
+    def command(self, folder: Path, cache: Path, hang_after: float) -> tuple[str, ...]:
+        """One process for the rank."""
+        return (sys.executable, "-c", SCRIPT, str(folder))
+
+
+RunSweep = Callable[..., list[RunRecord]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(BACKENDS, "megatron", Scripted())
+    return tmp_path / "s"
+
+
+def request_for(folder: Path, *micro_batches: int, **changes: object) -> Request:
+    base = spec(gpus=1, global_batch=60)
+    axes = {"layout": {"micro_batch": list(micro_batches)}}
+    request = Request(
+        model=base.model, layout=base.layout, cluster=base.cluster, train=base.train,
+        data=base.data, backend=base.backend, scheduler=SchedulerOptions(),
+        sweep=Sweep(name=folder.name, axes=axes), output=str(folder.parent),
+    )  # fmt: skip
+    return replace(request, **changes)  # type: ignore[arg-type]
+
+
+def run(folder: Path, *micro_batches: int, **changes: object) -> list[RunRecord]:
+    return Loop(request_for(folder, *micro_batches, **changes)).run(Local())
+
+
+def outcomes(records: list[RunRecord]) -> list[str]:
+    return [found.outcome for found in records]
+
+
+def starts(folder: Path) -> int:
+    return len((folder / "starts").read_text().splitlines())
+
+
+def test_every_point_is_a_row_and_runs_once(folder: Path) -> None:
+    first = run(folder, 1, 2, 5, 7)
+    assert outcomes(first) == ["ok", "oom", "failed", "rejected"]
+    assert [found.row for found in first] == [1, 2, 3, 4]
+    assert first[3].cause == "micro_batch 7 x dp 1 (7) does not divide global_batch 60"
+    assert first[2].cause == "SomethingError: odd"
+    assert starts(folder) == 3
+    assert run(folder, 1, 2, 5, 7) == first
+    assert starts(folder) == 3
+
+
+def test_figures_leave_the_untimed_steps_out(folder: Path) -> None:
+    (found,) = run(folder, 1)
+    figures = found.figures
+    assert (figures.steps, figures.step_ms_p50, figures.loss_first) == (4, 103.5, 8.0)
+    assert figures.tokens_per_s == pytest.approx(60 * 32 / 0.1035)
+    assert figures.mfu_pct is None  # the peak of a CPU is not known
+    assert figures.mem_max_gib is None  # the script measures none
+
+
+def test_an_impossible_mfu_is_an_error_and_no_number(folder: Path) -> None:
+    request = request_for(folder, 1)
+    card = replace(request.cluster.accelerator, name="toy", fp32_tflops=1e-6)
+    cluster = replace(request.cluster, accelerator=card)
+    (found,) = Loop(replace(request, cluster=cluster)).run(Local())
+    assert found.outcome == "failed"
+    assert found.cause is not None and "% is impossible: cluster.accelerator toy" in found.cause
+    assert (found.figures.mfu_pct, found.figures.tflops_per_gpu) == (None, None)
+
+
+def test_a_hang_is_tried_once_more(folder: Path) -> None:
+    (found,) = run(folder, 3)
+    assert (found.outcome, found.attempt, starts(folder)) == ("hang", 2, 2)
+    aside = folder / found.spec.id / "attempts" / "1" / "log" / "rank0.txt"
+    assert "HangError" in aside.read_text()
+    assert outcomes(run(folder, 3)) == ["hang"] and starts(folder) == 2
+
+
+def test_a_full_disk_stops_the_sweep_until_the_next_command(folder: Path) -> None:
+    loop = Loop(request_for(folder, 4, 1, 5, parallel=1))
+    assert outcomes(loop.run(Local())) == ["disk"]
+    assert loop.stop_reason == "disk: OSError: [Errno 28] No space left on device"
+    (folder / "mended").touch()
+    assert outcomes(run(folder, 4, 1, 5)) == ["ok", "ok", "ok"]
+
+
+def test_retry_runs_finished_trials_again(folder: Path) -> None:
+    assert outcomes(run(folder, 5)) == ["failed"]
+    (folder / "mended").touch()
+    (found,) = run(folder, 5, retry=("failed",))
+    assert (found.outcome, found.attempt) == ("ok", 2)
+
+
+def test_a_trial_lost_with_its_launcher_runs_again(folder: Path) -> None:
+    (first,) = run(folder, 1)
+    trial = RunFolder(folder / first.spec.id)
+    trial.write_status(Status(state="running", attempt=1, started=1.0))
+    (trial.path / "result.json").unlink()
+    (found,) = run(folder, 1)
+    assert (found.outcome, found.attempt, starts(folder)) == ("ok", 2, 2)
+
+
+def test_a_trial_that_finished_without_its_launcher_is_taken_over(folder: Path) -> None:
+    (first,) = run(folder, 1)
+    trial = RunFolder(folder / first.spec.id)
+    trial.write_status(Status(state="running", attempt=1, started=first.seconds))
+    (found,) = run(folder, 1)
+    assert (found.outcome, found.attempt, starts(folder)) == ("ok", 1, 1)
+    assert found.figures == first.figures
+
+
+def test_a_changed_field_is_another_trial(folder: Path) -> None:
+    (first,) = run(folder, 1)
+    request = request_for(folder, 1)
+    train = replace(request.train, seed=7)
+    (found,) = Loop(replace(request, train=train)).run(Local())
+    assert found.spec.id != first.spec.id and starts(folder) == 2
+    assert len(record.read(folder / "records.jsonl")) == 2
+
+
+def test_half_a_line_is_not_trusted(folder: Path) -> None:
+    first = run(folder, 1, 2)
+    path = folder / "records.jsonl"
+    path.write_text(path.read_text()[:-20])
+    assert len(record.read(path)) == 1
+    assert run(folder, 1, 2) == first
+    assert record.read(path) == first
+    assert starts(folder) == 2
+
+
+def test_a_broken_folder_is_a_row_that_says_so(folder: Path) -> None:
+    (first,) = run(folder, 1)
+    (folder / first.spec.id / "metrics.jsonl").write_text("{}\nnot json\n{}\n")
+    found = BACKENDS["megatron"].record(first.spec, folder / first.spec.id)
+    assert found.outcome == "failed"
+    assert found.cause is not None and "metrics.jsonl:2: Expecting value" in found.cause
+
+
+def test_two_launchers_do_not_share_a_folder(folder: Path) -> None:
+    with lock(folder), pytest.raises(ConfigError, match=r"another launch is at work"):
+        lock(folder)
+    with lock(folder):
+        pass  # free again
+
+
+def test_records_are_plain_json_lines(folder: Path) -> None:
+    run(folder, 1)
+    (line,) = (folder / "records.jsonl").read_text().splitlines()
+    assert json.loads(line)["outcome"] == "ok"
+    write_json(folder / "x.json", {"a": None})
+    assert (folder / "x.json").read_text() == '{\n "a": null\n}\n'

@@ -1,0 +1,121 @@
+"""From a sweep as YAML gives it to its points."""
+
+from typing import Any
+
+import pytest
+
+from launcher.decode import decode
+from launcher.errors import ConfigError
+from launcher.record import RunRecord
+from launcher.spec import RunSpec
+from sweeps import STRATEGIES, Sweep, expand, pinned
+from tests.conftest import spec
+
+BASE = spec()
+
+
+def points(**sweep: Any) -> list[RunSpec]:
+    return expand(decode(Sweep, sweep), BASE)
+
+
+def layouts(**sweep: Any) -> list[tuple[int, int]]:
+    return [(one.layout.tp, one.layout.pp) for one in points(**sweep)]
+
+
+def test_axes_multiply_in_the_order_they_are_listed() -> None:
+    assert layouts(axes={"layout": {"tp": [1, 2], "pp": [1, 2]}}) == [
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    ]
+
+
+def test_zipped_axes_move_together_and_multiply_with_the_others() -> None:
+    found = points(
+        axes={"layout": {"zero": [0, 1]}}, zip=[{"layout": {"tp": [1, 2], "pp": [4, 2]}}]
+    )
+    assert [(p.layout.zero, p.layout.tp, p.layout.pp) for p in found] == [
+        (0, 1, 4), (0, 2, 2), (1, 1, 4), (1, 2, 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "left"),
+    [
+        (["layout.tp == 2"], [(2, 1), (2, 2)]),
+        (["layout.tp * layout.pp <= 2", "layout.pp != 2"], [(1, 1), (2, 1)]),
+        (["layout.tp in [2, 4] or cluster.nodes > 1"], [(2, 1), (2, 2)]),
+        (["not (layout.tp > 1 and layout.pp > 1)"], [(1, 1), (1, 2), (2, 1)]),
+        (["model.hidden / layout.tp >= 64 and backend == 'megatron'"], [(1, 1), (1, 2)]),
+    ],
+)
+def test_conditions_leave_points_out(where: list[str], left: list[tuple[int, int]]) -> None:
+    assert layouts(axes={"layout": {"tp": [1, 2], "pp": [1, 2]}}, where=where) == left
+
+
+def test_hand_picked_points_are_beside_the_axes_or_alone() -> None:
+    picked = [{"layout": {"tp": 2}}, {"layout": {"tp": 4, "pp": 2}}]
+    assert layouts(points=picked) == [(2, 1), (4, 2)]
+    assert layouts(axes={"layout": {"pp": [1, 2]}}, points=picked) == [
+        (1, 1), (1, 2), (2, 1), (4, 2),
+    ]  # fmt: skip
+
+
+def test_a_point_listed_twice_runs_once() -> None:
+    assert layouts(axes={"layout": {"tp": [1, 2, 1]}}) == [(1, 1), (2, 1)]
+
+
+def test_an_axis_can_be_any_field() -> None:
+    found = points(
+        axes={
+            "model": [{"name": "other", "layers": 2, "hidden": 64, "ffn": 64, "heads": 2,
+                       "kv_heads": 2, "vocab": 300, "sequence": 32}],
+            "cluster": {"nodes": [1, 2]},
+            "backend": ["megatron", "deepspeed"],
+            "data": {"blend": [{"bundled/code": 1.0}]},
+        }
+    )  # fmt: skip
+    assert [(p.model.name, p.cluster.nodes, p.backend) for p in found] == [
+        ("other", 1, "megatron"), ("other", 1, "deepspeed"),
+        ("other", 2, "megatron"), ("other", 2, "deepspeed"),
+    ]  # fmt: skip
+    assert {tuple(p.data.blend) for p in found} == {("bundled/code",)}
+
+
+def test_a_field_of_a_group_beats_the_group_it_is_in() -> None:
+    group = {"name": "other", "layers": 2, "hidden": 64, "ffn": 64, "heads": 2, "kv_heads": 2,
+             "vocab": 300, "sequence": 32}  # fmt: skip
+    found = points(axes={"model": [group]}, zip=[{"model": {"sequence": [64, 128]}}])
+    assert [(p.model.name, p.model.sequence) for p in found] == [("other", 64), ("other", 128)]
+
+
+def test_a_pinned_field_is_no_axis_any_more() -> None:
+    sweep = decode(
+        Sweep,
+        {"axes": {"layout": {"tp": [1, 2], "pp": [1, 2]}}, "zip": [{"layout": {"zero": [0, 1]}}]},
+    )
+    assert pinned(sweep, ["layout", "tp"]).axes == {"layout": {"pp": [1, 2]}}
+    assert pinned(sweep, ["layout", "zero"]).zip == ()
+    assert pinned(sweep, ["train", "steps"]) == sweep
+    assert pinned(pinned(sweep, ["layout", "tp"]), ["layout", "pp"]).axes == {}
+
+
+@pytest.mark.parametrize("expression", ["9**9**9 > 1", "'a' * 10**10 == ''", "layout.__class__"])
+def test_a_condition_cannot_run_away_or_reach_out(expression: str) -> None:
+    with pytest.raises(ConfigError, match=r"^sweep\.where: "):
+        points(where=[expression])
+
+
+def test_a_condition_cannot_change_the_point() -> None:
+    found = points(axes={"layout": {"tp": [1, 2]}}, where=["layout.pop('tp') > 0"])
+    assert [p.layout.tp for p in found] == [1, 2]
+
+
+def test_grid_proposes_what_has_no_record() -> None:
+    found = points(axes={"layout": {"tp": [1, 2, 4]}})
+    done = [RunRecord(spec=found[1], outcome="oom")]
+    assert STRATEGIES["grid"](Sweep(), found, done) == [found[0], found[2]]
+    assert (
+        STRATEGIES["grid"](Sweep(), found, [RunRecord(spec=p, outcome="ok") for p in found]) == []
+    )

@@ -1,0 +1,160 @@
+"""A wrong request is one line on stderr and exit code 2, and nothing is started."""
+
+from pathlib import Path
+
+import pytest
+
+from launcher.cli import main
+
+GRID = "sweep=parallelism_grid"
+
+REQUESTS: list[tuple[str, list[str], str]] = [
+    # unknown names
+    ("key", ["layout.ttp=2"], "layout.ttp: no such key; did you mean 'layout.tp'?"),
+    ("group", ["modle=tiny"], "modle: no such key; did you mean 'model'?"),
+    ("choice", ["model=tinny"], "model: no 'tinny'; did you mean 'tiny'?"),
+    ("model key", ["model.layer=4"], "model.layer: no such key; did you mean 'model.layers'?"),
+    ("cluster", ["cluster=h10"], "cluster: no 'h10'; did you mean 'h100'?"),
+    ("sweep", ["sweep=paralelism_grid"],
+     "sweep: no 'paralelism_grid'; did you mean 'parallelism_grid'?"),
+    ("backend", ["backend=megatorn"], "backend: no 'megatorn'; did you mean 'megatron'?"),
+    ("scheduler", ["scheduler.name=pbs"], "scheduler.name: no 'pbs'; known: local"),
+    ("planner", ["planner=magic"], "planner: no 'magic'; known: none"),
+    ("strategy", [GRID, "sweep.strategy=gird"], "sweep.strategy: no 'gird'; did you mean 'grid'?"),
+    ("verb", ["tabel", "runs"], "'tabel' is neither a verb nor KEY=VALUE; did you mean 'table'?"),
+    ("no value", ["layout.tp"], "'layout.tp' is neither a verb nor KEY=VALUE"),
+    ("no value later", ["layout.tp=1", "layout.pp"], "'layout.pp' is not KEY=VALUE"),
+    ("option", ["plan", "--frmat", "csv"], "unrecognized arguments: --frmat"),
+    ("--config-dir", ["--config-dir", "nowhere"], "--config-dir: nowhere is not a folder"),
+    # wrong type or range
+    ("literal", ["layout.zero=4"], "layout.zero: 4 is not one of 0, 1, 2, 3"),
+    ("near literal", ["layout.recompute=ful"],
+     "layout.recompute: 'ful' is not one of none, selective, full; did you mean 'full'?"),
+    ("text for a number", ["layout.tp=two"], "layout.tp: expected a whole number, got 'two'"),
+    ("half", ["layout.tp=1.5"], "layout.tp: expected a whole number, got 1.5"),
+    ("zero", ["layout.tp=0"], "layout.tp: 0 is below 1"),
+    ("flag", ["layout.offload=maybe"], "layout.offload: expected true or false, got 'maybe'"),
+    ("negative", ["train.optimizer.lr=-1"], "train.optimizer.lr: -1.0 is not above 0"),
+    ("share", ["train.optimizer.beta1=1.5"], "train.optimizer.beta1: 1.5 is above 1"),
+    ("null", ["train.steps=null"], "train.steps: expected a whole number, got None"),
+    ("infinite", ["time_limit=inf"], "time_limit: inf is not a finite number"),
+    ("several", ["layout.tp=1,2"], "layout.tp: 1,2 is several values; add -m to run them all"),
+    ("mapping for a group", ["sweep=7"],
+     "config: Config group override must be a string or a list. Got int"),
+    # impossible together
+    ("nothing measured", ["train.steps=2"],
+     "train.untimed_steps: 2 leaves none of train.steps 2 to measure"),
+    ("schedule", ["train.optimizer.min_lr=1"],
+     "train.optimizer.min_lr: 1 is above train.optimizer.lr 0.002"),
+    ("ranks", ["layout.tp=3"], "tp 3 does not divide 2 gpus"),
+    ("batch", ["layout.micro_batch=5"],
+     "micro_batch 5 x dp 2 (10) does not divide global_batch 24"),
+    ("heads", ["model.heads=3", "model.kv_heads=3"], "heads 3 does not divide hidden 128"),
+    ("framework", ["layout.zero=3"],
+     "zero 3 is not in megatron-core, whose distributed optimizer is zero 1"),
+    ("experts", ["layout.ep=2"], "ep 2 needs a model with experts, tiny is dense"),
+    ("silently wrong", ["layout.pp=2", "layout.vpp=2", "layout.overlap_p2p=false"],
+     "vpp 2 with pp 2 needs overlap_p2p true: batched sends and receives between the same two"
+     " stages get mixed up, and the loss is silently wrong"),
+    ("vocabulary", ["data.tokenizer_vocab=4096"],
+     "data.tokenizer: bpe has 4096 tokens, model.vocab is 2048"),
+    # data
+    ("no file", ["data.blend={/nowhere/text.jsonl: 1}"],
+     "data.blend: /nowhere/text.jsonl: No such file or directory"),
+    ("empty file", ["data.blend={empty.txt: 1}"], "data.blend: {tmp}/empty.txt is empty"),
+    ("blank file", ["data.blend={blank.txt: 1}"], "data.blend: {tmp}/blank.txt holds no text"),
+    ("not JSON", ["data.blend={bad.jsonl: 1}"],
+     "data.blend: {tmp}/bad.jsonl:2: not JSON: Expecting value: line 1 column 1 (char 0)"),
+    ("no text", ["data.blend={no_text.jsonl: 1}"],
+     'data.blend: {tmp}/no_text.jsonl:1: no text under "text"'),
+    ("half a pair", ["data.blend={half.bin: 1}"],
+     "data.blend: {tmp}/half.idx: No such file or directory"),
+    ("corpus", ["data.blend={bundled/prse: 1}"],
+     "data.blend: no 'bundled/prse'; did you mean 'bundled/prose'?"),
+    ("weight", ["data.blend={bundled/prose: 0}"],
+     "data.blend: the weight of bundled/prose is 0, not above 0"),
+    ("no source", ["data.blend={}"], "data.blend: is empty; name at least one source"),
+    ("tokenizer", ["data.tokenizer=bep"], "data.tokenizer: no 'bep'; did you mean 'bpe'?"),
+    # sweeps
+    ("axis", ["sweep.axes.layout.ttp=[1]"],
+     "sweep.axes.layout.ttp: no such key; did you mean 'sweep.axes.layout.tp'?"),
+    ("axis below a value", ["sweep.axes.layout.tp.x=[1]"],
+     "sweep.axes.layout.tp: has no keys of its own, got 'sweep.axes.layout.tp.x'"),
+    ("axis without a list", ["sweep.axes.layout.tp=2"],
+     "sweep.axes.layout.tp: expected a list of values, got 2"),
+    ("empty axis", ["sweep.axes.layout.tp=[]"], "sweep.axes.layout.tp: the list of values is empty"),
+    ("value of an axis", ["sweep.axes.layout.tp=[1,x]"],
+     "sweep.axes.layout.tp[1]: expected a whole number, got 'x'"),
+    ("list cut short", ["sweep.axes.layout.tp=[1"],
+     "sweep.axes.layout.tp: expected a list of values, got '[1'"),
+    ("model of an axis", ["sweep.axes.model=[tiny,llama_7]"],
+     "sweep.axes.model: no 'llama_7'; did you mean 'llama_7b'?"),
+    ("unequal zip", ["sweep.zip={layout: {tp: [1, 2], pp: [1]}}"],
+     "sweep.zip[0]: lists that move together must be of one length: layout.tp has 2,"
+     " layout.pp has 1"),
+    ("listed twice", [GRID, "sweep.zip={layout: {tp: [1, 2]}}"],
+     "sweep.zip[0]: layout.tp is an axis in axes already"),
+    ("field of where", [GRID, "sweep.where=layout.ttp > 1"],
+     "sweep.where: 'layout.ttp > 1': no field 'ttp'; did you mean 'tp'?"),
+    ("where is no code", [GRID, "sweep.where=__import__('os').abort()"],
+     "sweep.where: \"__import__('os').abort()\": Function '__import__' not defined, for expression"
+     " '__import__('os').abort()'."),
+    ("where cut short", [GRID, "sweep.where=layout.tp >"],
+     "sweep.where: 'layout.tp >' is not an expression"),
+    ("where of nothing", [GRID, "sweep.where=layout.tp > 99"],
+     "sweep.where: no point of the sweep meets every condition"),
+    ("sweep file", ["--config-dir", "conf", "sweep=typo"],
+     "sweep.axis: no such key; did you mean 'sweep.axes'?"),
+    ("sweep file of a list", ["--config-dir", "conf", "sweep=list"],
+     "sweep: expected a mapping, got [1, 2]"),
+    ("not YAML", ["--config-dir", "conf", "sweep=broken"],
+     "config: while parsing a flow sequence in \"{tmp}/conf/sweep/broken.yaml\", line 1, column 22"
+     " expected ',' or ']', but got '}' in \"{tmp}/conf/sweep/broken.yaml\", line 1, column 27"),
+    # paths and tables
+    ("output below a file", ["output=file"], "output: {tmp}/file/single: Not a directory"),
+    ("name", ["name=a/b"], "name: 'a/b' cannot name a folder"),
+    ("table of nothing", ["table", "."], ".: no runs below this folder"),
+    ("table of nowhere", ["table", "nowhere"], "nowhere is not a folder"),
+    ("sort", ["--sort", "tokens_per_sec"],
+     "--sort: no 'tokens_per_sec'; did you mean 'tokens_per_s'?"),
+    ("format of a terminal", ["--format", "parquet"],
+     "--format parquet is not text: say where with --output FILE"),
+    ("output of the table", ["--output", "nowhere/t.csv"],
+     "--output: no folder nowhere to write t.csv in"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder but for what some of the requests point at."""
+    contents = {
+        "empty.txt": "",
+        "blank.txt": "\n \n",
+        "bad.jsonl": '{"text": "fine"}\nnot json\n',
+        "no_text.jsonl": '{"body": "x"}\n',
+        "half.bin": "x",
+        "file": "x",
+        "conf/sweep/typo.yaml": "name: typo\naxis: {layout: {tp: [1, 2]}}\n",
+        "conf/sweep/list.yaml": "- 1\n- 2\n",
+        "conf/sweep/broken.yaml": "axes: {layout: { tp: [1, 2}}\n",
+    }
+    for name, text in contents.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MEGALAUNCH_CACHE", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [r[1:] for r in REQUESTS], ids=[r[0] for r in REQUESTS]
+)
+def test_a_wrong_request(
+    words: list[str], message: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(files.rglob("*"))
+    code = main(words)
+    out, err = capsys.readouterr()
+    assert err == f"launch: {message.replace('{tmp}', str(files))}\n"
+    assert (code, out) == (2, "")
+    assert sorted(files.rglob("*")) == before, "something was started"
