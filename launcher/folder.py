@@ -99,14 +99,28 @@ class RunFolder:
         """The metrics, one dict per whole line; a line cut short by a kill is left out."""
         return list(read_jsonl(self.metrics))
 
-    def set_aside(self, attempt: int) -> None:
-        """Move the files of an attempt that is over, so that the next one starts clean."""
-        aside = self.path / "attempts" / str(attempt)
-        aside.mkdir(parents=True, exist_ok=True)
-        for name in ("metrics.jsonl", "result.json", "log"):
-            if (self.path / name).exists():
-                os.replace(self.path / name, aside / name)
+    def next_attempt(self) -> int:
+        """Set the files of the attempt before aside, and return the number of the next one.
+
+        The status goes last, so that a kill in between leaves the rest to the next call.
+        """
+        status = self.status()
+        if status is not None:
+            aside = self.path / "attempts" / str(status.attempt)
+            aside.mkdir(parents=True, exist_ok=True)
+            for name in ("metrics.jsonl", "result.json", "log", "status.json"):
+                if (self.path / name).exists():
+                    os.replace(self.path / name, aside / name)
         self.logs.mkdir(exist_ok=True)
+        return 1 + max((int(path.name) for path in self._attempts()), default=0)
+
+    def failures(self) -> int:
+        """Attempts set aside that failed by themselves; those lost with a launcher do not count."""
+        ended = [_decoded(Status, path / "status.json") for path in self._attempts()]
+        return sum(status.state == "ended" and status.stopped is None for status in ended)
+
+    def _attempts(self) -> list[Path]:
+        return list(self.path.glob("attempts/*"))
 
 
 def write_json(path: Path, data: Any) -> None:

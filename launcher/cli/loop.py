@@ -62,8 +62,6 @@ class Loop:
         self.points = expand(request.points, request.spec)
         self.rows = {spec.id: row for row, spec in enumerate(self.points, 1)}
         self.records: dict[str, RunRecord] = {}
-        self.attempts: dict[str, int] = {}
-        """Starts so far of the specs without a record."""
         self.running: dict[str, RunSpec] = {}
         self.stop_reason: str | None = None
 
@@ -133,23 +131,21 @@ class Loop:
         if status.state != "ended":  # its launcher died
             end_survivors(status, str(folder.path))
             if folder.result() is None:
-                self.attempts[spec.id] = status.attempt
                 return None
             done = (folder.path / "result.json").stat().st_mtime
             folder.write_status(replace(status, state="ended", ended=done))
         found = BACKENDS[spec.backend].record(spec, folder.path)
-        if self._again(found, continued=True):
-            self.attempts[spec.id] = status.attempt
-            return None
-        return found
+        return None if self._again(found, continued=True) else found
 
     def _again(self, found: RunRecord, continued: bool = False) -> bool:
         """Whether a record is to be replaced by another attempt; ``continued`` by a new command."""
         action = NEXT_ACTION[found.outcome]
         if continued and (action == "stop" or found.outcome in ("cancelled", *self.request.retry)):
             return True
-        worth_it = action in ("requeue", "elsewhere") and found.outcome != "cancelled"
-        return worth_it and (found.attempt or 1) < self.request.max_attempts
+        if action not in ("requeue", "elsewhere") or found.outcome == "cancelled":
+            return False
+        failures = 1 + RunFolder(self.folder / found.spec.id).failures()
+        return failures < self.request.max_attempts
 
     def _submit(self, scheduler: Scheduler, candidates: Sequence[RunSpec]) -> bool:
         """Ask the strategy and submit what there is room for; whether anything was."""
@@ -167,9 +163,6 @@ class Loop:
     def _job(self, spec: RunSpec) -> Job:
         folder = RunFolder(self.folder / spec.id)
         folder.create(spec)
-        earlier = self.attempts.get(spec.id, 0)
-        if earlier:
-            folder.set_aside(earlier)
         cache = Path(self.request.cache or Path(self.request.output) / ".cache").resolve()
         backend = BACKENDS[spec.backend]
         return Job(
@@ -178,7 +171,7 @@ class Loop:
             folder=folder.path,
             nodes=spec.cluster.nodes,
             ranks_per_node=spec.cluster.gpus_per_node,
-            attempt=earlier + 1,
+            attempt=folder.next_attempt(),
             time_limit=self.request.time_limit,
             memory=spec.cluster.gpus * RANK_BYTES + 16 * spec.model.params,
             commit=commit(),
@@ -188,7 +181,6 @@ class Loop:
         spec = self.running.pop(job.name)
         found = BACKENDS[spec.backend].record(spec, job.folder)
         if self._again(found):
-            self.attempts[spec.id] = job.attempt
             self.watch.ended(self, found, again=True)
             return
         self._keep(found)

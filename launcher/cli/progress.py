@@ -44,8 +44,9 @@ class Progress(Watch):
         self.labels = _labels(loop.points)
         self.before = len(loop.records)
         counts = _counts(loop)
-        self.console.print(f"{loop.folder}: {len(loop.points)} points, {counts}"
-                           f"{len(loop.points) - self.before} to run")  # fmt: skip
+        to_run = len(loop.points) - self.before
+        line = f"{loop.folder}: {len(loop.points)} points, {counts}{to_run} to run"
+        self.console.print(line, soft_wrap=True)
 
     def tick(self, loop: Loop) -> None:
         """Draw the live view, at most every `REFRESH` seconds."""
@@ -61,7 +62,8 @@ class Progress(Watch):
         label = self.labels[found.spec.id]
         what = _speed(found.figures.tokens_per_s) if found.outcome == "ok" else found.cause
         once_more = "  (runs again)" if again else ""
-        self.console.print(Text(f"{place} {found.outcome:9} {label}  {what or ''}{once_more}"))
+        line = f"{place} {found.outcome:9} {label}  {what or ''}{once_more}"
+        self.console.print(Text(line), soft_wrap=True)
 
     def _line(self, loop: Loop, spec: RunSpec) -> Text | None:
         """A running trial's last step; None for one that waits for room."""
@@ -98,10 +100,11 @@ def _speed(tokens_per_s: float | None) -> str:
 
 
 def _labels(points: list[RunSpec]) -> dict[str, str]:
-    """For each spec the values of the fields in which the points differ."""
+    """For each spec the values of the fields in which the points differ, the engine first."""
     flat = {spec.id: dict(_flat(encode(spec))) for spec in points}
     names = {name: None for values in flat.values() for name in values}
     differ = [n for n in names if len({str(values.get(n)) for values in flat.values()}) > 1]
+    differ.sort(key=lambda name: name != "backend")
     return {
         spec_id: " ".join(_said(name, values[name]) for name in differ if name in values) or spec_id
         for spec_id, values in flat.items()
@@ -109,7 +112,8 @@ def _labels(points: list[RunSpec]) -> dict[str, str]:
 
 
 def _said(name: str, value: Any) -> str:
-    return str(value) if isinstance(value, str) else f"{name.rsplit('.', 1)[-1]} {value}"
+    leaf = name.rsplit(".", 1)[-1]
+    return str(value) if leaf in ("backend", "name") else f"{leaf} {value}"
 
 
 def _flat(data: dict[str, Any], above: str = "") -> Any:

@@ -49,7 +49,7 @@ class Request:
     hang_after: Positive = 300.0
     """Seconds without a finished step after which a trial counts as hung."""
     max_attempts: Count = 2
-    """Starts of one spec, where a failure is worth another try."""
+    """Failures of one spec after which it is given up, where a failure is worth another try."""
     retry: tuple[Outcome, ...] = ()
     """Finished trials of these outcomes run again."""
     planner: str = "none"

@@ -59,9 +59,8 @@ def prepare(spec: RunSpec, cache: Path) -> None:
     """
     cache.mkdir(parents=True, exist_ok=True)
     tokenizer = _Lazy(spec, cache)
-    for source in spec.data.blend:
-        if corpora.is_text(source):
-            _once(cache / _text_key(spec, source), _Indexer(source, tokenizer))
+    for name in filter(corpora.is_text, spec.data.blend):
+        _once(cache / _text_key(spec, name), _Indexer(name, tokenizer))
     sources = _sources(spec, cache)
     for source in sources:
         _check_length(source, spec)

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from megatron.core import parallel_state
 from megatron.core.transformer.moe.moe_layer import MoELayer
-from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
 from launcher.spec import RunSpec
 from launcher.workers import deepspeed_setup, platform, weights
@@ -65,9 +64,7 @@ class DeepSpeedEngine:
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=options, mpu=Groups()
         )
-        # megatron's own schedule does this: the loss weighs 1 / accumulation in a step.
-        scale = torch.tensor(1.0 / spec.accumulation, device=platform.device())
-        MoEAuxLossAutoScaler.set_loss_scale(scale)
+        deepspeed_setup.weigh_aux_loss(spec)
 
     def step(self, number: int, lr: float) -> Done:
         """One optimizer step: every micro batch forward and backward, the update at the last."""
@@ -121,9 +118,7 @@ def _model(spec: RunSpec, deepspeed: Any, options: dict[str, Any]) -> tuple[Any,
     return model, held
 
 
-def _tell_experts(
-    model: Any, groups: list[dict[str, Any]], spec: RunSpec
-) -> list[dict[str, Any]]:
+def _tell_experts(model: Any, groups: list[dict[str, Any]], spec: RunSpec) -> list[dict[str, Any]]:
     """Register megatron's expert groups with DeepSpeed, and give experts groups of their own.
 
     Both libraries mark an expert's parameters by ``allreduce = False``; DeepSpeed then looks

@@ -13,11 +13,10 @@ from deepspeed.runtime.pipe.topology import PipeModelDataParallelTopology
 from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 from megatron.core.tensor_parallel import ColumnParallelLinear, vocab_parallel_cross_entropy
-from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 from megatron.core.transformer.spec_utils import build_module
 
 from launcher.spec import RunSpec
-from launcher.workers import deepspeed_setup, platform, weights
+from launcher.workers import deepspeed_setup, weights
 from launcher.workers.attention import RMSNorm
 from launcher.workers.batches import Batches
 from launcher.workers.engine import Done
@@ -137,8 +136,7 @@ class PipelineEngine:
             options["gradient_clipping"] = 0.0
             optimizer.register_step_pre_hook(self._clip)
         self._engine, *_ = deepspeed.initialize(model=net, optimizer=optimizer, config=options)
-        scale = torch.tensor(1.0 / spec.accumulation, device=platform.device())
-        MoEAuxLossAutoScaler.set_loss_scale(scale)
+        deepspeed_setup.weigh_aux_loss(spec)
 
     def step(self, number: int, lr: float) -> Done:
         """One optimizer step, as DeepSpeed schedules it."""

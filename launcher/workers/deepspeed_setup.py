@@ -1,19 +1,17 @@
 """What both DeepSpeed engines need: its import, its configuration, and megatron's groups told."""
 
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.utils import logger
 from megatron.core import parallel_state
+from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
-os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
-import deepspeed  # noqa: E402  after the choice of its accelerator, about which it else warns
-from deepspeed.utils import logger  # noqa: E402
-
-from launcher.spec import RunSpec  # noqa: E402
+from launcher.spec import RunSpec
 from launcher.workers import platform
 from launcher.workers.weights import Named
 
@@ -92,6 +90,15 @@ def sum_duplicates(parameters: Iterable[Any]) -> None:
         for parameter in parameters:
             if getattr(parameter, "sequence_parallel", False):
                 parameter.register_hook(total)
+
+
+def weigh_aux_loss(spec: RunSpec) -> None:
+    """Tell megatron's routers what one micro batch weighs in a step; its schedules do that.
+
+    Context parallel ranks each hold a part of a sequence's loss, and gradients are averaged.
+    """
+    weight = spec.layout.cp / spec.accumulation
+    MoEAuxLossAutoScaler.set_loss_scale(torch.tensor(weight, device=platform.device()))
 
 
 def grad_norm(parameters: Iterator[Any]) -> float:

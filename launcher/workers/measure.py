@@ -5,6 +5,7 @@ import math
 import resource
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,13 @@ class Meter:
         loss = sum(row[0] for row in table) / sum(row[1] for row in table)
         norm = max((row[2] for row in table), key=lambda value: (math.isnan(value), value))
         if dist.get_rank() == 0:
-            figures = {"step": step, "tokens": step * self._spec.tokens_per_step}
-            figures |= {"loss": _finite(loss), "grad_norm": _finite(norm), "lr": lr}
-            self._write(figures | self._speed(milliseconds) | _extremes(table) | {"stage": None})
+            self._write(
+                {"step": step, "tokens": step * self._spec.tokens_per_step}
+                | {"loss": _finite(loss), "grad_norm": _finite(norm), "lr": lr}
+                | self._speed(milliseconds)
+                | _extremes(table)
+                | {"stage": None}
+            )
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergedError(f"step {step}: loss {loss:g}, grad norm {norm:g}")
 
@@ -53,7 +58,7 @@ class Meter:
         flops = speed * self._spec.model.flops_per_token / dist.get_world_size()
         return {"step_ms": milliseconds, "tokens_per_s": speed, "tflops_per_gpu": flops / 1e12}
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: Mapping[str, Any]) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 

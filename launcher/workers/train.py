@@ -71,6 +71,8 @@ def _import(spec: RunSpec) -> None:
     if not torch.cuda.is_available():
         local = spec.cluster.gpus_per_node
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
+    # Said beforehand, because DeepSpeed warns when it has to find out.
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     # Kernels then start in the order they were asked for, so that communication comes first.
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     platform.import_megatron()

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,26 +70,40 @@ def spec(ranks: int = 1, **changes: Any) -> RunSpec:
     return decode(RunSpec, data)
 
 
+PATCHED = """
+from launcher.workers import train
+prepare = train._import
+def patched(spec):
+    prepare(spec)
+{patch}
+train._import = patched
+train.main()
+"""
+"""A rank in which ``patch`` runs after the libraries are imported."""
+
+
 def start(
-    run: RunSpec, folder: Path, cache: Path, hang_after: float = 60, env: Mapping[str, str] = {}
+    run: RunSpec,
+    folder: Path,
+    cache: Path,
+    hang_after: float = 60,
+    patch: str = "",
+    env: Mapping[str, str] | None = None,
 ) -> list[subprocess.Popen[bytes]]:
     """Start every rank; the caller ends them."""
     target = RunFolder(folder)
     target.create(run)
-    shared = os.environ | {
-        "WORLD_SIZE": str(run.cluster.gpus),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        **env,
-    }
-    command = [sys.executable, "-m", "launcher.workers.train", "--folder", str(folder)]
-    command += ["--cache", str(cache), "--hang-after", str(hang_after)]
+    shared = {**os.environ, "WORLD_SIZE": str(run.cluster.gpus), "MASTER_ADDR": "127.0.0.1"}
+    shared |= {"MASTER_PORT": str(free_port()), **(env or {})}
+    code = PATCHED.format(patch=textwrap.indent(textwrap.dedent(patch), "    "))
+    program = ["-c", code] if patch else ["-m", "launcher.workers.train"]
+    options = ["--folder", str(folder), "--cache", str(cache), "--hang-after", str(hang_after)]
     processes = []
     for rank in range(run.cluster.gpus):
         with target.log(rank).open("wb") as log:
             processes.append(
                 subprocess.Popen(
-                    command,
+                    [sys.executable, *program, *options],
                     env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -97,13 +112,18 @@ def start(
     return processes
 
 
-def wait(processes: list[subprocess.Popen[bytes]], limit: float) -> list[int | None]:
-    """Exit codes, None for a rank that was killed at the limit or after another one failed."""
+def wait(
+    processes: list[subprocess.Popen[bytes]], limit: float, all_ranks: bool = False
+) -> list[int | None]:
+    """Exit codes, None for a rank that had to be killed.
+
+    That is at the limit or, unless ``all_ranks`` is set, when another one has failed.
+    """
     deadline = time.monotonic() + limit
     try:
         while time.monotonic() < deadline:
             codes = [process.poll() for process in processes]
-            if None not in codes or any(code for code in codes if code is not None):
+            if None not in codes or (any(codes) and not all_ranks):
                 break
             time.sleep(0.02)
         return [process.poll() for process in processes]
@@ -114,10 +134,17 @@ def wait(processes: list[subprocess.Popen[bytes]], limit: float) -> list[int | N
             process.wait()
 
 
-def train(run: RunSpec, folder: Path, cache: Path, limit: float = 120, **options: Any) -> Ended:
+def train(
+    run: RunSpec,
+    folder: Path,
+    cache: Path,
+    limit: float = 120,
+    all_ranks: bool = False,
+    **options: Any,
+) -> Ended:
     """Run every rank to its end."""
     began = time.monotonic()
-    codes = wait(start(run, folder, cache, **options), limit)
+    codes = wait(start(run, folder, cache, **options), limit, all_ranks)
     return Ended(RunFolder(folder), codes, time.monotonic() - began)
 
 

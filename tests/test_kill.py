@@ -1,0 +1,117 @@
+"""A sweep whose launcher and ranks are killed at random moments ends like an undisturbed one."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launcher.folder import RunFolder
+from tests.conftest import command, environment
+
+SEED = 20261121
+
+WORDS = [
+    "sweep=parallelism_grid",
+    "sweep.axes.layout.tp=[1,2]",
+    "sweep.axes.layout.pp=[1,3]",
+    "sweep.axes.layout.recompute=[none]",
+    "sweep.where=layout.zero in [1, 3] and (layout.tp == 1 or layout.zero == 1)",
+    "train.steps=4",
+]
+"""Five trials that train and some that are rejected."""
+
+SAME = ("row", "spec_id", "outcome", "cause", "backend", "tp", "pp", "zero", "steps",
+        "loss_first", "loss_last", "grad_norm_max")  # fmt: skip
+"""Columns in which two runs of one sweep must agree to the last digit."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> list[tuple[str, ...]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    start(folder, cache).wait(300)
+    return table(folder, cache)
+
+
+@pytest.mark.timeout(900)
+def test_killed_at_five_random_moments(
+    undisturbed: list[tuple[str, ...]], tmp_path: Path, cache: Path
+) -> None:
+    random.seed(SEED)
+    finished: dict[str, float] = {}
+    for target in ("launcher", "rank", "launcher", "rank", "launcher"):
+        launcher = start(tmp_path, cache)
+        moment = time.monotonic() + random.uniform(1, 12)
+        while time.monotonic() < moment and launcher.poll() is None:
+            time.sleep(0.05)
+        assert finished.items() <= ended(tmp_path).items(), "a finished trial was run again"
+        finished = ended(tmp_path)
+        ranks = ranks_of(launcher)
+        if target == "rank" and ranks:
+            random.choice(ranks).kill()
+            time.sleep(random.uniform(0, 3))
+        launcher.kill()
+        launcher.wait(10)
+    last = start(tmp_path, cache)
+    last.wait(300)
+    assert last.returncode == 0
+    assert finished.items() <= ended(tmp_path).items(), "a finished trial was run again"
+    assert table(tmp_path, cache) == undisturbed
+    assert list(tmp_path.glob("parallelism_grid/*/attempts/1")), "no kill hit a running trial"
+
+
+def start(folder: Path, cache: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command([*WORDS, f"output={folder}"]), env=environment(cache), cwd=folder,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def table(folder: Path, cache: Path) -> list[tuple[str, ...]]:
+    words = ["table", str(folder), "--format", "csv", "--sort", "row"]
+    done = subprocess.run(
+        command(words), env=environment(cache), capture_output=True, text=True, check=True
+    )
+    rows = [tuple(row[name] for name in SAME) for row in csv.DictReader(done.stdout.splitlines())]
+    assert sum(row[2] == "ok" for row in rows) == 5
+    assert sum(row[2] == "rejected" for row in rows) >= 3
+    return rows
+
+
+def ended(folder: Path) -> dict[str, float]:
+    """Spec id -> when it ended, of the trials that ended well; every file must be whole."""
+    out = {}
+    for path in (folder / "parallelism_grid").glob("*/status.json"):
+        json.loads(path.read_text())
+        trial = RunFolder(path.parent)
+        trial.spec(), trial.steps()
+        status = trial.status()
+        if status and status.state == "ended" and trial.result():
+            assert status.ended is not None
+            out[path.parent.name] = status.ended
+    return out
+
+
+def ranks_of(launcher: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    try:
+        children = psutil.Process(launcher.pid).children(recursive=True)
+        return [child for child in children if "launcher.workers.train" in child.cmdline()]
+    except psutil.Error:
+        return []
+
+
+def test_no_rank_outlives_its_launcher(tmp_path: Path, cache: Path) -> None:
+    launcher = start(tmp_path, cache)
+    deadline = time.monotonic() + 60
+    while not (ranks := ranks_of(launcher)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(launcher.pid, signal.SIGKILL)
+    launcher.wait(10)
+    _, alive = psutil.wait_procs(ranks, timeout=15)
+    assert ranks and not alive
