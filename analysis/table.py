@@ -122,13 +122,16 @@ def render(rows: pd.DataFrame, form: str) -> str:
     return FORMATS[form](rows)
 
 
-def save(rows: pd.DataFrame, form: str, path: Path) -> None:
-    """Write a table to a file. Raises ConfigError where that is not possible."""
+def put(rows: pd.DataFrame, form: str, path: str | None) -> None:
+    """Print a table, or write it to a file. Raises ConfigError where that is not possible."""
+    if path is None:
+        print(render(rows, form))
+        return
     try:
         if form == "parquet":
             rows.to_parquet(path)
         else:
-            path.write_text(render(rows, form), encoding="utf-8")
+            Path(path).write_text(render(rows, form) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--output: {path}: {error.strerror}") from error
 
@@ -231,15 +234,14 @@ def _cell(name: str, value: Any) -> str:
     return format(value, COLUMNS.get(name, "")) if COLUMNS.get(name) else str(value)
 
 
-def _json(rows: pd.DataFrame) -> str:
-    plain = rows.astype(object).where(rows.notna(), None)
-    return json.dumps(plain.to_dict(orient="records"), indent=1)
+def _filled(rows: pd.DataFrame, unknown: str | None) -> pd.DataFrame:
+    return rows.astype(object).where(rows.notna(), unknown)
 
 
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
     "table": _text,
     "csv": lambda rows: rows.to_csv(index=False).rstrip("\n"),
-    "json": _json,
-    "md": lambda rows: rows.astype(object).where(rows.notna(), "").to_markdown(index=False),
-    "html": lambda rows: rows.to_html(index=False, na_rep="", border=0),
+    "json": lambda rows: json.dumps(_filled(rows, None).to_dict(orient="records"), indent=1),
+    "md": lambda rows: _filled(rows, "").to_markdown(index=False),
+    "html": lambda rows: _filled(rows, "").to_html(index=False, border=0),
 }

@@ -73,17 +73,16 @@ PREFIX = re.compile(r"^(?:\d+: )?(?:\[(?:rank|default)\d+\]: ?)?")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Lines that quote code or warn: a traceback's or a hang dump's frame may say anything.
 FRAME = re.compile(r'^\s*(?:File "|frame #\d+|(?:Current t|T)hread 0x|[│╭╰])')
-WARNING = re.compile(
-    r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\[WARNING\]|\bWARNING\b|^\[?W\d{3,4} "
-)
+WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\bWARNING\b|^\[?W(?:\d{3,4})? ")
 # Lines that every failure ends in, whatever it was.
 NOISE = re.compile(
     r"^\s*$|^[\s=~^_*-]+$|^Traceback \(most|^During handling of|^The above exception"
     r"|closing signal SIG|via signal SIG|death signal|\(exitcode: -?\d+\)|ChildFailedError"
-    r"|^\s*(?:time|host|rank|exitcode|error_file|traceback)\s+: |^\S+ FAILED$|^Failures:|^Root Cause"
-    r"|<NO_OTHER_FAILURES>|Killing subprocess|received SIGTERM, exiting|exits with return code"
-    r"|^srun: |^slurmstepd: |^Extension modules: |^Fatal Python error|^terminate called"
-    r"|^Aborted|^Segmentation fault|CUDA_LAUNCH_BLOCKING|TORCH_USE_CUDA_DSA|might be asynchronously"
+    r"|^\s*(?:time|host|rank|exitcode|error_file|traceback)\s+: |^\S+ FAILED$|^Failures:"
+    r"|^Root Cause|<NO_OTHER_FAILURES>|Killing subprocess|received SIGTERM, exiting"
+    r"|exits with return code|^srun: |^slurmstepd: |^Extension modules: |^Fatal Python error"
+    r"|^\[\d+\]:$|^terminate called|^Aborted|^Segmentation fault|CUDA_LAUNCH_BLOCKING"
+    r"|TORCH_USE_CUDA_DSA|might be asynchronously"
 )
 
 ABORT = signal.SIGABRT
@@ -215,9 +214,9 @@ def _echo(run: _Run) -> Verdict | None:
 
 
 def _abort(run: _Run) -> Verdict | None:
-    for rank, number in run.signals():  # after the echoes: NCCL's watchdog aborts its own rank
-        return "failed", f"rank {rank} died of {_name(number)}"
-    return None
+    # After the echoes: NCCL's watchdog prints one and then aborts its own rank.
+    dead = next(run.signals(), None)
+    return ("failed", f"rank {dead[0]} died of {_name(dead[1])}") if dead else None
 
 
 def _last_line(run: _Run) -> Verdict:
@@ -227,8 +226,8 @@ def _last_line(run: _Run) -> Verdict:
             return "failed", run.say(rank, f"last line: {lines[-1].strip()}")
     for rank, code in enumerate(run.codes):
         if code:
-            return "failed", f"rank {rank} ended with exit code {code} and printed nothing"
-    return "failed", "ended without a result, and no rank printed anything"
+            return "failed", f"rank {rank} ended with exit code {code} and did not say why"
+    return "failed", "ended without a result, and no rank said why"
 
 
 RULES: tuple[Callable[[_Run], Verdict | None], ...] = (
@@ -267,6 +266,7 @@ def _line(match: re.Match[str]) -> str:
     text = match.string
     begin = text.rfind("\n", 0, match.start()) + 1
     end = text.find("\n", match.end())
+    begin = max(begin, match.start() - LONGEST)
     name = re.search(r"(?:\w+\.)*\w*(?:Error|Exception): ", text[begin : match.start()])
     start = begin + name.start() if name else match.start()
     return text[start : len(text) if end < 0 else end]

@@ -48,7 +48,8 @@ def test_parameters_are_the_published_ones(name: str) -> None:
     total, active, _ = PUBLISHED[name]
     assert model.name == name
     assert model.params == pytest.approx(total, rel=0.01)
-    assert model.active_params == pytest.approx(active or model.params, rel=0.01)
+    # Active parameters are published in whole billions: "about 13B".
+    assert model.active_params == pytest.approx(active or model.params, rel=0.02)
 
 
 def test_every_published_figure_has_a_file() -> None:

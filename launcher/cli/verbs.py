@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, NoReturn
 from launcher.errors import RequestError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from launcher.record import RunRecord
 
 _FORMATS = ("table", "csv", "json", "md", "html", "parquet")
@@ -109,8 +107,7 @@ def plan(words: Sequence[str]) -> int:
 
     table.check(None, options.format, options.output)
     loop = Loop(compose(options.overrides, options.multirun, options.config_dir))
-    rows = table.plan(loop.plan(), options.sort)
-    _print_rows(rows, options)
+    table.put(table.plan(loop.plan(), options.sort), options.format, options.output)
     return 0
 
 
@@ -136,16 +133,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {"plan": plan, "table": show_
 def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:
     from analysis import table
 
-    _print_rows(table.frame(records, options.sort), options)
-
-
-def _print_rows(rows: "pd.DataFrame", options: argparse.Namespace) -> None:
-    from analysis import table
-
-    if options.output:
-        table.save(rows, options.format, Path(options.output))
-    else:
-        print(table.render(rows, options.format))
+    table.put(table.frame(records, options.sort), options.format, options.output)
 
 
 def _stopped(done: int, points: int, words: Sequence[str]) -> int:

@@ -13,7 +13,8 @@ class RMSNorm(torch.nn.RMSNorm):
     """torch's RMSNorm, usable under sequence parallelism (WrappedTorchNorm refuses it)."""
 
     def __init__(self, config: Any, hidden_size: int, eps: float = 1e-5, **_: Any) -> None:
-        super().__init__(hidden_size, eps=eps, device=torch.cuda.current_device())
+        device, dtype = torch.cuda.current_device(), config.params_dtype
+        super().__init__(hidden_size, eps=eps, device=device, dtype=dtype)
         # Each TP rank sees a part of the sequence: megatron sums such gradients over TP.
         self.weight.sequence_parallel = config.sequence_parallel
 

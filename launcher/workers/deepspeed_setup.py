@@ -20,13 +20,16 @@ NO_PRINTING = 10**9
 
 def start() -> Any:
     """Join DeepSpeed's communication to the process group there is, and return the library."""
-    cuda = torch.cuda.is_available()
     logger.setLevel(logging.WARNING)
-    if not cuda:
-        # Its shared-memory collectives are compiled on first use: 26 s, and a C++ compiler.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed("nccl" if cuda else "gloo")
+    no_compiled_collectives()
+    deepspeed.init_distributed("nccl" if torch.cuda.is_available() else "gloo")
     return deepspeed
+
+
+def no_compiled_collectives() -> None:
+    """Shared-memory collectives of the CPU are compiled on first use: 26 s, with a compiler."""
+    if not torch.cuda.is_available():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def configuration(spec: RunSpec) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def configuration(spec: RunSpec) -> dict[str, Any]:
         "steps_per_print": NO_PRINTING,
         "bf16": {"enabled": bf16},
     }
-    if bf16:
+    if bf16 and layout.zero:  # without ZeRO it is so anyhow, and may not be said
         options["data_types"] = {"grad_accum_dtype": "fp32"}
     return options
 

@@ -140,4 +140,7 @@ def _optimizer(spec: RunSpec, models: list[Any]) -> Any:
         use_distributed_optimizer=spec.layout.zero == 1,
         overlap_param_gather=models[0].ddp_config.overlap_param_gather,
     )
-    return get_megatron_optimizer(config, models, use_gloo_process_groups=False)
+    optimizer = get_megatron_optimizer(config, models, use_gloo_process_groups=False)
+    for group in optimizer.param_groups:
+        group["fused"] = True  # one kernel over all parameters; megatron has no option for it
+    return optimizer

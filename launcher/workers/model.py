@@ -34,9 +34,11 @@ def transformer_config(spec: RunSpec, pipeline: bool = True) -> Any:
         options |= _experts(spec)
     if pipeline and spec.layout.pp > 1:
         options |= _pipeline(spec)
-    dtype = PRECISIONS[spec.train.precision]
+    bf16, dtype = spec.train.precision == "bf16", PRECISIONS[spec.train.precision]
     return TransformerConfig(
-        bf16=spec.train.precision == "bf16",
+        bf16=bf16,
+        # The fused loss returns its gradient in bf16, whatever the model's precision is.
+        cross_entropy_loss_fusion=bf16 and torch.cuda.is_available(),
         params_dtype=dtype,
         pipeline_dtype=dtype,
         perform_initialization=False,  # launcher.workers.init fills the weights
@@ -106,7 +108,6 @@ def _model(model: ModelShape) -> dict[str, Any]:
         "gated_linear_unit": model.gated,
         "activation_func": F.silu if model.gated else F.gelu,
         "bias_activation_fusion": fused and model.gated,
-        "cross_entropy_loss_fusion": fused,
         "bias_dropout_fusion": fused,
         "masked_softmax_fusion": False,
         "add_bias_linear": False,
@@ -118,7 +119,7 @@ def _model(model: ModelShape) -> dict[str, Any]:
 def _layout(layout: ParallelLayout) -> dict[str, Any]:
     return {
         "tensor_model_parallel_size": layout.tp,
-        "sequence_parallel": layout.sequence_parallel,
+        "sequence_parallel": layout.sp,
         "context_parallel_size": layout.cp,
         "expert_model_parallel_size": layout.ep,
         "expert_tensor_parallel_size": expert_tensor_parallel(layout),

@@ -1,0 +1,130 @@
+"""The table: its columns, its order, and every form it is printed in."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import table
+from launcher.layout import ParallelLayout
+from launcher.record import Figures, Planned, Prediction, RunRecord
+from tests.conftest import spec
+
+HEADER = (
+    "row,spec_id,outcome,cause,remark,backend,model,params_b,nodes,gpus,dp,tp,pp,vpp,cp,ep,sp,zero,"
+    "global_batch,micro_batch,recompute,seq_len,precision,tflops_per_gpu,mfu_pct,hfu_pct,"
+    "tokens_per_s,step_ms_p50,step_ms_p95,mem_min_gib,mem_max_gib,power_min_w,power_max_w,"
+    "loss_first,loss_last,grad_norm_max,steps,attempt,seconds,eta_days,pred_mem_gib,pred_step_ms"
+)
+
+FAST = RunRecord(
+    spec=spec(ParallelLayout(tp=2), tokens=86_400_000), outcome="ok", row=3, attempt=1, seconds=9.5,
+    figures=Figures(steps=4, tokens_per_s=1000.0, step_ms_p50=256.0, mem_max_gib=0.5, loss_last=7.25),
+)  # fmt: skip
+SLOW = RunRecord(
+    spec=spec(ParallelLayout(zero=0)), outcome="ok", row=1, figures=Figures(tokens_per_s=999.0)
+)
+FAILED = RunRecord(
+    spec=spec(ParallelLayout(micro_batch=4)), outcome="oom", cause="out of memory", row=4,
+    figures=Figures(tokens_per_s=5000.0),
+)  # fmt: skip
+REJECTED = RunRecord(
+    spec=spec(ParallelLayout(tp=4)), outcome="rejected", cause="tp 4 does not divide 2 gpus", row=2
+)
+RECORDS = [REJECTED, SLOW, FAILED, FAST]
+
+
+def test_columns_are_these_in_this_order() -> None:
+    assert table.render(table.frame(RECORDS), "csv").splitlines()[0] == HEADER
+
+
+def test_best_first_then_failures_then_rejections() -> None:
+    assert list(table.frame(RECORDS)["row"]) == [3, 1, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("sort", "rows"),
+    [("row", [1, 2, 3, 4]), ("-row", [4, 3, 2, 1]), ("-tokens_per_s", [4, 3, 1, 2])],
+)
+def test_sorted_by_a_column_with_the_unknown_last(sort: str, rows: list[int]) -> None:
+    assert list(table.frame(RECORDS, sort)["row"]) == rows
+
+
+def test_unknown_is_empty_and_never_zero() -> None:
+    rows = list(csv.DictReader(io.StringIO(table.render(table.frame(RECORDS, "row"), "csv"))))
+    rejected = rows[1]
+    assert rejected["dp"] == rejected["tokens_per_s"] == rejected["attempt"] == ""
+    assert (rejected["tp"], rejected["sp"], rejected["spec_id"]) == ("4", "True", REJECTED.spec.id)
+    assert rows[2]["eta_days"] == "1.0"  # 86.4 M tokens at 1,000 a second
+    assert rows[0]["eta_days"] == ""  # no train.tokens
+
+
+def test_json_has_null_for_unknown() -> None:
+    first = json.loads(table.render(table.frame(RECORDS), "json"))[0]
+    assert (first["row"], first["mfu_pct"], first["loss_last"]) == (3, None, 7.25)
+    assert ",".join(first) == HEADER
+
+
+def test_a_terminal_gets_what_tells_rows_apart() -> None:
+    text = table.render(table.frame(RECORDS), "table").splitlines()
+    assert text[0].startswith(
+        "backend megatron  model test  params_b 0.0002  nodes 1  gpus 2  pp 1"
+    )
+    assert text[1].split()[:3] == ["row", "outcome", "dp"]
+    assert text[-1].endswith("tp 4 does not divide 2 gpus")
+    assert "mfu_pct" not in text[1] and "spec_id" not in text[1]
+
+
+def test_one_row_still_has_its_outcome_and_cause() -> None:
+    text = table.render(table.frame([REJECTED]), "table")
+    assert "rejected" in text and "tp 4 does not divide 2 gpus" in text
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "md", "html", "parquet"])
+def test_every_form_can_be_a_file(form: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t.{form}"
+    rows = table.frame(RECORDS)
+    table.put(rows, form, str(path))
+    back = {
+        "csv": lambda: pd.read_csv(path),
+        "json": lambda: pd.read_json(path),
+        "md": lambda: pd.read_csv(path, sep=r"\s*\|\s*", engine="python").iloc[1:],
+        "html": lambda: _from_html(path),
+        "parquet": lambda: pd.read_parquet(path),
+    }[form]()
+    assert [int(row) for row in back["row"]] == [3, 1, 4, 2]
+
+
+def test_no_record_is_a_header() -> None:
+    assert table.render(table.frame([]), "csv") == HEADER
+
+
+def test_a_plan_says_why_not() -> None:
+    points = [
+        Planned(row=1, spec=REJECTED.spec, reason=REJECTED.cause, prediction=Prediction()),
+        Planned(row=2, spec=FAST.spec, reason=None, prediction=Prediction(memory_gib=1.5)),
+    ]
+    rows = table.plan(points)
+    assert list(zip(rows["row"], rows["plan"], strict=True)) == [(2, "run"), (1, "rejected")]
+    assert list(rows["reason"].dropna()) == ["tp 4 does not divide 2 gpus"]
+    assert list(rows["pred_mem_gib"].dropna()) == [1.5]
+    assert not {"tokens_per_s", "loss_last", "attempt"} & set(rows.columns)
+
+
+def test_predictions_are_beside_what_was_measured() -> None:
+    predicted = replace(FAST, prediction=Prediction(memory_gib=0.4, step_ms=250.0))
+    (row,) = table.frame([predicted]).to_dict(orient="records")
+    assert (row["pred_mem_gib"], row["pred_step_ms"], row["step_ms_p50"]) == (0.4, 250.0, 256.0)
+
+
+def _from_html(path: Path) -> pd.DataFrame:
+    names = re.findall(r"<th>(.*?)</th>", path.read_text())
+    cells = re.findall(r"<td>(.*?)</td>", path.read_text())
+    assert not {"None", "&lt;NA&gt;", "NaN"} & set(cells)
+    rows = [cells[n : n + len(names)] for n in range(0, len(cells), len(names))]
+    return pd.DataFrame(rows, columns=names)

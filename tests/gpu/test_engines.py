@@ -1,0 +1,74 @@
+"""What can only be seen on a card: the same curves as on the CPU, and how memory runs out."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
+import ranks
+
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="torch.cuda is not available on this machine"
+)
+
+DS = {"backend": "deepspeed"}
+ENGINES: list[dict[str, Any]] = [
+    {"layout__zero": 0},
+    {"layout__zero": 1},
+    {"layout__zero": 1, "layout__recompute": "full"},
+    {**DS, "layout__zero": 1},
+    {**DS, "layout__zero": 2, "layout__offload": True},
+    {**DS, "layout__zero": 3},
+]
+MODELS: list[dict[str, Any]] = [{}, {"model__experts": 4, "train__moe_aux_loss": 0.05}]
+
+
+def name(changes: dict[str, Any]) -> str:
+    """What pytest calls a case."""
+    return ",".join(f"{key.split('__')[-1]}={value}" for key, value in changes.items()) or "dense"
+
+
+@pytest.mark.parametrize("model", MODELS, ids=name)
+@pytest.mark.parametrize("changes", ENGINES, ids=name)
+def test_fp32_losses_are_those_of_the_cpu(
+    changes: dict[str, Any], model: dict[str, Any], tmp_path: Path, cache: Path
+) -> None:
+    spec = ranks.spec(1, **changes, **model)
+    card = ranks.train(spec, tmp_path / "card", cache)
+    host = ranks.train(spec, tmp_path / "host", cache, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert card.codes == host.codes == [0], card.log() + host.log()
+    assert max(abs(a - b) for a, b in zip(card.losses, host.losses, strict=True)) < 1e-3
+    assert abs(card.losses[0] - host.losses[0]) < 1e-5, "the initial weights differ"
+    result = card.folder.result()
+    assert result is not None and result["memory_kind"] == "cuda reserved"
+    last = card.steps[-1]
+    assert 0 < last["mem_allocated_max_gib"] <= last["mem_max_gib"]
+    assert last["power_max_w"] is None or 20 < last["power_max_w"] < 1500
+
+
+@pytest.mark.parametrize("changes", ENGINES[1:], ids=name)
+def test_bf16_follows_fp32(changes: dict[str, Any], tmp_path: Path, cache: Path) -> None:
+    bf16 = ranks.train(ranks.spec(1, train__precision="bf16", **changes), tmp_path / "a", cache)
+    fp32 = ranks.train(ranks.spec(1, **changes), tmp_path / "b", cache)
+    assert bf16.codes == fp32.codes == [0], bf16.log() + fp32.log()
+    assert max(abs(a - b) for a, b in zip(bf16.losses, fp32.losses, strict=True)) < 0.05
+
+
+@pytest.mark.parametrize("backend", ["megatron", "deepspeed"])
+def test_out_of_memory_says_so(backend: str, tmp_path: Path, cache: Path) -> None:
+    spec = ranks.spec(
+        1,
+        backend=backend,
+        model__hidden=16384,
+        model__ffn=65536,
+        model__layers=48,
+        layout__zero=1,
+        train__precision="bf16",
+    )
+    run = ranks.train(spec, tmp_path, cache, limit=300)
+    assert run.codes == [1]
+    assert "CUDA out of memory" in run.log()
+    assert run.folder.result() is None
