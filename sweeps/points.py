@@ -75,8 +75,10 @@ def pinned(sweep: Sweep, path: Sequence[str]) -> Sweep:
 
 
 def _without(tree: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """A tree less one leaf, and less the branches that held nothing else."""
     name, *rest = path
-    if name not in tree or (rest and not isinstance(tree[name], Mapping)):
+    branch = isinstance(tree.get(name), Mapping)
+    if name not in tree or branch != bool(rest):
         return dict(tree)
     below = _without(tree[name], rest) if rest else {}
     return {k: below if k == name else v for k, v in tree.items() if k != name or below}

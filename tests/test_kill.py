@@ -115,3 +115,25 @@ def test_no_rank_outlives_its_launcher(tmp_path: Path, cache: Path) -> None:
     launcher.wait(10)
     _, alive = psutil.wait_procs(ranks, timeout=15)
     assert ranks and not alive
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, cache: Path) -> None:
+    words = ["-m", "layout.tp=1,2", f"output={tmp_path}", "name=my runs"]
+    launcher = subprocess.Popen(
+        command(words), env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (ranks := ranks_of(launcher)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    launcher.send_signal(signal.SIGINT)
+    out, err = launcher.communicate(timeout=60)
+    assert launcher.returncode == 1 and out == ""
+    assert err.splitlines()[-2:] == [
+        "launch: stopped with 0 of 2 points done; to go on:",
+        f"  launch -m layout.tp=1,2 output={tmp_path} 'name=my runs'",
+    ]
+    assert "Traceback" not in err
+    assert not psutil.wait_procs(ranks, timeout=10)[1]
+    (status,) = [json.loads(p.read_text()) for p in tmp_path.glob("my runs/*/status.json")]
+    assert (status["state"], status["stopped"]) == ("ended", "cancelled")

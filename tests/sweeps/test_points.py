@@ -98,6 +98,7 @@ def test_a_pinned_field_is_no_axis_any_more() -> None:
     assert pinned(sweep, ["layout", "tp"]).axes == {"layout": {"pp": [1, 2]}}
     assert pinned(sweep, ["layout", "zero"]).zip == ()
     assert pinned(sweep, ["train", "steps"]) == sweep
+    assert pinned(sweep, ["layout"]) == sweep  # another file of the group, the axes stay
     assert pinned(pinned(sweep, ["layout", "tp"]), ["layout", "pp"]).axes == {}
 
 

@@ -1,0 +1,95 @@
+"""Every YAML file below conf/ composes into a request with at least one point that can run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from launcher.cli import main
+from tests.conftest import ROOT
+
+CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
+
+NEEDS = {
+    "cluster=a100": ["train.global_batch=16"],
+    "cluster=h100": ["train.global_batch=16"],
+    "cluster=h200": ["train.global_batch=16"],
+}
+"""What a choice needs besides, to have a point that is not rejected."""
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_file_composes_and_has_a_point_to_run(
+    choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", choice, *NEEDS.get(choice, []), "--format", "json"]) == 0
+    plans = [row["plan"] for row in json.loads(capsys.readouterr().out)]
+    assert "run" in plans
+
+
+def plan(words: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    assert main(["plan", *words, "--format", "json", "--sort", "row"]) == 0
+    rows: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return rows
+
+
+def test_the_grid_serves_a_laptop_and_h100_nodes(capsys: pytest.CaptureFixture[str]) -> None:
+    laptop = plan(["sweep=parallelism_grid"], capsys)
+    large = ["sweep=parallelism_grid", "model=llama_13b", "cluster=h100", "cluster.nodes=3"]
+    nodes = plan(large, capsys)
+    assert len(laptop) == len(nodes) == 60
+    for rows in (laptop, nodes):
+        assert sum(row["plan"] == "run" for row in rows) >= 12
+        assert sum(row["plan"] == "rejected" for row in rows) >= 3
+    ran = [row for row in laptop if row["plan"] == "run"]
+    assert {row["backend"] for row in ran} == {"megatron", "deepspeed"}
+    assert {row["zero"] for row in ran} == {0, 1, 2, 3}
+    assert {(row["tp"], row["pp"]) for row in ran} == {(1, 1), (2, 1), (1, 2)}
+    assert "full" in {row["recompute"] for row in ran}
+    assert {row["gpus"] for row in nodes} == {24}
+
+
+def test_a_value_on_the_command_line_pins_an_axis_of_the_file(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = plan(["sweep=parallelism_grid", "layout.pp=2", "sweep.axes.layout.tp=[1,4]"], capsys)
+    assert {row["pp"] for row in rows} == {2}
+    assert {row["tp"] for row in rows} == {1, 4}
+
+
+def test_multirun_is_a_grid_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = plan(["-m", "layout.tp=1,2", "model=tiny,llama_7b", "layout.zero=range(0,2)"], capsys)
+    assert [(row["tp"], row["zero"], row["model"]) for row in rows] == [
+        (tp, zero, model) for tp in (1, 2) for zero in (0, 1) for model in ("tiny", "llama_7b")
+    ]
+
+
+def test_an_axis_of_models_and_a_folder_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sizes.yaml").write_text(
+        "name: sizes\n"
+        "axes: {model: [llama_7b, llama_13b]}\n"
+        "zip: {cluster: {nodes: [2, 3]}, train: {global_batch: [64, 96]}}\n"
+        "where: model.layers == 32 or cluster.nodes > 2\n"
+    )
+    words = ["--config-dir", str(tmp_path), "sweep=sizes", "cluster=h100", "model.sequence=2048"]
+    rows = plan(words, capsys)
+    assert [(r["model"], r["nodes"], r["global_batch"], r["seq_len"]) for r in rows] == [
+        ("llama_7b", 2, 64, 2048), ("llama_7b", 3, 96, 2048), ("llama_13b", 3, 96, 2048),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["text with spaces.txt", "quote'and$(touch x).txt", "日本語.txt"])
+def test_paths_are_data_not_shell(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / name).write_text("some text\n")
+    blend = json.dumps({str(tmp_path / name): 1.0}, ensure_ascii=False)
+    (tmp_path / "conf" / "data" / "own.yaml").write_text(f"blend: {blend}\ntokenizer: bytes\n")
+    assert len(plan(["--config-dir", "conf", "data=own"], capsys)) == 1
+    assert not (tmp_path / "x").exists()
