@@ -11,9 +11,9 @@ from tests.conftest import ROOT
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
 
 NEEDS = {
-    "cluster=a100": ["train.global_batch=16"],
-    "cluster=h100": ["train.global_batch=16"],
-    "cluster=h200": ["train.global_batch=16"],
+    "cluster=a100": ["train.global_batch=32"],
+    "cluster=h100": ["train.global_batch=32"],
+    "cluster=h200": ["train.global_batch=32"],
 }
 """What a choice needs besides, to have a point that is not rejected."""
 

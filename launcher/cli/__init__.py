@@ -5,7 +5,6 @@ launch plan [overrides]         what would run and what is rejected, before anyt
 launch table DIR                the table of what is below a folder
 """
 
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -31,8 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     first = words[0] if words else ""
     if first in verbs.VERBS:
         return verbs.VERBS[first](words[1:])
@@ -40,7 +37,3 @@ def _dispatch(words: list[str]) -> int:
         near = nearest(first, verbs.VERBS)
         raise RequestError(f"{first!r} is neither a verb nor KEY=VALUE{near}")
     return verbs.run(words)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from launcher import record
 from launcher.backends import BACKENDS, check
+from launcher.cli.interrupt import deferred
 from launcher.cli.request import Request
 from launcher.decode import one_of
 from launcher.errors import ConfigError, LayoutError, RequestError
@@ -93,14 +94,16 @@ class Loop:
 
         Raises:
             ConfigError: the folder cannot be written, or another launcher is at work in it.
+            KeyboardInterrupt: somebody asked for it, and what ran has been ended.
         """
-        with lock(self.folder), scheduler:
+        with lock(self.folder), deferred() as interrupt, scheduler:
             candidates = self._sort_out()
             self.watch.start(self)
             while self._submit(scheduler, candidates) or self.running:
                 for job in scheduler.poll():
                     self._ended(job)
                 self.watch.tick(self)
+                interrupt.check()
                 time.sleep(POLL)
         return self.finished()
 

@@ -102,11 +102,15 @@ def _loss(losses: Any) -> tuple[Any, Any, dict[str, Any]]:
     return total, torch.tensor(count, dtype=torch.int), reported
 
 
+def overlap_pays() -> bool:
+    """Whether communication runs beside compute here; gloo takes the same cores."""
+    return torch.cuda.is_available()
+
+
 def _distributed(spec: RunSpec, config: Any, models: list[Any]) -> list[Any]:
     if spec.train.precision == "bf16":
         models = [Float16Module(config, model) for model in models]
-    # Overlap pays where communication has its own engine; gloo takes the cores of the compute.
-    overlap = torch.cuda.is_available() and spec.dp * spec.layout.cp > 1
+    overlap = spec.dp * spec.layout.cp > 1 and overlap_pays()
     ddp = DistributedDataParallelConfig(
         grad_reduce_in_fp32=True,
         overlap_grad_reduce=overlap,

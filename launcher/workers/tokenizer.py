@@ -43,9 +43,9 @@ class FromFile:
         from tokenizers import Tokenizer as Loaded
 
         try:
-            self._tokenizer = Loaded.from_file(str(path))
-        except Exception as error:  # the library raises no narrower class
-            raise DataError(f"data.tokenizer: {path}: {error}") from error
+            self._tokenizer = Loaded.from_str(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DataError(f"data.tokenizer: {path}: {error.strerror}") from error
         end = self._tokenizer.token_to_id(END)
         if end is None:
             raise DataError(f"data.tokenizer: {path} has no token {END}")

@@ -26,7 +26,8 @@ class Block(nn.Module):
     def __init__(self, model: ModelShape) -> None:
         super().__init__()
         self.model, width = model, model.head_dim
-        self.norm1, self.norm2 = nn.RMSNorm(model.hidden), nn.RMSNorm(model.hidden)
+        self.norm1 = nn.RMSNorm(model.hidden, eps=model.norm_eps)
+        self.norm2 = nn.RMSNorm(model.hidden, eps=model.norm_eps)
         self.qkv = nn.Linear(model.hidden, (model.heads + 2 * model.kv_heads) * width, bias=False)
         self.out = nn.Linear(model.heads * width, model.hidden, bias=False)
         self.up = nn.Linear(model.hidden, 2 * model.ffn, bias=False)
@@ -55,7 +56,7 @@ class Llama(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(model.padded_vocab, model.hidden)
         self.blocks = nn.ModuleList(Block(model) for _ in range(model.layers))
-        self.norm = nn.RMSNorm(model.hidden)
+        self.norm = nn.RMSNorm(model.hidden, eps=model.norm_eps)
         self.head = nn.Linear(model.hidden, model.padded_vocab, bias=False)
         powers = torch.arange(0, model.head_dim, 2) / model.head_dim
         angles = torch.outer(torch.arange(model.sequence), model.rope_theta**-powers)

@@ -54,3 +54,24 @@ def test_the_bug_is_still_there(
     run = ranks.train(ranks.spec(count, **changes), tmp_path, cache, patch=patch, all_ranks=True)
     assert run.codes == [1] * count
     assert message in run.log()
+
+
+def test_zero_3_never_holds_the_whole_model(tmp_path: Path, cache: Path) -> None:
+    """Small models are partitioned too, and already while they are built."""
+    patch = """
+        from launcher.workers import deepspeed_engine as module
+        real = module.build
+        def build(spec, place, batches):
+            engine = real(spec, place, batches)
+            weights = [p for p in engine._engine.module.parameters() if len(p.ds_shape) == 2]
+            whole = sum(p.numel() for p in weights)
+            mine = sum(p.ds_tensor.numel() for p in weights)
+            print("whole", whole, "mine", mine, flush=True)
+            return engine
+        module.build = build
+    """
+    spec = ranks.spec(2, backend="deepspeed", layout__zero=3, train__steps=3)
+    run = ranks.train(spec, tmp_path, cache, patch=patch)
+    assert run.codes == [0, 0], run.log()
+    matrices = spec.model.params - 9 * spec.model.hidden  # nine norms
+    assert f"whole 0 mine {matrices // 2}" in run.log()

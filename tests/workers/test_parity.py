@@ -18,6 +18,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "uneven": {"model__layers": 5},
     "tied": {"model__tied": True},
     "gelu": {"model__gated": False},
+    "odd": {"model__head_width": 24, "model__rope_theta": 5e5, "model__norm_eps": 1e-6},
+    "switch": {"model__experts": 2, "model__top_k": 1, "train__moe_aux_loss": 0.05},
 }
 
 LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
@@ -35,6 +37,7 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 2, {"layout__recompute": "selective", **SP}),
     ("tied", 2, {"layout__pp": 2}),
     ("gelu", 2, {"layout__tp": 2}),
+    ("odd", 2, {"layout__tp": 2}),
     ("dense", 4, {"layout__tp": 4, "model__kv_heads": 4}),
     ("dense", 4, {"layout__pp": 4}),
     ("dense", 4, {"layout__tp": 2, "layout__pp": 2, "layout__recompute": "full"}),
@@ -44,6 +47,7 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     # megatron, mixture of experts
     ("moe", 2, {}),
     ("moe", 2, {"layout__ep": 2}),
+    ("switch", 2, {"layout__ep": 2}),
     ("moe", 2, {"layout__ep": 2, **SP}),
     ("moe", 2, SP),
     ("moe", 2, {"layout__cp": 2, "layout__ep": 2}),
@@ -68,6 +72,7 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     # deepspeed, pipeline
     ("dense", 2, {**DS, "layout__zero": 0, "layout__pp": 2}),
     ("uneven", 2, {**DS, "layout__zero": 1, "layout__pp": 2}),
+    ("odd", 2, {**DS, "layout__zero": 1, "layout__pp": 2}),
     ("dense", 2, {**DS, "layout__zero": 1, "layout__pp": 2, "layout__recompute": "full"}),
     ("dense", 4, {**DS, "layout__zero": 0, "layout__pp": 2, **SP}),
     ("dense", 4, {**DS, "layout__zero": 1, "layout__pp": 2}),
@@ -137,6 +142,29 @@ def test_bf16_follows_a_single_bf16_rank(
     run = ranks.train(ranks.spec(2, **bf16, **changes), tmp_path, cache)
     assert run.codes == [0, 0], run.log()
     assert max(map(distance, run.losses, references.get(bf16).losses)) < 5e-3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layout__zero": 0},
+        {"layout__zero": 1},
+        {"layout__pp": 2},
+        {"layout__pp": 2, "layout__vpp": 2},
+    ],
+    ids=["zero 0", "zero 1", "pipeline", "interleaved pipeline"],
+)
+def test_overlap_does_not_change_the_losses(
+    changes: dict[str, Any], references: References, tmp_path: Path, cache: Path
+) -> None:
+    """On a card gradients are reduced, and parameters gathered, while others are computed."""
+    patch = (
+        "from launcher.workers import megatron_engine\nmegatron_engine.overlap_pays = lambda: True"
+    )
+    count = 4 if "layout__pp" in changes else 2
+    run = ranks.train(ranks.spec(count, **changes), tmp_path, cache, patch=patch)
+    assert run.codes == [0] * count, run.log()
+    assert max(map(distance, run.losses, references.get({}).losses)) < TOLERANCE
 
 
 def test_aux_loss_matters(references: References) -> None:
