@@ -18,8 +18,16 @@ class DeepSpeed(TrainedHere):
         if layout.vpp > 1:
             raise LayoutError(f"vpp {layout.vpp} needs backend megatron: DeepSpeed's pipeline"
                               " has no interleaved schedule")  # fmt: skip
-        if layout.cp > 1:
-            raise LayoutError(f"cp {layout.cp} needs backend megatron, backend is deepspeed")
+        if layout.pp > 1 and layout.cp > 1:
+            raise LayoutError(
+                f"cp {layout.cp} with pp {layout.pp} needs backend megatron: DeepSpeed's pipeline"
+                " has no context parallel axis"
+            )
+        if layout.pp > 1 and spec.model.tied:
+            raise LayoutError(
+                f"pp {layout.pp} with model.tied true needs backend megatron: DeepSpeed's pipeline"
+                " would train the LM head as weights of its own"
+            )
         if layout.pp > 1 and layout.zero > 1:
             raise LayoutError(f"{zero} with pp {layout.pp}: DeepSpeed's pipeline needs zero <= 1")
         if layout.offload and layout.zero == 0:

@@ -22,6 +22,7 @@ from megatron.core.datasets.utils import Split
 
 from launcher.data import corpora
 from launcher.decode import fingerprint
+from launcher.errors import ConfigError
 from launcher.spec import RunSpec
 from launcher.workers.errors import DataError
 from launcher.workers.tokenizer import Bytes, FromFile, Tokenizer, train_bpe
@@ -60,7 +61,10 @@ def prepare(spec: RunSpec, cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     tokenizer = _Lazy(spec, cache)
     for name in filter(corpora.is_text, spec.data.blend):
-        _once(cache / _text_key(spec, name), _Indexer(name, tokenizer))
+        try:
+            _once(cache / _text_key(spec, name), _Indexer(name, tokenizer))
+        except ConfigError as error:  # a line further down than what the launcher looked at
+            raise DataError(str(error)) from error
     sources = _sources(spec, cache)
     for source in sources:
         _check_length(source, spec)

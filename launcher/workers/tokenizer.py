@@ -10,6 +10,8 @@ from launcher.workers.errors import DataError
 
 END = "<|endoftext|>"
 """Follows every document."""
+ENDS = (END, "<|end_of_text|>", "</s>", "<eos>")
+"""Names of that token in published tokenizers, the first there is counts."""
 TRAINING_CHARACTERS = 20_000_000
 """A BPE learns from the first so many characters of each source."""
 BATCH = 256
@@ -46,9 +48,10 @@ class FromFile:
             self._tokenizer = Loaded.from_str(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise DataError(f"data.tokenizer: {path}: {error.strerror}") from error
-        end = self._tokenizer.token_to_id(END)
+        ids = (self._tokenizer.token_to_id(name) for name in ENDS)
+        end = next((one for one in ids if one is not None), None)
         if end is None:
-            raise DataError(f"data.tokenizer: {path} has no token {END}")
+            raise DataError(f"data.tokenizer: {path} has none of the tokens {', '.join(ENDS)}")
         self._end = end
         self.vocab = max(self._tokenizer.get_vocab().values()) + 1
 

@@ -1,0 +1,76 @@
+"""What each framework cannot run, or runs silently wrong, is refused with the reason."""
+
+from dataclasses import replace
+
+import pytest
+
+from launcher.backends import check
+from launcher.errors import LayoutError
+from launcher.layout import ParallelLayout
+from launcher.spec import RunSpec
+from tests.conftest import shape, spec
+
+DENSE, TIED, MOE = shape(), shape(tied=True), shape(experts=4)
+DS = "deepspeed"
+
+
+def made(backend: str, layout: ParallelLayout, model: object = DENSE, **train: object) -> RunSpec:
+    return replace(spec(layout, gpus=4, backend=backend, **train), model=model)  # type: ignore[arg-type]
+
+
+REFUSED = [
+    (made("megatron", ParallelLayout(zero=2)),
+     "zero 2 is not in megatron-core, whose distributed optimizer is zero 1"),
+    (made("megatron", ParallelLayout(offload=True)),
+     "offload true needs backend deepspeed, backend is megatron"),
+    (made("megatron", ParallelLayout(pp=2, vpp=2, overlap_p2p=False)),
+     "vpp 2 with pp 2 needs overlap_p2p true: batched sends and receives between the same two"
+     " stages get mixed up, and the loss is silently wrong"),
+    (made("megatron", ParallelLayout(tp=2, sequence_parallel=False), MOE),
+     "tp 2 with experts 4 needs sequence_parallel true"),
+    (made(DS, ParallelLayout(pp=2, vpp=2)),
+     "vpp 2 needs backend megatron: DeepSpeed's pipeline has no interleaved schedule"),
+    (made(DS, ParallelLayout(pp=2, cp=2)),
+     "cp 2 with pp 2 needs backend megatron: DeepSpeed's pipeline has no context parallel axis"),
+    (made(DS, ParallelLayout(pp=2), TIED),
+     "pp 2 with model.tied true needs backend megatron: DeepSpeed's pipeline would train the LM"
+     " head as weights of its own"),
+    (made(DS, ParallelLayout(pp=2, zero=2)),
+     "zero 2 with pp 2: DeepSpeed's pipeline needs zero <= 1"),
+    (made(DS, ParallelLayout(zero=0, offload=True)), "offload true needs zero >= 1, zero 0"),
+    (made(DS, ParallelLayout(ep=2, zero=0), MOE),
+     "ep 2 needs zero 1 or 2 and pp 1 on backend deepspeed, not zero 0 and pp 1: at zero 0 it clips"
+     " by a norm that differs between ranks"),
+    (made(DS, ParallelLayout(zero=0), precision="bf16"),
+     "zero 0 with precision bf16: DeepSpeed's FP16_UnfusedOptimizer takes one step on empty"
+     " gradients first, which is silently wrong"),
+    (made(DS, ParallelLayout(tp=2, sequence_parallel=False), MOE),
+     "tp 2 with experts 4 needs sequence_parallel true"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), REFUSED, ids=[f"{r[0].backend} {r[1][:30]}" for r in REFUSED]
+)
+def test_refused(wrong: RunSpec, message: str) -> None:
+    with pytest.raises(LayoutError) as caught:
+        check(wrong)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        made("megatron", ParallelLayout(pp=2, vpp=2)),
+        made("megatron", ParallelLayout(pp=4, vpp=1, overlap_p2p=False)),
+        made("megatron", ParallelLayout(tp=2, ep=2), MOE),
+        made("megatron", ParallelLayout(pp=2), TIED),
+        made(DS, ParallelLayout(zero=3, cp=2)),
+        made(DS, ParallelLayout(zero=3, offload=True)),
+        made(DS, ParallelLayout(zero=2, ep=2), MOE),
+        made(DS, ParallelLayout(zero=0, pp=2), precision="bf16"),
+        made(DS, ParallelLayout(zero=1, pp=2), MOE),
+    ],
+)
+def test_accepted(right: RunSpec) -> None:
+    check(right)
