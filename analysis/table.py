@@ -193,7 +193,9 @@ def _text(rows: pd.DataFrame) -> str:
         table.add_column(_SHORT.get(name, name), justify=side, no_wrap=name not in _LONG)
     for _, row in rows.iterrows():
         table.add_row(*(_cell(name, row[name]) for name in shown))
-    console = Console(width=None if Console().is_terminal else _WIDE, highlight=False)
+    width = None if Console().is_terminal else _WIDE
+    # A cause may say [/path] or :name:, which are no markup.
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         console.print("  ".join(f"{name} {_cell(name, value)}" for name, value in shared.items()))
         console.print(table)

@@ -33,10 +33,13 @@ class Range:
     above: float | None = None
 
 
-Count = Annotated[int, Range(low=1)]
+LARGEST = 2**53
+"""Whole numbers above this are not exact as JSON numbers, and are nothing anybody meant."""
+
+Count = Annotated[int, Range(low=1, high=LARGEST)]
 """A whole number of things, at least one."""
 
-Whole = Annotated[int, Range(low=0)]
+Whole = Annotated[int, Range(low=0, high=LARGEST)]
 """A whole number that may be zero."""
 
 Positive = Annotated[float, Range(above=0.0)]
@@ -162,7 +165,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
 
 
 def _decode_scalar(kind: Any, value: Any, where: str) -> Any:
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= LARGEST:
         return float(value)
     if type(value) is not kind:
         raise ConfigError(f"{where}: expected {_NAMES[kind]}, got {value!r}")

@@ -17,10 +17,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from launcher.decode import decode, encode
-from launcher.errors import ConfigError, ReadError
+from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.spec import RunSpec
 
 T = TypeVar("T")
+
+UMASK = os.umask(0o022)
+"""What the user takes from the permissions of new files; to be read it has to be set."""
+os.umask(UMASK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +72,11 @@ class RunFolder:
         return self.logs / f"rank{rank}.txt"
 
     def create(self, spec: RunSpec) -> None:
-        """Make the folder and write what it is for."""
-        self.logs.mkdir(parents=True, exist_ok=True)
+        """Make the folder and write what it is for. Raises WorkError where that cannot be."""
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkError(f"{self.logs}: {error.strerror}") from error
         if not (self.path / "spec.json").exists():
             write_json(self.path / "spec.json", encode(spec))
 
@@ -102,25 +109,34 @@ class RunFolder:
     def next_attempt(self) -> int:
         """Set the files of the attempt before aside, and return the number of the next one.
 
-        The status goes last, so that a kill in between leaves the rest to the next call.
+        The status goes first: a kill in between leaves files that the next call moves after it.
         """
         status = self.status()
-        if status is not None:
-            aside = self.path / "attempts" / str(status.attempt)
-            aside.mkdir(parents=True, exist_ok=True)
-            for name in ("metrics.jsonl", "result.json", "log", "status.json"):
-                if (self.path / name).exists():
-                    os.replace(self.path / name, aside / name)
+        last = status.attempt if status else self._last_attempt()
+        aside = self.path / "attempts" / str(last)
+        for name in ("status.json", "result.json", "metrics.jsonl", "log"):
+            if (self.path / name).exists() and not _is_empty(self.path / name):
+                aside.mkdir(parents=True, exist_ok=True)
+                os.replace(self.path / name, aside / name)
         self.logs.mkdir(exist_ok=True)
-        return 1 + max((int(path.name) for path in self._attempts()), default=0)
+        return 1 + self._last_attempt()
 
     def failures(self) -> int:
         """Attempts set aside that failed by themselves; those lost with a launcher do not count."""
-        ended = [_decoded(Status, path / "status.json") for path in self._attempts()]
+        paths = [path for path in self._attempts() if not (path / "result.json").exists()]
+        files = [path / "status.json" for path in paths if (path / "status.json").exists()]
+        ended = [_decoded(Status, path) for path in files]
         return sum(status.state == "ended" and status.stopped is None for status in ended)
+
+    def _last_attempt(self) -> int:
+        return max((int(path.name) for path in self._attempts()), default=0)
 
     def _attempts(self) -> list[Path]:
         return list(self.path.glob("attempts/*"))
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -129,17 +145,21 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_json` for text."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """`write_json` for text. Raises WorkError where the file cannot be written."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp's are for their owner alone
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise WorkError(f"{path}: {error.strerror}") from error
 
 
 def read_json(path: Path) -> Any:

@@ -65,6 +65,7 @@ PATTERNS: tuple[Pattern, ...] = (
         "torch.save on a full disk: the errno is lost",
     ),
     # The text.
+    _root("node", r"\bDeviceError: ", "ours"),
     _root("data", r"\bDataError: ", "ours"),
     _root("data", r"bad (?:header|version), cannot read: ", "megatron IndexedDataset"),
     _root("data", r"One or both of the \.idx and \.bin files cannot be found", "megatron"),

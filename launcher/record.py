@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from launcher.decode import decode, encode
-from launcher.errors import ConfigError, ReadError
+from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.folder import read_jsonl, write_text
 from launcher.spec import RunSpec
 
@@ -118,9 +118,16 @@ def write(path: Path, records: Iterable[RunRecord]) -> None:
 
 
 def append(path: Path, record: RunRecord) -> None:
-    """Add one record. A kill may leave half a line, which `read` skips and `write` heals."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_line(record))
+    """Add one record. A kill may leave half a line, which `read` skips and `write` heals.
+
+    Raises:
+        WorkError: the file cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+    except OSError as error:
+        raise WorkError(f"{path}: {error.strerror}") from error
 
 
 def _line(record: RunRecord) -> str:

@@ -8,10 +8,10 @@ from launcher.spec import Optimizer
 def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     """Learning rate of optimizer step ``step`` (from 1) of ``steps``.
 
-    Linear from 0 over ``warmup_steps`` (reaching ``lr`` at its last step), then the decay from
-    ``lr`` to ``min_lr``, which the last step has exactly.
+    Linear from 0, reaching ``lr`` at step ``warmup_steps``; then the decay from ``lr`` to
+    ``min_lr``, which the last step has exactly. A run shorter than its warm-up ends within it.
     """
-    warmup = min(optimizer.warmup_steps, steps)
+    warmup = optimizer.warmup_steps
     if step <= warmup:
         return optimizer.lr * step / warmup
     done = (step - warmup) / (steps - warmup)

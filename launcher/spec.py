@@ -110,10 +110,4 @@ class RunSpec:
                 f"train.optimizer.min_lr: {train.optimizer.min_lr:g} is above"
                 f" train.optimizer.lr {train.optimizer.lr:g}"
             )
-        needed = {"bpe": self.data.tokenizer_vocab, "bytes": 257}.get(self.data.tokenizer, 0)
-        if needed > self.model.vocab:
-            raise ConfigError(
-                f"data.tokenizer: {self.data.tokenizer} has {needed} tokens,"
-                f" model.vocab is {self.model.vocab}"
-            )
         self.layout.check(self.model, self.cluster.gpus, train.global_batch)

@@ -68,10 +68,11 @@ def _specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
 
 
 def pinned(sweep: Sweep, path: Sequence[str]) -> Sweep:
-    """The sweep without the axis of one field, which has been given a single value."""
+    """The sweep in which one field, which has been given a single value, does not vary."""
     axes = _without(sweep.axes, path)
     together = tuple(tree for tree in (_without(z, path) for z in sweep.zip) if tree)
-    return dataclasses.replace(sweep, axes=axes, zip=together)
+    points = tuple(_without(tree, path) for tree in sweep.points)
+    return dataclasses.replace(sweep, axes=axes, zip=together, points=points)
 
 
 def _without(tree: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
@@ -180,8 +181,12 @@ def _evaluated(evaluator: Any, text: str, tree: Any) -> bool:
         name = str(getattr(error, "attr", None) or getattr(error, "name", None))
         message = f"no field {name!r}{hint(name, _field_names(RunSpec))}"
         raise ConfigError(f"sweep.where: {text!r}: {message}") from error
-    except (simpleeval.InvalidExpression, TypeError, ArithmeticError, KeyError) as error:
+    except (simpleeval.InvalidExpression, *_OF_THE_EXPRESSION) as error:
         raise ConfigError(f"sweep.where: {text!r}: {error}") from error
+
+
+_OF_THE_EXPRESSION = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""What evaluating somebody's expression may raise."""
 
 
 def _field_names(kind: Any) -> list[str]:

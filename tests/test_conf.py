@@ -28,6 +28,13 @@ def test_a_file_composes_and_has_a_point_to_run(
     assert "run" in plans
 
 
+def test_a_folder_of_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "my conf, (new) 'é"
+    (folder / "sweep").mkdir(parents=True)
+    (folder / "sweep" / "two.yaml").write_text("axes: {layout: {tp: [1, 2]}}\n")
+    assert len(plan(["--config-dir", str(folder), "sweep=two"], capsys)) == 2
+
+
 def plan(words: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     assert main(["plan", *words, "--format", "json", "--sort", "row"]) == 0
     rows: list[dict[str, object]] = json.loads(capsys.readouterr().out)
@@ -80,6 +87,20 @@ def test_an_axis_of_models_and_a_folder_of_ones_own(
     assert [(r["model"], r["nodes"], r["global_batch"], r["seq_len"]) for r in rows] == [
         ("llama_7b", 2, 64, 2048), ("llama_7b", 3, 96, 2048), ("llama_13b", 3, 96, 2048),
     ]  # fmt: skip
+
+
+def test_a_tokenizer_is_the_same_from_any_folder_and_another_from_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tok.json").write_text("{}")
+        monkeypatch.chdir(tmp_path / name)
+        ids.append(plan(["data.tokenizer=tok.json"], capsys)[0]["spec_id"])
+    monkeypatch.chdir(tmp_path)
+    ids.append(plan(["data.tokenizer=b/tok.json"], capsys)[0]["spec_id"])
+    assert ids[0] != ids[1] == ids[2]
 
 
 @pytest.mark.parametrize("name", ["text with spaces.txt", "quote'and$(touch x).txt", "日本語.txt"])

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from launcher.backends.deepspeed import DeepSpeed
 from launcher.backends.megatron import Megatron
+from launcher.data import corpora
 from launcher.decode import one_of
 from launcher.record import RunRecord
 from launcher.spec import RunSpec
@@ -39,4 +40,5 @@ def check(spec: RunSpec) -> None:
     """Arithmetic, then the framework's own rules. Raises RequestError with the numbers."""
     backend = one_of(spec.backend, BACKENDS, "backend")
     spec.check()
+    corpora.check_vocabulary(spec)
     backend.check(spec)

@@ -1,4 +1,4 @@
-"""The records below a folder: what was written, and what ended since."""
+"""The records below a folder: what a launcher wrote, and trials that ended without one."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def collect(path: Path) -> list[RunRecord]:
 
 def _sweeps(path: Path) -> list[Path]:
     """The folder itself where it is a sweep's, else those right below it that are."""
-    children = [child for child in sorted(path.iterdir()) if child.is_dir()]
+    children = [c for c in sorted(path.iterdir()) if c.is_dir() and not c.name.startswith(".")]
     own = (path / "records.jsonl").exists() or any((c / "spec.json").exists() for c in children)
     return [path] if own else children
 

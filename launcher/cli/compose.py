@@ -4,7 +4,7 @@ Hydra composes the YAML and parses the overrides. Every key is checked against t
 first, so that a wrong one gets the nearest right one instead of Hydra's own message.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from launcher.cli.request import Request
-from launcher.data import corpora
 from launcher.decode import decode, field_at, hint
 from launcher.errors import ConfigError
 from sweeps import pinned
@@ -39,9 +38,9 @@ def compose(arguments: Sequence[str], multirun: bool, config_dir: str | None) ->
         ConfigError: one line, naming the key.
     """
     overrides = [_parsed(argument) for argument in arguments]
+    folder = _folder(config_dir) if config_dir else None
     with hydra.initialize_config_module("conf", version_base="1.3"):
-        search = [f"hydra.searchpath=[file://{_folder(config_dir)}]"] if config_dir else []
-        data = _composed(overrides, search, multirun)
+        data = _composed(overrides, folder, multirun)
     request = decode(Request, data)
     for override in overrides:  # a value given here is the value, whatever the sweep's file lists
         if request.sweep and not override.is_sweep_override():
@@ -50,27 +49,26 @@ def compose(arguments: Sequence[str], multirun: bool, config_dir: str | None) ->
     return request.check()
 
 
-def _composed(overrides: list[Override], search: list[str], multirun: bool) -> dict[str, Any]:
+def _composed(overrides: list[Override], folder: Path | None, multirun: bool) -> dict[str, Any]:
     plain = [o for o in overrides if not o.is_sweep_override()]
     swept = [o for o in overrides if o.is_sweep_override()]
     if swept and not multirun:
         raise ConfigError(f"{swept[0].key_or_group}: {_shown(swept[0])} is several values;"
                           " add -m to run them all")  # fmt: skip
-    lines = search + [line for o in plain for line in _line(o, search)]
+    for override in overrides:
+        _check_key(override, folder)
+    lines = [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"] if folder else []
+    lines += [line for override in plain for line in _line(override)]
     data = _load(lines)
     for override in plain:
         if isinstance(value := override.value(), dict):  # Hydra would merge it into what is there
             plain_value = OmegaConf.to_container(OmegaConf.create(value), resolve=True)
             _assign(data, override.key_or_group, plain_value)
-    for override in swept:
-        _check_key(override, search)
     if multirun:
         axes = {o.key_or_group: list(_values(o)) for o in swept}
         data["sweep"] = _joined(data.get("sweep"), axes)
     if data.get("sweep"):
-        data["sweep"] = _normal(data["sweep"], lines)
-    if isinstance(blend := data["data"].get("blend"), Mapping):
-        data["data"]["blend"] = {corpora.absolute(str(k)): v for k, v in blend.items()}
+        data["sweep"] = _normal(data["sweep"], lines, folder)
     return data
 
 
@@ -78,8 +76,7 @@ def _parsed(argument: str) -> Override:
     key, equals, value = argument.partition("=")
     if not key.strip("+~ ") or not (equals or argument.startswith("~")):
         raise ConfigError(f"{argument!r} is not KEY=VALUE")
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-    for text in (argument, f"{key}='{quoted}'"):  # what Hydra cannot read is a text
+    for text in (argument, f"{key}={_quoted(value)}"):  # what Hydra cannot read is a text
         try:
             return OverridesParser.create().parse_overrides([text])[0]
         except HydraException:
@@ -87,9 +84,14 @@ def _parsed(argument: str) -> Override:
     raise ConfigError(f"{argument!r}: {key!r} is not a key")
 
 
-def _line(override: Override, search: list[str]) -> Iterator[str]:
+def _quoted(text: str) -> str:
+    """A text of any characters in Hydra's grammar."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _line(override: Override) -> Iterator[str]:
     """The override as Hydra gets it; `++` because the key has been checked already."""
-    _check_key(override, search)
     if isinstance(override.value(), dict):
         return
     forced = override.key_or_group not in GROUPS and override.type != OverrideType.DEL
@@ -97,14 +99,14 @@ def _line(override: Override, search: list[str]) -> Iterator[str]:
     yield f"++{text}" if forced else text
 
 
-def _check_key(override: Override, search: list[str]) -> None:
+def _check_key(override: Override, folder: Path | None) -> None:
     key = override.key_or_group
     if override.package:
         raise ConfigError(f"{key}@{override.package}: packages cannot be chosen here")
     if key not in GROUPS:
         field_at(Request, key.split("."))
         return
-    known = _options(key, search)
+    known = _options(key, folder)
     for name in _values(override):
         if isinstance(name, str) and name not in known:
             raise ConfigError(f"{key}: no {name!r}{hint(name, known)}")
@@ -123,12 +125,11 @@ def _shown(override: Override) -> str:
     return (override.input_line or "").split("=", 1)[1]
 
 
-def _options(group: str, search: list[str]) -> list[str]:
+def _options(group: str, folder: Path | None) -> list[str]:
     """The names of a group's files, those of --config-dir included."""
-    loader = GlobalHydra.instance().config_loader()
-    names = set(loader.get_group_options(group))
-    for folder in (line[len("hydra.searchpath=[file://") : -1] for line in search):
-        names |= {path.stem for path in (Path(folder) / group).glob("*.yaml")}
+    names = set(GlobalHydra.instance().config_loader().get_group_options(group))
+    if folder:
+        names |= {path.stem for path in (folder / group).glob("*.yaml")}
     return sorted(names)
 
 
@@ -159,10 +160,18 @@ def _assign(data: dict[str, Any], key: str, value: Any) -> None:
     data[leaf] = value
 
 
-def _normal(sweep: Any, lines: list[str]) -> Any:
+def _normal(sweep: Any, lines: list[str], folder: Path | None) -> Any:
     """A sweep with one condition or one zip as a list, and names of groups as their content."""
     if not isinstance(sweep, dict):
         return sweep
+
+    def content(group: str, name: str, where: str) -> Any:
+        """What the file of that name says, under the same overrides."""
+        if name not in (known := _options(group, folder)):
+            raise ConfigError(f"{where}.{group}: no {name!r}{hint(name, known)}")
+        others = [line for line in lines if not line.startswith(f"{group}=")]
+        return _load([*others, f"{group}={name}"])[group]
+
     out = dict(sweep)
     if isinstance(out.get("where"), str):
         out["where"] = [out["where"]]
@@ -170,13 +179,13 @@ def _normal(sweep: Any, lines: list[str]) -> Any:
         out["zip"] = [out["zip"]]
     for key in ("zip", "points"):
         if isinstance(out.get(key), list):
-            out[key] = [_with_groups(tree, lines, f"sweep.{key}") for tree in out[key]]
+            out[key] = [_with_groups(tree, content, f"sweep.{key}") for tree in out[key]]
     if "axes" in out:
-        out["axes"] = _with_groups(out["axes"], lines, "sweep.axes")
+        out["axes"] = _with_groups(out["axes"], content, "sweep.axes")
     return out
 
 
-def _with_groups(tree: Any, lines: list[str], where: str) -> Any:
+def _with_groups(tree: Any, content: Callable[[str, str, str], Any], where: str) -> Any:
     """``model: [llama_7b, llama_13b]`` with each name replaced by what the file says."""
     if not isinstance(tree, dict):
         return tree
@@ -184,25 +193,14 @@ def _with_groups(tree: Any, lines: list[str], where: str) -> Any:
     for group in GROUPS[:-1]:
         names = out.get(group)
         if isinstance(names, str):
-            out[group] = _content(group, names, lines, where)
+            out[group] = content(group, names, where)
         elif isinstance(names, list):
-            out[group] = [
-                _content(group, name, lines, where) if isinstance(name, str) else name
-                for name in names
-            ]
+            out[group] = [content(group, n, where) if isinstance(n, str) else n for n in names]
     return out
 
 
-def _content(group: str, name: str, lines: list[str], where: str) -> Any:
-    known = _options(group, [line for line in lines if line.startswith("hydra.searchpath")])
-    if name not in known:
-        raise ConfigError(f"{where}.{group}: no {name!r}{hint(name, known)}")
-    others = [line for line in lines if not line.lstrip("+").startswith(f"{group}=")]
-    return _load([*others, f"{group}={name}"])[group]
-
-
-def _folder(path: str) -> str:
+def _folder(path: str) -> Path:
     folder = Path(path).resolve()
     if not folder.is_dir():
         raise ConfigError(f"--config-dir: {path} is not a folder")
-    return str(folder)
+    return folder

@@ -27,7 +27,9 @@ def deferred() -> Iterator[Interrupt]:
     def ask(*_: object) -> None:
         interrupt.asked = True
 
-    before = {number: signal.signal(number, ask) for number in SIGNALS}
+    # nohup and a script's background jobs ignore some of them, and mean it.
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield interrupt
     finally:

@@ -1,31 +1,26 @@
 """The sweep's loop: reject, propose, run, record, propose again.
 
 The folders of the trials are the truth. ``records.jsonl`` beside them holds what no folder
-does (the rejected points, the order of the rows) and can be made again by the same command.
+does (the rejected points, the order of the rows) and is made again by the same command.
 """
 
-import importlib.util
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from launcher import record
 from launcher.backends import BACKENDS, check
+from launcher.cli import preflight
 from launcher.cli.interrupt import deferred
 from launcher.cli.request import Request
-from launcher.decode import one_of
-from launcher.errors import ConfigError, LayoutError, RequestError
+from launcher.errors import LayoutError, ReadError, RequestError
 from launcher.folder import RunFolder
 from launcher.outcome import NEXT_ACTION
 from launcher.planner import PLANNERS
 from launcher.record import Planned, RunRecord
 from launcher.schedulers import Job, Scheduler
-from launcher.schedulers.local import Local, end_survivors
+from launcher.schedulers.local import end_survivors
 from launcher.spec import RunSpec
 from sweeps import STRATEGIES, expand
 
@@ -34,10 +29,6 @@ POLL = 0.1
 
 RANK_BYTES = 400 * 2**20
 """Resident memory of a rank before it holds a model: Python, torch and megatron-core."""
-
-SCHEDULERS: dict[str, Callable[[Request], Scheduler]] = {
-    "local": lambda request: Local(parallel=_parallel_here(request)),
-}
 
 
 class Watch:
@@ -57,11 +48,15 @@ class Loop:
     """One sweep on its way. `run` may be left at any moment and made again from the folders."""
 
     def __init__(self, request: Request, watch: Watch | None = None) -> None:
+        """Raises ConfigError on points that name what there is not."""
         self.request = request
         self.watch = watch or Watch()
         self.folder = Path(request.output).resolve() / (request.name or request.points.name)
-        self.points = expand(request.points, request.spec)
-        self.rows = {spec.id: row for row, spec in enumerate(self.points, 1)}
+        points = preflight.settled(expand(request.points, request.spec))
+        self.points = {spec.id: spec for spec in points}
+        self.rows = {spec_id: row for row, spec_id in enumerate(self.points, 1)}
+        self.refused = {i: reason for i, spec in self.points.items() if (reason := _refusal(spec))}
+        self.candidates = [spec for i, spec in self.points.items() if i not in self.refused]
         self.records: dict[str, RunRecord] = {}
         self.running: dict[str, RunSpec] = {}
         self.stop_reason: str | None = None
@@ -70,38 +65,41 @@ class Loop:
         """Every point before anything runs."""
         predict = PLANNERS[self.request.planner]
         return [
-            Planned(row=row, spec=spec, reason=_refusal(spec), prediction=predict(spec, []))
-            for row, spec in enumerate(self.points, 1)
+            Planned(
+                row=row, spec=spec, reason=self.refused.get(spec.id), prediction=predict(spec, [])
+            )
+            for row, spec in enumerate(self.points.values(), 1)
         ]
 
     def ready(self) -> Scheduler:
         """The scheduler, once it is known that it can run this.
 
         Raises:
-            RequestError: no such scheduler, an engine that is not installed here, or one run
-                (not a sweep) that is impossible.
+            RequestError: see `preflight`; or one run (not a sweep) is impossible.
         """
-        make = one_of(self.request.scheduler.name, SCHEDULERS, "scheduler.name")
-        refused = {spec.id: _refusal(spec) for spec in self.points}
-        if len(self.points) == 1 and (reason := refused[self.points[0].id]):
-            raise LayoutError(reason)
-        for backend in {spec.backend for spec in self.points if not refused[spec.id]}:
-            _check_installed(backend)
-        return make(self.request)
+        if len(self.points) == 1:
+            for reason in self.refused.values():
+                raise LayoutError(reason)
+        if self.request.cache:
+            preflight.cache_folder(self.request)
+        return preflight.scheduler(self.request, self.candidates)
 
     def run(self, scheduler: Scheduler) -> list[RunRecord]:
         """Run what is left of the sweep; the records of all its points, in their order.
 
         Raises:
-            ConfigError: the folder cannot be written, or another launcher is at work in it.
+            ConfigError: a folder cannot be written, or another launcher is at work in it.
             KeyboardInterrupt: somebody asked for it, and what ran has been ended.
         """
-        with lock(self.folder), deferred() as interrupt, scheduler:
-            candidates = self._sort_out()
+        with preflight.lock(self.folder), deferred() as interrupt, scheduler:
+            self._sort_out()
             self.watch.start(self)
-            while self._submit(scheduler, candidates) or self.running:
-                for job in scheduler.poll():
-                    self._ended(job)
+            self._submit(scheduler)
+            while self.running:
+                if ended := scheduler.poll():
+                    for job in ended:
+                        self._ended(job)
+                    self._submit(scheduler)
                 self.watch.tick(self)
                 interrupt.check()
                 time.sleep(POLL)
@@ -109,21 +107,17 @@ class Loop:
 
     def finished(self) -> list[RunRecord]:
         """The records so far, in the order of the points."""
-        return [self.records[spec.id] for spec in self.points if spec.id in self.records]
+        return [self.records[spec_id] for spec_id in self.points if spec_id in self.records]
 
-    def _sort_out(self) -> list[RunSpec]:
-        """Reject, take over what is done, and return the points that can run."""
-        candidates = []
-        for spec in self.points:
-            reason = _refusal(spec)
-            if reason is not None:
-                self._keep(RunRecord(spec=spec, outcome="rejected", cause=reason))
-                continue
-            candidates.append(spec)
+    def _sort_out(self) -> None:
+        """Record what is rejected and what is done already."""
+        for spec_id, reason in self.refused.items():
+            spec = self.points[spec_id]
+            self._keep(RunRecord(spec=spec, outcome="rejected", cause=reason))
+        for spec in self.candidates:
             if (known := self._known(spec)) is not None:
                 self._keep(known)
         self._write()
-        return candidates
 
     def _known(self, spec: RunSpec) -> RunRecord | None:
         """The record of an earlier start; None where the spec is to run, again or at last."""
@@ -150,35 +144,34 @@ class Loop:
         failures = 1 + RunFolder(self.folder / found.spec.id).failures()
         return failures < self.request.max_attempts
 
-    def _submit(self, scheduler: Scheduler, candidates: Sequence[RunSpec]) -> bool:
-        """Ask the strategy and submit what there is room for; whether anything was."""
+    def _submit(self, scheduler: Scheduler) -> None:
+        """Ask the strategy what to run next, and submit what there is room for."""
         if self.stop_reason:
-            return False
+            return
         propose = STRATEGIES[self.request.points.strategy]
-        wanted = propose(self.request.points, candidates, list(self.records.values()))
-        fresh = [spec for spec in wanted if spec.id not in self.running]
-        if self.request.parallel is not None:
-            fresh = fresh[: max(self.request.parallel - len(self.running), 0)]
-        scheduler.submit([self._job(spec) for spec in fresh])
-        self.running.update({spec.id: spec for spec in fresh})
-        return bool(fresh)
+        wanted = propose(self.request.points, self.candidates, list(self.records.values()))
+        for name in scheduler.submit(self._jobs(wanted)):
+            self.running[name] = self.points[name]
 
-    def _job(self, spec: RunSpec) -> Job:
-        folder = RunFolder(self.folder / spec.id)
-        folder.create(spec)
-        cache = Path(self.request.cache or Path(self.request.output) / ".cache").resolve()
-        backend = BACKENDS[spec.backend]
-        return Job(
-            name=spec.id,
-            command=backend.command(folder.path, cache, self.request.hang_after),
-            folder=folder.path,
-            nodes=spec.cluster.nodes,
-            ranks_per_node=spec.cluster.gpus_per_node,
-            attempt=folder.next_attempt(),
-            time_limit=self.request.time_limit,
-            memory=spec.cluster.gpus * RANK_BYTES + 16 * spec.model.params,
-            commit=commit(),
-        )
+    def _jobs(self, specs: list[RunSpec]) -> Iterator[Job]:
+        """The jobs of specs that do not run yet, each with its folder, made as it is asked for."""
+        cache = preflight.cache_folder(self.request)
+        for spec in specs:
+            if spec.id in self.running:
+                continue
+            folder = RunFolder(self.folder / spec.id)
+            folder.create(spec)
+            backend = BACKENDS[spec.backend]
+            yield Job(
+                name=spec.id,
+                command=backend.command(folder.path, cache, self.request.hang_after),
+                folder=folder.path,
+                nodes=spec.cluster.nodes,
+                ranks_per_node=spec.cluster.gpus_per_node,
+                time_limit=self.request.time_limit,
+                memory=spec.cluster.gpus * RANK_BYTES + 16 * spec.model.params,
+                commit=preflight.commit(),
+            )
 
     def _ended(self, job: Job) -> None:
         spec = self.running.pop(job.name)
@@ -200,37 +193,11 @@ class Loop:
     def _write(self) -> None:
         """Replace records.jsonl; records of points that are not of this request are kept."""
         path = self.folder / "records.jsonl"
-        others = [r for r in record.read(path) if r.spec.id not in self.rows]
+        try:
+            others = [r for r in record.read(path) if r.spec.id not in self.rows]
+        except ReadError:
+            others = []  # the folders still have what ran; only rejected points are forgotten
         record.write(path, [*self.finished(), *others])
-
-
-def lock(folder: Path) -> FileLock:
-    """A lock only one launcher at a time can hold on a folder; it is free once that one is gone.
-
-    Raises:
-        ConfigError: the folder cannot be written, or another launcher is at work in it.
-    """
-    held = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
-    except Timeout as error:
-        raise ConfigError(f"output: another launch is at work in {folder}") from error
-    except OSError as error:
-        raise ConfigError(f"output: {folder}: {error.strerror}") from error
-    return held
-
-
-@cache
-def commit() -> str | None:
-    """Commit of this project's checkout, ``-dirty`` where files differ; None outside of one."""
-    here = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        done = subprocess.run([*here, "describe", "--always", "--dirty", "--exclude=*"],
-                              capture_output=True, text=True, check=True)  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def _refusal(spec: RunSpec) -> str | None:
@@ -239,24 +206,3 @@ def _refusal(spec: RunSpec) -> str | None:
     except RequestError as error:
         return str(error)
     return None
-
-
-def _check_installed(backend: str) -> None:
-    missing = [name for name in BACKENDS[backend].packages if not _found(name)]
-    if missing:
-        raise RequestError(f"backend: {backend} needs {', '.join(missing)} on this machine:"
-                           " pip install 'megalaunch[train]'")  # fmt: skip
-
-
-def _found(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # the package above it
-        return False
-
-
-def _parallel_here(request: Request) -> int | None:
-    """Trials at once on this machine: cards are not shared between trials, cores are."""
-    if request.cluster.accelerator.name != "cpu":
-        return 1
-    return request.parallel

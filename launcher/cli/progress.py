@@ -23,7 +23,7 @@ class Progress(Watch):
     """A live view on a terminal; elsewhere one line for each trial that ends."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.labels: dict[str, str] = {}
         self.started = time.monotonic()
@@ -41,7 +41,7 @@ class Progress(Watch):
 
     def start(self, loop: Loop) -> None:
         """Say how much there is to do."""
-        self.labels = _labels(loop.points)
+        self.labels = _labels(list(loop.points.values()))
         self.before = len(loop.records)
         counts = _counts(loop)
         to_run = len(loop.points) - self.before

@@ -3,9 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from launcher.backends import BACKENDS
 from launcher.cluster import Cluster
-from launcher.data import corpora
 from launcher.decode import Count, Positive, one_of
 from launcher.errors import ConfigError
 from launcher.layout import ParallelLayout
@@ -21,7 +19,7 @@ class SchedulerOptions:
     """Where jobs run; chosen by the cluster group."""
 
     name: str = "local"
-    """A key of ``launcher.cli.loop.SCHEDULERS``."""
+    """A key of ``launcher.cli.preflight.SCHEDULERS``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +41,7 @@ class Request:
     cache: str | None = None
     """Folder of tokenised data; <output>/.cache where not given. Shared by all nodes."""
     parallel: Count | None = None
-    """Trials at once at the most; None is as many as there is room for."""
+    """Trials at once at the most; None is as many as there are cores and memory for."""
     time_limit: Positive = 3600.0
     """Seconds a trial may take, start-up included."""
     hang_after: Positive = 300.0
@@ -69,16 +67,7 @@ class Request:
         """Raise ConfigError on what is wrong with every point of the request; return itself."""
         one_of(self.points.strategy, STRATEGIES, "sweep.strategy")
         one_of(self.planner, PLANNERS, "planner")
-        one_of(self.backend, BACKENDS, "backend")
         _check_name("name" if self.name else "sweep.name", self.name or self.points.name)
-        for source, weight in self.data.blend.items():
-            corpora.check(source, "data.blend")
-            if weight <= 0:
-                raise ConfigError(f"data.blend: the weight of {source} is {weight:g}, not above 0")
-        if not self.data.blend:
-            raise ConfigError("data.blend: is empty; name at least one source")
-        if self.data.tokenizer not in ("bpe", "bytes"):
-            corpora.check_tokenizer(self.data.tokenizer, "data.tokenizer")
         return self
 
 

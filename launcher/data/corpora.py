@@ -14,12 +14,17 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from launcher.decode import hint
 from launcher.errors import ConfigError
+from launcher.spec import Data, RunSpec
 
 CODE_BYTES = 4_000_000
+
+TRAINED = ("bpe", "bytes")
+"""Tokenizers that need no file."""
 
 CHECKED_DOCUMENTS = 100
 """Documents of a file that are looked at before anything starts."""
@@ -82,10 +87,40 @@ def check(source: str, where: str) -> None:
             raise ConfigError(f"{where}: {source} holds no text")
 
 
+def settled(data: Data, where: str) -> Data:
+    """The same data by absolute paths, once all of it has been looked at.
+
+    Raises:
+        ConfigError: a source or a tokenizer that is missing, empty or no text, a weight of 0.
+    """
+    if not data.blend:
+        raise ConfigError(f"{where}.blend: is empty; name at least one source")
+    for source, weight in data.blend.items():
+        if weight <= 0:
+            raise ConfigError(f"{where}.blend: the weight of {source} is {weight:g}, not above 0")
+        check(absolute(source), f"{where}.blend")
+    tokenizer = data.tokenizer
+    if tokenizer not in TRAINED:
+        check_tokenizer(tokenizer, f"{where}.tokenizer")
+        tokenizer = os.path.abspath(tokenizer)
+    blend = {absolute(source): weight for source, weight in data.blend.items()}
+    return replace(data, blend=blend, tokenizer=tokenizer)
+
+
+def check_vocabulary(spec: RunSpec) -> None:
+    """Raise ConfigError where the tokenizer makes more tokens than the model knows."""
+    data, vocab = spec.data, spec.model.vocab
+    needed = {"bpe": data.tokenizer_vocab, "bytes": 257}.get(data.tokenizer, 0)
+    if needed > vocab and any(map(is_text, data.blend)):
+        raise ConfigError(
+            f"data.tokenizer: {data.tokenizer} has {needed} tokens, model.vocab is {vocab}"
+        )
+
+
 def check_tokenizer(path: str, where: str) -> None:
     """Raise ConfigError unless the file of a user's own tokenizer is there."""
     if not path.endswith(".json"):
-        raise ConfigError(f"{where}: no {path!r}{hint(path, ('bpe', 'bytes', 'PATH.json'))}")
+        raise ConfigError(f"{where}: no {path!r}{hint(path, (*TRAINED, 'PATH.json'))}")
     _check_file(path, where)
 
 

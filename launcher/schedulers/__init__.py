@@ -5,7 +5,7 @@ It knows commands and folders, never specs: what a command computes is its backe
 ended, so that any later process can tell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,6 @@ class Job:
     """The run's folder; rank N prints to ``log/rankN.txt`` below it."""
     nodes: int
     ranks_per_node: int
-    attempt: int
     time_limit: float
     """Seconds after which it is ended."""
     memory: int
@@ -41,14 +40,17 @@ class Job:
 class Scheduler(Protocol):
     """The seam. Leaving the context ends or detaches what still runs, as the scheduler sees fit."""
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs; those of one call may go out together."""
+    def submit(self, jobs: Iterable[Job]) -> list[str]:
+        """Take jobs in their order while there is room, and return the names of those taken.
+
+        What is not taken may be offered again, or something better once more is known.
+        """
 
     def poll(self) -> list[Job]:
-        """Start what there is room for, and return the jobs that ended since the last call."""
+        """The jobs that ended since the last call."""
 
     def cancel(self, names: Sequence[str]) -> None:
-        """End queued or running jobs; `poll` returns them as ended."""
+        """End jobs; `poll` returns them as ended."""
 
     def __enter__(self) -> Self: ...
 

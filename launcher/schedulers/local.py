@@ -5,13 +5,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 import psutil
 
+from launcher.errors import WorkError
 from launcher.folder import RunFolder, Status
 from launcher.schedulers import Job
 
@@ -34,25 +35,27 @@ class _Running:
 
 
 class Local:
-    """Starts queued jobs in order while there is room; leaving the context ends them all."""
+    """Starts jobs while cores and memory last; leaving the context ends them all."""
 
     def __init__(self, parallel: int | None = None, cores: int | None = None) -> None:
         """``parallel`` caps the jobs at once; ``cores`` is the machine's where not given."""
         self.parallel = parallel
         self.cores = cores or _cores()
-        self.queue: deque[Job] = deque()
         self.running: list[_Running] = []
-        self.cancelled: list[Job] = []
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Queue jobs."""
-        self.queue.extend(jobs)
+    def submit(self, jobs: Iterable[Job]) -> list[str]:
+        """Start jobs in their order while there is room; the names of those started."""
+        started = []
+        for job in jobs:
+            if not self._fits(job):
+                break
+            self.running.append(_start(job))
+            started.append(job.name)
+        return started
 
     def poll(self) -> list[Job]:
-        """Start what there is room for; return the jobs that ended since the last call."""
-        while self.queue and self._fits(self.queue[0]):
-            self.running.append(_start(self.queue.popleft()))
-        ended, self.cancelled = self.cancelled, []
+        """The jobs that ended since the last call."""
+        ended = []
         for run in list(self.running):
             if _advance(run):
                 self.running.remove(run)
@@ -60,9 +63,7 @@ class Local:
         return ended
 
     def cancel(self, names: Sequence[str]) -> None:
-        """End jobs; a queued one has never started and leaves no status."""
-        self.cancelled += [job for job in self.queue if job.name in names]
-        self.queue = deque(job for job in self.queue if job.name not in names)
+        """End jobs; `poll` returns them as ended."""
         for run in self.running:
             if run.job.name in names:
                 run.stopped = run.stopped or "cancelled"
@@ -71,10 +72,11 @@ class Local:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.queue.clear()
         self.cancel([run.job.name for run in self.running])
-        while self.running:
-            self.poll()
+        with ExitStack() as ends:  # every run, also where the status of one cannot be written
+            for run in self.running:
+                ends.callback(_end, run)
+        self.running.clear()
 
     def _fits(self, job: Job) -> bool:
         """Always true on an idle machine: a job too large for it should say so itself."""
@@ -83,7 +85,9 @@ class Local:
         if self.parallel is not None and len(self.running) >= self.parallel:
             return False
         taken = sum(run.job.ranks for run in self.running)
-        return taken + job.ranks <= self.cores and job.memory <= psutil.virtual_memory().available
+        to_come = sum(max(run.job.memory - _resident(run), 0) for run in self.running)
+        free = psutil.virtual_memory().available - to_come
+        return taken + job.ranks <= self.cores and job.memory <= free
 
 
 def end_survivors(status: Status, folder: str) -> None:
@@ -97,23 +101,37 @@ def end_survivors(status: Status, folder: str) -> None:
             if folder in process.cmdline():
                 process.kill()
                 process.wait(GRACE)
+        except psutil.TimeoutExpired as error:
+            raise WorkError(
+                f"process {pid} of an earlier launch in {folder} does not end"
+            ) from error
         except psutil.Error:
             continue  # it is gone, or never was ours
 
 
 def _start(job: Job) -> _Running:
+    """Start every rank, or none: what one cannot be started for is raised."""
     folder = RunFolder(job.folder)
-    port = _free_port()
-    ranks = [_start_rank(job, folder, rank, port) for rank in range(job.ranks)]
-    status = Status(
-        state="running",
-        attempt=job.attempt,
-        host=socket.gethostname(),
-        pids=tuple(rank.pid for rank in ranks),
-        started=time.time(),
-        commit=job.commit,
-    )
-    folder.write_status(status)
+    attempt, port = folder.next_attempt(), _free_port()
+    ranks: list[subprocess.Popen[bytes]] = []
+    try:
+        for rank in range(job.ranks):
+            ranks.append(_start_rank(job, folder, rank, port))
+        status = Status(
+            state="running",
+            attempt=attempt,
+            host=socket.gethostname(),
+            pids=tuple(rank.pid for rank in ranks),
+            started=time.time(),
+            commit=job.commit,
+        )
+        folder.write_status(status)
+    except OSError as error:
+        _kill(ranks)
+        raise WorkError(f"{job.folder}: {error.strerror}") from error
+    except WorkError:
+        _kill(ranks)
+        raise
     return _Running(job=job, ranks=ranks, status=status, oom_kills=_oom_kills())
 
 
@@ -129,6 +147,8 @@ def _start_rank(job: Job, folder: RunFolder, rank: int, port: int) -> "subproces
         "GLOO_SOCKET_IFNAME": _loopback(),  # a laptop's host name may not resolve
         "MEGALAUNCH_PARENT": str(os.getpid()),  # a rank ends when its launcher is gone
         "PYTHONUNBUFFERED": "1",
+        # A rank has one core: more threads than that, and trials at once would slow each other.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     }
     with folder.log(rank).open("wb") as log:
         return subprocess.Popen(
@@ -161,15 +181,7 @@ def _advance(run: _Running) -> bool:
 
 def _end(run: _Running) -> None:
     """End every rank still there, with all its children, and write the status."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        left = [process for process in run.ranks if process.poll() is None]
-        for process in left:
-            _signal_group(process, sign)
-        deadline = time.monotonic() + GRACE
-        while any(process.poll() is None for process in left) and time.monotonic() < deadline:
-            time.sleep(0.02)
-    for process in run.ranks:
-        _signal_group(process, signal.SIGKILL)  # a rank may leave children of its own behind
+    _kill(run.ranks)
     kills = _oom_kills()
     status = replace(
         run.status,
@@ -182,11 +194,32 @@ def _end(run: _Running) -> None:
     RunFolder(run.job.folder).write_status(status)
 
 
+def _kill(ranks: Sequence["subprocess.Popen[bytes]"]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        left = [process for process in ranks if process.poll() is None]
+        for process in left:
+            _signal_group(process, sign)
+        deadline = time.monotonic() + GRACE
+        while any(process.poll() is None for process in left) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    for process in ranks:
+        _signal_group(process, signal.SIGKILL)  # a rank may leave children of its own behind
+
+
 def _signal_group(process: "subprocess.Popen[bytes]", sign: signal.Signals) -> None:
     try:
         os.killpg(process.pid, sign)
     except ProcessLookupError:
         return
+
+
+def _resident(run: _Running) -> int:
+    """Bytes that the ranks of a job take by now."""
+    total = 0
+    for process in run.ranks:
+        with suppress(psutil.Error):
+            total += psutil.Process(process.pid).memory_info().rss
+    return total
 
 
 def _free_port() -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import megatron.core
 import numpy as np
 from filelock import FileLock
 from megatron.core.datasets.blended_dataset import BlendedDataset
@@ -23,6 +24,7 @@ from megatron.core.datasets.utils import Split
 from launcher.data import corpora
 from launcher.decode import fingerprint
 from launcher.errors import ConfigError
+from launcher.folder import UMASK
 from launcher.spec import RunSpec
 from launcher.workers.errors import DataError
 from launcher.workers.tokenizer import Bytes, FromFile, Tokenizer, train_bpe
@@ -68,13 +70,13 @@ def prepare(spec: RunSpec, cache: Path) -> None:
     sources = _sources(spec, cache)
     for source in sources:
         _check_length(source, spec)
-    _once(_index_folder(spec, cache), lambda folder: _open(spec, sources, folder))
+    _once(_index_folder(spec, cache, sources), lambda folder: _open(spec, sources, folder))
 
 
 def load(spec: RunSpec, cache: Path) -> Any:
     """The samples of a run in their order; `prepare` must have run."""
     sources = _sources(spec, cache)
-    datasets = _open(spec, sources, _index_folder(spec, cache))
+    datasets = _open(spec, sources, _index_folder(spec, cache, sources))
     if len(datasets) == 1:
         return datasets[0]
     # Making the order of the blend is cheaper than reading it back, so it is not cached.
@@ -136,12 +138,15 @@ def _once(folder: Path, build: Callable[[Path], object]) -> None:
     """Make a folder of the cache, unless it is there; one process at a time."""
     if folder.exists():
         return
-    with FileLock(f"{folder}.lock"):
+    with FileLock(f"{folder}.lock", mode=0o666):
         if folder.exists():
             return
+        for left in folder.parent.glob(f".{folder.name}.*"):  # of a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
             build(temporary)
+            temporary.chmod(0o777 & ~UMASK)  # mkdtemp's are for their owner alone
             os.rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -189,13 +194,16 @@ def _check_length(source: Source, spec: RunSpec) -> None:
         )
 
 
-def _index_folder(spec: RunSpec, cache: Path) -> Path:
-    keys = [
-        _text_key(spec, name) if corpora.is_text(name) else corpora.content_key(name)
-        for name in spec.data.blend
-    ]
-    decides = [keys, list(spec.data.blend.values()), _samples(spec), spec.model.sequence]
-    return cache / f"index-{fingerprint([*decides, spec.train.seed])}"
+def _index_folder(spec: RunSpec, cache: Path, sources: list[Source]) -> Path:
+    """Megatron names the files of an index by its dataset's path too, so that decides as well."""
+    content = [
+        _text_key(spec, source.name) if corpora.is_text(source.name)
+        else corpora.content_key(source.name)
+        for source in sources
+    ]  # fmt: skip
+    blend = [[source.prefix, source.weight] for source in sources]
+    decides = [content, blend, _samples(spec), spec.model.sequence, spec.train.seed]
+    return cache / f"index-{fingerprint([*decides, megatron.core.__version__])}"
 
 
 def _open(spec: RunSpec, sources: list[Source], folder: Path) -> list[Any]:

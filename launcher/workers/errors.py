@@ -7,3 +7,7 @@ class DataError(Exception):
 
 class DivergedError(Exception):
     """The loss or the gradient norm is not finite."""
+
+
+class DeviceError(Exception):
+    """The node has no card for this rank."""

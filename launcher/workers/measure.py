@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import resource
 import threading
 import time
@@ -65,6 +66,11 @@ class Meter:
     def start(self) -> None:
         """The first step begins now."""
         self._began = time.perf_counter()
+
+    def close(self) -> None:
+        """Have the lines on disk before the result says that they are all there."""
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 class Power:

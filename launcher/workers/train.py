@@ -13,6 +13,7 @@ from launcher.folder import RunFolder
 from launcher.schedule import learning_rate
 from launcher.spec import RunSpec
 from launcher.workers import orphans
+from launcher.workers.errors import DeviceError
 from launcher.workers.watchdog import Watchdog
 
 
@@ -46,6 +47,7 @@ def train(folder: RunFolder, cache: Path, watchdog: Watchdog) -> None:
     clock.lap("train")
     watchdog.stop()
     if int(os.environ["RANK"]) == 0:
+        meter.close()
         folder.write_result(_result(spec, engine, clock.seconds))
 
 
@@ -63,14 +65,24 @@ class Clock:
 
 
 def _import(spec: RunSpec) -> None:
-    """Everything heavy, so that its time is known and the watchdog runs before it."""
+    """Everything heavy, so that its time is known and the watchdog runs before it.
+
+    Raises:
+        DeviceError: the spec asks for cards, and there is none for this rank.
+    """
+    wanted = spec.cluster.accelerator.name
+    if wanted == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where there are cards
     import torch
 
     from launcher.workers import fixes, platform
 
-    if not torch.cuda.is_available():
-        local = spec.cluster.gpus_per_node
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local))
+    cards = torch.cuda.device_count()
+    if wanted != "cpu" and int(os.environ["LOCAL_RANK"]) >= cards:
+        local = os.environ["LOCAL_RANK"]
+        raise DeviceError(f"local rank {local} wants a {wanted}, torch finds {cards} cards here")
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
     # Said beforehand, because DeepSpeed warns when it has to find out.
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     # Kernels then start in the order they were asked for, so that communication comes first.

@@ -63,7 +63,9 @@ def main() -> int:
 def contender(name: str, size: dict[str, Any]) -> RunSpec:
     """The spec of one contender; plain reads the sizes only."""
     backend = "megatron" if name == "plain" else name
-    return ranks.spec(1, backend=backend, layout__micro_batch=2, train__precision="bf16", **size)
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    size = {**size, "cluster__accelerator__name": where, "layout__micro_batch": 2}
+    return ranks.spec(1, backend=backend, train__precision="bf16", **size)
 
 
 def steps(name: str, spec: RunSpec, folder: Path, cache: Path) -> list[float]:

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 DS = {"backend": "deepspeed"}
+CARD = {"cluster__accelerator__name": "the card of this machine"}
 ENGINES: list[dict[str, Any]] = [
     {"layout__zero": 0},
     {"layout__zero": 1},
@@ -36,9 +37,8 @@ def name(changes: dict[str, Any]) -> str:
 def test_fp32_losses_are_those_of_the_cpu(
     changes: dict[str, Any], model: dict[str, Any], tmp_path: Path, cache: Path
 ) -> None:
-    spec = ranks.spec(1, **changes, **model)
-    card = ranks.train(spec, tmp_path / "card", cache)
-    host = ranks.train(spec, tmp_path / "host", cache, env={"CUDA_VISIBLE_DEVICES": ""})
+    card = ranks.train(ranks.spec(1, **CARD, **changes, **model), tmp_path / "card", cache)
+    host = ranks.train(ranks.spec(1, **changes, **model), tmp_path / "host", cache)
     assert card.codes == host.codes == [0], card.log() + host.log()
     assert max(abs(a - b) for a, b in zip(card.losses, host.losses, strict=True)) < 1e-3
     assert abs(card.losses[0] - host.losses[0]) < 1e-5, "the initial weights differ"
@@ -51,8 +51,9 @@ def test_fp32_losses_are_those_of_the_cpu(
 
 @pytest.mark.parametrize("changes", ENGINES[1:], ids=name)
 def test_bf16_follows_fp32(changes: dict[str, Any], tmp_path: Path, cache: Path) -> None:
-    bf16 = ranks.train(ranks.spec(1, train__precision="bf16", **changes), tmp_path / "a", cache)
-    fp32 = ranks.train(ranks.spec(1, **changes), tmp_path / "b", cache)
+    half = ranks.spec(1, train__precision="bf16", **CARD, **changes)
+    bf16 = ranks.train(half, tmp_path / "a", cache)
+    fp32 = ranks.train(ranks.spec(1, **CARD, **changes), tmp_path / "b", cache)
     assert bf16.codes == fp32.codes == [0], bf16.log() + fp32.log()
     assert max(abs(a - b) for a, b in zip(bf16.losses, fp32.losses, strict=True)) < 0.05
 
@@ -61,6 +62,7 @@ def test_bf16_follows_fp32(changes: dict[str, Any], tmp_path: Path, cache: Path)
 def test_out_of_memory_says_so(backend: str, tmp_path: Path, cache: Path) -> None:
     spec = ranks.spec(
         1,
+        **CARD,
         backend=backend,
         model__hidden=16384,
         model__ffn=65536,

@@ -1,14 +1,17 @@
 """The local scheduler runs real processes and leaves none behind."""
 
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from launcher.errors import WorkError
 from launcher.folder import RunFolder, Status
 from launcher.schedulers import Job
 from launcher.schedulers import local as module
@@ -28,7 +31,7 @@ def make_job(tmp_path: Path) -> MakeJob:
         head = "import os, subprocess, sys, time; rank = int(os.environ['RANK'])\n"
         return Job(
             name=name, command=(sys.executable, "-c", head + code, str(folder)), folder=folder,
-            nodes=1, ranks_per_node=ranks, attempt=1, time_limit=time_limit, memory=0,
+            nodes=1, ranks_per_node=ranks, time_limit=time_limit, memory=0,
         )  # fmt: skip
 
     return make
@@ -106,15 +109,14 @@ def test_a_rank_killed_by_a_signal_is_told_apart(make_job: MakeJob) -> None:
     assert (status(job).exit_codes, status(job).stopped) == ((-signal.SIGKILL,), None)
 
 
-def test_cancel_ends_what_runs_and_forgets_what_waits(make_job: MakeJob) -> None:
-    running, waiting = make_job("time.sleep(60)", name="a"), make_job("pass", name="b")
-    with Local(cores=1) as scheduler:
-        scheduler.submit([running, waiting])
-        scheduler.poll()
-        scheduler.cancel(["a", "b"])
-        assert sorted(drain(scheduler, 2)) == ["a", "b"]
-    assert status(running).stopped == "cancelled"
-    assert RunFolder(waiting.folder).status() is None
+def test_cancel_ends_what_runs(make_job: MakeJob) -> None:
+    job, other = make_job("time.sleep(60)", name="a"), make_job("time.sleep(60)", name="b")
+    with Local(cores=2) as scheduler:
+        assert scheduler.submit([job, other]) == ["a", "b"]
+        scheduler.cancel(["a"])
+        assert drain(scheduler, 1) == ["a"]
+        assert status(other).state == "running"
+    assert status(job).stopped == "cancelled"
 
 
 def test_leaving_the_context_ends_everything(make_job: MakeJob) -> None:
@@ -137,20 +139,56 @@ def test_jobs_at_once(
 ) -> None:
     jobs = [make_job("time.sleep(60)", ranks=ranks, name=str(n)) for n in range(4)]
     with Local(parallel=parallel, cores=cores) as scheduler:
-        scheduler.submit(jobs)
-        scheduler.poll()
+        assert scheduler.submit(jobs) == [job.name for job in jobs[:at_once]]
         assert len(scheduler.running) == at_once
 
 
-def test_no_second_job_without_memory_for_it(make_job: MakeJob) -> None:
-    from dataclasses import replace
-
-    small = make_job("time.sleep(60)", name="small")
-    large = replace(make_job("time.sleep(60)", name="large"), memory=2**60)
+def test_memory_that_a_job_has_yet_to_take_is_not_given_away(make_job: MakeJob) -> None:
+    most = int(0.6 * psutil.virtual_memory().available)
+    jobs = [replace(make_job("time.sleep(60)", name=n), memory=most) for n in ("a", "b")]
     with Local(cores=8) as scheduler:
-        scheduler.submit([small, large])
-        scheduler.poll()
-        assert [run.job.name for run in scheduler.running] == ["small"]
+        assert scheduler.submit(jobs) == ["a"]
+
+
+def test_what_is_not_taken_has_not_been_touched(make_job: MakeJob) -> None:
+    asked = []
+
+    def jobs() -> Iterator[Job]:
+        for name in ("a", "b", "c"):
+            asked.append(name)
+            yield make_job("time.sleep(60)", name=name)
+
+    with Local(cores=1) as scheduler:
+        assert scheduler.submit(jobs()) == ["a"]
+    assert asked == ["a", "b"]
+
+
+def test_ranks_that_started_end_when_another_cannot(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = module._start_rank, []
+
+    def second_fails(job: Job, folder: RunFolder, rank: int, port: int) -> object:
+        if rank == 1:
+            raise OSError(24, "Too many open files")
+        started.append(start(job, folder, rank, port))
+        return started[-1]
+
+    monkeypatch.setattr(module, "_start_rank", second_fails)
+    with Local() as scheduler, pytest.raises(WorkError, match="Too many open files"):
+        scheduler.submit([make_job("time.sleep(60)", ranks=2)])
+    assert [process.poll() for process in started] == [-signal.SIGTERM]
+
+
+def test_a_status_that_cannot_be_written_ends_the_others_all_the_same(make_job: MakeJob) -> None:
+    jobs = [make_job("time.sleep(60)", name=name) for name in ("a", "b")]
+    pids = []
+    with pytest.raises(WorkError), Local(cores=2) as scheduler:
+        scheduler.submit(jobs)
+        pids = [pid for job in jobs for pid in status(job).pids]
+        for job in jobs:
+            shutil.rmtree(job.folder)
+    assert pids and not any(map(psutil.pid_exists, pids))
 
 
 def test_only_processes_of_the_run_count_as_its_survivors(make_job: MakeJob) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from launcher import record
 from launcher.backends import BACKENDS
 from launcher.backends.trained_here import TrainedHere
-from launcher.cli.loop import Loop, lock
+from launcher.cli.loop import Loop
+from launcher.cli.preflight import lock
 from launcher.cli.request import Request, SchedulerOptions
-from launcher.errors import ConfigError
-from launcher.folder import RunFolder, Status, write_json
+from launcher.errors import ConfigError, WorkError
+from launcher.folder import UMASK, RunFolder, Status, write_json
 from launcher.record import RunRecord
 from launcher.schedulers.local import Local
 from sweeps import Sweep
@@ -122,8 +124,8 @@ def test_a_hang_is_tried_once_more(folder: Path) -> None:
 
 
 def test_a_full_disk_stops_the_sweep_until_the_next_command(folder: Path) -> None:
-    loop = Loop(request_for(folder, 4, 1, 5, parallel=1))
-    assert outcomes(loop.run(Local())) == ["disk"]
+    loop = Loop(request_for(folder, 4, 1, 5))
+    assert outcomes(loop.run(Local(cores=1))) == ["disk"]
     assert loop.stop_reason == "disk: OSError: [Errno 28] No space left on device"
     (folder / "mended").touch()
     assert outcomes(run(folder, 4, 1, 5)) == ["ok", "ok", "ok"]
@@ -134,6 +136,52 @@ def test_retry_runs_finished_trials_again(folder: Path) -> None:
     (folder / "mended").touch()
     (found,) = run(folder, 5, retry=("failed",))
     assert (found.outcome, found.attempt) == ("ok", 2)
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_a_kill_while_an_attempt_is_set_aside_loses_nothing(
+    folder: Path, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = run(folder, 3, max_attempts=1)
+    trial = RunFolder(folder / first.spec.id)
+    renames = []
+
+    def cut(source: Path, target: Path) -> None:
+        if len(renames) == moved:
+            raise KeyboardInterrupt
+        renames.append(target)
+        Path(source).rename(target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("launcher.folder.os.replace", cut)
+        with suppress(KeyboardInterrupt):
+            trial.next_attempt()
+    (found,) = run(folder, 3)
+    assert (found.outcome, found.attempt) == ("hang", 2)
+    aside = trial.path / "attempts" / "1"
+    assert sorted(path.name for path in aside.iterdir()) == ["log", "status.json"]
+    assert trial.failures() == 1
+
+
+def test_a_damaged_records_file_is_made_again(folder: Path) -> None:
+    first = run(folder, 1, 7)
+    (folder / "records.jsonl").write_text('{"outcome": "of another version"}\nnot json\n')
+    assert run(folder, 1, 7) == first
+    assert record.read(folder / "records.jsonl") == first
+
+
+def test_a_full_disk_of_the_launcher_is_one_line(folder: Path) -> None:
+    loop = Loop(request_for(folder, 1))
+    folder.mkdir()
+    (folder / loop.candidates[0].id).write_text("a file where a folder should be")
+    with pytest.raises(WorkError, match=r"/log: Not a directory$"):
+        loop.run(Local())
+
+
+def test_records_can_be_read_by_a_teammate(folder: Path) -> None:
+    (first,) = run(folder, 1)
+    written = [folder / "records.jsonl", *(folder / first.spec.id).glob("*.json")]
+    assert {oct(path.stat().st_mode & 0o777) for path in written} == {oct(0o666 & ~UMASK)}
 
 
 def test_a_trial_lost_with_its_launcher_runs_again(folder: Path) -> None:

@@ -11,10 +11,12 @@ from typing import get_args
 
 import pytest
 
+from analysis import table
 from launcher.folder import Status
 from launcher.outcome import LONGEST, NEXT_ACTION, Action, classify, tail
 from launcher.outcome_patterns import PATTERNS
-from launcher.record import OUTCOMES, Outcome
+from launcher.record import OUTCOMES, Outcome, RunRecord
+from tests.conftest import spec
 
 TAILS = Path(__file__).parent.parent / "data" / "log_tails"
 
@@ -181,6 +183,11 @@ ALONE: list[tuple[str, Outcome, str]] = [
         "RuntimeError: [enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598",
         "disk",
         "RuntimeError: [enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598",
+    ),
+    (
+        "launcher.workers.errors.DeviceError: H100-SXM5-80GB 0 of this node: torch finds 0",
+        "node",
+        "DeviceError: H100-SXM5-80GB 0 of this node: torch finds 0",
     ),
     # The text.
     (
@@ -519,3 +526,13 @@ def test_tail_reads_whole_lines_from_the_end(tmp_path: Path) -> None:
     assert tail(path) == "first\nsecond \ufffd\ufffd\nthird"
     assert tail(path, size=10) == "third"
     assert tail(path, size=3) == "ird"
+
+
+def test_every_cause_can_be_shown_in_the_table() -> None:
+    causes = [*(cause for _, _, cause in ALONE), *(line for _, line in LINES)]
+    records = [
+        RunRecord(spec=spec(), outcome="failed", cause=cause, row=row)
+        for row, cause in enumerate(causes, 1)
+    ]
+    shown = "".join(table.render(table.frame(records), "table").split())
+    assert all("".join(cause.split()) in shown for cause in causes)

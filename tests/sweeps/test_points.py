@@ -99,6 +99,8 @@ def test_a_pinned_field_is_no_axis_any_more() -> None:
     assert pinned(sweep, ["layout", "zero"]).zip == ()
     assert pinned(sweep, ["train", "steps"]) == sweep
     assert pinned(sweep, ["layout"]) == sweep  # another file of the group, the axes stay
+    picked = decode(Sweep, {"points": [{"layout": {"tp": 2, "pp": 2}}, {"layout": {"tp": 4}}]})
+    assert pinned(picked, ["layout", "tp"]).points == ({"layout": {"pp": 2}}, {})
     assert pinned(pinned(sweep, ["layout", "tp"]), ["layout", "pp"]).axes == {}
 
 

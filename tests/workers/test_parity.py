@@ -10,6 +10,7 @@ TOLERANCE = 1e-5
 """Absolute, of a loss near 5 over 8 steps of fp32."""
 
 SP = {"layout__tp": 2, "layout__sequence_parallel": True}
+TP = {"layout__tp": 2, "layout__sequence_parallel": False}
 DS = {"backend": "deepspeed"}
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -24,7 +25,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     # megatron, dense
-    ("dense", 2, {"layout__tp": 2}),
+    ("dense", 2, TP),
     ("dense", 2, SP),
     ("dense", 2, {"layout__pp": 2}),
     ("dense", 2, {"layout__pp": 2, "layout__vpp": 2}),
@@ -36,12 +37,12 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 1, {"layout__recompute": "full", "layout__micro_batch": 1}),
     ("dense", 2, {"layout__recompute": "selective", **SP}),
     ("tied", 2, {"layout__pp": 2}),
-    ("gelu", 2, {"layout__tp": 2}),
+    ("gelu", 2, TP),
     ("odd", 2, {"layout__tp": 2}),
     ("dense", 4, {"layout__tp": 4, "model__kv_heads": 4}),
     ("dense", 4, {"layout__pp": 4}),
     ("dense", 4, {"layout__tp": 2, "layout__pp": 2, "layout__recompute": "full"}),
-    ("dense", 4, {"layout__tp": 2}),
+    ("dense", 4, TP),
     ("dense", 4, {"layout__pp": 2}),
     ("dense", 4, {"layout__cp": 2, **SP}),
     # megatron, mixture of experts
@@ -59,12 +60,12 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 2, {**DS, "layout__zero": 2, "layout__offload": True}),
     ("dense", 2, {**DS, "layout__zero": 3}),
     ("dense", 2, {**DS, "layout__zero": 3, "layout__offload": True}),
-    ("dense", 2, {**DS, "layout__zero": 0, "layout__tp": 2}),
+    ("dense", 2, {**DS, "layout__zero": 0, **TP}),
     ("dense", 2, {**DS, "layout__zero": 2, **SP}),
     ("dense", 2, {**DS, "layout__zero": 3, **SP}),
     ("dense", 2, {**DS, "layout__zero": 2, "layout__cp": 2}),
     ("tied", 2, {**DS, "layout__zero": 3}),
-    ("dense", 4, {**DS, "layout__zero": 3, "layout__tp": 2}),
+    ("dense", 4, {**DS, "layout__zero": 3, **TP}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2}),
     ("moe", 2, {**DS, "layout__zero": 2, "layout__ep": 2, **SP}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__cp": 2}),

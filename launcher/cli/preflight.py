@@ -1,0 +1,119 @@
+"""What has to be so before a sweep may start: its data, its engines, its folders, its machine."""
+
+import dataclasses
+import importlib.util
+import subprocess
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from launcher.backends import BACKENDS
+from launcher.cli.request import Request
+from launcher.data import corpora
+from launcher.decode import one_of
+from launcher.errors import ConfigError, RequestError
+from launcher.schedulers import Scheduler
+from launcher.schedulers.local import Local
+from launcher.spec import Data, RunSpec
+
+
+def settled(points: Sequence[RunSpec]) -> list[RunSpec]:
+    """The points with absolute paths, once their names and their data have been looked at.
+
+    Raises:
+        ConfigError: no such engine; a source that is missing, empty or no text; a weight of 0.
+    """
+    known: dict[int, Data] = {}  # points share what they do not differ in
+    for spec in points:
+        one_of(spec.backend, BACKENDS, "backend")
+        if id(spec.data) not in known:
+            known[id(spec.data)] = corpora.settled(spec.data, "data")
+    return [dataclasses.replace(spec, data=known[id(spec.data)]) for spec in points]
+
+
+def scheduler(request: Request, points: Sequence[RunSpec]) -> Scheduler:
+    """The scheduler, once it is known that it can run these points.
+
+    Raises:
+        RequestError: no such scheduler, an engine that is not installed here, or more nodes or
+            trials at once than there are.
+    """
+    make = one_of(request.scheduler.name, SCHEDULERS, "scheduler.name")
+    made = make(request, points)
+    for backend in {spec.backend for spec in points}:
+        _check_installed(backend)
+    return made
+
+
+def _local(request: Request, points: Sequence[RunSpec]) -> Scheduler:
+    """Trials share the cores of this machine, and never its cards."""
+    for cluster in (spec.cluster for spec in points):
+        if cluster.nodes > 1:
+            raise ConfigError(f"cluster.nodes: {cluster.nodes}, scheduler.name local runs on one")
+    cards = [c.name for s in points if (c := s.cluster.accelerator).name != "cpu"]
+    if cards and (request.parallel or 1) > 1:
+        raise ConfigError(f"parallel: {request.parallel} trials would share one {cards[0]}")
+    return Local(parallel=1 if cards else request.parallel)
+
+
+SCHEDULERS: dict[str, Callable[[Request, Sequence[RunSpec]], Scheduler]] = {"local": _local}
+
+
+def cache_folder(request: Request) -> Path:
+    """The folder of tokenised data, made. Raises ConfigError where that cannot be."""
+    path = Path(request.cache or Path(request.output) / ".cache").resolve()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cache: {path}: {error.strerror}") from error
+    return path
+
+
+def lock(folder: Path) -> FileLock:
+    """A lock only one launcher at a time can hold on a folder; it is free once that one is gone.
+
+    Raises:
+        ConfigError: the folder cannot be written, or another launcher is at work in it.
+    """
+    held = FileLock(folder / ".lock", mode=0o666)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"output: another launch is at work in {folder}") from error
+    except OSError as error:
+        raise ConfigError(f"output: {folder}: {error.strerror}") from error
+    return held
+
+
+@cache
+def commit() -> str | None:
+    """Commit of this project's checkout, ``-dirty`` where files differ; None outside of one."""
+    here = Path(__file__)
+    try:
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)  # not the repository around us
+        return _git(here.parent, "describe", "--always", "--dirty", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *words],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    return done.stdout.strip()
+
+
+def _check_installed(backend: str) -> None:
+    missing = [name for name in BACKENDS[backend].packages if not _found(name)]
+    if missing:
+        raise RequestError(f"backend: {backend} needs {', '.join(missing)} on this machine:"
+                           " pip install 'megalaunch[train]'")  # fmt: skip
+
+
+def _found(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package above it
+        return False

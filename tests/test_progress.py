@@ -1,0 +1,34 @@
+"""What a person sees on a terminal while a sweep runs."""
+
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+from tests.conftest import command, environment
+
+
+def test_a_terminal_shows_the_step_the_loss_and_the_speed(tmp_path: Path, cache: Path) -> None:
+    ours, theirs = pty.openpty()
+    words = ["-m", "layout.zero=0,1", f"output={tmp_path}", "train.steps=8"]
+    launcher = subprocess.Popen(
+        command(words), env={**environment(cache), "TERM": "xterm", "COLUMNS": "150"},
+        stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = ""
+    while chunk := _read(ours):
+        shown += chunk
+    os.close(ours)
+    assert launcher.wait(60) == 0
+    assert re.search(r"zero [01]  step \d/8  loss \d\.\d{3}  [\d,]+ tokens/s", shown)
+    assert re.search(r"1/2  1 ok,\s+ETA \d+:\d\d", shown)
+    assert re.search(r"\[2/2\] ok        zero 1  [\d,]+ tokens/s", shown)
+
+
+def _read(terminal: int) -> str:
+    try:
+        return os.read(terminal, 65536).decode(errors="replace")
+    except OSError:  # Linux: the other end is closed
+        return ""
