@@ -1,0 +1,68 @@
+"""A login node has no torch: what it is for works all the same."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher import record
+from launcher.record import RunRecord
+from tests.conftest import ROOT, spec
+
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "megatron", "deepspeed", "wandb", "tokenizers", "numba"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+from launcher.cli import main
+code = main(sys.argv[1:])
+print("IMPORTED", *sorted({name.split(".")[0] for name in sys.modules}), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def launch(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT, *words], cwd=folder, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_plan_works_and_rejects(tmp_path: Path) -> None:
+    words = ["sweep=parallelism_grid", "model=llama_13b", "cluster=h100", "cluster.nodes=3"]
+    done = launch(tmp_path, "plan", *words, "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(",rejected,") >= 3 and done.stdout.count(",run,") >= 12
+
+
+def test_table_works(tmp_path: Path) -> None:
+    record.write(tmp_path / "records.jsonl", [RunRecord(spec=spec(), outcome="ok", row=1)])
+    done = launch(tmp_path, "table", ".", "--format", "json")
+    assert (done.returncode, '"outcome": "ok"' in done.stdout) == (0, True)
+
+
+def test_training_says_what_to_install(tmp_path: Path) -> None:
+    done = launch(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == (
+        "launch: backend: megatron needs torch, megatron.core on this machine:"
+        " pip install 'megalaunch[train]'"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["table", "--help"]])
+def test_help_waits_for_no_library(words: list[str], tmp_path: Path) -> None:
+    code = "import sys; from launcher.cli import main; main(sys.argv[1:])"
+    trace = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code, *words], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in trace.stderr.splitlines()}
+    assert not imported & {"hydra", "omegaconf", "pandas", "rich", "torch", "submitit", "numpy"}
+    assert trace.stdout.startswith("usage: launch")
