@@ -54,7 +54,7 @@ COLUMNS = {
     "steps": "d",
     "attempt": "d",
     "seconds": ",.1f",
-    "eta_days": ",.1f",
+    "eta_days": ",.2f",
     "pred_mem_gib": ",.2f",
     "pred_step_ms": ",.1f",
 }
@@ -75,6 +75,8 @@ def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame
     """
     rows = pd.DataFrame([_row(record) for record in records], columns=list(COLUMNS))
     rows = rows.astype({name: "Int64" for name, form in COLUMNS.items() if form == "d"})
+    kinds = {found.figures.memory_kind for found in records} - {None}
+    rows.attrs["memory"] = "rss_gib" if kinds == {"rss"} else "mem_gib"
     if sort is None:
         order = pd.Series([_rank(r) for r in records], index=rows.index, dtype=float)
         speed = -pd.to_numeric(rows["tokens_per_s"]).where(order == 0)
@@ -83,7 +85,7 @@ def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame
     return _sorted(rows, sort)
 
 
-_MEASURED = ("remark", *(f.name for f in dataclasses.fields(Figures) if f.name in COLUMNS),
+_MEASURED = (*(f.name for f in dataclasses.fields(Figures) if f.name in COLUMNS),
              "attempt", "seconds", "eta_days")  # fmt: skip
 """Columns that have nothing to say before a run."""
 
@@ -95,6 +97,7 @@ def plan(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
             spec=point.spec,
             outcome="rejected" if point.reason else "ok",
             cause=point.reason,
+            remark=point.remark,
             prediction=point.prediction,
             row=point.row,
         )
@@ -107,7 +110,7 @@ def plan(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
 
 
 def check(sort: str | None, form: str, path: str | None) -> None:
-    """Raise ConfigError on what `frame`, `render` or `save` could not do once all has run."""
+    """Raise ConfigError on what `frame`, `render` or `put` could not do once all has run."""
     if sort is not None:
         one_of(sort.removeprefix("-"), COLUMNS, "--sort")
     if path is None and form == "parquet":
@@ -158,7 +161,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "params_b": spec.model.params / 1e9,
         "nodes": spec.cluster.nodes,
         "gpus": spec.cluster.gpus,
-        "dp": spec.dp or None,  # 0 where tp x pp x cp is more than there is
+        "dp": None if spec.cluster.gpus % (layout.tp * layout.pp * layout.cp) else spec.dp,
         "sp": layout.sp,
         "global_batch": spec.train.global_batch,
         "seq_len": spec.model.sequence,
@@ -190,7 +193,8 @@ def _text(rows: pd.DataFrame) -> str:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in shown:
         side: Literal["left", "right"] = "right" if COLUMNS.get(name) else "left"
-        table.add_column(_SHORT.get(name, name), justify=side, no_wrap=name not in _LONG)
+        title = rows.attrs["memory"] if name == "mem_max_gib" else _SHORT.get(name, name)
+        table.add_column(title, justify=side, no_wrap=name not in _LONG)
     for _, row in rows.iterrows():
         table.add_row(*(_cell(name, row[name]) for name in shown))
     width = None if Console().is_terminal else _WIDE
@@ -211,7 +215,6 @@ _SHORT = {
     "global_batch": "gbs",
     "tflops_per_gpu": "tflops",
     "step_ms_p50": "step_ms",
-    "mem_max_gib": "mem_gib",
 }
 
 

@@ -167,6 +167,8 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
 def _decode_scalar(kind: Any, value: Any, where: str) -> Any:
     if kind is float and type(value) is int and abs(value) <= LARGEST:
         return float(value)
+    if kind is int and type(value) is float and value.is_integer():
+        return int(value)  # 1e12, as YAML reads it
     if type(value) is not kind:
         raise ConfigError(f"{where}: expected {_NAMES[kind]}, got {value!r}")
     if kind is float and not math.isfinite(value):
@@ -204,7 +206,7 @@ def _within(bounds: Range, value: Any, where: str) -> Any:
 
 def _items(value: Any, where: str) -> Iterable[tuple[int, Any]]:
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"{where}: expected a list, got {value!r}")
+        raise ConfigError(f"{where}: expected a list, got {value!r}; write [{value}]")
     return enumerate(value)
 
 

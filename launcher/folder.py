@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -43,6 +44,8 @@ class Status:
     ended: float | None = None
     exit_codes: tuple[int | None, ...] = ()
     """One per rank, negative for a signal; None where the scheduler itself ended the rank."""
+    time_limit: float | None = None
+    """Seconds it was allowed."""
     stopped: Literal["timeout", "cancelled"] | None = None
     """Why the scheduler ended it, where it did."""
     kernel_oom: bool = False
@@ -111,7 +114,10 @@ class RunFolder:
 
         The status goes first: a kill in between leaves files that the next call moves after it.
         """
-        status = self.status()
+        try:
+            status = self.status()
+        except ReadError:  # damaged from outside: it goes aside like the rest
+            status = None
         last = status.attempt if status else self._last_attempt()
         aside = self.path / "attempts" / str(last)
         for name in ("status.json", "result.json", "metrics.jsonl", "log"):
@@ -125,7 +131,10 @@ class RunFolder:
         """Attempts set aside that failed by themselves; those lost with a launcher do not count."""
         paths = [path for path in self._attempts() if not (path / "result.json").exists()]
         files = [path / "status.json" for path in paths if (path / "status.json").exists()]
-        ended = [_decoded(Status, path) for path in files]
+        ended = []
+        for path in files:
+            with suppress(ReadError):
+                ended.append(_decoded(Status, path))
         return sum(status.state == "ended" and status.stopped is None for status in ended)
 
     def _last_attempt(self) -> int:

@@ -86,6 +86,8 @@ class ParallelLayout:
         tp = f"tp {self.tp}"
         if model.head_width is None:
             _divides(f"heads {model.heads}", model.heads, f"hidden {model.hidden}", model.hidden)
+        if model.head_dim % 2:
+            raise LayoutError(f"head width {model.head_dim} is odd, rotary embeddings need it even")
         _divides(f"kv_heads {model.kv_heads}", model.kv_heads, f"heads {model.heads}", model.heads)
         _divides(tp, self.tp, f"heads {model.heads}", model.heads)
         _divides(tp, self.tp, f"kv_heads {model.kv_heads}", model.kv_heads)

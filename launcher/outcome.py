@@ -54,6 +54,17 @@ requeue         the same spec again, anywhere: nothing was wrong with it
 stop            every other spec would meet the same: a person has to act first
 """
 
+ADVICE: dict[Action, str] = {
+    "none": "",
+    "never": "the same would fail again; once its cause is mended: retry=[{outcome}]",
+    "another_layout": "this layout does not work here; once there is more room or time for it:"
+    " retry=[{outcome}]",
+    "elsewhere": "it was tried again as often as max_attempts says; once more: retry=[{outcome}]",
+    "requeue": "the same command runs it again, or retry=[{outcome}] where it has given up",
+    "stop": "once its cause is mended, the same command goes on",
+}
+"""What a person is told of each action, where there is nothing left to do without one."""
+
 Verdict = tuple[Outcome, str]
 
 LONGEST = 300
@@ -102,7 +113,7 @@ def classify(status: Status | None, tails: Sequence[str], done: bool) -> tuple[O
     if done and not any(codes):
         return "ok", None
     if status and status.stopped:
-        return status.stopped, STOPPED[status.stopped]
+        return status.stopped, _stopped(status)
     logs = tuple("\n".join(_clean(tail)) for tail in tails)
     run = _Run(logs=logs, codes=codes, kernel_oom=bool(status and status.kernel_oom))
     verdicts = (rule(run) for rule in RULES)
@@ -122,10 +133,11 @@ def tail(path: Path, size: int = 65536) -> str:
     return whole if length > size and newline else text
 
 
-STOPPED: dict[str, str] = {
-    "timeout": "stopped at the time limit",
-    "cancelled": "cancelled on request",
-}
+def _stopped(status: Status) -> str:
+    if status.stopped == "cancelled":
+        return "cancelled on request"
+    limit = "" if status.time_limit is None else f" of {status.time_limit:g} s"
+    return f"stopped at the time limit{limit}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

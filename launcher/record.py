@@ -80,6 +80,8 @@ class Planned:
     spec: RunSpec
     reason: str | None
     """Why it will not run; None where it will."""
+    remark: str | None = None
+    """Fields in which it differs from other points and that have no column."""
     prediction: Prediction
 
 

@@ -63,6 +63,9 @@ class Data:
     """bpe (trained on the blend's text), bytes, or the path of a tokenizer.json."""
     tokenizer_vocab: Count = 2048
     """Vocabulary of the bpe tokenizer that is trained."""
+    content: str | None = None
+    """Digest of what the sources and the tokenizer hold; the launcher fills it in, so that a run
+    on changed text is another run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

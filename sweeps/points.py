@@ -28,10 +28,10 @@ class Sweep:
     zip: tuple[dict[str, Any], ...] = ()
     """Trees like ``axes`` whose lists move together; each is one axis of the product."""
     where: tuple[str, ...] = ()
-    """Conditions over the fields of a run, such as "layout.tp * layout.pp <= 8"; a point that
-    does not meet them all is not part of the sweep."""
+    """Conditions over the fields of a run, such as "layout.tp * layout.pp <= 8"; what the axes
+    make and does not meet them all is not part of the sweep."""
     points: tuple[dict[str, Any], ...] = ()
-    """Hand-picked points: trees of the shape of a run with one value at every leaf."""
+    """Hand-picked points, whatever ``where`` says: trees with one value at every leaf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ def expand(sweep: Sweep, base: RunSpec) -> list[RunSpec]:
         ConfigError: an axis that is no field, a value of the wrong type, lists of unequal
             length under ``zip``, a condition that cannot be evaluated, no point at all.
     """
-    meets = _condition(sweep.where)
-    found = {spec.id: spec for spec in _specs(sweep, base) if meets(spec)}
+    found = {spec.id: spec for spec in _specs(sweep, base)}
     if not found:
         raise ConfigError("sweep.where: no point of the sweep meets every condition")
     return list(found.values())
@@ -59,9 +58,10 @@ def _specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
     _check_listed_once(sweep)
     axes = [_axis(path, values, "sweep.axes") for path, values in _leaves(sweep.axes)]
     axes += [_together(tree, f"sweep.zip[{n}]") for n, tree in enumerate(sweep.zip)]
+    meets = _condition(sweep.where)
     if axes or not sweep.points:
-        for choices in itertools.product(*axes):
-            yield _changed(base, choices)
+        changed = (_changed(base, choices) for choices in itertools.product(*axes))
+        yield from filter(meets, changed)
     for number, tree in enumerate(sweep.points):
         where = f"sweep.points[{number}]"
         yield _changed(base, [_one(path, value, where) for path, value in _leaves(tree)])
@@ -99,7 +99,7 @@ def _check_listed_once(sweep: Sweep) -> None:
 def _leaves(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:
     """(path, value) of every leaf. A mapping is a branch, unless a path cannot go on there."""
     for key, value in tree.items():
-        path = (*above, str(key))
+        path = (*above, *str(key).split("."))
         if isinstance(value, Mapping) and not _is_value(path):
             yield from _leaves(value, path)
         else:

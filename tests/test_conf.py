@@ -10,7 +10,10 @@ from tests.conftest import ROOT
 
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
 
+NODES = ["cluster=h100", "train.global_batch=32"]
+
 NEEDS = {
+    **{c: NODES for c in CHOICES if c.startswith("model=") and c != "model=tiny"},
     "cluster=a100": ["train.global_batch=32"],
     "cluster=h100": ["train.global_batch=32"],
     "cluster=h200": ["train.global_batch=32"],
@@ -26,6 +29,44 @@ def test_a_file_composes_and_has_a_point_to_run(
     assert main(["plan", choice, *NEEDS.get(choice, []), "--format", "json"]) == 0
     plans = [row["plan"] for row in json.loads(capsys.readouterr().out)]
     assert "run" in plans
+
+
+def test_changed_text_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["data.blend={text.txt: 1}", "data.tokenizer=bytes"]
+    ids = []
+    for text in ("one text", "another", "one text"):
+        (tmp_path / "text.txt").write_text(text)
+        ids.append(plan(words, capsys)[0]["spec_id"])
+    assert ids[0] == ids[2] != ids[1]
+
+
+def test_what_has_no_column_is_in_the_remark(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["backend=deepspeed", "layout.offload=true", "train.optimizer.lr=1e-3,3e-4"]
+    assert [row["remark"] for row in plan(["-m", *words], capsys)] == [
+        "offload, lr 0.001", "offload, lr 0.0003",
+    ]  # fmt: skip
+    assert {row["remark"] for row in plan(["-m", "layout.tp=1,2"], capsys)} == {None}
+
+
+def test_a_model_too_large_for_this_machine_is_rejected(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (row,) = plan(["model=llama_70b"], capsys)
+    assert row["plan"] == "rejected"
+    assert str(row["reason"]).startswith("llama_70b has 69.0 B params x 16 bytes (1028 GiB), this")
+
+
+def test_a_mapping_may_be_written_as_yaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("日本語.txt", "my, text.txt"):
+        (tmp_path / name).write_text("text")
+    blend = '{日本語.txt: 0.5, "my, text.txt": 0.5}'
+    assert len(plan([f"data.blend={blend}", "data.tokenizer=bytes"], capsys)) == 1
 
 
 def test_a_folder_of_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +136,7 @@ def test_a_tokenizer_is_the_same_from_any_folder_and_another_from_another(
     ids = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "tok.json").write_text("{}")
+        (tmp_path / name / "tok.json").write_text('{"model": {}}')
         monkeypatch.chdir(tmp_path / name)
         ids.append(plan(["data.tokenizer=tok.json"], capsys)[0]["spec_id"])
     monkeypatch.chdir(tmp_path)

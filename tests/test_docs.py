@@ -32,6 +32,11 @@ def test_the_table_of_flops_is_what_its_command_prints() -> None:
     assert table in (ROOT / "docs" / "flops.md").read_text()
 
 
+def test_the_list_of_keys_is_what_its_command_prints() -> None:
+    tables = runpy.run_path(str(ROOT / "tests" / "benchmarks" / "keys.py"))["tables"]()
+    assert tables in (ROOT / "docs" / "keys.md").read_text()
+
+
 def test_every_outcome_is_explained() -> None:
     text = (ROOT / "docs" / "sweeps.md").read_text()
     assert {o for o in OUTCOMES if f"`{o}`" not in text} == {"pruned"}  # nothing prunes yet

@@ -32,11 +32,15 @@ class DeepSpeed(TrainedHere):
             raise LayoutError(f"{zero} with pp {layout.pp}: DeepSpeed's pipeline needs zero <= 1")
         if layout.offload and layout.zero == 0:
             raise LayoutError(f"offload true needs zero >= 1, {zero}")
-        if layout.ep > 1 and (layout.zero not in (1, 2) or layout.pp > 1):
+        if layout.ep > 1 and layout.pp > 1:
+            raise LayoutError(f"ep {layout.ep} with pp {layout.pp} needs backend megatron")
+        if layout.ep > 1 and layout.zero == 0:
             raise LayoutError(
-                f"ep {layout.ep} needs zero 1 or 2 and pp 1 on backend deepspeed, not {zero} and"
-                f" pp {layout.pp}: at zero 0 it clips by a norm that differs between ranks"
+                f"ep {layout.ep} with zero 0: DeepSpeed clips by a norm that differs between ranks,"
+                " which is silently wrong; zero 1 and 2 are right"
             )
+        if layout.ep > 1 and layout.zero == 3:
+            raise LayoutError(f"ep {layout.ep} with zero 3: DeepSpeed has experts at zero 1 and 2")
         if spec.train.precision == "bf16" and layout.zero == 0 and layout.pp == 1:
             raise LayoutError(
                 "zero 0 with precision bf16: DeepSpeed's FP16_UnfusedOptimizer takes one step on"

@@ -15,7 +15,8 @@ class Megatron(TrainedHere):
         layout = spec.layout
         if layout.zero > 1:
             raise LayoutError(
-                f"zero {layout.zero} is not in megatron-core, whose distributed optimizer is zero 1"
+                f"zero {layout.zero} needs backend deepspeed: megatron-core's distributed optimizer"
+                " is zero 1"
             )
         if layout.offload:
             raise LayoutError("offload true needs backend deepspeed, backend is megatron")

@@ -5,6 +5,7 @@ launch plan [overrides]         what would run and what is rejected, before anyt
 launch table DIR                the table of what is below a folder
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,16 +18,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0, 1 (the work failed) or 2 (the request was wrong)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
     except LaunchError as error:
         print(f"launch: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("launch: stopped", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # `launch table ... | head` has read enough
-        sys.stderr.close()
-        return 0
+    except OSError as error:  # of stdout: all other files say so themselves
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python says it again while it ends
+        if isinstance(error, BrokenPipeError):  # `launch table ... | head` has read enough
+            return 0
+        print(f"launch: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def _dispatch(words: list[str]) -> int:

@@ -1,16 +1,25 @@
 """The records below a folder: what a launcher wrote, and trials that ended without one."""
 
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from launcher import record
 from launcher.backends import BACKENDS
 from launcher.errors import ConfigError, ReadError
-from launcher.folder import RunFolder
+from launcher.folder import RunFolder, read_json
 from launcher.record import RunRecord
+
+DEPTH = 4
+"""Folders below the one that is asked for in which sweeps are looked for."""
 
 
 def collect(path: Path) -> list[RunRecord]:
-    """The records of a run's folder, of a sweep's, or of a folder of sweeps.
+    """The records of a run's folder, of a sweep's, or of all the sweeps below a folder.
+
+    Of several sweeps the remark says which one a record is from. What cannot be read is said on
+    stderr, and does not keep the rest away.
 
     Raises:
         ConfigError: there are no runs below the folder.
@@ -20,24 +29,51 @@ def collect(path: Path) -> list[RunRecord]:
     if (path / "spec.json").exists():
         found = _ended([path], known=set())
     else:
-        found = [r for folder in _sweeps(path) for r in _sweep(folder)]
+        sweeps = {folder: _sweep(folder) for folder in _sweeps(path, DEPTH)}
+        several = len(sweeps) > 1
+        found = [_from(r, f, path) if several else r for f, rs in sweeps.items() for r in rs]
     if not found:
         raise ConfigError(f"{path}: no runs below this folder")
     return found
 
 
-def _sweeps(path: Path) -> list[Path]:
-    """The folder itself where it is a sweep's, else those right below it that are."""
+def _from(found: RunRecord, folder: Path, above: Path) -> RunRecord:
+    place = str(folder.relative_to(above))
+    return replace(found, remark=f"{place}: {found.remark}" if found.remark else place)
+
+
+def _sweeps(path: Path, depth: int) -> Iterator[Path]:
+    """The folder itself where it is a sweep's, else those below it that are."""
     children = [c for c in sorted(path.iterdir()) if c.is_dir() and not c.name.startswith(".")]
-    own = (path / "records.jsonl").exists() or any((c / "spec.json").exists() for c in children)
-    return [path] if own else children
+    if (path / "records.jsonl").exists() or any((c / "spec.json").exists() for c in children):
+        yield path
+    elif depth:
+        for child in children:
+            yield from _sweeps(child, depth - 1)
 
 
 def _sweep(folder: Path) -> list[RunRecord]:
     """The records file, and the trials that ended without a launcher to write them down."""
-    written = record.read(folder / "records.jsonl")
+    try:
+        written = record.read(folder / "records.jsonl")
+    except ReadError as error:
+        written = []
+        _warn(f"{error}; the same launch makes it again, until then only its folders are shown")
     paths = sorted(child for child in folder.iterdir() if (child / "spec.json").exists())
-    return written + _ended(paths, known={found.spec.id for found in written})
+    found = written + _ended(paths, known={one.spec.id for one in written})
+    _say_what_is_missing(folder, found)
+    return found
+
+
+def _say_what_is_missing(folder: Path, found: list[RunRecord]) -> None:
+    try:
+        points = read_json(folder / "points.json")
+    except ReadError:
+        return
+    have = {one.spec.id for one in found if one.outcome != "cancelled"}
+    left = [spec_id for spec_id in points if spec_id not in have]
+    if left:
+        _warn(f"{folder}: {len(left)} of {len(points)} points have not been run to their end yet")
 
 
 def _ended(paths: list[Path], known: set[str]) -> list[RunRecord]:
@@ -46,8 +82,13 @@ def _ended(paths: list[Path], known: set[str]) -> list[RunRecord]:
         folder = RunFolder(path)
         try:
             spec, status = folder.spec(), folder.status()
-        except ReadError:
+        except ReadError as error:
+            _warn(str(error))
             continue
         if spec.id not in known and status is not None and status.state == "ended":
             out.append(BACKENDS[spec.backend].record(spec, path))
     return out
+
+
+def _warn(text: str) -> None:
+    print(f"launch: {text}", file=sys.stderr)

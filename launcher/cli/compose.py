@@ -10,18 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from launcher.cli.request import Request
 from launcher.decode import decode, field_at, hint
 from launcher.errors import ConfigError
 from sweeps import pinned
+
+KNOWN_AS = {
+    "layout.sp": "it is layout.sequence_parallel",
+    "layout.dp": "it follows: gpus / (tp x pp x cp)",
+    "layout.mbs": "it is layout.micro_batch",
+    "train.gbs": "it is train.global_batch",
+    "train.lr": "it is train.optimizer.lr",
+    "model.seq_len": "it is model.sequence",
+}
+"""What people look for where it is not."""
 
 GROUPS = ("model", "layout", "cluster", "train", "data", "sweep")
 
@@ -60,10 +70,10 @@ def _composed(overrides: list[Override], folder: Path | None, multirun: bool) ->
     lines = [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"] if folder else []
     lines += [line for override in plain for line in _line(override)]
     data = _load(lines)
-    for override in plain:
-        if isinstance(value := override.value(), dict):  # Hydra would merge it into what is there
-            plain_value = OmegaConf.to_container(OmegaConf.create(value), resolve=True)
-            _assign(data, override.key_or_group, plain_value)
+    for override in filter(_is_ours, plain):
+        value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)
+        assert isinstance(value, dict)
+        _assign(data, override.key_or_group, value["value"])
     if multirun:
         axes = {o.key_or_group: list(_values(o)) for o in swept}
         data["sweep"] = _joined(data.get("sweep"), axes)
@@ -76,12 +86,32 @@ def _parsed(argument: str) -> Override:
     key, equals, value = argument.partition("=")
     if not key.strip("+~ ") or not (equals or argument.startswith("~")):
         raise ConfigError(f"{argument!r} is not KEY=VALUE")
-    for text in (argument, f"{key}={_quoted(value)}"):  # what Hydra cannot read is a text
+    parse = OverridesParser.create().parse_overrides
+    try:
+        return parse([argument])[0]
+    except HydraException:  # its grammar knows no quoted keys, and not every letter
         try:
-            return OverridesParser.create().parse_overrides([text])[0]
-        except HydraException:
-            continue
-    raise ConfigError(f"{argument!r}: {key!r} is not a key")
+            override = parse([f"{key}={_quoted(value)}"])[0]
+        except HydraException as error:
+            raise ConfigError(f"{argument!r}: {key!r} is not a key") from error
+    return replace(override, _value=_yaml(value))
+
+
+def _yaml(text: str) -> Any:
+    """A mapping or a list as YAML reads it; anything else is a text."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, dict | list) else text
+
+
+def _is_ours(override: Override) -> bool:
+    """Whether a value is set after Hydra composed: it would merge a mapping into what is there."""
+    value = override.value()
+    return isinstance(value, dict) or (
+        isinstance(value, list) and override.key_or_group not in GROUPS
+    )
 
 
 def _quoted(text: str) -> str:
@@ -92,7 +122,7 @@ def _quoted(text: str) -> str:
 
 def _line(override: Override) -> Iterator[str]:
     """The override as Hydra gets it; `++` because the key has been checked already."""
-    if isinstance(override.value(), dict):
+    if _is_ours(override):
         return
     forced = override.key_or_group not in GROUPS and override.type != OverrideType.DEL
     text = (override.input_line or "").lstrip("+")
@@ -103,6 +133,8 @@ def _check_key(override: Override, folder: Path | None) -> None:
     key = override.key_or_group
     if override.package:
         raise ConfigError(f"{key}@{override.package}: packages cannot be chosen here")
+    if key in KNOWN_AS:
+        raise ConfigError(f"{key}: no such key; {KNOWN_AS[key]}")
     if key not in GROUPS:
         field_at(Request, key.split("."))
         return
@@ -137,7 +169,7 @@ def _load(lines: list[str]) -> dict[str, Any]:
     try:
         config = hydra.compose("config", lines)
         data: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"config: {' '.join(str(error).split())}") from error
     return data
 

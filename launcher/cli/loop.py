@@ -8,14 +8,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from launcher import record
-from launcher.backends import BACKENDS, check
+from launcher.backends import BACKENDS
 from launcher.cli import preflight
 from launcher.cli.interrupt import deferred
+from launcher.cli.labels import remarks
 from launcher.cli.request import Request
-from launcher.errors import LayoutError, ReadError, RequestError
-from launcher.folder import RunFolder
+from launcher.errors import LayoutError, ReadError
+from launcher.folder import RunFolder, Status, write_json
 from launcher.outcome import NEXT_ACTION
 from launcher.planner import PLANNERS
 from launcher.record import Planned, RunRecord
@@ -33,6 +35,12 @@ RANK_BYTES = 400 * 2**20
 
 class Watch:
     """Told what happens; this one says nothing. See `launcher.cli.progress`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
 
     def start(self, loop: "Loop") -> None:
         """Everything is sorted out, nothing has been submitted."""
@@ -55,7 +63,9 @@ class Loop:
         points = preflight.settled(expand(request.points, request.spec))
         self.points = {spec.id: spec for spec in points}
         self.rows = {spec_id: row for row, spec_id in enumerate(self.points, 1)}
-        self.refused = {i: reason for i, spec in self.points.items() if (reason := _refusal(spec))}
+        refusal = preflight.refusals(request)
+        self.refused = {i: why for i, spec in self.points.items() if (why := refusal(spec))}
+        self.remarks = remarks(list(self.points.values()))
         self.candidates = [spec for i, spec in self.points.items() if i not in self.refused]
         self.records: dict[str, RunRecord] = {}
         self.running: dict[str, RunSpec] = {}
@@ -66,9 +76,13 @@ class Loop:
         predict = PLANNERS[self.request.planner]
         return [
             Planned(
-                row=row, spec=spec, reason=self.refused.get(spec.id), prediction=predict(spec, [])
+                row=self.rows[spec_id],
+                spec=spec,
+                reason=self.refused.get(spec_id),
+                remark=self.remarks.get(spec_id),
+                prediction=predict(spec, []),
             )
-            for row, spec in enumerate(self.points.values(), 1)
+            for spec_id, spec in self.points.items()
         ]
 
     def ready(self) -> Scheduler:
@@ -122,8 +136,11 @@ class Loop:
     def _known(self, spec: RunSpec) -> RunRecord | None:
         """The record of an earlier start; None where the spec is to run, again or at last."""
         folder = RunFolder(self.folder / spec.id)
-        status = folder.status()
-        if status is None:
+        try:
+            status = folder.status()
+        except ReadError:
+            return None
+        if status is None or self._has_more_time(status):
             return None
         if status.state != "ended":  # its launcher died
             end_survivors(status, str(folder.path))
@@ -133,6 +150,11 @@ class Loop:
             folder.write_status(replace(status, state="ended", ended=done))
         found = BACKENDS[spec.backend].record(spec, folder.path)
         return None if self._again(found, continued=True) else found
+
+    def _has_more_time(self, status: Status) -> bool:
+        """Whether a trial that ran out of time is given more of it now."""
+        limit = status.time_limit
+        return status.stopped == "timeout" and limit is not None and self.request.time_limit > limit
 
     def _again(self, found: RunRecord, continued: bool = False) -> bool:
         """Whether a record is to be replaced by another attempt; ``continued`` by a new command."""
@@ -187,22 +209,17 @@ class Loop:
 
     def _keep(self, found: RunRecord) -> None:
         predicted = PLANNERS[self.request.planner](found.spec, list(self.records.values()))
-        row = self.rows[found.spec.id]
-        self.records[found.spec.id] = replace(found, row=row, prediction=predicted)
+        spec_id = found.spec.id
+        row, remark = self.rows[spec_id], self.remarks.get(spec_id)
+        self.records[spec_id] = replace(found, row=row, remark=remark, prediction=predicted)
 
     def _write(self) -> None:
         """Replace records.jsonl; records of points that are not of this request are kept."""
         path = self.folder / "records.jsonl"
         try:
-            others = [r for r in record.read(path) if r.spec.id not in self.rows]
+            earlier = [r for r in record.read(path) if r.spec.id not in self.rows]
         except ReadError:
-            others = []  # the folders still have what ran; only rejected points are forgotten
+            earlier = []  # the folders still have what ran; only rejected points are forgotten
+        others = [replace(found, row=None) for found in earlier]  # rows of another grid
         record.write(path, [*self.finished(), *others])
-
-
-def _refusal(spec: RunSpec) -> str | None:
-    try:
-        check(spec)
-    except RequestError as error:
-        return str(error)
-    return None
+        write_json(self.folder / "points.json", list(self.points))

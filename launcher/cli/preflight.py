@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
-from launcher.backends import BACKENDS
+from launcher.backends import BACKENDS, check
 from launcher.cli.request import Request
 from launcher.data import corpora
 from launcher.decode import one_of
@@ -40,7 +41,13 @@ def scheduler(request: Request, points: Sequence[RunSpec]) -> Scheduler:
         RequestError: no such scheduler, an engine that is not installed here, or more nodes or
             trials at once than there are.
     """
-    make = one_of(request.scheduler.name, SCHEDULERS, "scheduler.name")
+    name = request.scheduler.name
+    if name not in SCHEDULERS:
+        raise ConfigError(
+            f"scheduler.name: {name}, which cluster={request.cluster.name} chooses, can be planned"
+            " but not run yet; on the cards of this machine: scheduler.name=local cluster.nodes=1"
+        )
+    make = SCHEDULERS[name]
     made = make(request, points)
     for backend in {spec.backend for spec in points}:
         _check_installed(backend)
@@ -59,6 +66,31 @@ def _local(request: Request, points: Sequence[RunSpec]) -> Scheduler:
 
 
 SCHEDULERS: dict[str, Callable[[Request, Sequence[RunSpec]], Scheduler]] = {"local": _local}
+
+
+def refusals(request: Request) -> Callable[[RunSpec], str | None]:
+    """Why a point cannot run: by arithmetic, by its framework, or on this machine."""
+    here = request.scheduler.name == "local"
+
+    def refusal(spec: RunSpec) -> str | None:
+        try:
+            check(spec)
+        except RequestError as error:
+            return str(error)
+        return _too_large(spec) if here and spec.cluster.accelerator.name == "cpu" else None
+
+    return refusal
+
+
+def _too_large(spec: RunSpec) -> str | None:
+    """fp32 weights, gradients and two moments of AdamW: what no layout of CPU ranks can avoid."""
+    needed, there = 16 * spec.model.params / 2**30, psutil.virtual_memory().total / 2**30
+    if needed <= there:
+        return None
+    return (
+        f"{spec.model.name} has {spec.model.params / 1e9:.1f} B params x 16 bytes"
+        f" ({needed:.0f} GiB), this machine {there:.0f} GiB"
+    )
 
 
 def cache_folder(request: Request) -> Path:

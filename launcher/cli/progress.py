@@ -2,14 +2,14 @@
 
 import time
 from collections import Counter
-from typing import Any
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from launcher.cli.labels import labels
 from launcher.cli.loop import Loop, Watch
-from launcher.decode import encode
 from launcher.errors import ReadError
 from launcher.folder import RunFolder
 from launcher.record import RunRecord
@@ -31,7 +31,7 @@ class Progress(Watch):
         self.before = 0
         """Trials that had a record already."""
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self.live.start()
         return self
@@ -41,11 +41,12 @@ class Progress(Watch):
 
     def start(self, loop: Loop) -> None:
         """Say how much there is to do."""
-        self.labels = _labels(list(loop.points.values()))
+        self.labels = labels(list(loop.points.values()))
         self.before = len(loop.records)
         counts = _counts(loop)
         to_run = len(loop.points) - self.before
-        line = f"{loop.folder}: {len(loop.points)} points, {counts}{to_run} to run"
+        points = f"{len(loop.points)} point{'' if len(loop.points) == 1 else 's'}"
+        line = f"{loop.folder}: {points}, {counts}{to_run} to run"
         self.console.print(line, soft_wrap=True)
 
     def tick(self, loop: Loop) -> None:
@@ -97,28 +98,3 @@ def _counts(loop: Loop) -> str:
 
 def _speed(tokens_per_s: float | None) -> str:
     return "" if tokens_per_s is None else f"{tokens_per_s:,.0f} tokens/s"
-
-
-def _labels(points: list[RunSpec]) -> dict[str, str]:
-    """For each spec the values of the fields in which the points differ, the engine first."""
-    flat = {spec.id: dict(_flat(encode(spec))) for spec in points}
-    names = {name: None for values in flat.values() for name in values}
-    differ = [n for n in names if len({str(values.get(n)) for values in flat.values()}) > 1]
-    differ.sort(key=lambda name: name != "backend")
-    return {
-        spec_id: " ".join(_said(name, values[name]) for name in differ if name in values) or spec_id
-        for spec_id, values in flat.items()
-    }
-
-
-def _said(name: str, value: Any) -> str:
-    leaf = name.rsplit(".", 1)[-1]
-    return str(value) if leaf in ("backend", "name") else f"{leaf} {value}"
-
-
-def _flat(data: dict[str, Any], above: str = "") -> Any:
-    for key, value in data.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value

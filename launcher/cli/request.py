@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 from launcher.cluster import Cluster
 from launcher.decode import Count, Positive, one_of
@@ -18,8 +19,8 @@ from sweeps import STRATEGIES, Sweep
 class SchedulerOptions:
     """Where jobs run; chosen by the cluster group."""
 
-    name: str = "local"
-    """A key of ``launcher.cli.preflight.SCHEDULERS``."""
+    name: Literal["local", "slurm"] = "local"
+    """This machine, or the cluster's batch system."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +67,8 @@ class Request:
     def check(self) -> "Request":
         """Raise ConfigError on what is wrong with every point of the request; return itself."""
         one_of(self.points.strategy, STRATEGIES, "sweep.strategy")
+        if not self.output.strip():
+            raise ConfigError("output: is empty; name a folder")
         one_of(self.planner, PLANNERS, "planner")
         _check_name("name" if self.name else "sweep.name", self.name or self.points.name)
         return self

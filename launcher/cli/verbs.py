@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 from launcher.errors import RequestError
 
 if TYPE_CHECKING:
+    from launcher.cli.loop import Loop
     from launcher.record import RunRecord
 
 _FORMATS = ("table", "csv", "json", "md", "html", "parquet")
+_BY_SUFFIX = {f".{name}": name for name in _FORMATS[1:]}
 
 _EXAMPLES = """\
 verbs (launch VERB --help says more):
@@ -61,9 +63,27 @@ def _takes_overrides(parser: _Parser) -> None:
 
 
 def _prints_a_table(parser: _Parser) -> None:
-    parser.add_argument("--format", choices=_FORMATS, default="table", help="default: table")
+    forms = f"{', '.join(_FORMATS)}; without it FILE's ending decides"
+    parser.add_argument("--format", choices=_FORMATS, metavar="FORMAT", help=forms)
     parser.add_argument("--sort", metavar="COLUMN", help="ascending; --sort=-COLUMN descending")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
+
+
+def _parsed(parser: _Parser, words: Sequence[str]) -> argparse.Namespace:
+    """The options of a verb, and what the table could not do found before anything runs."""
+    options = parser.parse_args(words)
+    for word in getattr(options, "overrides", ()):
+        if word in VERBS:
+            raise RequestError(f"{word!r} is a verb, which comes first")
+    if options.format is None:
+        suffix = Path(options.output or "").suffix
+        options.format = _BY_SUFFIX.get(suffix, "table")
+
+    from analysis import table
+
+    sort = None if parser.prog.endswith("plan") else options.sort  # a plan has fewer columns
+    table.check(sort, options.format, options.output)
+    return options
 
 
 def run(words: Sequence[str]) -> int:
@@ -71,41 +91,37 @@ def run(words: Sequence[str]) -> int:
     parser = _parser("", "Find the fastest layout of a pretraining run, and train it.", _EXAMPLES)
     _takes_overrides(parser)
     _prints_a_table(parser)
-    options = parser.parse_args(words)
+    options = _parsed(parser, words)
 
-    from analysis import table
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
     from launcher.cli.progress import Progress
 
-    table.check(options.sort, options.format, options.output)
     request = compose(options.overrides, options.multirun, options.config_dir)
-    with Progress() as progress:
-        loop = Loop(request, progress)
-        scheduler = loop.ready()
-        try:
+    loop = Loop(request, Progress())
+    scheduler = loop.ready()
+    try:
+        with loop.watch:
             records = loop.run(scheduler)
-        except KeyboardInterrupt:
-            return _stopped(len(loop.records), len(loop.points), words)
+    except KeyboardInterrupt:
+        return _stopped(len(loop.records), len(loop.points), words)
     _print(records, options)
-    if loop.stop_reason:
-        print(f"launch: stopped: {loop.stop_reason}", file=sys.stderr)
+    _advise(loop)
     return 0 if any(r.outcome == "ok" for r in records) and not loop.stop_reason else 1
 
 
 def plan(words: Sequence[str]) -> int:
     """Say what would run."""
-    parser = _parser("plan", "Every point of a run or a sweep before anything runs: what is"
-                     " rejected and why, what it is predicted to take.")  # fmt: skip
+    parser = _parser("plan", "Every point of a run or a sweep before anything runs: what would run,"
+                     " what is rejected and why.")  # fmt: skip
     _takes_overrides(parser)
     _prints_a_table(parser)
-    options = parser.parse_args(words)
+    options = _parsed(parser, words)
 
     from analysis import table
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
 
-    table.check(None, options.format, options.output)
     loop = Loop(compose(options.overrides, options.multirun, options.config_dir))
     table.put(table.plan(loop.plan(), options.sort), options.format, options.output)
     return 0
@@ -117,12 +133,10 @@ def show_table(words: Sequence[str]) -> int:
                      " and rejections with their cause.")  # fmt: skip
     parser.add_argument("folder", metavar="DIR", help="of a sweep, of a run, or of many")
     _prints_a_table(parser)
-    options = parser.parse_args(words)
+    options = _parsed(parser, words)
 
-    from analysis import table
     from launcher.cli.collect import collect
 
-    table.check(options.sort, options.format, options.output)
     _print(collect(Path(options.folder)), options)
     return 0
 
@@ -134,6 +148,20 @@ def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:
     from analysis import table
 
     table.put(table.frame(records, options.sort), options.format, options.output)
+
+
+def _advise(loop: "Loop") -> None:
+    """What to do about each kind of failure, with the folder of one that shows it."""
+    from launcher.outcome import ADVICE, NEXT_ACTION
+
+    failed = {r.outcome: r for r in loop.finished() if r.outcome not in ("ok", "rejected")}
+    for outcome, found in failed.items():
+        advice = ADVICE[NEXT_ACTION[outcome]].format(outcome=outcome)
+        log = loop.folder / found.spec.id / "log"
+        print(f"launch: {outcome}: {advice} (see {log})", file=sys.stderr)
+    if loop.stop_reason:
+        left = len(loop.points) - len(loop.records)
+        print(f"launch: stopped, {left} points left: {loop.stop_reason}", file=sys.stderr)
 
 
 def _stopped(done: int, points: int, words: Sequence[str]) -> int:

@@ -13,11 +13,11 @@ import json
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.decode import hint
+from launcher.decode import fingerprint, hint
 from launcher.errors import ConfigError
 from launcher.spec import Data, RunSpec
 
@@ -25,6 +25,12 @@ CODE_BYTES = 4_000_000
 
 TRAINED = ("bpe", "bytes")
 """Tokenizers that need no file."""
+
+HASHED = 2**26
+"""Bytes of a file up to which all of it counts for `content_key`."""
+
+INDEX_MAGIC = b"MMIDIDX\x00\x00"
+"""How megatron-core's .idx files begin."""
 
 CHECKED_DOCUMENTS = 100
 """Documents of a file that are looked at before anything starts."""
@@ -45,19 +51,34 @@ def documents(source: str) -> Iterator[str]:
 
 
 def content_key(source: str) -> str:
-    """Hex digits that change with the content of a source.
+    """Hex digits that change with the content of a source, and with nothing else.
 
-    A bundled corpus is keyed by the Python version that ships it; a file by path, size and
-    time of change, since hashing terabytes at every start is not an option.
+    A bundled corpus is keyed by the Python version that ships it. Of files above `HASHED` bytes
+    the size and both ends count: hashing terabytes at every start is not an option.
     """
     if source in BUNDLED:
-        facts = f"{source} {sys.version} {CODE_BYTES}"
-    else:
-        parts = [source] if is_text(source) else [f"{prefix(source)}.bin", f"{prefix(source)}.idx"]
-        stats = [os.stat(part) for part in parts]
-        facts = " ".join(f"{os.path.abspath(p)} {s.st_size} {s.st_mtime_ns}"
-                         for p, s in zip(parts, stats, strict=True))  # fmt: skip
-    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{source} {sys.version} {CODE_BYTES}".encode()).hexdigest()[:16]
+    return _digest(files(source))
+
+
+def files(source: str) -> list[str]:
+    """The files of a source that is not bundled."""
+    return [source] if is_text(source) else [f"{prefix(source)}.bin", f"{prefix(source)}.idx"]
+
+
+def _digest(paths: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        size = os.stat(path).st_size
+        digest.update(f"{size} ".encode())
+        with open(path, "rb") as file:
+            if size <= HASHED:
+                digest.update(file.read())
+            else:
+                digest.update(file.read(2**20))
+                file.seek(-(2**20), os.SEEK_END)
+                digest.update(file.read())
+    return digest.hexdigest()[:16]
 
 
 def is_text(source: str) -> bool:
@@ -76,9 +97,17 @@ def check(source: str, where: str) -> None:
         return
     if source.startswith("bundled/"):
         raise ConfigError(f"{where}: no {source!r}{hint(source, BUNDLED)}")
-    for path in [source] if is_text(source) else [f"{prefix(source)}.bin", f"{prefix(source)}.idx"]:
+    if not is_text(source) and not any(map(os.path.exists, files(source))):
+        raise ConfigError(
+            f"{where}: {source} is no .jsonl or .txt, and there is no {prefix(source)}.bin and .idx"
+        )
+    for path in files(source):
         _check_file(path, where)
-    if is_text(source):
+    if not is_text(source):
+        with open(f"{prefix(source)}.idx", "rb") as file:
+            if file.read(len(INDEX_MAGIC)) != INDEX_MAGIC:
+                raise ConfigError(f"{where}: {prefix(source)}.idx is no index of megatron-core")
+    else:
         try:
             first = list(itertools.islice(documents(source), CHECKED_DOCUMENTS))
         except ConfigError as error:
@@ -104,7 +133,9 @@ def settled(data: Data, where: str) -> Data:
         check_tokenizer(tokenizer, f"{where}.tokenizer")
         tokenizer = os.path.abspath(tokenizer)
     blend = {absolute(source): weight for source, weight in data.blend.items()}
-    return replace(data, blend=blend, tokenizer=tokenizer)
+    keys = [content_key(source) for source in blend]
+    keys += [] if tokenizer in TRAINED else [_digest([tokenizer])]
+    return replace(data, blend=blend, tokenizer=tokenizer, content=fingerprint(keys))
 
 
 def check_vocabulary(spec: RunSpec) -> None:
@@ -122,6 +153,12 @@ def check_tokenizer(path: str, where: str) -> None:
     if not path.endswith(".json"):
         raise ConfigError(f"{where}: no {path!r}{hint(path, (*TRAINED, 'PATH.json'))}")
     _check_file(path, where)
+    try:
+        held = json.loads(_read(Path(path)))
+    except ValueError as error:
+        raise ConfigError(f"{where}: {path} is not JSON: {error}") from error
+    if not isinstance(held, dict) or not isinstance(held.get("model"), dict):
+        raise ConfigError(f"{where}: {path} is no file of the tokenizers library: no model in it")
 
 
 def absolute(source: str) -> str:

@@ -123,6 +123,7 @@ def _start(job: Job) -> _Running:
             host=socket.gethostname(),
             pids=tuple(rank.pid for rank in ranks),
             started=time.time(),
+            time_limit=job.time_limit,
             commit=job.commit,
         )
         folder.write_status(status)

@@ -189,7 +189,7 @@ def _check_length(source: Source, spec: RunSpec) -> None:
     needed = spec.model.sequence + 1
     if tokens < needed:
         raise DataError(
-            f"data.blend.{source.name}: {tokens} tokens, one sample of model.sequence"
+            f"data.blend: {source.name}: {tokens} tokens, one sample of model.sequence"
             f" {spec.model.sequence} needs {needed}"
         )
 

@@ -20,7 +20,7 @@ def made(backend: str, layout: ParallelLayout, model: object = DENSE, **train: o
 
 REFUSED = [
     (made("megatron", ParallelLayout(zero=2)),
-     "zero 2 is not in megatron-core, whose distributed optimizer is zero 1"),
+     "zero 2 needs backend deepspeed: megatron-core's distributed optimizer is zero 1"),
     (made("megatron", ParallelLayout(offload=True)),
      "offload true needs backend deepspeed, backend is megatron"),
     (made("megatron", ParallelLayout(pp=2, vpp=2, overlap_p2p=False)),
@@ -39,8 +39,11 @@ REFUSED = [
      "zero 2 with pp 2: DeepSpeed's pipeline needs zero <= 1"),
     (made(DS, ParallelLayout(zero=0, offload=True)), "offload true needs zero >= 1, zero 0"),
     (made(DS, ParallelLayout(ep=2, zero=0), MOE),
-     "ep 2 needs zero 1 or 2 and pp 1 on backend deepspeed, not zero 0 and pp 1: at zero 0 it clips"
-     " by a norm that differs between ranks"),
+     "ep 2 with zero 0: DeepSpeed clips by a norm that differs between ranks, which is silently"
+     " wrong; zero 1 and 2 are right"),
+    (made(DS, ParallelLayout(ep=2, zero=3), MOE),
+     "ep 2 with zero 3: DeepSpeed has experts at zero 1 and 2"),
+    (made(DS, ParallelLayout(ep=2, pp=2), MOE), "ep 2 with pp 2 needs backend megatron"),
     (made(DS, ParallelLayout(zero=0), precision="bf16"),
      "zero 0 with precision bf16: DeepSpeed's FP16_UnfusedOptimizer takes one step on empty"
      " gradients first, which is silently wrong"),

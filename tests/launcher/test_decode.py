@@ -29,6 +29,7 @@ GOOD: list[tuple[dict[str, Any], Outer]] = [
     ({"inner": {"size": 1}, "share": 1}, Outer(inner=Inner(size=1), share=1.0)),
     ({"inner": {"size": 1}, "names": ["x"]}, Outer(inner=Inner(size=1), names=("x",))),
     ({"inner": {"size": 1}, "free": {"any": 2}}, Outer(inner=Inner(size=1), free={"any": 2.0})),
+    ({"inner": {"size": 1e3}}, Outer(inner=Inner(size=1000))),
     ({"inner": {"size": 1}, "maybe": None}, Outer(inner=Inner(size=1))),
     (
         {"inner": {"size": 1}, "maybe": {"size": 2, "kind": "b"}},
@@ -53,7 +54,7 @@ BAD: list[tuple[Any, str]] = [
     ({"inner": {"size": 1, "kind": "c"}}, "root.inner.kind: 'c' is not one of a, b"),
     ({"inner": {"size": 1}, "share": 2}, "root.share: 2.0 is above 1"),
     ({"inner": {"size": 1}, "share": float("nan")}, "root.share: nan is not a finite number"),
-    ({"inner": {"size": 1}, "names": "x"}, "root.names: expected a list, got 'x'"),
+    ({"inner": {"size": 1}, "names": "x"}, "root.names: expected a list, got 'x'; write [x]"),
     ({"inner": {"size": 1}, "names": [1]}, "root.names[0]: expected a text, got 1"),
     ({"inner": {"size": 1}, "free": {"k": "v"}}, "root.free.k: expected a number, got 'v'"),
     ({"inner": {"size": 1}, "maybe": {"size": 0}}, "root.maybe.size: 0 is below 1"),

@@ -18,6 +18,7 @@ REFUSED: list[tuple[ParallelLayout, ModelShape, int, int, str]] = [
     (ParallelLayout(tp=2), shape(vocab=3, vocab_multiple=3), 2, 8, "tp 2 does not divide padded vocab 3"),
     (ParallelLayout(), shape(kv_heads=3), 1, 8, "kv_heads 3 does not divide heads 4"),
     (ParallelLayout(), shape(heads=3, kv_heads=3), 1, 8, "heads 3 does not divide hidden 64"),
+    (ParallelLayout(), shape(hidden=60), 1, 8, "head width 15 is odd, rotary embeddings need it even"),
     (ParallelLayout(sequence_parallel=True), shape(), 1, 8, "sequence_parallel true needs tp > 1, tp is 1"),
     (ParallelLayout(tp=2), shape(sequence=31), 2, 8, "tp x cp (2) does not divide sequence 31"),
     (ParallelLayout(cp=2), shape(sequence=30), 2, 8, "2 x cp (4) does not divide sequence 30"),

@@ -12,6 +12,7 @@ import pytest
 from launcher import record
 from launcher.backends import BACKENDS
 from launcher.backends.trained_here import TrainedHere
+from launcher.cli.collect import collect
 from launcher.cli.loop import Loop
 from launcher.cli.preflight import lock
 from launcher.cli.request import Request, SchedulerOptions
@@ -28,6 +29,9 @@ folder = pathlib.Path(sys.argv[1])
 with open(folder.parent / "starts", "a") as starts:
     starts.write(folder.name + "\\n")
 spec = json.loads((folder / "spec.json").read_text())
+if spec["layout"]["micro_batch"] == 6:
+    import time
+    time.sleep(0 if (folder.parent / "mended").exists() else 60)
 said = {2: "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
         3: "HangError: no step finished within 60 s (last step 3)",
         4: "OSError: [Errno 28] No space left on device",
@@ -182,6 +186,34 @@ def test_records_can_be_read_by_a_teammate(folder: Path) -> None:
     (first,) = run(folder, 1)
     written = [folder / "records.jsonl", *(folder / first.spec.id).glob("*.json")]
     assert {oct(path.stat().st_mode & 0o777) for path in written} == {oct(0o666 & ~UMASK)}
+
+
+def test_more_time_is_another_try(folder: Path) -> None:
+    (found,) = run(folder, 6, time_limit=1.0)
+    assert (found.outcome, found.cause) == ("timeout", "stopped at the time limit of 1 s")
+    assert outcomes(run(folder, 6, time_limit=1.0)) == ["timeout"] and starts(folder) == 1
+    (folder / "mended").touch()
+    assert outcomes(run(folder, 6, time_limit=30.0)) == ["ok"]
+
+
+def test_a_damaged_status_is_a_trial_to_run_again(folder: Path) -> None:
+    (first,) = run(folder, 1)
+    (folder / first.spec.id / "status.json").write_text("half a f")
+    assert outcomes(run(folder, 1)) == ["ok"] and starts(folder) == 2
+
+
+def test_tables_of_folders_that_are_damaged_or_nested(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, 1, 7)
+    other = folder.parent / "deep" / "er"
+    run(other, 1, 2)
+    assert [found.remark for found in collect(folder.parent)] == ["deep/er", "deep/er", "s", "s"]
+    (folder / "records.jsonl").write_text("not json\n")
+    assert outcomes(collect(folder)) == ["ok"]  # from its folder
+    err = capsys.readouterr().err
+    assert "records.jsonl:1: Expecting value" in err
+    assert "1 of 2 points have not been run to their end yet" in err
 
 
 def test_a_trial_lost_with_its_launcher_runs_again(folder: Path) -> None:

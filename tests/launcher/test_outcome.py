@@ -484,9 +484,9 @@ def test_several_ranks(case: Case) -> None:
 
 
 def test_what_the_scheduler_did_beats_the_logs() -> None:
-    timeout = Status(state="ended", exit_codes=(None, None), stopped="timeout")
+    timeout = Status(state="ended", exit_codes=(None, None), stopped="timeout", time_limit=9.0)
     cancelled = Status(state="ended", exit_codes=(None, None), stopped="cancelled")
-    assert classify(timeout, ["", CLOSED], False) == ("timeout", "stopped at the time limit")
+    assert classify(timeout, ["", CLOSED], False) == ("timeout", "stopped at the time limit of 9 s")
     assert classify(cancelled, ["", CLOSED], False) == ("cancelled", "cancelled on request")
 
 

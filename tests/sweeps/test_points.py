@@ -62,6 +62,15 @@ def test_hand_picked_points_are_beside_the_axes_or_alone() -> None:
     ]  # fmt: skip
 
 
+def test_conditions_are_for_the_axes_alone() -> None:
+    sweep = {"axes": {"layout": {"tp": [1, 2]}}, "points": [{"layout": {"tp": 4}}]}
+    assert layouts(**sweep, where=["layout.tp == 1"]) == [(1, 1), (4, 1)]
+
+
+def test_a_path_may_be_written_with_dots() -> None:
+    assert layouts(axes={"layout.tp": [1, 2], "layout": {"pp": [3]}}) == [(1, 3), (2, 3)]
+
+
 def test_a_point_listed_twice_runs_once() -> None:
     assert layouts(axes={"layout": {"tp": [1, 2, 1]}}) == [(1, 1), (2, 1)]
 

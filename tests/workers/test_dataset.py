@@ -130,7 +130,7 @@ def test_text_shorter_than_a_sample(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("too short")
     assert error(blend(path), tmp_path / "run", tmp_path / "cache") == (
-        f"launcher.workers.errors.DataError: data.blend.{path}: 10 tokens,"
+        f"launcher.workers.errors.DataError: data.blend: {path}: 10 tokens,"
         " one sample of model.sequence 32 needs 33"
     )
 

@@ -1,0 +1,66 @@
+"""Print docs/keys.md's tables: every key of a run, from the dataclasses that define them.
+
+python tests/benchmarks/keys.py
+"""
+
+import ast
+import dataclasses
+import inspect
+from typing import Any, get_args, get_type_hints
+
+from launcher.cluster import Accelerator, Cluster
+from launcher.layout import ParallelLayout
+from launcher.shape import ModelShape
+from launcher.spec import Data, Optimizer, Train
+
+GROUPS: dict[str, Any] = {
+    "model": ModelShape,
+    "layout": ParallelLayout,
+    "cluster": Cluster,
+    "cluster.accelerator": Accelerator,
+    "train": Train,
+    "train.optimizer": Optimizer,
+    "data": Data,
+}
+
+
+def tables() -> str:
+    """One Markdown table per group."""
+    return "\n\n".join(_table(name, kind) for name, kind in GROUPS.items())
+
+
+def _table(group: str, kind: Any) -> str:
+    head = f"## {group}\n\n| key | default | |\n| --- | --- | --- |\n"
+    texts, hints = _texts(kind), get_type_hints(kind)
+    fields = [f for f in dataclasses.fields(kind) if not dataclasses.is_dataclass(hints[f.name])]
+    return head + "\n".join(
+        f"| `{group}.{f.name}` | {_default(f)} | {_choices(hints[f.name])}{texts.get(f.name, '')} |"
+        for f in fields
+    )
+
+
+def _texts(kind: Any) -> dict[str, str]:
+    """The docstring under each field."""
+    (body,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            assert isinstance(field.target, ast.Name) and isinstance(text.value, ast.Constant)
+            found[field.target.id] = " ".join(str(text.value.value).split()).replace("|", "/")
+    return found
+
+
+def _choices(kind: Any) -> str:
+    values = [v for v in get_args(kind) if isinstance(v, str | int) and not isinstance(v, type)]
+    return f"{', '.join(map(str, values))}. " if values else ""
+
+
+def _default(field: "dataclasses.Field[Any]") -> str:
+    if field.default is dataclasses.MISSING:
+        return "required"
+    return "null" if field.default is None else str(field.default).lower()
+
+
+if __name__ == "__main__":
+    print(tables())
