@@ -225,7 +225,8 @@ def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
         known = rows[name].dropna()
         if name in _NEVER or known.empty:
             continue
-        if len(known) == len(rows) and known.nunique() == 1 and name not in (*_ALWAYS, *_LONG):
+        complete = len(known) == len(rows) or name in _MEASURED  # what never ran has none of these
+        if complete and known.nunique() == 1 and name not in (*_ALWAYS, *_LONG):
             shared[name] = known.iloc[0]
         else:
             shown.append(name)
