@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from launcher import record
+from launcher.action import NEXT_ACTION
 from launcher.backends import BACKENDS
 from launcher.cli import preflight
 from launcher.cli.interrupt import deferred
@@ -18,7 +19,6 @@ from launcher.cli.labels import remarks
 from launcher.cli.request import Request
 from launcher.errors import LayoutError, ReadError
 from launcher.folder import RunFolder, Status, write_json
-from launcher.outcome import NEXT_ACTION
 from launcher.planner import PLANNERS
 from launcher.record import Planned, RunRecord
 from launcher.schedulers import Job, Scheduler

@@ -152,7 +152,7 @@ def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:
 
 def _advise(loop: "Loop") -> None:
     """What to do about each kind of failure, with the folder of one that shows it."""
-    from launcher.outcome import ADVICE, NEXT_ACTION
+    from launcher.action import ADVICE, NEXT_ACTION
 
     failed = {r.outcome: r for r in loop.finished() if r.outcome not in ("ok", "rejected")}
     for outcome, found in failed.items():

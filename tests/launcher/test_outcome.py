@@ -12,8 +12,9 @@ from typing import get_args
 import pytest
 
 from analysis import table
+from launcher.action import NEXT_ACTION, Action
 from launcher.folder import Status
-from launcher.outcome import LONGEST, NEXT_ACTION, Action, classify, tail
+from launcher.outcome import LONGEST, classify, tail
 from launcher.outcome_patterns import PATTERNS
 from launcher.record import OUTCOMES, Outcome, RunRecord
 from tests.conftest import spec
