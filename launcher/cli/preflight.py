@@ -3,7 +3,8 @@
 import dataclasses
 import importlib.util
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -103,8 +104,9 @@ def cache_folder(request: Request) -> Path:
     return path
 
 
-def lock(folder: Path) -> FileLock:
-    """A lock only one launcher at a time can hold on a folder; it is free once that one is gone.
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Inside, no other launcher works on a folder; a kill frees it too.
 
     Raises:
         ConfigError: the folder cannot be written, or another launcher is at work in it.
@@ -117,7 +119,10 @@ def lock(folder: Path) -> FileLock:
         raise ConfigError(f"output: another launch is at work in {folder}") from error
     except OSError as error:
         raise ConfigError(f"output: {folder}: {error.strerror}") from error
-    return held
+    try:
+        yield
+    finally:
+        held.release()
 
 
 @cache
