@@ -56,6 +56,25 @@ def test_training_says_what_to_install(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_of_stdout_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT, "plan"], cwd=tmp_path, stdout=full,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stderr.splitlines()[0] == "launch: No space left on device"
+
+
+def test_the_home_folder_may_be_written_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    record.write(tmp_path / "records.jsonl", [RunRecord(spec=spec(), outcome="ok", row=1)])
+    assert launch(tmp_path, "table", "~", "--format", "csv").returncode == 0
+
+
 @pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["table", "--help"]])
 def test_help_waits_for_no_library(words: list[str], tmp_path: Path) -> None:
     code = "import sys; from launcher.cli import main; main(sys.argv[1:])"

@@ -27,11 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("launch: stopped", file=sys.stderr)
         return 1
-    except OSError as error:  # of stdout: all other files say so themselves
+    except OSError as error:  # of stdout, or of a folder that may not be looked into
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python says it again while it ends
         if isinstance(error, BrokenPipeError):  # `launch table ... | head` has read enough
             return 0
-        print(f"launch: {error.strerror}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"launch: {where}{error.strerror}", file=sys.stderr)
         return 1
 
 

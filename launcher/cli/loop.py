@@ -7,7 +7,6 @@ does (the rejected points, the order of the rows) and is made again by the same 
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Self
 
 from launcher import record
@@ -59,7 +58,7 @@ class Loop:
         """Raises ConfigError on points that name what there is not."""
         self.request = request
         self.watch = watch or Watch()
-        self.folder = Path(request.output).resolve() / (request.name or request.points.name)
+        self.folder = request.root / (request.name or request.points.name)
         points = preflight.settled(expand(request.points, request.spec))
         self.points = {spec.id: spec for spec in points}
         self.rows = {spec_id: row for row, spec_id in enumerate(self.points, 1)}

@@ -96,7 +96,7 @@ def _too_large(spec: RunSpec) -> str | None:
 
 def cache_folder(request: Request) -> Path:
     """The folder of tokenised data, made. Raises ConfigError where that cannot be."""
-    path = Path(request.cache or Path(request.output) / ".cache").resolve()
+    path = Path(request.cache).expanduser().resolve() if request.cache else request.root / ".cache"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

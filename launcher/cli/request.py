@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from launcher.cluster import Cluster
@@ -58,6 +59,11 @@ class Request:
     def spec(self) -> RunSpec:
         """The run, without the sweep around it."""
         return RunSpec(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunSpec)})
+
+    @property
+    def root(self) -> Path:
+        """The folder of ``output``; a shell leaves the ~ of ``output=~/runs`` to us."""
+        return Path(self.output).expanduser().resolve()
 
     @property
     def points(self) -> Sweep:

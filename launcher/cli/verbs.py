@@ -88,7 +88,7 @@ def _parsed(parser: _Parser, words: Sequence[str]) -> argparse.Namespace:
 
 def run(words: Sequence[str]) -> int:
     """Train a run or a sweep, and print the table."""
-    parser = _parser("", "Find the fastest layout of a pretraining run, and train it.", _EXAMPLES)
+    parser = _parser("", "Find the fastest layout of a pretraining run.", _EXAMPLES)
     _takes_overrides(parser)
     _prints_a_table(parser)
     options = _parsed(parser, words)
@@ -137,7 +137,7 @@ def show_table(words: Sequence[str]) -> int:
 
     from launcher.cli.collect import collect
 
-    _print(collect(Path(options.folder)), options)
+    _print(collect(Path(options.folder).expanduser()), options)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Text sources: two corpora that every Python has, and the user's own files.
 
-bundled/prose   ``pydoc_data.topics``: the language reference, about 0.7 MB of English
+bundled/prose   ``pydoc_data.topics``: the language reference, about 0.5 MB of English
 bundled/code    the standard library's own modules, in order of name, `CODE_BYTES` of them
 PATH.jsonl      one JSON object a line, its text under "text"
 PATH.txt        one document
