@@ -152,8 +152,8 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return _within(args[1], _decode(args[0], value, where), where)
     if origin is Literal:
         return _decode_literal(args, value, where)
-    if origin in (types.UnionType, Union):  # only ``X | None`` is used
-        return None if value is None else _decode(args[0], value, where)
+    if origin in (types.UnionType, Union):
+        return _decode_union(args, value, where)
     if origin is tuple:
         return tuple(_decode(args[0], v, f"{where}[{i}]") for i, v in _items(value, where))
     if origin is dict:
@@ -162,6 +162,16 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
             for k, v in _mapping(value, where).items()
         }
     return value if kind is Any else _decode_scalar(kind, value, where)
+
+
+def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """``X | None``, or several kinds of scalars."""
+    if kinds[-1] is types.NoneType:
+        return None if value is None else _decode(kinds[0], value, where)
+    if type(value) in kinds:
+        return value
+    names = [_NAMES[kind] for kind in kinds]
+    raise ConfigError(f"{where}: expected {' or '.join(names)}, got {value!r}")
 
 
 def _decode_scalar(kind: Any, value: Any, where: str) -> Any:

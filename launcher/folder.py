@@ -2,9 +2,14 @@
 
 spec.json      the RunSpec; written before anything starts
 status.json    Status; written by the scheduler
+exits/N        exit code of rank N, on a batch system; written by what started the rank
 metrics.jsonl  one line per optimizer step; written by rank 0
 result.json    written by rank 0 when the last step is done; its presence means success
 log/rank*.txt  what each rank printed
+heartbeat/N    Beat of rank N, rewritten every few seconds while it lives
+tracking.json  how it is shown in W&B and TensorBoard; written with the spec
+wandb/         what W&B keeps of it here; tensorboard/, the event files; written by the tracker
+checkpoints/   what a later attempt continues from; not of one attempt, so never set aside
 attempts/N/    the files of attempt N, once there is a later one
 """
 
@@ -23,6 +28,9 @@ from launcher.spec import RunSpec
 
 T = TypeVar("T")
 
+Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang"]
+"""Each is an Outcome of its own name; see `launcher.record`."""
+
 UMASK = os.umask(0o022)
 """What the user takes from the permissions of new files; to be read it has to be set."""
 os.umask(UMASK)
@@ -35,8 +43,15 @@ class Status:
     state: Literal["queued", "running", "ended"]
     attempt: int = 1
     """1 for the first start of this spec."""
+    submission: str | None = None
+    """The one submission that may run it, where a batch system does; of any other job that still
+    turns up for this folder, nothing may start."""
     job_id: str | None = None
     """The scheduler's own name for it; None on this machine."""
+    nodes: tuple[str, ...] = ()
+    """Names of the nodes it runs on, in the order of the ranks; a batch system's only."""
+    bad_nodes: tuple[str, ...] = ()
+    """Those of them that a check before the start found unfit."""
     host: str | None = None
     pids: tuple[int, ...] = ()
     """One process per rank, on ``host``; the local scheduler only."""
@@ -46,12 +61,29 @@ class Status:
     """One per rank, negative for a signal; None where the scheduler itself ended the rank."""
     time_limit: float | None = None
     """Seconds it was allowed."""
-    stopped: Literal["timeout", "cancelled"] | None = None
+    stopped: Stopped | None = None
     """Why the scheduler ended it, where it did."""
+    reason: str | None = None
+    """What there is to say about that, in one line."""
     kernel_oom: bool = False
     """The kernel's memory killer was at work on the host while this ran."""
     commit: str | None = None
     """Commit of this project that ran it."""
+    code: str | None = None
+    """Digest of the copy of the code that ran it; None where it was the checkout itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beat:
+    """A rank's sign of life."""
+
+    attempt: int
+    step: int
+    """The last finished one."""
+    host: str
+    pid: int
+    time: float
+    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +105,38 @@ class RunFolder:
     def log(self, rank: int) -> Path:
         """What one rank printed."""
         return self.logs / f"rank{rank}.txt"
+
+    @property
+    def exits(self) -> Path:
+        """The folder of the ranks' exit codes."""
+        return self.path / "exits"
+
+    def exit_codes(self, ranks: int) -> tuple[int | None, ...]:
+        """What `exits` holds; None for a rank that has none."""
+        out: list[int | None] = []
+        for rank in range(ranks):
+            try:
+                out.append(read_json(self.exits / str(rank)))
+            except ReadError:
+                out.append(None)
+        return tuple(out)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the run's checkpoints, of all attempts."""
+        return self.path / "checkpoints"
+
+    def heartbeat(self, rank: int) -> Path:
+        """The file of one rank's signs of life."""
+        return self.path / "heartbeat" / str(rank)
+
+    def beats(self) -> dict[int, Beat]:
+        """The last sign of life of each rank that gave one and is readable."""
+        out = {}
+        for path in self.path.glob("heartbeat/*"):
+            with suppress(ReadError, ValueError):
+                out[int(path.name)] = _decoded(Beat, path)
+        return out
 
     def create(self, spec: RunSpec) -> None:
         """Make the folder and write what it is for. Raises WorkError where that cannot be."""
@@ -114,54 +178,53 @@ class RunFolder:
 
         The status goes first: a kill in between leaves files that the next call moves after it.
         """
-        try:
-            status = self.status()
-        except ReadError:  # damaged from outside: it goes aside like the rest
-            status = None
+        status = self.readable_status()  # one damaged from outside goes aside like the rest
         last = status.attempt if status else self._last_attempt()
         aside = self.path / "attempts" / str(last)
-        for name in ("status.json", "result.json", "metrics.jsonl", "log"):
+        for name in ("status.json", "result.json", "metrics.jsonl", "log", "exits"):
             if (self.path / name).exists() and not _is_empty(self.path / name):
                 aside.mkdir(parents=True, exist_ok=True)
                 os.replace(self.path / name, aside / name)
         self.logs.mkdir(exist_ok=True)
         return 1 + self._last_attempt()
 
-    def failures(self) -> int:
-        """Attempts set aside that failed by themselves; those lost with a launcher do not count."""
-        paths = [path for path in self._attempts() if not (path / "result.json").exists()]
-        files = [path / "status.json" for path in paths if (path / "status.json").exists()]
-        ended = []
-        for path in files:
-            with suppress(ReadError):
-                ended.append(_decoded(Status, path))
-        return sum(status.state == "ended" and status.stopped is None for status in ended)
+    def readable_status(self) -> Status | None:
+        """`status`, and None where it cannot be read."""
+        try:
+            return self.status()
+        except ReadError:
+            return None
+
+    def attempts(self) -> list[Path]:
+        """The folders of the attempts set aside, the last one first."""
+        return sorted(self.path.glob("attempts/*"), key=lambda path: -int(path.name))
 
     def _last_attempt(self) -> int:
-        return max((int(path.name) for path in self._attempts()), default=0)
-
-    def _attempts(self) -> list[Path]:
-        return list(self.path.glob("attempts/*"))
+        return max((int(path.name) for path in self.attempts()), default=0)
 
 
 def _is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Write a file that any reader sees whole, old or new: temporary file, fsync, rename."""
-    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, data: Any, durable: bool = True) -> None:
+    """Write a file that any reader sees whole, old or new: temporary file, fsync, rename.
+
+    What is not ``durable`` may be lost, or be empty, when the machine goes down: no fsync.
+    """
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n", durable)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
     """`write_json` for text. Raises WorkError where the file cannot be written."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp's are for their owner alone
             os.replace(temporary, path)
         except BaseException:

@@ -24,8 +24,6 @@ from launcher.folder import Status
 from launcher.outcome_patterns import PATTERNS
 from launcher.record import Outcome
 
-Verdict = tuple[Outcome, str]
-
 LONGEST = 300
 """Characters of a cause: it is a cell of a table."""
 
@@ -60,21 +58,39 @@ CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, ABORT}
 """Signals a process brings upon itself."""
 
 
-def classify(status: Status | None, tails: Sequence[str], done: bool) -> tuple[Outcome, str | None]:
-    """What became of a run that is over, and why in one line (None where it is ok).
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a run."""
+
+    outcome: Outcome
+    cause: str | None = None
+    """Why, in one line; None where it is ok."""
+    rank: int | None = None
+    """The rank that shows it, where it is one."""
+
+
+def classify(status: Status | None, tails: Sequence[str], done: bool, other: str = "") -> Verdict:
+    """What became of a run that is over.
 
     Args:
         status: as the scheduler left it; None where it was lost.
         tails: the last part of each rank's log, the index is the rank.
         done: result.json was written.
+        other: the last part of what was printed around the ranks, by srun and the like.
     """
     codes = status.exit_codes if status else ()
     if done and not any(codes):
-        return "ok", None
+        return Verdict("ok")
     if status and status.stopped:
-        return status.stopped, _stopped(status)
+        return Verdict(status.stopped, _stopped(status))
     logs = tuple("\n".join(_clean(tail)) for tail in tails)
-    run = _Run(logs=logs, codes=codes, kernel_oom=bool(status and status.kernel_oom))
+    run = _Run(
+        logs=logs,
+        codes=codes,
+        kernel_oom=bool(status and status.kernel_oom),
+        other="\n".join(_clean(other)),
+        reason=status.reason if status else None,
+    )
     verdicts = (rule(run) for rule in RULES)
     return next(verdict for verdict in verdicts if verdict)
 
@@ -95,6 +111,8 @@ def tail(path: Path, size: int = 65536) -> str:
 def _stopped(status: Status) -> str:
     if status.stopped == "cancelled":
         return "cancelled on request"
+    if status.stopped != "timeout":
+        return status.reason or f"stopped by the scheduler: {status.stopped}"
     limit = "" if status.time_limit is None else f" of {status.time_limit:g} s"
     return f"stopped at the time limit{limit}"
 
@@ -106,6 +124,8 @@ class _Run:
     logs: tuple[str, ...]
     codes: tuple[int | None, ...]
     kernel_oom: bool
+    other: str
+    reason: str | None
 
     def code(self, rank: int) -> int | None:
         return self.codes[rank] if rank < len(self.codes) else None
@@ -129,8 +149,11 @@ class _Run:
     def say(self, rank: int, line: str) -> str:
         """A cause: one line, with the rank where there are several."""
         shown = line.strip().removesuffix(" ***")
-        shown = f"rank {rank}: {shown}" if len(self.logs) > 1 else shown
-        return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 3]}..."
+        return _short(f"rank {rank}: {shown}" if len(self.logs) > 1 else shown)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def _suspicion(code: int | None) -> int:
@@ -140,7 +163,8 @@ def _suspicion(code: int | None) -> int:
 def _killed_by_kernel(run: _Run) -> Verdict | None:
     for rank, number in run.signals():
         if run.kernel_oom and number == signal.SIGKILL:
-            return "oom", f"rank {rank} was killed by the kernel's memory killer"
+            cause = f"rank {rank} was killed by the kernel's memory killer"
+            return Verdict("oom", cause, rank)
     return None
 
 
@@ -149,7 +173,10 @@ def _message(run: _Run, echo: bool) -> Verdict | None:
         for rank in run.ranks if pattern.echo is echo else ():
             match = pattern.regex.search(run.logs[rank])
             if match:
-                return pattern.outcome, run.say(rank, _line(match))
+                return Verdict(pattern.outcome, run.say(rank, _line(match)), rank)
+        around = pattern.regex.search(run.other) if pattern.echo is echo else None
+        if around:
+            return Verdict(pattern.outcome, _short(_line(around).strip()))
     return None
 
 
@@ -161,14 +188,14 @@ def _exception(run: _Run) -> Verdict | None:
     for rank in run.suspects:
         line = _last_exception(run.logs[rank])
         if line and not _is_echo(line):
-            return "failed", run.say(rank, line)
+            return Verdict("failed", run.say(rank, line), rank)
     return None
 
 
 def _outside_signal(run: _Run) -> Verdict | None:
     for rank, number in run.signals():
         if number not in CRASHES:
-            return "node", f"rank {rank} was killed by {_name(number)} from outside"
+            return Verdict("node", f"rank {rank} was killed by {_name(number)} from outside", rank)
     return None
 
 
@@ -176,7 +203,7 @@ def _crash(run: _Run) -> Verdict | None:
     for rank, number in run.signals():
         log = run.logs[rank] if rank < len(run.logs) else ""
         if number in CRASHES - {ABORT} and not _is_echo(log):
-            return "failed", f"rank {rank} died of {_name(number)}"
+            return Verdict("failed", f"rank {rank} died of {_name(number)}", rank)
     return None
 
 
@@ -187,18 +214,19 @@ def _echo(run: _Run) -> Verdict | None:
 def _abort(run: _Run) -> Verdict | None:
     # After the echoes: NCCL's watchdog prints one and then aborts its own rank.
     dead = next(run.signals(), None)
-    return ("failed", f"rank {dead[0]} died of {_name(dead[1])}") if dead else None
+    return Verdict("failed", f"rank {dead[0]} died of {_name(dead[1])}", dead[0]) if dead else None
 
 
 def _last_line(run: _Run) -> Verdict:
     for rank in run.ranks:
         lines = [line for line in run.logs[rank].split("\n") if not NOISE.search(line)]
         if lines:
-            return "failed", run.say(rank, f"last line: {lines[-1].strip()}")
+            return Verdict("failed", run.say(rank, f"last line: {lines[-1].strip()}"), rank)
     for rank, code in enumerate(run.codes):
         if code:
-            return "failed", f"rank {rank} ended with exit code {code} and did not say why"
-    return "failed", "ended without a result, and no rank said why"
+            cause = f"rank {rank} ended with exit code {code} and did not say why"
+            return Verdict("failed", cause, rank)
+    return Verdict("failed", run.reason or "ended without a result, and no rank said why")
 
 
 RULES: tuple[Callable[[_Run], Verdict | None], ...] = (

@@ -26,16 +26,15 @@ def _echo(outcome: Outcome, regex: str, why: str) -> Pattern:
     return Pattern(outcome, re.compile(regex, re.MULTILINE), why, echo=True)
 
 
+HARDWARE_XID = r"NVRM: Xid \([^)]*\): (?:48|63|64|74|79|9[245]|119|120|14\d|150),"
+"""A line of the driver about the hardware; Xids 13, 31 and 43 are the program's."""
+
 _ENDED = r"(?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ "
 
 PATTERNS: tuple[Pattern, ...] = (
     # The machine: it also breaks whatever is asked of it later.
     _root("node", r"uncorrectable (?:ECC|NVLink) error", "CUDA; vllm-project/vllm#5222"),
-    _root(
-        "node",
-        r"NVRM: Xid \([^)]*\): (?:48|63|64|74|79|9[245]|119|120|14\d|150),",
-        "the driver, in dmesg: only the Xids of the hardware (13, 31, 43 are the program's)",
-    ),
+    _root("node", HARDWARE_XID, "the driver, in dmesg"),
     _root("node", r"GPU has fallen off the bus", "the driver, Xid 79"),
     _root("node", r"CUDA-capable device\(s\) is/are busy or unavailable", "CUDA"),
     _root("node", r"No CUDA GPUs are available|no CUDA-capable device is detected", "torch, CUDA"),
@@ -105,6 +104,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _echo("hang", r"\bHangError: ", "ours"),
     _echo("hang", r"^Timeout \(\d+:\d\d:\d\d(?:\.\d+)?\)!", "faulthandler.dump_traceback_later"),
     # A collective that failed: of itself, or because the peer had gone.
+    _echo("nccl", r"\bLinkError: ", "ours, of the all-reduce before the model is built"),
     _echo("nccl", r"EADDRINUSE|Address already in use", "TCPStore: the rendezvous' port is taken"),
     _echo("nccl", r"Watchdog caught collective operation timeout", "ProcessGroupNCCL"),
     _echo("nccl", r"NCCL error in|unhandled (?:system|cuda) error", "ProcessGroupNCCL"),

@@ -105,7 +105,14 @@ class RunRecord:
     """From start to end of the last attempt, import and set-up included."""
     commit: str | None = None
     """Commit of this project that ran it."""
+    code: str | None = None
+    """Digest of the copy of the code that ran it; None where it was the checkout itself."""
     job_id: str | None = None
+    """The batch system's name for the job."""
+    hosts: tuple[str, ...] = ()
+    """Nodes it ran on, as a batch system names them."""
+    bad_hosts: tuple[str, ...] = ()
+    """Those of them that what went wrong points at."""
 
     @property
     def eta_days(self) -> float | None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from launcher.backends.deepspeed import DeepSpeed
 from launcher.backends.megatron import Megatron
+from launcher.backends.trained_here import Conduct
 from launcher.data import corpora
 from launcher.decode import one_of
 from launcher.record import RunRecord
@@ -26,7 +27,7 @@ class Backend(Protocol):
     def check(self, spec: RunSpec) -> None:
         """Raise LayoutError where the framework cannot run a spec, or runs it silently wrong."""
 
-    def command(self, folder: Path, cache: Path, hang_after: float) -> tuple[str, ...]:
+    def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
         """The argument list that every rank is started with; the spec is in the folder."""
 
     def record(self, spec: RunSpec, folder: Path) -> RunRecord:

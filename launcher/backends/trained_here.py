@@ -1,15 +1,30 @@
 """What every engine that trains in ``launcher.workers`` shares: its command and its record."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 from launcher.errors import ReadError
 from launcher.folder import RunFolder, Status
-from launcher.outcome import classify, tail
+from launcher.outcome import Verdict, classify, tail
 from launcher.record import Figures, RunRecord
 from launcher.spec import RunSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conduct:
+    """How a run is gone about; nothing here changes what it computes."""
+
+    cache: Path
+    """Folder of tokenised data."""
+    hang_after: float
+    """Seconds without a finished step after which a rank counts as hung."""
+    checkpoint_every: int | None = None
+    """Optimizer steps from one checkpoint to the next; None for a run that makes none."""
+    python: str = sys.executable
+    """The interpreter, as the machines that train know it."""
 
 
 class TrainedHere:
@@ -17,11 +32,14 @@ class TrainedHere:
 
     packages: tuple[str, ...] = ()
 
-    def command(self, folder: Path, cache: Path, hang_after: float) -> tuple[str, ...]:
+    def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
         """One rank: it reads ``spec.json`` of the folder, and its rank from the environment."""
-        paths = ("--folder", str(folder), "--cache", str(cache))
-        worker = (sys.executable, "-P", "-m", "launcher.workers.train")
-        return (*worker, *paths, "--hang-after", str(hang_after))
+        words = [conduct.python, "-P", "-m", "launcher.workers.train"]
+        words += ["--folder", str(folder), "--cache", str(conduct.cache)]
+        words += ["--hang-after", str(conduct.hang_after)]
+        if conduct.checkpoint_every is not None:
+            words += ["--checkpoint-every", str(conduct.checkpoint_every)]
+        return tuple(words)
 
     def record(self, spec: RunSpec, path: Path) -> RunRecord:
         """Read a run's folder. What cannot be read makes a failed record that says so."""
@@ -31,7 +49,9 @@ class TrainedHere:
         except ReadError as error:
             return RunRecord(spec=spec, outcome="failed", cause=str(error))
         tails = [tail(folder.log(rank)) for rank in range(spec.cluster.gpus)]
-        outcome, cause = classify(status, tails, result is not None)
+        around = tail(folder.logs / "srun.txt")
+        verdict = classify(status, tails, result is not None, around)
+        outcome, cause = verdict.outcome, verdict.cause
         figures = measured(spec, steps, result or {})
         if figures.mfu_pct is not None and figures.mfu_pct > 100:
             outcome, cause = "failed", _impossible(spec, figures.mfu_pct)
@@ -44,8 +64,22 @@ class TrainedHere:
             attempt=status.attempt if status else None,
             seconds=_seconds(status),
             commit=status.commit if status else None,
+            code=status.code if status else None,
             job_id=status.job_id if status else None,
+            hosts=status.nodes if status else (),
+            bad_hosts=_to_blame(status, verdict, spec) if status else (),
         )
+
+
+def _to_blame(status: Status, verdict: Verdict, spec: RunSpec) -> tuple[str, ...]:
+    """The nodes a failure points at: none where it is not one of a node, or any could be it."""
+    if status.bad_nodes or verdict.outcome not in ("node", "nccl"):
+        return status.bad_nodes
+    if len(status.nodes) == 1:
+        return status.nodes
+    per_node = spec.cluster.gpus_per_node
+    index = None if verdict.rank is None else verdict.rank // per_node
+    return status.nodes[index : index + 1] if index is not None else ()
 
 
 def measured(spec: RunSpec, steps: list[dict[str, Any]], result: dict[str, Any]) -> Figures:

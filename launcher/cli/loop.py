@@ -4,24 +4,24 @@ The folders of the trials are the truth. ``records.jsonl`` beside them holds wha
 does (the rejected points, the order of the rows) and is made again by the same command.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Self
 
-from launcher import record
+from launcher import record, tracking
 from launcher.action import NEXT_ACTION
-from launcher.backends import BACKENDS
-from launcher.cli import preflight
+from launcher.backends import BACKENDS, Conduct
+from launcher.cli import history, preflight
 from launcher.cli.interrupt import deferred
-from launcher.cli.labels import remarks
+from launcher.cli.labels import labels, remarks
 from launcher.cli.request import Request
 from launcher.errors import LayoutError, ReadError
 from launcher.folder import RunFolder, Status, write_json
 from launcher.planner import PLANNERS
 from launcher.record import Planned, RunRecord
 from launcher.schedulers import Job, Scheduler
-from launcher.schedulers.local import end_survivors
 from launcher.spec import RunSpec
 from sweeps import STRATEGIES, expand
 
@@ -30,6 +30,9 @@ POLL = 0.1
 
 RANK_BYTES = 400 * 2**20
 """Resident memory of a rank before it holds a model: Python, torch and megatron-core."""
+
+CHECKPOINT_BYTES = 16
+"""Of one parameter in a checkpoint: fp32 weight and two moments, and the bf16 weight, rounded up."""
 
 
 class Watch:
@@ -65,9 +68,12 @@ class Loop:
         refusal = preflight.refusals(request)
         self.refused = {i: why for i, spec in self.points.items() if (why := refusal(spec))}
         self.remarks = remarks(list(self.points.values()))
+        self.labels = labels(list(self.points.values()))
         self.candidates = [spec for i, spec in self.points.items() if i not in self.refused]
         self.records: dict[str, RunRecord] = {}
         self.running: dict[str, RunSpec] = {}
+        self.avoid: dict[str, set[str]] = {}
+        """For the id of a spec the nodes that earlier attempts of it point at."""
         self.stop_reason: str | None = None
 
     def plan(self) -> list[Planned]:
@@ -105,14 +111,16 @@ class Loop:
             KeyboardInterrupt: somebody asked for it, and what ran has been ended.
         """
         with preflight.lock(self.folder), deferred() as interrupt, scheduler:
-            self._sort_out()
+            self._sort_out(scheduler)
             self.watch.start(self)
             self._submit(scheduler)
-            while self.running:
+            while self.running and not self.request.detach:
                 if ended := scheduler.poll():
                     for job in ended:
                         self._ended(job)
                     self._submit(scheduler)
+                    if self.stop_reason:
+                        scheduler.cancel(self._waiting())
                 self.watch.tick(self)
                 interrupt.check()
                 time.sleep(POLL)
@@ -122,18 +130,18 @@ class Loop:
         """The records so far, in the order of the points."""
         return [self.records[spec_id] for spec_id in self.points if spec_id in self.records]
 
-    def _sort_out(self) -> None:
-        """Record what is rejected and what is done already."""
+    def _sort_out(self, scheduler: Scheduler) -> None:
+        """Record what is rejected and what is done already, and take over what still runs."""
         for spec_id, reason in self.refused.items():
             spec = self.points[spec_id]
             self._keep(RunRecord(spec=spec, outcome="rejected", cause=reason))
         for spec in self.candidates:
-            if (known := self._known(spec)) is not None:
+            if (known := self._known(spec, scheduler)) is not None:
                 self._keep(known)
         self._write()
 
-    def _known(self, spec: RunSpec) -> RunRecord | None:
-        """The record of an earlier start; None where the spec is to run, again or at last."""
+    def _known(self, spec: RunSpec, scheduler: Scheduler) -> RunRecord | None:
+        """The record of an earlier start; None where the spec is to run, or runs already."""
         folder = RunFolder(self.folder / spec.id)
         try:
             status = folder.status()
@@ -141,8 +149,10 @@ class Loop:
             return None
         if status is None or self._has_more_time(status):
             return None
-        if status.state != "ended":  # its launcher died
-            end_survivors(status, str(folder.path))
+        if status.state != "ended":  # its launcher died, or left it to a batch system
+            if scheduler.adopt(self._job(spec)):
+                self.running[spec.id] = spec
+                return None
             if folder.result() is None:
                 return None
             done = (folder.path / "result.json").stat().st_mtime
@@ -157,13 +167,20 @@ class Loop:
 
     def _again(self, found: RunRecord, continued: bool = False) -> bool:
         """Whether a record is to be replaced by another attempt; ``continued`` by a new command."""
-        action = NEXT_ACTION[found.outcome]
-        if continued and (action == "stop" or found.outcome in ("cancelled", *self.request.retry)):
+        request, action = self.request, NEXT_ACTION[found.outcome]
+        if continued and (action == "stop" or found.outcome in ("cancelled", *request.retry)):
             return True
+        continues = request.checkpoint_every is not None
+        if found.outcome == "timeout" and continues:
+            action = "requeue"
         if action not in ("requeue", "elsewhere") or found.outcome == "cancelled":
             return False
-        failures = 1 + RunFolder(self.folder / found.spec.id).failures()
-        return failures < self.request.max_attempts
+        before = list(history.earlier(RunFolder(self.folder / found.spec.id), found))
+        self.avoid[found.spec.id] = history.blamed([found, *before])
+        if found.outcome in history.INNOCENT:
+            return True
+        most = request.max_hangs if found.outcome == "hang" else request.max_attempts
+        return history.failures(found, before, continues) < most
 
     def _submit(self, scheduler: Scheduler) -> None:
         """Ask the strategy what to run next, and submit what there is room for."""
@@ -176,23 +193,37 @@ class Loop:
 
     def _jobs(self, specs: list[RunSpec]) -> Iterator[Job]:
         """The jobs of specs that do not run yet, each with its folder, made as it is asked for."""
-        cache = preflight.cache_folder(self.request)
         for spec in specs:
-            if spec.id in self.running:
-                continue
-            folder = RunFolder(self.folder / spec.id)
-            folder.create(spec)
-            backend = BACKENDS[spec.backend]
-            yield Job(
-                name=spec.id,
-                command=backend.command(folder.path, cache, self.request.hang_after),
-                folder=folder.path,
-                nodes=spec.cluster.nodes,
-                ranks_per_node=spec.cluster.gpus_per_node,
-                time_limit=self.request.time_limit,
-                memory=spec.cluster.gpus * RANK_BYTES + 16 * spec.model.params,
-                commit=preflight.commit(),
-            )
+            if spec.id not in self.running:
+                RunFolder(self.folder / spec.id).create(spec)
+                yield self._job(spec)
+
+    def _job(self, spec: RunSpec) -> Job:
+        request, cluster, folder = self.request, spec.cluster, self.folder / spec.id
+        conduct = Conduct(
+            cache=preflight.cache_folder(request),
+            hang_after=request.hang_after,
+            checkpoint_every=request.checkpoint_every,
+            python=request.scheduler.python or sys.executable,
+        )
+        return Job(
+            name=spec.id,
+            command=BACKENDS[spec.backend].command(folder, conduct),
+            folder=folder,
+            nodes=cluster.nodes,
+            ranks_per_node=cluster.gpus_per_node,
+            time_limit=request.time_limit,
+            memory=cluster.gpus * RANK_BYTES + 16 * spec.model.params,
+            cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
+            checkpoint_bytes=CHECKPOINT_BYTES * spec.model.params if request.checkpoint_every else 0,
+            avoid=tuple(sorted(self.avoid.get(spec.id, ()))),
+            commit=preflight.commit(),
+        )
+
+    def _waiting(self) -> list[str]:
+        """Trials that a batch system holds and has not started."""
+        statuses = {i: RunFolder(self.folder / i).readable_status() for i in self.running}
+        return [i for i, status in statuses.items() if status and status.state == "queued"]
 
     def _ended(self, job: Job) -> None:
         spec = self.running.pop(job.name)

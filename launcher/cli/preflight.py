@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from launcher.errors import ConfigError, RequestError
 from launcher.schedulers import Scheduler
 from launcher.schedulers.local import Local
 from launcher.spec import Data, RunSpec
+from slurm.scheduler import Setting, Slurm
 
 
 def settled(points: Sequence[RunSpec]) -> list[RunSpec]:
@@ -42,14 +44,9 @@ def scheduler(request: Request, points: Sequence[RunSpec]) -> Scheduler:
         RequestError: no such scheduler, an engine that is not installed here, or more nodes or
             trials at once than there are.
     """
-    name = request.scheduler.name
-    if name not in SCHEDULERS:
-        raise ConfigError(
-            f"scheduler.name: {name}, which cluster={request.cluster.name} chooses, can be planned"
-            " but not run yet; on the cards of this machine: scheduler.name=local cluster.nodes=1"
-        )
-    make = SCHEDULERS[name]
-    made = make(request, points)
+    made = SCHEDULERS[request.scheduler.name](request, points)
+    if request.scheduler.python or request.scheduler.container:
+        return made  # what is installed here says nothing about there
     for backend in {spec.backend for spec in points}:
         _check_installed(backend)
     return made
@@ -66,7 +63,32 @@ def _local(request: Request, points: Sequence[RunSpec]) -> Scheduler:
     return Local(parallel=1 if cards else request.parallel)
 
 
-SCHEDULERS: dict[str, Callable[[Request, Sequence[RunSpec]], Scheduler]] = {"local": _local}
+def _slurm(request: Request, points: Sequence[RunSpec]) -> Scheduler:
+    """Jobs of a cluster; the command has to be there too."""
+    if shutil.which("sbatch") is None:
+        raise RequestError(
+            f"scheduler.name: slurm, which cluster={request.cluster.name} chooses, but there is no"
+            " sbatch here; on the cards of this machine: scheduler.name=local cluster.nodes=1"
+        )
+    return Slurm(slurm_setting(request))
+
+
+def slurm_setting(request: Request) -> Setting:
+    """What all jobs of a request share."""
+    return Setting(
+        options=request.scheduler,
+        folder=request.root / (request.name or request.points.name),
+        code=request.root / ".code",
+        writes_to=(str(cache_folder(request)),),
+        hang_after=request.hang_after,
+        parallel=request.parallel,
+    )
+
+
+SCHEDULERS: dict[str, Callable[[Request, Sequence[RunSpec]], Scheduler]] = {
+    "local": _local,
+    "slurm": _slurm,
+}
 
 
 def refusals(request: Request) -> Callable[[RunSpec], str | None]:

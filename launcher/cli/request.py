@@ -1,10 +1,8 @@
 """Everything one command asks for, decoded."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
-
 from launcher.cluster import Cluster
 from launcher.decode import Count, Positive, one_of
 from launcher.errors import ConfigError
@@ -13,15 +11,9 @@ from launcher.planner import PLANNERS
 from launcher.record import Outcome
 from launcher.shape import ModelShape
 from launcher.spec import Data, RunSpec, Train
+from launcher.tracking import Tracking
+from slurm.options import SchedulerOptions
 from sweeps import STRATEGIES, Sweep
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SchedulerOptions:
-    """Where jobs run; chosen by the cluster group."""
-
-    name: Literal["local", "slurm"] = "local"
-    """This machine, or the cluster's batch system."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +28,7 @@ class Request:
     backend: str
     scheduler: SchedulerOptions
     sweep: Sweep | None = None
+    tracking: Tracking = field(default_factory=Tracking)
     name: str | None = None
     """Folder of the runs below output; the sweep's name, or "single", where not given."""
     output: str = "runs"
@@ -48,8 +41,16 @@ class Request:
     """Seconds a trial may take, start-up included."""
     hang_after: Positive = 300.0
     """Seconds without a finished step after which a trial counts as hung."""
-    max_attempts: Count = 2
-    """Failures of one spec after which it is given up, where a failure is worth another try."""
+    checkpoint_every: Count | None = None
+    """Optimizer steps from one checkpoint to the next. With it a run that is interrupted goes on
+    where it was; without it, as suits a probe, it starts again."""
+    max_attempts: Count = 3
+    """Failures of one spec of the same kind, without a step of progress from one to the next,
+    after which it is given up. Only what is worth another try is tried again at all."""
+    max_hangs: Count = 2
+    """The same for hangs, which cost most."""
+    detach: bool = False
+    """Return once all is submitted; the same command, status, cancel and table go on from there."""
     retry: tuple[Outcome, ...] = ()
     """Finished trials of these outcomes run again."""
     planner: str = "none"
@@ -76,6 +77,10 @@ class Request:
         if not self.output.strip():
             raise ConfigError("output: is empty; name a folder")
         one_of(self.planner, PLANNERS, "planner")
+        self.tracking.check()
+        if self.detach and self.scheduler.name == "local":
+            raise ConfigError("detach: true, but scheduler.name local ends its trials when it ends")
+        self.scheduler.check()
         _check_name("name" if self.name else "sweep.name", self.name or self.points.name)
         return self
 

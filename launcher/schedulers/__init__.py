@@ -28,6 +28,12 @@ class Job:
     """Seconds after which it is ended."""
     memory: int
     """Bytes its ranks need at the very least, together."""
+    cards_per_node: int = 0
+    """Accelerators that are asked for on each node; 0 for ranks on CPU cores."""
+    checkpoint_bytes: int = 0
+    """Bytes on disk of one checkpoint; 0 where it makes none and can only start again."""
+    avoid: tuple[str, ...] = ()
+    """Nodes it must not run on."""
     commit: str | None = None
     """Commit of this project."""
 
@@ -45,6 +51,9 @@ class Scheduler(Protocol):
 
         What is not taken may be offered again, or something better once more is known.
         """
+
+    def adopt(self, job: Job) -> bool:
+        """Take over a job that an earlier launcher submitted; False where it runs no more."""
 
     def poll(self) -> list[Job]:
         """The jobs that ended since the last call."""

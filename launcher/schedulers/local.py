@@ -1,6 +1,7 @@
 """Run jobs on this machine, one process per rank, as many at once as its cores and memory hold."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from typing import Literal, Self
 
 import psutil
 
-from launcher.errors import WorkError
+from launcher.errors import RequestError, WorkError
 from launcher.folder import RunFolder, Status
 from launcher.schedulers import Job
 
@@ -53,6 +54,23 @@ class Local:
             started.append(job.name)
         return started
 
+    def adopt(self, job: Job) -> bool:
+        """Never: what an earlier launcher left behind is ended, so that it runs alone.
+
+        Raises:
+            RequestError: a batch system has it.
+            WorkError: a process does not end.
+        """
+        status = RunFolder(job.folder).status()
+        if status and status.submission:
+            raise RequestError(
+                f"scheduler.name: local, but SLURM has {job.folder}; first: launch cancel"
+                f" {shlex.quote(str(job.folder))}"
+            )
+        if status:
+            _end_survivors(status, str(job.folder))
+        return False
+
     def poll(self) -> list[Job]:
         """The jobs that ended since the last call."""
         ended = []
@@ -90,7 +108,7 @@ class Local:
         return taken + job.ranks <= self.cores and job.memory <= free
 
 
-def end_survivors(status: Status, folder: str) -> None:
+def _end_survivors(status: Status, folder: str) -> None:
     """Kill ranks of a run whose launcher died, so that it never runs twice at once.
 
     A process counts only if its command line names the run's folder: pids are used again.

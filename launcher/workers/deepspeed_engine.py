@@ -13,6 +13,7 @@ from launcher.workers.batches import Batch, Batches
 from launcher.workers.engine import Done
 from launcher.workers.groups import Place
 from launcher.workers.model import transformer_config, whole
+from launcher.workers.training_state import TrainingState
 
 
 class Groups:
@@ -83,6 +84,10 @@ class DeepSpeedEngine:
             tokens=tokens if counts else 0,
             grad_norm=float(self._engine.get_global_grad_norm() if norm is None else norm),
         )
+
+    def state(self) -> TrainingState:
+        """All that the steps so far have changed."""
+        return TrainingState(self._engine.module.parameters(), self._engine.optimizer)
 
     def _forward_backward(self, batch: Batch) -> Any:
         losses = self._engine(batch["tokens"], None, None, labels=batch["labels"]).float()

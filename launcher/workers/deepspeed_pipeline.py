@@ -22,6 +22,7 @@ from launcher.workers.batches import Batches
 from launcher.workers.engine import Done
 from launcher.workers.groups import Place
 from launcher.workers.model import layer_spec, transformer_config
+from launcher.workers.training_state import TrainingState
 from launcher.workers.weights import Named
 
 
@@ -147,6 +148,10 @@ class PipelineEngine:
         counts = self._place.tp == self._place.pp == self._place.dp == 0
         tokens = self._spec.tokens_per_step if counts else 0
         return Done(loss_sum=loss * tokens, tokens=tokens, grad_norm=float(norm))
+
+    def state(self) -> TrainingState:
+        """All that the steps so far have changed."""
+        return TrainingState(self._engine.module.parameters(), self._engine.optimizer)
 
     def _clip(self, optimizer: Any, *_: Any) -> None:
         """Clip by the norm of the whole model.

@@ -8,6 +8,7 @@ from typing import Protocol
 from launcher.spec import RunSpec
 from launcher.workers.batches import Batches
 from launcher.workers.groups import Place
+from launcher.workers.training_state import TrainingState
 from launcher.workers.weights import Built
 
 
@@ -30,6 +31,9 @@ class Engine(Protocol):
 
     def step(self, number: int, lr: float) -> Done:
         """Do optimizer step ``number`` (from 1) at learning rate ``lr``."""
+
+    def state(self) -> TrainingState:
+        """All that the steps so far have changed; to be restored before the first one."""
 
 
 Build = Callable[[RunSpec, Place, Batches], Engine]

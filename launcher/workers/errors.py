@@ -11,3 +11,11 @@ class DivergedError(Exception):
 
 class DeviceError(Exception):
     """The node has no card for this rank."""
+
+
+class CheckpointError(Exception):
+    """A whole checkpoint of this run does not fit the engine: another version wrote it."""
+
+
+class LinkError(Exception):
+    """The all-reduce between the ranks does not work, or not in time."""

@@ -1,16 +1,15 @@
 """Process groups: who this rank is in each direction of the layout."""
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
-import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 
 from launcher.layout import ParallelLayout
 from launcher.spec import RunSpec
+from launcher.workers import platform
 
 TIMEOUT_HOURS = 24
 """Of a collective. The watchdog ends a run that hangs, and says where; a timeout does not."""
@@ -43,12 +42,8 @@ def expert_tensor_parallel(layout: ParallelLayout) -> int:
 
 
 def connect(spec: RunSpec) -> Place:
-    """Meet the other ranks (env:// rendezvous) and make every group of the layout."""
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    timeout = timedelta(hours=TIMEOUT_HOURS)
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=timeout)
+    """Meet the other ranks and make every group of the layout."""
+    platform.join(timedelta(hours=TIMEOUT_HOURS))
     layout = spec.layout
     parallel_state.initialize_model_parallel(
         layout.tp,

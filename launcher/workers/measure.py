@@ -6,7 +6,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,16 @@ class Meter:
         self._power = Power()
         self._began = time.perf_counter()
 
-    def record(self, step: int, lr: float, done: Done) -> None:
+    def record(self, step: int, lr: float, done: Done, stop: bool = False) -> bool:
         """Reduce the figures of a step over the ranks and append them on rank 0.
+
+        Returns whether any rank was asked to ``stop``: the same on all of them.
 
         Raises:
             DivergedError: on every rank, when the loss or the gradient norm is not finite.
         """
-        table = _gather(
-            [done.loss_sum, done.tokens, done.grad_norm, *_memory(), self._power.mean()]
+        table = gather(
+            [done.loss_sum, done.tokens, done.grad_norm, *_memory(), self._power.mean(), stop]
         )
         now = time.perf_counter()
         milliseconds, self._began = (now - self._began) * 1000, now
@@ -53,6 +55,7 @@ class Meter:
             )
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DivergedError(f"step {step}: loss {loss:g}, grad norm {norm:g}")
+        return any(row[6] for row in table)
 
     def _speed(self, milliseconds: float) -> dict[str, float]:
         speed = self._spec.tokens_per_step / milliseconds * 1000
@@ -64,7 +67,7 @@ class Meter:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def start(self) -> None:
-        """The first step begins now."""
+        """The next step begins now."""
         self._began = time.perf_counter()
 
     def close(self) -> None:
@@ -127,8 +130,8 @@ def _memory() -> tuple[float, float]:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB, math.nan
 
 
-def _gather(figures: list[float]) -> list[list[float]]:
-    """One row of figures a rank, on every rank."""
+def gather(figures: Sequence[float]) -> list[list[float]]:
+    """One row of figures a rank, on every rank; whole numbers are exact below 2**53."""
     mine = torch.tensor(figures, dtype=torch.float64, device=platform.device())
     rows = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(rows, mine)

@@ -20,6 +20,7 @@ from launcher.workers.batches import Batch, Batches
 from launcher.workers.engine import Done
 from launcher.workers.groups import Place
 from launcher.workers.model import PRECISIONS, chunks, transformer_config
+from launcher.workers.training_state import TrainingState
 
 
 class MegatronEngine:
@@ -53,6 +54,11 @@ class MegatronEngine:
             tokens=sum(loss["tokens"] for loss in losses) if counts else 0,
             grad_norm=float(grad_norm),
         )
+
+    def state(self) -> TrainingState:
+        """All that the steps so far have changed."""
+        parameters = chain(*(chunk.parameters() for chunk in self._chunks))
+        return TrainingState(parameters, self._optimizer)
 
     def _forward_backward(self, number: int) -> list[dict[str, Any]]:
         several = len(self._chunks) > 1

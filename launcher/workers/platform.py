@@ -7,12 +7,15 @@ is replaced.
 
 import contextlib
 import functools
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 CPU = torch.device("cpu")
 FACTORIES = ("tensor", "zeros", "ones", "empty", "full", "arange", "rand", "randn",
@@ -24,6 +27,22 @@ def device() -> Any:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return CPU
+
+
+def card() -> int:
+    """Index of this rank's card. SLURM may show each of its tasks one card, which is number 0."""
+    own = os.environ.get("SLURM_LOCALID") == os.environ["LOCAL_RANK"]
+    if own and torch.cuda.device_count() == 1 and int(os.environ["LOCAL_WORLD_SIZE"]) > 1:
+        os.environ["LOCAL_RANK"] = "0"  # DeepSpeed looks there
+    return int(os.environ["LOCAL_RANK"])
+
+
+def join(timeout: timedelta) -> None:
+    """Take this rank's card, and meet the other ranks (env:// rendezvous)."""
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(card())
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=timeout)
 
 
 def import_megatron() -> None:

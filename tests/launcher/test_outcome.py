@@ -5,6 +5,7 @@ slurmstepd print; paths and addresses are made up. The files are described in da
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -383,17 +384,23 @@ LINES: list[tuple[Outcome, str]] = [
 ]
 
 
+def judged(status: Status | None, tails: Sequence[str], done: bool) -> tuple[str, str | None]:
+    """Outcome and cause."""
+    verdict = classify(status, tails, done)
+    return verdict.outcome, verdict.cause
+
+
 @pytest.mark.parametrize(("outcome", "line"), LINES)
 def test_a_line_that_is_its_own_cause(outcome: Outcome, line: str) -> None:
-    assert classify(None, [line], done=False) == (outcome, line)
+    assert judged(None, [line], False) == (outcome, line)
 
 
 @pytest.mark.parametrize(("log", "outcome", "cause"), ALONE)
 def test_one_rank(log: str, outcome: Outcome, cause: str) -> None:
     # torchrun's closing words and a peer's may surround the message: they change nothing.
-    assert classify(None, [log], done=False) == (outcome, cause)
+    assert judged(None, [log], False) == (outcome, cause)
     if log and not log.startswith("E0227"):
-        assert classify(None, [f"{log}\n{TORCHRUN}"], done=False) == (outcome, cause)
+        assert judged(None, [f"{log}\n{TORCHRUN}"], False) == (outcome, cause)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -481,18 +488,18 @@ TOGETHER = [
 @pytest.mark.parametrize("case", TOGETHER)
 def test_several_ranks(case: Case) -> None:
     status = Status(state="ended", exit_codes=case.codes, kernel_oom=case.kernel_oom)
-    assert classify(status, case.logs, case.done) == (case.outcome, case.cause)
+    assert judged(status, case.logs, case.done) == (case.outcome, case.cause)
 
 
 def test_what_the_scheduler_did_beats_the_logs() -> None:
     timeout = Status(state="ended", exit_codes=(None, None), stopped="timeout", time_limit=9.0)
     cancelled = Status(state="ended", exit_codes=(None, None), stopped="cancelled")
-    assert classify(timeout, ["", CLOSED], False) == ("timeout", "stopped at the time limit of 9 s")
-    assert classify(cancelled, ["", CLOSED], False) == ("cancelled", "cancelled on request")
+    assert judged(timeout, ["", CLOSED], False) == ("timeout", "stopped at the time limit of 9 s")
+    assert judged(cancelled, ["", CLOSED], False) == ("cancelled", "cancelled on request")
 
 
 def test_a_run_that_ends_without_a_word_shows_its_last_line() -> None:
-    outcome, cause = classify(None, [(TAILS / "no_end.txt").read_text()], False)
+    outcome, cause = judged(None, [(TAILS / "no_end.txt").read_text()], False)
     assert outcome == "failed"
     assert cause is not None and cause.startswith(
         "last line: time (ms) | forward-compute: 31888.01"

@@ -1,0 +1,46 @@
+"""What the earlier attempts of a run say: how often it failed the same way, and on which nodes."""
+
+from collections.abc import Iterator, Sequence
+
+from launcher.backends import BACKENDS
+from launcher.folder import RunFolder
+from launcher.record import RunRecord
+
+INNOCENT = {"preempted", "cancelled"}
+"""Ends that say nothing about a run: they neither count nor part those that do."""
+
+
+def earlier(folder: RunFolder, found: RunRecord) -> Iterator[RunRecord]:
+    """Records of the attempts set aside, the last one first.
+
+    One whose launcher died with it has no end of its own, and is left out.
+    """
+    backend = BACKENDS[found.spec.backend]
+    for path in folder.attempts():
+        status = RunFolder(path).readable_status()
+        if status is not None and status.state == "ended":
+            yield backend.record(found.spec, path)
+
+
+def failures(found: RunRecord, before: Sequence[RunRecord], continues: bool) -> int:
+    """Ends in a row of the same outcome, this one included, with no progress between them.
+
+    Args:
+        found: how it ended now.
+        before: how it ended before, the last one first.
+        continues: each attempt goes on where the one before was, instead of starting again.
+    """
+    count, steps = 1, found.figures.steps or 0
+    for record in before:
+        if record.outcome in INNOCENT:
+            continue
+        done = record.figures.steps or 0
+        if record.outcome != found.outcome or (continues and done < steps):
+            break
+        count, steps = count + 1, done
+    return count
+
+
+def blamed(records: Sequence[RunRecord]) -> set[str]:
+    """Nodes that any of these ends points at."""
+    return {host for record in records for host in record.bad_hosts}

@@ -1,0 +1,241 @@
+"""A process beside rank 0 that follows the run's metrics to Weights & Biases and TensorBoard.
+
+``python -P -m launcher.workers.tracking --folder RUN --rank PID``. Training never waits for it but
+for `WAIT_SECONDS` at its end; what goes wrong here is a line in ``log/tracking.txt``.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from launcher import tracking
+from launcher.decode import encode
+from launcher.errors import LaunchError
+from launcher.folder import RunFolder
+from launcher.tracking import Tracked
+
+WAIT_SECONDS = 5.0
+"""What rank 0 waits for the tracker at the most, once the run's result is written."""
+ENDING_SECONDS = 30.0
+"""From the end of the rank to the end of its tracker at the latest: an upload may hang."""
+INIT_SECONDS = 10
+"""What wandb may take to start a run online."""
+POLL_SECONDS = 0.5
+
+SHOWN = {
+    "loss": "train/loss",
+    "grad_norm": "train/grad_norm",
+    "lr": "train/lr",
+    "tokens": "train/tokens",
+    "step_ms": "speed/step_ms",
+    "tokens_per_s": "speed/tokens_per_s",
+    "tflops_per_gpu": "speed/tflops_per_gpu",
+    "mem_min_gib": "memory/min_gib",
+    "mem_max_gib": "memory/max_gib",
+    "mem_allocated_max_gib": "memory/allocated_max_gib",
+    "power_min_w": "power/min_w",
+    "power_max_w": "power/max_w",
+}
+"""A key of metrics.jsonl -> what it is called; the part before the slash groups the charts."""
+
+
+def start(folder: RunFolder) -> "subprocess.Popen[bytes] | None":
+    """Start the tracker of a run; None where there is nothing to track, or it cannot be."""
+    try:
+        tracked = tracking.read(folder)
+        if tracked is None or (tracked.mode == "off" and not tracked.tensorboard):
+            return None
+        words = [sys.executable, "-P", "-m", "launcher.workers.tracking"]
+        words += ["--folder", str(folder.path), "--rank", str(os.getpid())]
+        with (folder.logs / "tracking.txt").open("wb") as log:
+            # A group of its own, or it would be killed with the rank's before it is done. No
+            # session: the kernel shares the cores among sessions whatever the niceness in them.
+            return subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                process_group=0, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            )  # fmt: skip
+    except (OSError, LaunchError) as error:
+        print(f"tracking: {error}", file=sys.stderr)
+        return None
+
+
+def wait(tracker: "subprocess.Popen[bytes] | None") -> None:
+    """Give a tracker time to end where a batch system ends it with the last rank."""
+    if tracker is None or "SLURM_JOB_ID" not in os.environ:
+        return
+    try:
+        tracker.wait(WAIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        print(f"tracking: not done within {WAIT_SECONDS:g} s", file=sys.stderr)
+
+
+def main() -> None:
+    """Follow until the run is over and all of it has been passed on."""
+    options = _options()
+    os.nice(19)
+    for sign in (signal.SIGTERM, signal.SIGINT):  # for the ranks; this one ends after them
+        signal.signal(sign, signal.SIG_IGN)
+    threading.excepthook = _say
+    # tensorboardX would import it, which takes longer than all the rest together.
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    folder = RunFolder(options.folder)
+    tracked = tracking.read(folder)
+    assert tracked is not None
+
+    def over() -> bool:
+        return os.getppid() != options.rank or (folder.path / "result.json").exists()
+
+    threads = [
+        threading.Thread(name=name, target=to, args=(tracked, folder, over), daemon=True)
+        for name, to, wanted in (
+            ("tensorboard", _to_tensorboard, tracked.tensorboard),
+            ("wandb", _to_wandb, tracked.mode != "off"),
+        )
+        if wanted
+    ]
+    for thread in threads:
+        thread.start()
+    _join(threads, over)
+    sys.stdout.flush()
+    os._exit(0)  # a thread may hang, and so may what wandb does at exit
+
+
+def _join(threads: list[threading.Thread], over: Callable[[], bool]) -> None:
+    """Wait for the threads, after the end of the run for `ENDING_SECONDS` at the most."""
+    last = float("inf")
+    while alive := [thread for thread in threads if thread.is_alive()]:
+        alive[0].join(POLL_SECONDS)
+        if over():
+            last = min(last, time.monotonic() + ENDING_SECONDS)
+        if time.monotonic() > last:
+            print(*(thread.name for thread in alive), f"not done within {ENDING_SECONDS:g} s")
+            return
+
+
+def _follow(folder: RunFolder, over: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    """The lines of the metrics as they come, to the last one of this attempt."""
+    while not folder.metrics.exists():
+        if over():
+            return
+        time.sleep(POLL_SECONDS)
+    # Kept open: the next attempt may move the file before this one has read its last line.
+    with folder.metrics.open("rb") as file:
+        part = b""
+        while True:
+            last = over()  # asked first: what it wrote before it ended is then there to be read
+            *whole, part = (part + file.read()).split(b"\n")
+            yield from map(json.loads, whole)
+            if last:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _shown(line: dict[str, Any]) -> dict[str, float]:
+    return {name: line[key] for key, name in SHOWN.items() if line.get(key) is not None}
+
+
+def _to_tensorboard(tracked: Tracked, folder: RunFolder, over: Callable[[], bool]) -> None:
+    try:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto.summary_pb2 import Summary
+    except ImportError:
+        print("tensorboard: tensorboardX is not installed: pip install 'megalaunch[train]'")
+        return
+    path = folder.path / "tensorboard"
+    path.mkdir(exist_ok=True)
+    writer, begun = EventsWriter(str(path / "events"), f".{os.getpid()}"), False
+    for line in _follow(folder, over):
+        if not begun:  # of what an earlier attempt wrote, TensorBoard forgets this step and later
+            begun = True
+            log = SessionLog(status=SessionLog.START)
+            writer.write_event(Event(wall_time=time.time(), step=line["step"], session_log=log))
+        values = [Summary.Value(tag=tag, simple_value=v) for tag, v in _shown(line).items()]
+        summary = Summary(value=values)
+        writer.write_event(Event(wall_time=time.time(), step=line["step"], summary=summary))
+        writer.flush()
+    writer.close()
+
+
+def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool]) -> None:
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, with local variables
+    try:
+        import wandb
+    except ImportError:
+        if tracked.wandb != "auto":
+            print("wandb: not installed: pip install 'megalaunch[train]'")
+        return
+    (folder.path / "wandb").mkdir(exist_ok=True)
+    with FileLock(folder.path / "wandb" / ".lock"):  # `launch sync` leaves what is written alone
+        run = _begun(wandb, tracked, folder)
+        for line in _follow(folder, over):
+            run.log(_shown(line), step=line["step"])
+        run.summary.update(_figures(folder))
+        run.finish(exit_code=0 if (folder.path / "result.json").exists() else 1)
+        if not run.offline:  # wandb's own mark, without which `launch sync` uploads it again
+            Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
+
+
+def _begun(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
+    """The W&B run: offline where the server cannot be reached, or refuses."""
+    url = tracking.server()
+    online = tracked.mode == "online" or (
+        tracked.mode == "auto" and tracking.has_key(url) and tracking.answers(url)
+    )
+    if online:
+        try:
+            return _init(wandb, tracked, folder, "online")
+        except (wandb.errors.Error, OSError) as error:
+            print("wandb: offline:", " ".join(str(error).split()))
+    return _init(wandb, tracked, folder, "offline")
+
+
+def _init(wandb: Any, tracked: Tracked, folder: RunFolder, mode: str) -> Any:
+    settings = wandb.Settings(
+        # Nothing but what is passed: no output, no code, no git, no names of users and machines.
+        console="off", disable_code=True, disable_git=True, disable_job_creation=True,
+        save_code=False, x_disable_meta=True, x_disable_machine_info=True, x_disable_stats=True,
+        x_save_requirements=False, silent=True, init_timeout=INIT_SECONDS,
+        # A run that is killed has lost that many seconds at the most.
+        x_transaction_log_flush_interval=2,
+    )  # fmt: skip
+    return wandb.init(
+        mode=mode, dir=str(folder.path), project=tracked.project, entity=tracked.entity,
+        group=tracked.group, name=tracked.name, id=tracked.id, tags=tracked.tags,
+        config=tracked.config, resume="allow", settings=settings,
+    )  # fmt: skip
+
+
+def _figures(folder: RunFolder) -> dict[str, Any]:
+    """The figures of the table, for the W&B run's summary."""
+    from launcher.backends.trained_here import measured
+
+    figures = encode(measured(folder.spec(), folder.steps(), folder.result() or {}))
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _say(failed: "threading.ExceptHookArgs") -> None:
+    """One line of what no one foresaw; the other thread goes on."""
+    said = " ".join(str(failed.exc_value).split())
+    print(f"{failed.thread and failed.thread.name}: {failed.exc_type.__name__}: {said}", flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="launcher.workers.tracking", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--rank", type=int, required=True, help="process id of rank 0")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Whether a folder can be written, read back, and holds what is to come."""
+
+import ctypes
+import errno
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+CHUNK = 1 << 20
+FILE = 16 << 30
+"""Bytes of one reserved file: about what one rank writes. A single file of everything would ask one
+server of a striped file system (a Lustre OST) for what a checkpoint's files take from all."""
+MOST_FILES = 256
+"""Below the usual 1024 open files of a process."""
+
+
+def probe(folder: Path, count: int) -> str | None:
+    """Write ``count`` bytes, read them back, and leave nothing; what went wrong, or None."""
+    seed = os.urandom(16)  # nothing a server could have seen before, and answer from what it knows
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for chunk in _chunks(seed, count):
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+            # Out of this machine's memory, or it is not the disk that is read.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            file.seek(0)
+            same = all(file.read(len(chunk)) == chunk for chunk in _chunks(seed, count))
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
+    return None if same else f"{folder}: what is read back is not what was written"
+
+
+def reserve(folder: Path, count: int) -> str | None:
+    """Take ``count`` bytes of the disk and give them back; what went wrong, or None.
+
+    What statvfs says is free is no promise: it knows no quota, and on Lustre it is the sum over
+    servers one of which may be full.
+    """
+    try:
+        with ExitStack() as files:
+            for part in _parts(count):
+                _allocate(files.enter_context(tempfile.TemporaryFile(dir=folder)), part)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):  # NFS 3, Lustre on ZFS, FUSE
+            return f"{folder}: no room for {size(count)} of checkpoints: {error.strerror}"
+        return _room(folder, count)
+    return None
+
+
+def size(count: float) -> str:
+    """Bytes in the largest unit that is not above them: ``1.5 GiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _room(folder: Path, count: int) -> str | None:
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if free >= count:
+        return None
+    return f"{folder}: no room for {size(count)} of checkpoints: {size(free)} are free"
+
+
+def _chunks(seed: bytes, count: int) -> Iterator[bytes]:
+    numbers = random.Random(seed)
+    for start in range(0, count, CHUNK):
+        yield numbers.randbytes(min(CHUNK, count - start))
+
+
+def _parts(count: int) -> Iterator[int]:
+    part = max(FILE, -(-count // MOST_FILES))
+    for start in range(0, count, part):
+        yield min(part, count - start)
+
+
+def _allocate(file: IO[bytes], count: int) -> None:
+    """Linux's own fallocate(2): where the file system has none, glibc's posix_fallocate, which
+    Python has, writes to every block instead (its manual page, NOTES)."""
+    fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    if fallocate(file.fileno(), 0, 0, count) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,105 @@
+"""What a user can say about where and how jobs run: the keys below ``scheduler``."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from launcher.decode import Count, NotNegative, Positive
+from launcher.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Container:
+    """The image that ranks run in; the launcher itself stays outside of it."""
+
+    image: str
+    """A path or a reference, as the runtime takes it."""
+    runtime: Literal["pyxis", "apptainer"] = "pyxis"
+    """``srun --container-image`` of NVIDIA's pyxis plugin, or ``apptainer exec`` in each task."""
+    mounts: tuple[str, ...] = ()
+    """``SOURCE:TARGET`` each. The folders of output, cache and this project's code are mounted at
+    their own places without being named."""
+    arguments: tuple[str, ...] = ()
+    """More options: of srun for pyxis (``--container-writable``), of ``apptainer exec``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checks:
+    """What is looked at on each node before a trial starts there."""
+
+    enabled: bool = True
+    cards: bool | None = None
+    """Look at the accelerators; null: where the trial asks for some."""
+    free_memory_pct: NotNegative = 95.0
+    """Percentage of each card's memory that must be free."""
+    clock_seconds: Positive = 5.0
+    """Seconds the clock of a node may differ from that of the first one."""
+    probe_mib: Count = 16
+    """MiB written to, and read back from, each folder the run writes to."""
+    allreduce_mib: Count = 16
+    """MiB of the all-reduce between the ranks before the model is built."""
+    allreduce_seconds: Positive = 120.0
+    """Seconds it may take, connecting included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerOptions:
+    """Where jobs run, and how a batch system is asked for them.
+
+    None leaves a thing to the cluster's own default.
+    """
+
+    name: Literal["local", "slurm"] = "local"
+    """This machine, or the cluster's batch system, which all other keys are for."""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    exclude: tuple[str, ...] = ()
+    """Nodes not to run on."""
+    exclusive: bool = False
+    """Whole nodes, whatever a trial takes of them."""
+    cpus_per_task: Count | None = None
+    """CPU cores of one rank."""
+    memory_per_task_gib: Positive | None = None
+    """Memory of one rank, GiB."""
+    modules: tuple[str, ...] = ()
+    """Environment modules loaded before the ranks start."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell run, as they are, on the first node before the ranks start."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables set for every rank."""
+    container: Container | None = None
+    sbatch: dict[str, str | int | bool] = field(default_factory=dict)
+    """More parameters of sbatch: ``{mail-type: END, mem: 0}``. They win over all others."""
+    srun: tuple[str, ...] = ()
+    """More options of srun."""
+    python: str | None = None
+    """Interpreter of the ranks, where it is not the launcher's own."""
+    signal_before: Positive = 120.0
+    """Seconds before the time limit at which a run with checkpoints makes its last one."""
+    interval: Positive = 30.0
+    """Seconds between two questions to SLURM at the least, for a whole sweep."""
+    checks: Checks = field(default_factory=Checks)
+
+    def check(self) -> None:
+        """Raise ConfigError on what would break the lines of a batch script."""
+        named = {name: getattr(self, name) for name in _ON_A_LINE}
+        named |= {f"sbatch.{key}": value for key, value in self.sbatch.items()}
+        named |= {f"exclude[{number}]": node for number, node in enumerate(self.exclude)}
+        named |= {f"sbatch key {key!r}": key for key in self.sbatch}
+        for key, value in named.items():
+            if isinstance(value, str) and any(c in value for c in "\n\r\0"):
+                raise ConfigError(f"scheduler.{key}: {value!r} is not one line")
+        for name in self.environment:
+            if SECRET.search(name):
+                raise ConfigError(
+                    f"scheduler.environment.{name}: looks like a secret, which files would keep;"
+                    " export it where you call launch: sbatch passes the environment on"
+                )
+
+
+SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.I)
+
+_ON_A_LINE = ("partition", "account", "qos", "reservation", "constraint")

@@ -1,0 +1,133 @@
+"""One task of the step: start one rank, pass signals on, keep its log and its exit code.
+
+``python -P -m slurm.rank --folder RUN -- COMMAND...`` under srun. Standard library only: it runs
+wherever the ranks run, also in a container. What srun itself would do is not enough: it tells
+neither which rank died of what, nor spares a rank that is writing a checkpoint.
+
+SIGUSR1  make a checkpoint and end: passed on
+SIGTERM  from SLURM, which ends the job: the same where there are checkpoints, else end now
+SIGUSR2  end now
+"""
+
+import argparse
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from launcher.errors import WorkError
+from launcher.folder import RunFolder, write_json
+
+GRACE = 5.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+PR_SET_PDEATHSIG = 1
+
+
+class Agent:
+    """Watches over one rank."""
+
+    def __init__(self, folder: RunFolder, command: Sequence[str], checkpoints: bool) -> None:
+        self.folder, self.command, self.checkpoints = folder, command, checkpoints
+        self.rank = int(os.environ["SLURM_PROCID"])
+        self.ended = False
+        """It was this agent that ended the rank."""
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> int:
+        """Start the rank and wait for its end; its exit code."""
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signal)
+        with self.folder.log(self.rank).open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env={**os.environ, **_environment(self.rank)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_prepare,
+            )
+        code = self._wait()
+        self._note(None if self.ended else code)
+        return code if code >= 0 else 128 - code
+
+    def _wait(self) -> int:
+        """A handler that runs between Popen and here would be lost: asked again each time."""
+        assert self.process
+        asked_at: float | None = None
+        while True:
+            try:
+                return self.process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                pass
+            if self.ended:
+                now = time.monotonic()
+                asked_at = asked_at or now
+                late = now - asked_at > GRACE
+                self._send(signal.SIGKILL if late else signal.SIGTERM)
+
+    def _signal(self, number: int, _: FrameType | None) -> None:
+        if number in (signal.SIGUSR1, signal.SIGTERM) and self.checkpoints:
+            self._send(signal.SIGUSR1)
+        elif number != signal.SIGUSR1:
+            self.ended = True
+
+    def _send(self, number: signal.Signals) -> None:
+        if self.process and self.process.poll() is None:
+            try:
+                if number == signal.SIGUSR1:
+                    self.process.send_signal(number)
+                else:
+                    os.killpg(self.process.pid, number)
+            except ProcessLookupError:
+                return
+
+    def _note(self, code: int | None) -> None:
+        """Write the exit code where the supervisor reads it; a full disk keeps it from there."""
+        path = self.folder.exits / str(self.rank)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, code)
+        except (OSError, WorkError):
+            return
+
+
+def _environment(rank: int) -> dict[str, str]:
+    """What ``env://`` and the workers look for. MASTER_* are the supervisor's."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+        "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_WORLD_SIZE": os.environ["SLURM_STEP_TASKS_PER_NODE"].split("(")[0],
+        "MEGALAUNCH_PARENT": str(os.getpid()),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+    }
+
+
+def _prepare() -> None:
+    """Have the kernel end the rank with this agent, also a rank that is stopped.
+
+    Until the rank listens for SIGUSR1, that must not end it either.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def main() -> int:
+    """Parse, run."""
+    parser = argparse.ArgumentParser(prog="python -m slurm.rank")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--checkpoints", action="store_true")
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    return Agent(RunFolder(options.folder), options.command, options.checkpoints).run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,294 @@
+"""Run jobs on SLURM: same-shaped ones as one array, watched through their folders."""
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Self
+
+from launcher.errors import ReadError, RequestError
+from launcher.folder import RunFolder, Status
+from launcher.outcome import tail
+from launcher.schedulers import Job
+from slurm import code, script, states, submission
+from slurm.options import SchedulerOptions
+from slurm.submission import Submission
+
+LARGEST_ARRAY = 1000
+"""Jobs of one array; SLURM's own default for MaxArraySize is 1001."""
+
+LOOK = 1.0
+"""Seconds between two looks at the folders."""
+
+PATIENCE = 10
+"""Times the interval after which SLURM is asked even though there is progress."""
+
+SETTLED = 5.0
+"""Seconds for what a job wrote last to be seen here, after SLURM says that it has ended."""
+
+
+LOST = states.State("LOST")
+"""SLURM does not know the job, or no longer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What all jobs of a sweep share."""
+
+    options: SchedulerOptions
+    folder: Path
+    """The sweep's."""
+    code: Path
+    """The folder of copies of the code."""
+    writes_to: tuple[str, ...] = ()
+    """Folders besides the run's own that ranks read from or write to."""
+    hang_after: float
+    parallel: int | None = None
+    """Jobs of an array that may run at once."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    job: Job
+    token: str
+    name: str | None
+    """SLURM's, ``17_3``; None where it is not known."""
+    seen: Any = None
+    """What tells the last version of the status that was read."""
+    final: states.State | None = None
+    """How SLURM says it ended, though its folder does not."""
+    final_at: float = 0.0
+    unknown: int = 0
+    """Answers in a row in which SLURM did not know it."""
+
+
+class Slurm:
+    """Submits all it is offered; leaving the context leaves the jobs to SLURM."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.watched: dict[str, _Watched] = {}
+        self.looked = self.asked = self.moved = 0.0
+        """When the folders were looked at, SLURM was asked, and a folder had news."""
+
+    def submit(self, jobs: Iterable[Job]) -> list[str]:
+        """Submit jobs, those of one shape together; the names of all of them.
+
+        Raises:
+            RequestError: SLURM refuses.
+            WorkError: SLURM or a folder cannot be reached.
+        """
+        taken = []
+        for same in groups(jobs):
+            self._submit(same)
+            taken += [job.name for job in same]
+        return taken
+
+    def adopt(self, job: Job) -> bool:
+        """Watch a job that an earlier launcher submitted; False where SLURM never got it."""
+        status = RunFolder(job.folder).status()
+        if status is None or status.submission is None:
+            return False
+        folder = self.setting.folder / submission.FOLDER / status.submission
+        try:
+            sub = _read(folder)
+        except ReadError:
+            return False
+        main = submission.job_id(folder) or self._found(folder, sub)
+        if main is None:
+            return False
+        index = [task.name for task in sub.jobs].index(job.name)
+        name = submission.name_of(sub, main, index)
+        self.watched[job.name] = _Watched(job=job, token=sub.token, name=name)
+        return True
+
+    def poll(self) -> list[Job]:
+        """The jobs that ended since the last call: their folders say so, or SLURM does."""
+        now = time.monotonic()
+        if now - self.looked < LOOK:
+            return []
+        self.looked = now
+        ended = [watched for watched in self.watched.values() if self._has_ended(watched)]
+        if self._is_time_to_ask(now) and len(ended) < len(self.watched):
+            self._ask()
+        for watched in ended:
+            del self.watched[watched.job.name]
+        if ended:
+            self.moved = now
+        return [watched.job for watched in ended]
+
+    def cancel(self, names: Sequence[str]) -> None:
+        """End jobs; `poll` returns them as ended once SLURM says so."""
+        chosen = [self.watched[name].name for name in names if name in self.watched]
+        ids = [name for name in chosen if name]
+        for start in range(0, len(ids), LARGEST_ARRAY):
+            states.cancel(ids[start : start + LARGEST_ARRAY])
+        self.moved = self.asked = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The jobs stay SLURM's."""
+
+    def _submit(self, jobs: list[Job]) -> None:
+        """One call of sbatch. Whoever kills us in between finds what `adopt` needs."""
+        planned, folder = prepared(self.setting, jobs)
+        folder.mkdir(parents=True)
+        submission.write(folder, planned)
+        for job in jobs:
+            run = RunFolder(job.folder)
+            run.write_status(Status(
+                state="queued", attempt=run.next_attempt(), submission=planned.token,
+                time_limit=job.time_limit, commit=job.commit, code=planned.code,
+            ))  # fmt: skip
+        try:
+            main = script.submit(text(self.setting, planned, jobs[0]), folder)
+        except RequestError as error:
+            if not jobs[0].avoid:
+                raise
+            self._refused(jobs, planned.token, str(error))
+            return
+        submission.write_job_id(folder, main)
+        for index, job in enumerate(jobs):
+            name = submission.name_of(planned, main, index)
+            self.watched[job.name] = _Watched(job=job, token=planned.token, name=name)
+        self.asked = self.moved = time.monotonic()
+
+    def _refused(self, jobs: list[Job], token: str, why: str) -> None:
+        """A trial that may not go where it failed, and has nowhere else to go."""
+        for job in jobs:
+            run = RunFolder(job.folder)
+            reason = f"no other nodes than {', '.join(job.avoid)}: {why}"
+            status = run.status() or Status(state="queued")
+            run.write_status(replace(status, state="ended", ended=time.time(), reason=reason))
+            self.watched[job.name] = _Watched(job=job, token=token, name=None)
+
+    def _found(self, folder: Path, sub: Submission) -> str | None:
+        """SLURM's number for a submission whose launcher was killed before writing it down."""
+        known = states.queue(names=[sub.title]) or {}
+        main = next((name.split("_")[0] for name in known), None)
+        if main is not None:
+            submission.write_job_id(folder, main)
+        return main
+
+    def _has_ended(self, watched: _Watched) -> bool:
+        run = RunFolder(watched.job.folder)
+        try:
+            stat = (run.path / "status.json").stat()
+            seen = (stat.st_mtime_ns, stat.st_ino)
+            if seen != watched.seen:
+                status = run.status()
+                watched.seen, self.moved = seen, time.monotonic()
+                if status is not None and status.state == "ended":
+                    return True
+        except (OSError, ReadError):
+            return False  # a file system that is away for a moment
+        if watched.final is None or time.monotonic() - watched.final_at < SETTLED:
+            return False
+        _close(run, watched, self.setting.folder)
+        return True
+
+    def _is_time_to_ask(self, now: float) -> bool:
+        """As long as folders have news, SLURM has none that could not wait."""
+        interval = self.setting.options.interval
+        quiet = now - self.moved >= interval or now - self.asked >= PATIENCE * interval
+        return quiet and now - self.asked >= interval
+
+    def _ask(self) -> None:
+        """At most one sacct and one squeue for everything that is watched."""
+        self.asked = time.monotonic()
+        live = [w for w in self.watched.values() if w.name and w.final is None]
+        ids = sorted({(w.name or "").split("_")[0] for w in live})
+        if not ids:
+            return
+        known = states.accounting(ids)
+        if known and all(w.name in known and known[w.name].active for w in live):
+            return
+        queue = states.queue(ids)
+        for watched in live if queue is not None else ():
+            self._judge(watched, known or {}, queue or {})
+
+    def _judge(
+        self, watched: _Watched, known: dict[str, states.State], queue: dict[str, states.State]
+    ) -> None:
+        """A job is over when the queue does not hold it for one that may still run.
+
+        sacct alone may be of an incarnation before: NODE_FAIL, while the job is queued again.
+        """
+        name = watched.name or ""
+        state = queue.get(name) or known.get(name)
+        watched.unknown = watched.unknown + 1 if state is None else 0
+        if state is None and watched.unknown >= 2:
+            state = LOST
+        if state is not None and not state.active:
+            watched.final, watched.final_at = state, time.monotonic()
+
+
+def prepared(setting: Setting, jobs: Sequence[Job]) -> tuple[Submission, Path]:
+    """A submission of jobs of one shape, and the folder it is to have."""
+    token = uuid.uuid4().hex[:12]
+    digest, place = code.snapshot(setting.code)
+    planned = Submission(
+        token=token,
+        title=script.title(setting.folder.name, token),
+        jobs=tuple(submission.task(job) for job in jobs),
+        options=setting.options,
+        hang_after=setting.hang_after,
+        code=digest,
+        path=(str(place),),
+        writes_to=setting.writes_to,
+    )
+    return planned, setting.folder / submission.FOLDER / token
+
+
+def text(setting: Setting, planned: Submission, job: Job) -> str:
+    """The batch script of a submission."""
+    return script.text(planned, job, setting.parallel)
+
+
+def groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Jobs that can go out together."""
+    ordered = sorted(jobs, key=lambda job: repr(_shape(job)))
+    for _, group in groupby(ordered, key=_shape):
+        same = list(group)
+        for start in range(0, len(same), LARGEST_ARRAY):
+            yield same[start : start + LARGEST_ARRAY]
+
+
+@cache
+def _read(folder: Path) -> Submission:
+    return submission.read(folder)
+
+
+def _shape(job: Job) -> tuple[Any, ...]:
+    """What a batch script says of a job."""
+    return (job.nodes, job.ranks_per_node, job.cards_per_node, job.time_limit, job.avoid)
+
+
+def _close(run: RunFolder, watched: _Watched, sweep: Path) -> None:
+    """Write for a job what it could not write itself any more."""
+    final, job = watched.final, watched.job
+    assert final is not None
+    status = run.status() or Status(state="queued", submission=watched.token)
+    said = f"SLURM says {final.name} of job {watched.name}"
+    if final is LOST:
+        said = f"SLURM knows nothing of job {watched.name} any more"
+    printed = sweep / submission.FOLDER / watched.token / f"{watched.name}.txt"
+    last = tail(printed).strip().rpartition("\n")[2]
+    stopped = states.STOPPED.get(final.name)
+    run.write_status(
+        replace(
+            status,
+            state="ended",
+            ended=time.time(),
+            job_id=watched.name,
+            nodes=status.nodes or (states.hostnames(final.nodes) if final.nodes else ()),
+            stopped=stopped,
+            reason=f"{said}: {last}" if last and stopped is None else said,
+            exit_codes=run.exit_codes(job.ranks),
+        )
+    )

@@ -1,0 +1,114 @@
+"""What SLURM says about jobs: one sacct, one squeue, each with a time limit."""
+
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from submitit.slurm.slurm import SlurmInfoWatcher
+
+from launcher.folder import Stopped
+
+TIMEOUT = 20.0
+"""Seconds for an answer: a slurmdbd that is down makes sacct wait for minutes."""
+
+ACTIVE = {
+    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING",
+    "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "SIGNALING",
+    "STAGE_OUT",
+}  # fmt: skip
+"""The states from which a job may still run: https://slurm.schedmd.com/squeue.html, "JOB STATE
+CODES". All others are final."""
+
+STOPPED: dict[str, Stopped] = {
+    "CANCELLED": "cancelled",
+    "REVOKED": "cancelled",
+    "TIMEOUT": "timeout",
+    "DEADLINE": "timeout",
+    "PREEMPTED": "preempted",
+    "NODE_FAIL": "node",
+    "BOOT_FAIL": "node",
+    "OUT_OF_MEMORY": "oom",
+}
+"""Final states in which SLURM itself ended the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A job as SLURM sees it."""
+
+    name: str
+    """``RUNNING``, ``CANCELLED``, ...: the word without what follows it."""
+    nodes: str = ""
+    """As SLURM writes them, ``node[1-2]``; may be empty."""
+    reason: str = ""
+    """Why it waits."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it may still run."""
+        return self.name in ACTIVE
+
+
+def accounting(ids: Iterable[str]) -> dict[str, State] | None:
+    """What sacct says of jobs (whole arrays), by the name of each; None where it does not work."""
+    words = ["sacct", "-X", "--parsable2", "-o", "JobID,State,NodeList", "-j", ",".join(ids)]
+    answer = _answer(words)
+    if answer is None:
+        return None
+    found: Mapping[str, Mapping[str, str]] = SlurmInfoWatcher().read_info(answer)
+    return {job: _state(row["State"], row["NodeList"]) for job, row in found.items()}
+
+
+def queue(ids: Iterable[str] = (), names: Iterable[str] = ()) -> dict[str, State] | None:
+    """What squeue says of jobs, of some ids or job names; None where it does not answer.
+
+    Jobs that ended are among them for a while (MinJobAge). Ids it has forgotten are left out.
+    """
+    chosen = [f"--jobs={','.join(ids)}"] if ids else [f"--name={','.join(names)}"]
+    # One word that SLURM does not know makes it fail for all: its name is asked for, not its id.
+    words = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%N|%r", *chosen]
+    answer = _answer(words, unknown="Invalid job id")
+    if answer is None:
+        return None
+    rows = [line.split("|", 3) for line in answer.splitlines() if line.count("|") >= 3]
+    return {job: _state(name, nodes, reason) for job, name, nodes, reason in rows}
+
+
+def control(job_id: str) -> State | None:
+    """What scontrol says of one job, from within it; None where it does not answer."""
+    answer = _answer(["scontrol", "show", "job", "--oneliner", job_id])
+    fields = dict(word.split("=", 1) for word in (answer or "").split() if "=" in word)
+    return _state(fields["JobState"], "", fields.get("Reason", "")) if "JobState" in fields else None
+
+
+def hostnames(nodes: str) -> tuple[str, ...]:
+    """``node[1-2]`` in words; empty where scontrol does not answer."""
+    return tuple((_answer(["scontrol", "show", "hostnames", nodes]) or "").split())
+
+
+def cancel(ids: Sequence[str]) -> bool:
+    """Ask SLURM to end jobs; whether it heard."""
+    return _answer(["scancel", "--quiet", *ids]) is not None
+
+
+def requeue(job_id: str) -> bool:
+    """Ask SLURM to put a job back into the queue; whether it will."""
+    return _answer(["scontrol", "requeue", job_id]) is not None
+
+
+def _answer(words: list[str], unknown: str | None = None) -> str | None:
+    """What a command prints; "" where it fails of ``unknown``, None where it fails otherwise."""
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode:
+        return "" if unknown and unknown in done.stderr else None
+    return done.stdout
+
+
+def _state(name: str, nodes: str, reason: str = "") -> State:
+    word = name.split(maxsplit=1)[0].rstrip("+") if name.strip() else ""  # "CANCELLED by 0"
+    return State(word, "" if nodes == "None assigned" else nodes, reason)

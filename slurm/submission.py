@@ -1,0 +1,105 @@
+"""One call of sbatch: its folder, which the job finds as its working directory.
+
+submission.json   Submission; written before sbatch is called
+job_id            SLURM's number for it, written after; a kill in between leaves it out
+job.sh            what sbatch got
+*.txt             what the batch step of each job printed
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.decode import decode, encode
+from launcher.errors import ConfigError, ReadError
+from launcher.folder import read_json, write_json, write_text
+from launcher.schedulers import Job
+from slurm.options import SchedulerOptions
+
+FOLDER = "submissions"
+"""Below a sweep's folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """What one job of a submission runs; see `launcher.schedulers.Job`."""
+
+    name: str
+    command: tuple[str, ...]
+    folder: str
+    nodes: int
+    ranks_per_node: int
+    time_limit: float
+    cards_per_node: int = 0
+    checkpoint_bytes: int = 0
+    commit: str | None = None
+
+    @property
+    def ranks(self) -> int:
+        """Processes of the job over all nodes."""
+        return self.nodes * self.ranks_per_node
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """Jobs of one shape; several go out as one job array, in this order."""
+
+    token: str
+    """Its name among all submissions there ever were."""
+    title: str
+    """What squeue shows, unique too."""
+    jobs: tuple[Task, ...]
+    options: SchedulerOptions
+    hang_after: float
+    """Seconds without a finished step after which a rank counts as hung."""
+    code: str | None = None
+    """Digest of the copy of this project that the jobs run."""
+    path: tuple[str, ...] = ()
+    """Folders that Python looks into for this project's packages."""
+    writes_to: tuple[str, ...] = ()
+    """Folders besides the run's own that ranks read from or write to."""
+
+
+def task(job: Job) -> Task:
+    """A job without what only the launcher has to know."""
+    return Task(
+        name=job.name,
+        command=job.command,
+        folder=str(job.folder),
+        nodes=job.nodes,
+        ranks_per_node=job.ranks_per_node,
+        time_limit=job.time_limit,
+        cards_per_node=job.cards_per_node,
+        checkpoint_bytes=job.checkpoint_bytes,
+        commit=job.commit,
+    )
+
+
+def write(folder: Path, submission: Submission) -> None:
+    """Write what is to be submitted. Raises WorkError."""
+    write_json(folder / "submission.json", encode(submission))
+
+
+def read(folder: Path) -> Submission:
+    """What was submitted. Raises ReadError."""
+    try:
+        return decode(Submission, read_json(folder / "submission.json"))
+    except ConfigError as error:
+        raise ReadError(f"{folder}: {error}") from error
+
+
+def write_job_id(folder: Path, job_id: str) -> None:
+    """Keep SLURM's number for it. Raises WorkError."""
+    write_text(folder / "job_id", f"{job_id}\n")
+
+
+def job_id(folder: Path) -> str | None:
+    """SLURM's number for it; None where sbatch was not called, or was and nobody wrote it down."""
+    try:
+        return (folder / "job_id").read_text(encoding="ascii").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def name_of(submission: Submission, main_id: str, index: int) -> str:
+    """SLURM's name for one of its jobs: ``17``, or ``17_3`` in an array."""
+    return f"{main_id}_{index}" if len(submission.jobs) > 1 else main_id

@@ -1,0 +1,200 @@
+"""The batch step of a job: check the nodes, start the ranks, watch them, write what became of it.
+
+``python -P -m slurm.supervisor`` in a submission's folder, on the first node of the job. Standard
+library only, and outside of any container. It may be killed at any moment: what it knew is in
+the run's folder, and the next incarnation of the job, or the launcher, goes on from there.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from launcher.errors import LaunchError
+from launcher.folder import RunFolder, Status, Stopped
+from slurm import states, submission
+from slurm.inspection import inspect
+from slurm.step import Step
+from slurm.submission import Submission, Task
+
+POLL = 0.2
+"""Seconds between two looks at the step."""
+
+GRACE = 5.0
+"""Seconds the other ranks have to print what they know after the first one failed."""
+
+SILENCE = 30.0
+"""Seconds beyond hang_after without a sign of life from a rank before it is ended from here; its
+own watchdog comes first."""
+
+CONTINUES = os.EX_TEMPFAIL
+"""Exit code of ranks that stopped as they were asked, with a checkpoint made."""
+
+
+class Supervisor:
+    """One incarnation of one job."""
+
+    def __init__(self, sub: Submission, task: Task, folder: Path) -> None:
+        self.submission, self.task, self.place = sub, task, folder
+        self.folder = RunFolder(Path(task.folder))
+        self.job_id = os.environ["SLURM_JOB_ID"]
+        self.asked = False
+        """SLURM sent the signal that comes before the time limit."""
+        self.terminated = False
+
+    def run(self) -> None:
+        """Everything, from the claim to the last status. Raises LaunchError."""
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            signal.signal(number, self._signal)
+        status = self._claim()
+        if status is None:
+            return
+        found = inspect(self.submission, self.task, self.folder, status.nodes)
+        if found.stopped:
+            self._end(replace(status, stopped=found.stopped, reason=found.reason,
+                              bad_nodes=found.bad_nodes))  # fmt: skip
+            return
+        with Step(self.submission, self.task, self.folder, status) as step:
+            stopped, reason = self._watch(step, status)
+        codes = self.folder.exit_codes(self.task.ranks)
+        status = replace(status, exit_codes=codes, stopped=stopped, reason=reason)
+        if stopped is None and self.folder.result() is None:
+            status = self._ended_by_slurm(status)
+        if status.state != "queued":
+            self._end(status)
+
+    def _signal(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGUSR1:
+            self.asked = True
+        else:
+            self.terminated = True
+
+    def _claim(self) -> Status | None:
+        """Take the run over; None where another submission has it, or it is over."""
+        status = self.folder.status()
+        if status is None or status.submission != self.submission.token or status.state == "ended":
+            print("this job is not the one that is to run this; nothing is started", flush=True)
+            return None
+        again = status.state == "running" or status.stopped is not None
+        attempt = self._next_attempt(status) if again else status.attempt
+        nodes = states.hostnames(os.environ["SLURM_JOB_NODELIST"])
+        mine = Status(
+            state="running",
+            attempt=attempt,
+            submission=self.submission.token,
+            job_id=_own_name(),
+            nodes=nodes or (socket.gethostname(),),
+            host=socket.gethostname(),
+            started=time.time(),
+            time_limit=self.task.time_limit,
+            commit=self.task.commit,
+            code=self.submission.code,
+        )
+        self.folder.write_status(mine)
+        if again:
+            self._outlast()
+        return mine
+
+    def _next_attempt(self, status: Status) -> int:
+        """Close the incarnation before this one: SLURM put the job back into its queue."""
+        if status.stopped is None:
+            status = replace(status, stopped="preempted", reason="SLURM put it back into the queue")
+        self.folder.write_status(replace(status, state="ended", ended=status.ended or time.time()))
+        return self.folder.next_attempt()
+
+    def _outlast(self) -> None:
+        """Wait until no rank of an earlier incarnation shows a sign of life any more.
+
+        A node that SLURM lost sight of may still be at work. Its ranks read in the status that
+        another attempt has the run, and end; what they wrote meanwhile is of no attempt.
+        """
+        quiet = 3 * self._between_beats()
+        seen: dict[int, float] = {}
+        last = time.monotonic()
+        young = [b for b in self.folder.beats().values() if time.time() - b.time < quiet]
+        while young and time.monotonic() - last < quiet:
+            beats = {rank: beat.time for rank, beat in self.folder.beats().items()}
+            if beats != seen:
+                seen, last = beats, time.monotonic()
+            time.sleep(POLL)
+        for stray in (self.folder.metrics, self.folder.path / "result.json"):
+            stray.unlink(missing_ok=True)
+
+    def _between_beats(self) -> float:
+        return min(10.0, self.submission.hang_after / 4)
+
+    def _watch(self, step: Step, status: Status) -> tuple[Stopped | None, str | None]:
+        """Wait for the end of the step, and end it where it does not end by itself."""
+        assert status.started is not None
+        limit, asked = status.started + self.task.time_limit, False
+        failed_at: float | None = None
+        while not step.ended():
+            now = time.time()
+            early = now > limit - self.submission.options.signal_before
+            if self.task.checkpoint_bytes and not asked and (self.asked or early):
+                asked = self.asked = True
+                step.signal(signal.SIGUSR1)
+            if now > limit:
+                return "timeout", None
+            if (rank := step.silent(self.submission.hang_after + SILENCE)) is not None:
+                return "hang", f"rank {rank} gave no sign of life"
+            if failed_at is None and any(c not in (None, 0, CONTINUES) for c in step.codes()):
+                failed_at = now
+            if failed_at is not None and now - failed_at > GRACE:
+                return None, None
+            time.sleep(POLL)
+        return None, None
+
+    def _ended_by_slurm(self, status: Status) -> Status:
+        """What it means that the ranks were stopped from outside, or went as they were asked."""
+        went = [code for code in status.exit_codes if code not in (None, 0, CONTINUES)]
+        if went or not (self.asked or self.terminated or CONTINUES in status.exit_codes
+                        or None in status.exit_codes):  # fmt: skip
+            return status
+        continues = CONTINUES in status.exit_codes
+        state = states.control(self.job_id)
+        if state is not None and not state.active:
+            return replace(status, stopped=states.STOPPED.get(state.name), reason=None)
+        if self.asked and continues:
+            return self._requeued(status, "timeout", "made a checkpoint before the time limit")
+        if self.terminated or continues:
+            return self._requeued(status, "preempted", None)
+        return status
+
+    def _requeued(self, status: Status, stopped: Stopped, reason: str | None) -> Status:
+        """Back into the queue under the same number; ended where SLURM does not want to."""
+        queued = replace(status, state="queued", stopped=stopped, reason=reason, ended=time.time())
+        self.folder.write_status(queued)
+        if states.requeue(self.job_id):
+            time.sleep(60)  # SLURM ends this process; to leave before would be to be COMPLETED
+        return replace(queued, state="running")
+
+    def _end(self, status: Status) -> None:
+        self.folder.write_status(replace(status, state="ended", ended=time.time()))
+
+
+def _own_name() -> str:
+    """This job as squeue shows it: ``17``, or ``17_3`` in an array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def main() -> int:
+    """Run the job that this batch step is; 1 where its folder could not be written."""
+    folder = Path.cwd()
+    try:
+        sub = submission.read(folder)
+        task = sub.jobs[int(os.environ.get("SLURM_ARRAY_TASK_ID", 0))]
+        Supervisor(sub, task, folder).run()
+    except LaunchError as error:
+        print(f"supervisor: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
