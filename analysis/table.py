@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +55,11 @@ COLUMNS = {
     "attempt": "d",
     "seconds": ",.1f",
     "eta_days": ",.2f",
+    "bad_hosts": "",
+    "hosts": "",
+    "job_id": "",
+    "commit": "",
+    "code": "",
     "pred_mem_gib": ",.2f",
     "pred_step_ms": ",.1f",
 }
@@ -86,8 +91,16 @@ def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame
 
 
 _MEASURED = (*(f.name for f in dataclasses.fields(Figures) if f.name in COLUMNS),
-             "attempt", "seconds", "eta_days")  # fmt: skip
+             "attempt", "seconds", "eta_days", "bad_hosts", "hosts", "job_id", "commit",
+             "code")  # fmt: skip
 """Columns that have nothing to say before a run."""
+
+
+def plain(rows: Sequence[Mapping[str, Any]], sort: str | None = None) -> pd.DataFrame:
+    """Rows of any columns; what is unknown is NA. Raises ConfigError: no column to sort by."""
+    table = pd.DataFrame(list(rows)).convert_dtypes()
+    table.attrs["plain"] = True
+    return table if sort is None else _sorted(table, sort)
 
 
 def plan(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
@@ -169,6 +182,11 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "attempt": record.attempt,
         "seconds": record.seconds,
         "eta_days": record.eta_days,
+        "bad_hosts": " ".join(record.bad_hosts) or None,
+        "hosts": " ".join(record.hosts) or None,
+        "job_id": record.job_id,
+        "commit": record.commit,
+        "code": record.code,
         "pred_mem_gib": record.prediction.memory_gib,
         "pred_step_ms": record.prediction.step_ms,
     }
@@ -193,7 +211,7 @@ def _text(rows: pd.DataFrame) -> str:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in shown:
         side: Literal["left", "right"] = "right" if COLUMNS.get(name) else "left"
-        title = rows.attrs["memory"] if name == "mem_max_gib" else _SHORT.get(name, name)
+        title = rows.attrs.get("memory", name) if name == "mem_max_gib" else _SHORT.get(name, name)
         table.add_column(title, justify=side, no_wrap=name not in _LONG)
     for _, row in rows.iterrows():
         table.add_row(*(_cell(name, row[name]) for name in shown))
@@ -201,13 +219,15 @@ def _text(rows: pd.DataFrame) -> str:
     # A cause may say [/path] or :name:, which are no markup.
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
-        console.print("  ".join(f"{name} {_cell(name, value)}" for name, value in shared.items()))
+        if shared:
+            console.print("  ".join(f"{key} {_cell(key, value)}" for key, value in shared.items()))
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 _ALWAYS = ("row", "plan", "outcome", "tokens_per_s", "step_ms_p50", "mem_max_gib", "loss_last")
-_NEVER = ("spec_id", "step_ms_p95", "mem_min_gib", "loss_first", "grad_norm_max", "seconds")
+_NEVER = ("spec_id", "step_ms_p95", "mem_min_gib", "loss_first", "grad_norm_max", "seconds",
+          "hosts", "job_id", "commit", "code")  # fmt: skip
 _LONG = ("cause", "reason", "remark")
 """Shown last, on several lines where one is too short."""
 _SHORT = {
@@ -220,6 +240,8 @@ _SHORT = {
 
 def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
     """(what all rows share, the columns to show)."""
+    if rows.attrs.get("plain"):
+        return {}, [name for name in rows.columns if rows[name].notna().any()]
     shared, shown = {}, []
     for name in rows.columns:
         known = rows[name].dropna()

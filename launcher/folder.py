@@ -6,6 +6,7 @@ exits/N        exit code of rank N, on a batch system; written by what started t
 metrics.jsonl  one line per optimizer step; written by rank 0
 result.json    written by rank 0 when the last step is done; its presence means success
 log/rank*.txt  what each rank printed
+link.json      what the all-reduce between the ranks did, where one was asked for; by rank 0
 heartbeat/N    Beat of rank N, rewritten every few seconds while it lives
 tracking.json  how it is shown in W&B and TensorBoard; written with the spec
 wandb/         what W&B keeps of it here; tensorboard/, the event files; written by the tracker

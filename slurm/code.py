@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from launcher.errors import WorkError
@@ -15,31 +14,35 @@ PACKAGES = ("launcher", "slurm")
 HERE = Path(__file__).parents[1]
 
 
-def snapshot(folder: Path) -> tuple[str, Path]:
-    """Copy the packages below a folder, once for each content: its digest, and where it is.
+def digest() -> str:
+    """12 hex digits of the content of the packages."""
+    out = hashlib.sha256()
+    for path in _files():
+        out.update(f"{path.relative_to(HERE)}\0{path.stat().st_size}\0".encode())
+        out.update(path.read_bytes())
+    return out.hexdigest()[:12]
+
+
+def snapshot(folder: Path) -> Path:
+    """Copy the packages below a folder, once for each content; where the copy is.
 
     Raises:
         WorkError: the folder cannot be written.
     """
-    files = sorted(_files())
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.relative_to(HERE)}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    name = digest.hexdigest()[:12]
+    final = folder / digest()
     try:
-        if not (folder / name).exists():
+        if not final.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
-            for path in files:
+            temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{final.name}."))
+            for path in _files():
                 target = temporary / path.relative_to(HERE)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
             temporary.chmod(0o755)
-            _appear(temporary, folder / name)
+            _appear(temporary, final)
     except OSError as error:
         raise WorkError(f"{error.filename or folder}: {error.strerror}") from error
-    return name, folder / name
+    return final
 
 
 def _appear(temporary: Path, final: Path) -> None:
@@ -51,8 +54,6 @@ def _appear(temporary: Path, final: Path) -> None:
             raise
 
 
-def _files() -> Iterator[Path]:
-    for package in PACKAGES:
-        for path in (HERE / package).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                yield path
+def _files() -> list[Path]:
+    found = [path for package in PACKAGES for path in (HERE / package).rglob("*")]
+    return sorted(p for p in found if p.is_file() and "__pycache__" not in p.parts)

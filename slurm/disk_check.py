@@ -39,9 +39,12 @@ def probe(folder: Path, count: int) -> str | None:
 def reserve(folder: Path, count: int) -> str | None:
     """Take ``count`` bytes of the disk and give them back; what went wrong, or None.
 
-    What statvfs says is free is no promise: it knows no quota, and on Lustre it is the sum over
-    servers one of which may be full.
+    That statvfs says there is room is no promise: it knows no quota, and on Lustre it is the sum
+    over servers one of which may be full. That there is none is reason enough not to fill the disk.
     """
+    wrong = _room(folder, count)
+    if wrong is not None:
+        return wrong
     try:
         with ExitStack() as files:
             for part in _parts(count):
@@ -49,7 +52,6 @@ def reserve(folder: Path, count: int) -> str | None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):  # NFS 3, Lustre on ZFS, FUSE
             return f"{folder}: no room for {size(count)} of checkpoints: {error.strerror}"
-        return _room(folder, count)
     return None
 
 
@@ -65,7 +67,7 @@ def size(count: float) -> str:
 def _room(folder: Path, count: int) -> str | None:
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
-    if free >= count:
+    if free >= count or disk.f_blocks == 0:  # FUSE may not know
         return None
     return f"{folder}: no room for {size(count)} of checkpoints: {size(free)} are free"
 

@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.decode import decode, encode
-from launcher.errors import ConfigError, ReadError
-from launcher.folder import Stopped, read_json, write_json
-from slurm.check_verdict import verdict
-from slurm.node_check import CheckRequest, NodeReport
+from launcher.decode import encode
+from launcher.errors import WorkError
+from launcher.folder import Stopped, write_json
+from slurm.check_verdict import read_reports, verdict
+from slurm.node_check import CheckRequest
+from slurm.options import Checks
 from slurm.step import asked_for, inside, srun
 from slurm.submission import Submission, Task
 
@@ -30,15 +31,22 @@ class Found:
 
 
 def inspect(sub: Submission, task: Task, folder: Path, nodes: tuple[str, ...]) -> Found:
-    """Check the nodes of this job. Raises WorkError where the check cannot be asked for."""
+    """Check the nodes of this job; ``folder`` is the submission's."""
     if not sub.options.checks.enabled:
         return Found()
+    folders = (task.folder, *sub.writes_to)
+    wanted = request(sub.options.checks, folders, task.cards_per_node, task.checkpoint_bytes)
     place = folder / f"check-{os.environ['SLURM_JOB_ID']}-{time.time_ns()}"
-    place.mkdir()
-    write_json(place / "request.json", encode(_request(sub, task)))
+    try:
+        place.mkdir()
+        write_json(place / "request.json", encode(wanted))
+    except OSError as error:
+        return Found(stopped="disk", reason=f"{place}: {error.strerror}")
+    except WorkError as error:
+        return Found(stopped="disk", reason=str(error))
     started = time.time()
-    _run(sub, task, place)
-    reports = [report for node in nodes if (report := _report(place / f"{node}.json"))]
+    printed = _run(sub, task, place)
+    reports = read_reports(place, nodes, printed)
     found = verdict(reports, nodes, started, time.time(), sub.options.checks)
     if found.disk_full:
         return Found(stopped="disk", reason=found.disk_full)
@@ -48,38 +56,34 @@ def inspect(sub: Submission, task: Task, folder: Path, nodes: tuple[str, ...]) -
     return Found()
 
 
-def _request(sub: Submission, task: Task) -> CheckRequest:
-    checks = sub.options.checks
-    look = task.cards_per_node > 0 if checks.cards is None else checks.cards
+def request(
+    checks: Checks, folders: tuple[str, ...], cards_per_node: int, reserve: int
+) -> CheckRequest:
+    """What to look at on a node that a job gets so many cards of."""
     return CheckRequest(
-        folders=(task.folder, *sub.writes_to),
+        folders=folders,
         probe_bytes=checks.probe_mib * MIB,
-        reserve_bytes=task.checkpoint_bytes,
-        cards=task.cards_per_node if look else 0,
+        reserve_bytes=reserve,
+        cards=cards_per_node if checks.cards is None else checks.cards,
         free_memory_pct=checks.free_memory_pct,
     )
 
 
-def _run(sub: Submission, task: Task, place: Path) -> None:
+def _run(sub: Submission, task: Task, place: Path) -> str:
+    """Let every node look at itself; what they printed."""
     words = [task.command[0], "-P", "-m", "slurm.node_check"]
     words += ["--request", str(place / "request.json"), "--out", str(place)]
-    with (place / "srun.txt").open("wb") as log:
-        try:
-            subprocess.run(
-                [*srun(sub, task, 1), *inside(sub, task, words)],
-                env={**os.environ, **asked_for(sub)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                timeout=TIME_LIMIT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return  # the nodes without a report are the ones to blame
-
-
-def _report(path: Path) -> NodeReport | None:
     try:
-        return decode(NodeReport, read_json(path))
-    except (ReadError, ConfigError):
-        return None
+        done = subprocess.run(
+            [*srun(sub, task, 1), *inside(sub, task, words)],
+            env={**os.environ, **asked_for(sub)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=None,  # to the batch step's own
+            text=True,
+            timeout=TIME_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ""  # the nodes without a report are the ones to blame
+    return done.stdout

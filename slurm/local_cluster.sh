@@ -6,6 +6,7 @@
 #   local_cluster.sh status              daemons, nodes, queue (rc 0 = up, 3 = down)
 #   local_cluster.sh env                 print "export ..." lines; use: eval "$(local_cluster.sh env)"
 #   local_cluster.sh kill-node NODE      SIGKILL one slurmd and its steps (a node failure)
+#   local_cluster.sh kill-daemon NAME   SIGKILL slurmctld, slurmdbd, ...; `start` starts what is missing
 #   local_cluster.sh freeze-node NODE    SIGSTOP one slurmd (a node that hangs);  thaw-node NODE
 #   local_cluster.sh start-node NODE     start it again (ReturnToService=2 brings it back)
 #
@@ -30,8 +31,8 @@ MEM=${LOCAL_SLURM_MEM:-16000}; PREEMPT=${LOCAL_SLURM_PREEMPT:-partition}
 DB=${LOCAL_SLURM_DB:-1}; NS=${LOCAL_SLURM_NS:-1}; PORT=${LOCAL_SLURM_PORT:-26817}; PURGE=0
 PATH=$PATH:/usr/sbin:/sbin
 
-die() { echo "local_slurm: $*" >&2; exit 1; }
-say() { [ "${QUIET:-0}" = 1 ] || echo "local_slurm: $*"; }
+die() { echo "local_cluster: $*" >&2; exit 1; }
+say() { [ "${QUIET:-0}" = 1 ] || echo "local_cluster: $*"; }
 
 CMD=${1:-}; [ $# -gt 0 ] && shift
 ARG=
@@ -252,6 +253,10 @@ scontrol show job -o 2>/dev/null | awk -v cols="$cols" -v head="$head" -v ids="$
 EOF
 }
 
+all_alive() { # does every daemon that was started still run?
+  local f n
+  for f in "$DIR"/run/*.id; do n=${f##*/}; alive "${n%.id}" || return 1; done
+}
 nodes_up() { # every slurmd listens (a restarted slurmctld remembers old states), every node usable
   local n
   for ((n = 1; n <= NODES; n++)); do (exec 3<>"/dev/tcp/127.0.0.$((10 + n))/$((PORT + 1 + n))") 2>/dev/null || return 1; done
@@ -262,7 +267,7 @@ start() {
   local t0 n; t0=$(date +%s.%N)
   for b in munged slurmctld slurmd sinfo; do command -v $b >/dev/null || die "missing $b: apt-get install slurmctld slurmd slurm-client munge"; done
   [ "$DB" = 0 ] || for b in slurmdbd mariadbd mariadb-install-db; do command -v $b >/dev/null || die "missing $b: apt-get install slurmdbd mariadb-server (or use --no-db)"; done
-  if [ -e "$DIR/run/up" ] && alive slurmctld; then say "already up in $DIR"; return 0; fi
+  if [ -e "$DIR/run/up" ] && all_alive; then say "already up in $DIR"; return 0; fi
   mkdir -p "$DIR/run"; [ -O "$DIR" ] || die "$DIR belongs to another user"
   cp /etc/hosts "$DIR/hosts"; rm -f "$DIR/run/ns"; if ns_works; then : >"$DIR/run/ns"; fi
   write_conf; printf '%s\n' "NODES=$NODES DB=$DB NS=$NS" >"$DIR/run/opts"
@@ -345,8 +350,9 @@ case $CMD in
     list=; for p in $(stepds "$ARG"); do list="$list $(tree "$p" | tr '\n' ' ')"; done
     for p in $list; do kill -9 "$p" 2>/dev/null
     done; rm -f "$DIR/run/slurmd.$ARG.id"; say "killed $ARG" ;;
+  kill-daemon) alive "$ARG" || die "no running $ARG"; kill -9 "$(pid_of "$ARG")" ;;
   freeze-node) alive "slurmd.$ARG" || die "no running node $ARG"; kill -STOP "$(pid_of "slurmd.$ARG")" ;;
   thaw-node) alive "slurmd.$ARG" || die "no running node $ARG"; kill -CONT "$(pid_of "slurmd.$ARG")" ;;
   start-node) [ -n "$ARG" ] || die "which node?"; start_node "$ARG" ;;
-  *) sed -n '2,26p' "$0" | sed 's/^# \{0,1\}//'; exit 2 ;;
+  *) sed -n '2,27p' "$0" | sed 's/^# \{0,1\}//'; exit 2 ;;
 esac

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from launcher.decode import Count, NotNegative, Positive
+from launcher.decode import Count, NotNegative, Positive, Whole
 from launcher.errors import ConfigError
 
 
@@ -28,8 +28,8 @@ class Checks:
     """What is looked at on each node before a trial starts there."""
 
     enabled: bool = True
-    cards: bool | None = None
-    """Look at the accelerators; null: where the trial asks for some."""
+    cards: Whole | None = None
+    """Accelerators to look at on each node; null: as many as the trial asks for."""
     free_memory_pct: NotNegative = 95.0
     """Percentage of each card's memory that must be free."""
     clock_seconds: Positive = 5.0

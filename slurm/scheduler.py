@@ -4,12 +4,11 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
-from launcher.errors import ReadError, RequestError
+from launcher.errors import ReadError, RequestError, WorkError
 from launcher.folder import RunFolder, Status
 from launcher.outcome import tail
 from launcher.schedulers import Job
@@ -92,17 +91,11 @@ class Slurm:
         status = RunFolder(job.folder).status()
         if status is None or status.submission is None:
             return False
-        folder = self.setting.folder / submission.FOLDER / status.submission
-        try:
-            sub = _read(folder)
-        except ReadError:
+        token = status.submission
+        name = submission.job_name(job.folder, token) or self._found(job.folder, token)
+        if name is None:
             return False
-        main = submission.job_id(folder) or self._found(folder, sub)
-        if main is None:
-            return False
-        index = [task.name for task in sub.jobs].index(job.name)
-        name = submission.name_of(sub, main, index)
-        self.watched[job.name] = _Watched(job=job, token=sub.token, name=name)
+        self.watched[job.name] = _Watched(job=job, token=token, name=name)
         return True
 
     def poll(self) -> list[Job]:
@@ -137,6 +130,7 @@ class Slurm:
     def _submit(self, jobs: list[Job]) -> None:
         """One call of sbatch. Whoever kills us in between finds what `adopt` needs."""
         planned, folder = prepared(self.setting, jobs)
+        code.snapshot(self.setting.code)
         folder.mkdir(parents=True)
         submission.write(folder, planned)
         for job in jobs:
@@ -146,7 +140,7 @@ class Slurm:
                 time_limit=job.time_limit, commit=job.commit, code=planned.code,
             ))  # fmt: skip
         try:
-            main = script.submit(text(self.setting, planned, jobs[0]), folder)
+            main = script.submit(script.text(planned, jobs[0], self.setting.parallel), folder)
         except RequestError as error:
             if not jobs[0].avoid:
                 raise
@@ -167,13 +161,19 @@ class Slurm:
             run.write_status(replace(status, state="ended", ended=time.time(), reason=reason))
             self.watched[job.name] = _Watched(job=job, token=token, name=None)
 
-    def _found(self, folder: Path, sub: Submission) -> str | None:
-        """SLURM's number for a submission whose launcher was killed before writing it down."""
-        known = states.queue(names=[sub.title]) or {}
-        main = next((name.split("_")[0] for name in known), None)
-        if main is not None:
-            submission.write_job_id(folder, main)
-        return main
+    def _found(self, run: Path, token: str) -> str | None:
+        """SLURM's name for a job whose launcher was killed before writing it down."""
+        folder = submission.place(run, token)
+        try:
+            sub = submission.read(folder)
+        except ReadError:
+            return None
+        known = states.queue(names=[sub.title])
+        if known is None:
+            raise WorkError(f"{run}: SLURM does not say whether it has this job; try again")
+        for name in known:
+            submission.write_job_id(folder, name.split("_")[0])
+        return submission.job_name(run, token)
 
     def _has_ended(self, watched: _Watched) -> bool:
         run = RunFolder(watched.job.folder)
@@ -189,7 +189,7 @@ class Slurm:
             return False  # a file system that is away for a moment
         if watched.final is None or time.monotonic() - watched.final_at < SETTLED:
             return False
-        _close(run, watched, self.setting.folder)
+        _close(run, watched)
         return True
 
     def _is_time_to_ask(self, now: float) -> bool:
@@ -230,8 +230,7 @@ class Slurm:
 
 def prepared(setting: Setting, jobs: Sequence[Job]) -> tuple[Submission, Path]:
     """A submission of jobs of one shape, and the folder it is to have."""
-    token = uuid.uuid4().hex[:12]
-    digest, place = code.snapshot(setting.code)
+    token, digest = uuid.uuid4().hex[:12], code.digest()
     planned = Submission(
         token=token,
         title=script.title(setting.folder.name, token),
@@ -239,15 +238,10 @@ def prepared(setting: Setting, jobs: Sequence[Job]) -> tuple[Submission, Path]:
         options=setting.options,
         hang_after=setting.hang_after,
         code=digest,
-        path=(str(place),),
+        path=(str(setting.code / digest),),
         writes_to=setting.writes_to,
     )
     return planned, setting.folder / submission.FOLDER / token
-
-
-def text(setting: Setting, planned: Submission, job: Job) -> str:
-    """The batch script of a submission."""
-    return script.text(planned, job, setting.parallel)
 
 
 def groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
@@ -259,17 +253,12 @@ def groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
             yield same[start : start + LARGEST_ARRAY]
 
 
-@cache
-def _read(folder: Path) -> Submission:
-    return submission.read(folder)
-
-
 def _shape(job: Job) -> tuple[Any, ...]:
     """What a batch script says of a job."""
     return (job.nodes, job.ranks_per_node, job.cards_per_node, job.time_limit, job.avoid)
 
 
-def _close(run: RunFolder, watched: _Watched, sweep: Path) -> None:
+def _close(run: RunFolder, watched: _Watched) -> None:
     """Write for a job what it could not write itself any more."""
     final, job = watched.final, watched.job
     assert final is not None
@@ -277,7 +266,7 @@ def _close(run: RunFolder, watched: _Watched, sweep: Path) -> None:
     said = f"SLURM says {final.name} of job {watched.name}"
     if final is LOST:
         said = f"SLURM knows nothing of job {watched.name} any more"
-    printed = sweep / submission.FOLDER / watched.token / f"{watched.name}.txt"
+    printed = submission.place(run.path, watched.token) / f"{watched.name}.txt"
     last = tail(printed).strip().rpartition("\n")[2]
     stopped = states.STOPPED.get(final.name)
     run.write_status(

@@ -22,6 +22,9 @@ from slurm.submission import Submission
 
 GIB_IN_MB = 1024
 
+FILE = "job.sh"
+"""The script's name in the submission's folder."""
+
 UNREACHABLE = re.compile(r"Unable to contact|Socket timed out|Connection refused|unavailable", re.I)
 """What sbatch says when it is not the request that is wrong."""
 
@@ -47,7 +50,11 @@ def text(submission: Submission, job: Job, throttle: int | None) -> str:
             wckey=None,
             map_count=count if count > 1 else None,
             array_parallelism=throttle or count,
-            setup=[*modules, *options.setup, f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}"],
+            setup=[
+                *modules,
+                *options.setup,
+                f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}",
+            ],
             additional_parameters=_additional(options, count > 1),
             **_resources(options, job),
         )
@@ -90,6 +97,11 @@ def _additional(options: SchedulerOptions, array: bool) -> Mapping[str, Any]:
     return {**out, **{key: value for key, value in named.items() if value is not False}}
 
 
+def command(folder: Path) -> list[str]:
+    """The call of sbatch for a submission's folder."""
+    return ["sbatch", f"--chdir={folder}", str(folder / FILE)]
+
+
 def submit(script: str, folder: Path) -> str:
     """Hand a script to sbatch, to run in a folder; SLURM's number for the job.
 
@@ -97,10 +109,9 @@ def submit(script: str, folder: Path) -> str:
         RequestError: SLURM refuses it.
         WorkError: SLURM cannot be reached.
     """
-    words = ["sbatch", f"--chdir={folder}", str(folder / "job.sh")]
     try:
-        (folder / "job.sh").write_text(script, encoding="utf-8")
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        (folder / FILE).write_text(script, encoding="utf-8")
+        done = subprocess.run(command(folder), capture_output=True, text=True, check=False)
     except OSError as error:
         raise WorkError(f"{error.filename or 'sbatch'}: {error.strerror}") from error
     if done.returncode:

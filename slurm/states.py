@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from submitit.slurm.slurm import SlurmInfoWatcher
 
@@ -42,6 +42,8 @@ class State:
     """As SLURM writes them, ``node[1-2]``; may be empty."""
     reason: str = ""
     """Why it waits."""
+    preempted: bool = False
+    """Another job is about to take its place."""
 
     @property
     def active(self) -> bool:
@@ -78,7 +80,10 @@ def control(job_id: str) -> State | None:
     """What scontrol says of one job, from within it; None where it does not answer."""
     answer = _answer(["scontrol", "show", "job", "--oneliner", job_id])
     fields = dict(word.split("=", 1) for word in (answer or "").split() if "=" in word)
-    return _state(fields["JobState"], "", fields.get("Reason", "")) if "JobState" in fields else None
+    if "JobState" not in fields:
+        return None
+    preempted = fields.get("PreemptTime", "None") != "None"
+    return replace(_state(fields["JobState"], "", fields.get("Reason", "")), preempted=preempted)
 
 
 def hostnames(nodes: str) -> tuple[str, ...]:
@@ -99,9 +104,7 @@ def requeue(job_id: str) -> bool:
 def _answer(words: list[str], unknown: str | None = None) -> str | None:
     """What a command prints; "" where it fails of ``unknown``, None where it fails otherwise."""
     try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=TIMEOUT, check=False
-        )
+        done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode:

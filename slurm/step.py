@@ -140,4 +140,3 @@ def asked_for(sub: Submission) -> dict[str, str]:
 def port(job_id: int) -> int:
     """The port at which the ranks of a job meet: the same in every step of it."""
     return PORTS[job_id % len(PORTS)]
-

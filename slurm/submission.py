@@ -7,6 +7,7 @@ job.sh            what sbatch got
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from launcher.decode import decode, encode
@@ -74,13 +75,27 @@ def task(job: Job) -> Task:
     )
 
 
+def job(task: Task) -> Job:
+    """A task as its launcher knew it, as far as a later one has to."""
+    return Job(
+        name=task.name,
+        command=task.command,
+        folder=Path(task.folder),
+        nodes=task.nodes,
+        ranks_per_node=task.ranks_per_node,
+        time_limit=task.time_limit,
+        memory=0,
+    )
+
+
 def write(folder: Path, submission: Submission) -> None:
     """Write what is to be submitted. Raises WorkError."""
     write_json(folder / "submission.json", encode(submission))
 
 
+@cache
 def read(folder: Path) -> Submission:
-    """What was submitted. Raises ReadError."""
+    """What was submitted; it never changes. Raises ReadError."""
     try:
         return decode(Submission, read_json(folder / "submission.json"))
     except ConfigError as error:
@@ -100,6 +115,21 @@ def job_id(folder: Path) -> str | None:
         return None
 
 
-def name_of(submission: Submission, main_id: str, index: int) -> str:
+def place(run: Path, token: str) -> Path:
+    """The folder of the submission that a run's status names."""
+    return run.parent / FOLDER / token
+
+
+def job_name(run: Path, token: str) -> str | None:
+    """SLURM's name for the job of a run; None where nobody wrote it down."""
+    try:
+        sub = read(place(run, token))
+    except ReadError:
+        return None
+    main, names = job_id(place(run, token)), [task.name for task in sub.jobs]
+    return name_of(sub, main, names.index(run.name)) if main and run.name in names else None
+
+
+def name_of(sub: Submission, main: str, index: int) -> str:
     """SLURM's name for one of its jobs: ``17``, or ``17_3`` in an array."""
-    return f"{main_id}_{index}" if len(submission.jobs) > 1 else main_id
+    return f"{main}_{index}" if len(sub.jobs) > 1 else main

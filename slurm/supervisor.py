@@ -53,7 +53,7 @@ class Supervisor:
         status = self._claim()
         if status is None:
             return
-        found = inspect(self.submission, self.task, self.folder, status.nodes)
+        found = inspect(self.submission, self.task, self.place, status.nodes)
         if found.stopped:
             self._end(replace(status, stopped=found.stopped, reason=found.reason,
                               bad_nodes=found.bad_nodes))  # fmt: skip
@@ -150,19 +150,18 @@ class Supervisor:
         return None, None
 
     def _ended_by_slurm(self, status: Status) -> Status:
-        """What it means that the ranks were stopped from outside, or went as they were asked."""
-        went = [code for code in status.exit_codes if code not in (None, 0, CONTINUES)]
-        if went or not (self.asked or self.terminated or CONTINUES in status.exit_codes
-                        or None in status.exit_codes):  # fmt: skip
+        """What it means that the ranks were ended from outside, or went as they were asked."""
+        codes = set(status.exit_codes)
+        if codes - {None, 0, CONTINUES} or codes == {0}:
             return status
-        continues = CONTINUES in status.exit_codes
         state = states.control(self.job_id)
         if state is not None and not state.active:
-            return replace(status, stopped=states.STOPPED.get(state.name), reason=None)
-        if self.asked and continues:
+            return replace(status, stopped=states.STOPPED.get(state.name))
+        preempted = self.terminated or (state is not None and state.preempted)
+        if CONTINUES in codes and self.asked and not preempted:
             return self._requeued(status, "timeout", "made a checkpoint before the time limit")
-        if self.terminated or continues:
-            return self._requeued(status, "preempted", None)
+        if CONTINUES in codes or preempted:
+            return self._requeued(status, "preempted", "SLURM gave its nodes to another job")
         return status
 
     def _requeued(self, status: Status, stopped: Stopped, reason: str | None) -> Status:

@@ -37,6 +37,20 @@ def collect(path: Path) -> list[RunRecord]:
     return found
 
 
+def runs(path: Path) -> list[RunFolder]:
+    """The folders of all runs below one. Raises ConfigError."""
+    if not path.is_dir():
+        raise ConfigError(f"{path} is not a folder")
+    if (path / "spec.json").exists():
+        return [RunFolder(path)]
+    return [
+        RunFolder(child)
+        for sweep in _sweeps(path, DEPTH)
+        for child in sorted(sweep.iterdir())
+        if (child / "spec.json").exists()
+    ]
+
+
 def _from(found: RunRecord, folder: Path, above: Path) -> RunRecord:
     place = str(folder.relative_to(above))
     return replace(found, remark=f"{place}: {found.remark}" if found.remark else place)

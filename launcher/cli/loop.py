@@ -12,7 +12,8 @@ from typing import Self
 
 from launcher import record, tracking
 from launcher.action import NEXT_ACTION
-from launcher.backends import BACKENDS, Conduct
+from launcher.backends import BACKENDS
+from launcher.backends.trained_here import Conduct
 from launcher.cli import history, preflight
 from launcher.cli.interrupt import deferred
 from launcher.cli.labels import labels, remarks
@@ -32,7 +33,7 @@ RANK_BYTES = 400 * 2**20
 """Resident memory of a rank before it holds a model: Python, torch and megatron-core."""
 
 CHECKPOINT_BYTES = 16
-"""Of one parameter in a checkpoint: fp32 weight and two moments, and the bf16 weight, rounded up."""
+"""Of one parameter in a checkpoint: fp32 weight, two moments, bf16 weight; rounded up."""
 
 
 class Watch:
@@ -96,12 +97,22 @@ class Loop:
         Raises:
             RequestError: see `preflight`; or one run (not a sweep) is impossible.
         """
-        if len(self.points) == 1:
-            for reason in self.refused.values():
-                raise LayoutError(reason)
+        self._refuse_alone()
         if self.request.cache:
             preflight.cache_folder(self.request)
         return preflight.scheduler(self.request, self.candidates)
+
+    def to_submit(self) -> Iterator[Job]:
+        """The jobs of what has not run to its end yet; nothing is written.
+
+        Raises:
+            LayoutError: one run (not a sweep) is impossible.
+        """
+        self._refuse_alone()
+        for spec in self.candidates:
+            status = RunFolder(self.folder / spec.id).readable_status()
+            if status is None or status.state != "ended":
+                yield self._job(spec)
 
     def run(self, scheduler: Scheduler) -> list[RunRecord]:
         """Run what is left of the sweep; the records of all its points, in their order.
@@ -129,6 +140,11 @@ class Loop:
     def finished(self) -> list[RunRecord]:
         """The records so far, in the order of the points."""
         return [self.records[spec_id] for spec_id in self.points if spec_id in self.records]
+
+    def _refuse_alone(self) -> None:
+        if len(self.points) == 1:
+            for reason in self.refused.values():
+                raise LayoutError(reason)
 
     def _sort_out(self, scheduler: Scheduler) -> None:
         """Record what is rejected and what is done already, and take over what still runs."""
@@ -195,7 +211,9 @@ class Loop:
         """The jobs of specs that do not run yet, each with its folder, made as it is asked for."""
         for spec in specs:
             if spec.id not in self.running:
-                RunFolder(self.folder / spec.id).create(spec)
+                folder = RunFolder(self.folder / spec.id)
+                folder.create(spec)
+                tracking.write(folder, self.request.tracking, spec, self.labels[spec.id])
                 yield self._job(spec)
 
     def _job(self, spec: RunSpec) -> Job:
@@ -215,7 +233,9 @@ class Loop:
             time_limit=request.time_limit,
             memory=cluster.gpus * RANK_BYTES + 16 * spec.model.params,
             cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
-            checkpoint_bytes=CHECKPOINT_BYTES * spec.model.params if request.checkpoint_every else 0,
+            checkpoint_bytes=CHECKPOINT_BYTES * spec.model.params
+            if request.checkpoint_every
+            else 0,
             avoid=tuple(sorted(self.avoid.get(spec.id, ()))),
             commit=preflight.commit(),
         )

@@ -17,6 +17,10 @@ from launcher.spec import RunSpec
 
 REFRESH = 0.5
 """Seconds between two readings of the running trials' metrics."""
+PER_TRIAL = 0.02
+"""Seconds more for each trial: a batch system may hold hundreds."""
+SHOWN = 20
+"""Running trials with a line of their own."""
 
 
 class Progress(Watch):
@@ -51,11 +55,15 @@ class Progress(Watch):
 
     def tick(self, loop: Loop) -> None:
         """Draw the live view, at most every `REFRESH` seconds."""
-        if self.console.is_terminal and time.monotonic() - self.looked > REFRESH:
+        pause = max(REFRESH, len(loop.running) * PER_TRIAL)
+        if self.console.is_terminal and time.monotonic() - self.looked > pause:
             self.looked = time.monotonic()
-            lines = [self._line(loop, spec) for spec in loop.running.values()]
-            head = f"{len(loop.records)}/{len(loop.points)}  {_counts(loop)}{self._eta(loop)}"
-            self.live.update(Group(Text(head, style="bold"), *filter(None, lines)), refresh=True)
+            lines = [line for s in loop.running.values() if (line := self._line(loop, s))]
+            waiting = len(loop.running) - len(lines)
+            queued = f"{waiting} queued, " if waiting else ""
+            counts = f"{_counts(loop)}{queued}{self._eta(loop)}"
+            head = f"{len(loop.records)}/{len(loop.points)}  {counts}"
+            self.live.update(Group(Text(head, style="bold"), *lines[:SHOWN]), refresh=True)
 
     def ended(self, loop: Loop, found: RunRecord, again: bool) -> None:
         """One line for the trial that ended."""

@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+
 from launcher.cluster import Cluster
 from launcher.decode import Count, Positive, one_of
 from launcher.errors import ConfigError

@@ -8,21 +8,23 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from launcher.errors import RequestError
+from launcher.cli import job_verbs
+from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 
 if TYPE_CHECKING:
     from launcher.cli.loop import Loop
     from launcher.record import RunRecord
 
-_FORMATS = ("table", "csv", "json", "md", "html", "parquet")
-_BY_SUFFIX = {f".{name}": name for name in _FORMATS[1:]}
-
 _EXAMPLES = """\
 verbs (launch VERB --help says more):
   launch [KEY=VALUE ...]        one run; with sweep=NAME a sweep. The same command continues it
   launch plan [KEY=VALUE ...]   every point before anything runs, and why some are rejected
+  launch submit [KEY=VALUE ...] hand it to SLURM and return; --dry-run prints the batch scripts
+  launch status DIR             where each run below a folder stands now
+  launch cancel DIR             end the jobs of SLURM's below a folder
+  launch check [KEY=VALUE ...]  look at this machine, or at nodes of a cluster; train nothing
   launch table DIR              the table of what has run below a folder
 
 examples:
@@ -38,60 +40,12 @@ exit code: 0, 1 the work failed, 2 the request was wrong.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with mistakes in the same form as all others."""
-
-    def error(self, message: str) -> NoReturn:
-        raise RequestError(message)
-
-
-def _parser(verb: str, description: str, epilog: str | None = None) -> _Parser:
-    return _Parser(
-        prog=f"launch {verb}".strip(),
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-
-
-def _takes_overrides(parser: _Parser) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra override")
-    parser.add_argument("-m", "--multirun", action="store_true",
-                        help="values with commas are the axes of a grid")  # fmt: skip
-    parser.add_argument("--config-dir", metavar="DIR", help="a folder of YAML files of your own")
-
-
-def _prints_a_table(parser: _Parser) -> None:
-    forms = f"{', '.join(_FORMATS)}; without it FILE's ending decides"
-    parser.add_argument("--format", choices=_FORMATS, metavar="FORMAT", help=forms)
-    parser.add_argument("--sort", metavar="COLUMN", help="ascending; --sort=-COLUMN descending")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
-
-
-def _parsed(parser: _Parser, words: Sequence[str]) -> argparse.Namespace:
-    """The options of a verb, and what the table could not do found before anything runs."""
-    options = parser.parse_args(words)
-    for word in getattr(options, "overrides", ()):
-        if word in VERBS:
-            raise RequestError(f"{word!r} is a verb, which comes first")
-    if options.format is None:
-        suffix = Path(options.output or "").suffix
-        options.format = _BY_SUFFIX.get(suffix, "table")
-
-    from analysis import table
-
-    sort = None if parser.prog.endswith("plan") else options.sort  # a plan has fewer columns
-    table.check(sort, options.format, options.output)
-    return options
-
-
 def run(words: Sequence[str]) -> int:
     """Train a run or a sweep, and print the table."""
-    parser = _parser("", "Find the fastest layout of a pretraining run.", _EXAMPLES)
-    _takes_overrides(parser)
-    _prints_a_table(parser)
-    options = _parsed(parser, words)
+    parser = new_parser("", "Find the fastest layout of a pretraining run.", _EXAMPLES)
+    takes_overrides(parser)
+    prints_a_table(parser)
+    options = parsed(parser, words)
 
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
@@ -112,11 +66,11 @@ def run(words: Sequence[str]) -> int:
 
 def plan(words: Sequence[str]) -> int:
     """Say what would run."""
-    parser = _parser("plan", "Every point of a run or a sweep before anything runs: what would run,"
-                     " what is rejected and why.")  # fmt: skip
-    _takes_overrides(parser)
-    _prints_a_table(parser)
-    options = _parsed(parser, words)
+    parser = new_parser("plan", "Every point of a run or a sweep before anything runs: what would"
+                        " run, what is rejected and why.")  # fmt: skip
+    takes_overrides(parser)
+    prints_a_table(parser)
+    options = parsed(parser, words)
 
     from analysis import table
     from launcher.cli.compose import compose
@@ -129,11 +83,11 @@ def plan(words: Sequence[str]) -> int:
 
 def show_table(words: Sequence[str]) -> int:
     """Print what has run."""
-    parser = _parser("table", "The table of the runs below a folder: one row per point, failures"
+    parser = new_parser("table", "The table of the runs below a folder: one row per point, failures"
                      " and rejections with their cause.")  # fmt: skip
     parser.add_argument("folder", metavar="DIR", help="of a sweep, of a run, or of many")
-    _prints_a_table(parser)
-    options = _parsed(parser, words)
+    prints_a_table(parser)
+    options = parsed(parser, words)
 
     from launcher.cli.collect import collect
 
@@ -141,7 +95,14 @@ def show_table(words: Sequence[str]) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[Sequence[str]], int]] = {"plan": plan, "table": show_table}
+VERBS: dict[str, Callable[[Sequence[str]], int]] = {
+    "plan": plan,
+    "submit": job_verbs.submit,
+    "status": job_verbs.status,
+    "cancel": job_verbs.cancel,
+    "check": job_verbs.check,
+    "table": show_table,
+}
 
 
 def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:

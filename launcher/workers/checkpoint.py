@@ -166,7 +166,7 @@ class Hashing:
         view = memoryview(data)
         if self._error is None:
             try:
-                self._file.write(view)
+                self._put(view)
             except OSError as error:
                 self._error = error
             self._hash.update(view)
@@ -175,6 +175,9 @@ class Hashing:
 
     def flush(self) -> None:
         """`finish` does."""
+
+    def _put(self, view: memoryview) -> None:
+        self._file.write(view)
 
     def finish(self) -> Part:
         """Have it on disk. Raises the first OSError there was."""

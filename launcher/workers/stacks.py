@@ -25,18 +25,24 @@ def dump(pids: Iterable[int]) -> None:
     if tool is None:
         return
     deadline = time.monotonic() + SECONDS
-    started = [
-        subprocess.Popen(
-            [tool, "dump", "--nonblocking", "--pid", str(pid)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for pid in pids
-    ]
+    try:
+        started = [_start(tool, pid) for pid in pids]
+    except OSError:  # nothing may keep the watchdog from what it does next
+        return
     for process in started:
         try:
             out, _ = process.communicate(timeout=max(deadline - time.monotonic(), 0.1))
-            print(out, file=sys.stderr, flush=True)
         except subprocess.TimeoutExpired:
             process.kill()
+        else:
+            print(out, end="", file=sys.stderr, flush=True)
+
+
+def _start(tool: str, pid: int) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [tool, "dump", "--nonblocking", "--pid", str(pid)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+    )

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,10 @@ def start(folder: RunFolder) -> "subprocess.Popen[bytes] | None":
         words = [sys.executable, "-P", "-m", "launcher.workers.tracking"]
         words += ["--folder", str(folder.path), "--rank", str(os.getpid())]
         with (folder.logs / "tracking.txt").open("wb") as log:
-            # A group of its own, or it would be killed with the rank's before it is done. No
-            # session: the kernel shares the cores among sessions whatever the niceness in them.
+            # A session of its own, or it would be killed with the rank before it is done.
             return subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                process_group=0, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+                start_new_session=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             )  # fmt: skip
     except (OSError, LaunchError) as error:
         print(f"tracking: {error}", file=sys.stderr)
@@ -82,7 +82,7 @@ def wait(tracker: "subprocess.Popen[bytes] | None") -> None:
 def main() -> None:
     """Follow until the run is over and all of it has been passed on."""
     options = _options()
-    os.nice(19)
+    _be_nice()
     for sign in (signal.SIGTERM, signal.SIGINT):  # for the ranks; this one ends after them
         signal.signal(sign, signal.SIG_IGN)
     threading.excepthook = _say
@@ -108,6 +108,13 @@ def main() -> None:
     _join(threads, over)
     sys.stdout.flush()
     os._exit(0)  # a thread may hang, and so may what wandb does at exit
+
+
+def _be_nice() -> None:
+    """Take only what the ranks leave of the cores, so that what they measure is theirs."""
+    os.nice(19)
+    with suppress(OSError):  # Linux may share the cores among sessions first: nice is within one
+        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
 
 
 def _join(threads: list[threading.Thread], over: Callable[[], bool]) -> None:

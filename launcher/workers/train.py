@@ -89,7 +89,7 @@ class Run:
         return step
 
     def _steps(self, first: int) -> bool:
-        """Every step after ``first``, each whole on all ranks; False where one was asked to stop."""
+        """Every step after ``first``; False where any rank was asked to stop."""
         train = self._spec.train
         if self._every and self._asked_before():
             print(f"stopped on request before step {first + 1}")
@@ -148,8 +148,8 @@ def _import(spec: RunSpec) -> None:
 
     from launcher.workers import fixes, platform
 
-    cards, local = torch.cuda.device_count(), platform.card()
-    if wanted != "cpu" and local >= cards:
+    cards = torch.cuda.device_count()
+    if wanted != "cpu" and (local := platform.card()) >= cards:
         raise DeviceError(f"local rank {local} wants a {wanted}, torch finds {cards} cards here")
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)

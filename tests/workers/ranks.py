@@ -89,15 +89,19 @@ def start(
     hang_after: float = 60,
     patch: str = "",
     env: Mapping[str, str] | None = None,
+    every: int | None = None,
+    script: Path | None = None,
 ) -> list[subprocess.Popen[bytes]]:
-    """Start every rank; the caller ends them."""
+    """Start every rank, of `launcher.workers.train` or of a script; the caller ends them."""
     target = RunFolder(folder)
     target.create(run)
     shared = {**os.environ, "WORLD_SIZE": str(run.cluster.gpus), "MASTER_ADDR": "127.0.0.1"}
     shared |= {"MASTER_PORT": str(free_port()), **(env or {})}
     code = PATCHED.format(patch=textwrap.indent(textwrap.dedent(patch), "    "))
     program = ["-c", code] if patch else ["-m", "launcher.workers.train"]
+    program = [str(script)] if script else program
     options = ["--folder", str(folder), "--cache", str(cache), "--hang-after", str(hang_after)]
+    options += ["--checkpoint-every", str(every)] if every else []
     processes = []
     for rank in range(run.cluster.gpus):
         with target.log(rank).open("wb") as log:

@@ -1,0 +1,87 @@
+"""The verbs about jobs: ``submit``, ``status``, ``cancel`` and ``check``."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
+from launcher.errors import ConfigError, WorkError
+
+
+def submit(words: Sequence[str]) -> int:
+    """Hand everything to SLURM and return, or say what would be handed over."""
+    parser = new_parser("submit", "Hand a run or a sweep to SLURM and return at once: the same"
+                             " as detach=true.")  # fmt: skip
+    takes_overrides(parser)
+    parser.add_argument("--dry-run", action="store_true",
+                        help="print the batch scripts and commands, submit nothing")  # fmt: skip
+    options = parsed(parser, words)
+
+    from launcher.cli import jobs, preflight
+    from launcher.cli.compose import compose
+    from launcher.cli.loop import Loop
+
+    request = compose([*options.overrides, "detach=true"], options.multirun, options.config_dir)
+    loop = Loop(request)
+    if options.dry_run:
+        for line in jobs.dry_run(preflight.slurm_setting(request), loop.to_submit()):
+            print(line)
+        return 0
+    loop.run(loop.ready())
+    print(f"{len(loop.running)} of {len(loop.points)} points are queued or running; then:\n"
+          f"  launch status {shlex.quote(str(loop.folder))}")  # fmt: skip
+    return 0
+
+
+def status(words: Sequence[str]) -> int:
+    """Say where each run stands."""
+    description = """Where each run below a folder stands now: what SLURM says of its job, its last
+    step, and how long it has been silent."""
+    parser = new_parser("status", description)
+    parser.add_argument("folder", metavar="DIR", help="of a sweep, of a run, or of many")
+    prints_a_table(parser)
+    options = parsed(parser, words)
+
+    from analysis import table
+    from launcher.cli import jobs
+
+    rows = table.plain(jobs.status(Path(options.folder).expanduser()), options.sort)
+    table.put(rows, options.format, options.output)
+    return 0
+
+
+def cancel(words: Sequence[str]) -> int:
+    """End what SLURM runs or holds below a folder."""
+    parser = new_parser("cancel", "End every job of SLURM's below a folder, queued or running,"
+                             " and wait until it has ended.")  # fmt: skip
+    parser.add_argument("folder", metavar="DIR", help="of a sweep, of a run, or of many")
+    options = parsed(parser, words)
+
+    from launcher.cli import jobs
+
+    ended = jobs.cancel(Path(options.folder).expanduser().resolve())
+    print(f"ended {len(ended)} job{'' if len(ended) == 1 else 's'}: {' '.join(ended)}")
+    return 0
+
+
+def check(words: Sequence[str]) -> int:
+    """Look at the nodes a run would have."""
+    parser = new_parser("check", "Look at this machine, or at as many nodes of the cluster as"
+                             " cluster.nodes says: cards, disks, clocks, versions, and an"
+                             " all-reduce between all ranks. Nothing is trained.")  # fmt: skip
+    takes_overrides(parser)
+    prints_a_table(parser)
+    options = parsed(parser, words)
+
+    from analysis import table
+    from launcher.cli import checks
+    from launcher.cli.compose import compose
+
+    if options.multirun:
+        raise ConfigError("--multirun: one set of nodes is checked at a time")
+    rows, failed = checks.check(compose(options.overrides, False, options.config_dir))
+    table.put(table.plain(rows, options.sort), options.format, options.output)
+    if failed:
+        print(f"launch: {failed}", file=sys.stderr)
+    return WorkError.exit_code if failed else 0

@@ -1,0 +1,21 @@
+"""How the room for checkpoints is divided into files."""
+
+from pathlib import Path
+
+import pytest
+
+from slurm import disk_check
+
+
+@pytest.mark.parametrize(
+    ("count", "parts"),
+    [(1, [1]), (2**34, [2**34]), (2**34 + 1, [2**34, 1]), (2**43, [2**35] * 256)],
+)
+def test_reserved_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, parts: list[int]
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(disk_check, "_room", lambda *_: None)
+    monkeypatch.setattr(disk_check, "_allocate", lambda _, part: taken.append(part))
+    assert disk_check.reserve(tmp_path, count) is None
+    assert taken == parts
