@@ -2,7 +2,7 @@
 
 spec.json      the RunSpec; written before anything starts
 status.json    Status; written by the scheduler
-exits/N        exit code of rank N, on a batch system; written by what started the rank
+exits/A/N      exit code of rank N of attempt A, on a batch system
 metrics.jsonl  one line per optimizer step; written by rank 0
 result.json    written by rank 0 when the last step is done; its presence means success
 log/rank*.txt  what each rank printed
@@ -107,17 +107,16 @@ class RunFolder:
         """What one rank printed."""
         return self.logs / f"rank{rank}.txt"
 
-    @property
-    def exits(self) -> Path:
-        """The folder of the ranks' exit codes."""
-        return self.path / "exits"
+    def exit_code(self, attempt: int, rank: int) -> Path:
+        """The file of how one rank of an attempt ended, on a batch system."""
+        return self.path / "exits" / str(attempt) / str(rank)
 
-    def exit_codes(self, ranks: int) -> tuple[int | None, ...]:
-        """What `exits` holds; None for a rank that has none."""
+    def exit_codes(self, attempt: int, ranks: int) -> tuple[int | None, ...]:
+        """How the ranks of an attempt ended; None for one that did not, or was ended."""
         out: list[int | None] = []
         for rank in range(ranks):
             try:
-                out.append(read_json(self.exits / str(rank)))
+                out.append(read_json(self.exit_code(attempt, rank)))
             except ReadError:
                 out.append(None)
         return tuple(out)
@@ -182,7 +181,7 @@ class RunFolder:
         status = self.readable_status()  # one damaged from outside goes aside like the rest
         last = status.attempt if status else self._last_attempt()
         aside = self.path / "attempts" / str(last)
-        for name in ("status.json", "result.json", "metrics.jsonl", "log", "exits"):
+        for name in ("status.json", "result.json", "metrics.jsonl", "log"):
             if (self.path / name).exists() and not _is_empty(self.path / name):
                 aside.mkdir(parents=True, exist_ok=True)
                 os.replace(self.path / name, aside / name)

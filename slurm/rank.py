@@ -25,6 +25,11 @@ from launcher.folder import RunFolder, write_json
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
+MOMENT = 0.5
+
+BY_SLURM = (-signal.SIGTERM, -signal.SIGUSR2)
+"""Ends of a rank by a signal that SLURM sends to all processes of a task."""
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -53,6 +58,8 @@ class Agent:
                 preexec_fn=_prepare,
             )
         code = self._wait()
+        if code in BY_SLURM:  # which sends it to this agent too, perhaps a moment later
+            time.sleep(MOMENT)
         self._note(None if self.ended else code)
         return code if code >= 0 else 128 - code
 
@@ -89,9 +96,9 @@ class Agent:
 
     def _note(self, code: int | None) -> None:
         """Write the exit code where the supervisor reads it; a full disk keeps it from there."""
-        path = self.folder.exits / str(self.rank)
+        path = self.folder.exit_code(int(os.environ["MEGALAUNCH_ATTEMPT"]), self.rank)
         try:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, code)
         except (OSError, WorkError):
             return
@@ -113,10 +120,10 @@ def _environment(rank: int) -> dict[str, str]:
 def _prepare() -> None:
     """Have the kernel end the rank with this agent, also a rank that is stopped.
 
-    Until the rank listens for SIGUSR1, that must not end it either.
+    SIGUSR1 waits until the rank listens: it must neither end it nor be lost.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 
 
 def main() -> int:

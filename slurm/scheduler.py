@@ -278,6 +278,6 @@ def _close(run: RunFolder, watched: _Watched) -> None:
             nodes=status.nodes or (states.hostnames(final.nodes) if final.nodes else ()),
             stopped=stopped,
             reason=f"{said}: {last}" if last and stopped is None else said,
-            exit_codes=run.exit_codes(job.ranks),
+            exit_codes=run.exit_codes(status.attempt, job.ranks),
         )
     )

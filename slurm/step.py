@@ -61,7 +61,7 @@ class Step:
 
     def codes(self) -> tuple[int | None, ...]:
         """Exit codes of the ranks that have ended by themselves."""
-        return self.folder.exit_codes(self.task.ranks)
+        return self.folder.exit_codes(self.attempt, self.task.ranks)
 
     def silent(self, seconds: float) -> int | None:
         """A rank that gave a sign of life once, and none for so long by this node's clock."""

@@ -31,6 +31,9 @@ SILENCE = 30.0
 """Seconds beyond hang_after without a sign of life from a rank before it is ended from here; its
 own watchdog comes first."""
 
+LAST_MOMENT = 60.0
+"""Seconds for SLURM to end this process, once it is known that it will."""
+
 CONTINUES = os.EX_TEMPFAIL
 """Exit code of ranks that stopped as they were asked, with a checkpoint made."""
 
@@ -60,12 +63,17 @@ class Supervisor:
             return
         with Step(self.submission, self.task, self.folder, status) as step:
             stopped, reason = self._watch(step, status)
-        codes = self.folder.exit_codes(self.task.ranks)
+        codes = self.folder.exit_codes(status.attempt, self.task.ranks)
         status = replace(status, exit_codes=codes, stopped=stopped, reason=reason)
-        if stopped is None and self.folder.result() is None:
-            status = self._ended_by_slurm(status)
-        if status.state != "queued":
+        if (
+            stopped
+            or self.folder.result()
+            or set(codes) - {None, 0, CONTINUES}
+            or set(codes) == {0}
+        ):
             self._end(status)
+        else:
+            self._ended_by_slurm(status)
 
     def _signal(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGUSR1:
@@ -95,8 +103,8 @@ class Supervisor:
             code=self.submission.code,
         )
         self.folder.write_status(mine)
-        if again:
-            self._outlast()
+        if attempt > 1:
+            self._outlast(attempt)
         return mine
 
     def _next_attempt(self, status: Status) -> int:
@@ -106,26 +114,32 @@ class Supervisor:
         self.folder.write_status(replace(status, state="ended", ended=status.ended or time.time()))
         return self.folder.next_attempt()
 
-    def _outlast(self) -> None:
-        """Wait until no rank of an earlier incarnation shows a sign of life any more.
+    def _outlast(self, attempt: int) -> None:
+        """Wait until no rank of an earlier attempt shows a sign of life any more.
 
         A node that SLURM lost sight of may still be at work. Its ranks read in the status that
         another attempt has the run, and end; what they wrote meanwhile is of no attempt.
         """
-        quiet = 3 * self._between_beats()
-        seen: dict[int, float] = {}
+        between = min(10.0, self.submission.hang_after / 4)
+        before = self._beats(attempt)
+        if not any(time.time() - at < 3 * between for at in before.values()):
+            return
         last = time.monotonic()
-        young = [b for b in self.folder.beats().values() if time.time() - b.time < quiet]
-        while young and time.monotonic() - last < quiet:
-            beats = {rank: beat.time for rank, beat in self.folder.beats().items()}
-            if beats != seen:
-                seen, last = beats, time.monotonic()
+        while time.monotonic() - last < 1.5 * between:
             time.sleep(POLL)
+            if (now := self._beats(attempt)) != before:
+                before, last = now, time.monotonic()
         for stray in (self.folder.metrics, self.folder.path / "result.json"):
             stray.unlink(missing_ok=True)
 
-    def _between_beats(self) -> float:
-        return min(10.0, self.submission.hang_after / 4)
+    def _beats(self, attempt: int) -> dict[int, float]:
+        """The last signs of life of earlier attempts' ranks that did not end by themselves."""
+        ended = {n: self.folder.exit_codes(n, self.task.ranks) for n in range(1, attempt)}
+        return {
+            rank: beat.time
+            for rank, beat in self.folder.beats().items()
+            if beat.attempt < attempt and ended[beat.attempt][rank] is None
+        }
 
     def _watch(self, step: Step, status: Status) -> tuple[Stopped | None, str | None]:
         """Wait for the end of the step, and end it where it does not end by itself."""
@@ -149,28 +163,29 @@ class Supervisor:
             time.sleep(POLL)
         return None, None
 
-    def _ended_by_slurm(self, status: Status) -> Status:
+    def _ended_by_slurm(self, status: Status) -> None:
         """What it means that the ranks were ended from outside, or went as they were asked."""
-        codes = set(status.exit_codes)
-        if codes - {None, 0, CONTINUES} or codes == {0}:
-            return status
         state = states.control(self.job_id)
-        if state is not None and not state.active:
-            return replace(status, stopped=states.STOPPED.get(state.name))
+        if state is not None and state.name == "COMPLETING":
+            # SLURM is ending the job, and does not say yet whether it cancels or requeues it.
+            # The launcher will hear of the one, the next incarnation is the other.
+            time.sleep(LAST_MOMENT)
+        continues = CONTINUES in status.exit_codes
         preempted = self.terminated or (state is not None and state.preempted)
-        if CONTINUES in codes and self.asked and not preempted:
-            return self._requeued(status, "timeout", "made a checkpoint before the time limit")
-        if CONTINUES in codes or preempted:
-            return self._requeued(status, "preempted", "SLURM gave its nodes to another job")
-        return status
+        if continues and self.asked and not preempted:
+            self._requeue(status, "timeout", "made a checkpoint before the time limit")
+        elif continues or preempted:
+            self._requeue(status, "preempted", "SLURM gave its nodes to another job")
+        else:
+            self._end(status)
 
-    def _requeued(self, status: Status, stopped: Stopped, reason: str | None) -> Status:
+    def _requeue(self, status: Status, stopped: Stopped, reason: str) -> None:
         """Back into the queue under the same number; ended where SLURM does not want to."""
         queued = replace(status, state="queued", stopped=stopped, reason=reason, ended=time.time())
         self.folder.write_status(queued)
         if states.requeue(self.job_id):
-            time.sleep(60)  # SLURM ends this process; to leave before would be to be COMPLETED
-        return replace(queued, state="running")
+            time.sleep(LAST_MOMENT)  # to leave before SLURM ends this would be to be COMPLETED
+        self._end(queued)
 
     def _end(self, status: Status) -> None:
         self.folder.write_status(replace(status, state="ended", ended=time.time()))

@@ -44,8 +44,12 @@ def command(words: Sequence[str]) -> list[str]:
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """This process's environment with the checkout importable and the shared cache set."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "MEGALAUNCH_CACHE": str(cache)}
+    """This process's environment with the checkout importable and the shared cache set.
+
+    W&B is off: the tests of tracking alone pay for it.
+    """
+    own = {"COLUMNS": "200", "MEGALAUNCH_CACHE": str(cache), "WANDB_MODE": "disabled"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **own}
 
 
 def spec(

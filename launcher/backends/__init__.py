@@ -30,6 +30,9 @@ class Backend(Protocol):
     def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
         """The argument list that every rank is started with; the spec is in the folder."""
 
+    def checkpoint_bytes(self, spec: RunSpec) -> int:
+        """Bytes on disk of one checkpoint, over all ranks."""
+
     def record(self, spec: RunSpec, folder: Path) -> RunRecord:
         """What became of a run that has ended."""
 

@@ -3,6 +3,7 @@
 launch [overrides]              one run, a sweep (sweep=...) or an ad-hoc grid (-m)
 launch plan [overrides]         what would run and what is rejected, before anything does
 launch table DIR                the table of what is below a folder
+launch sync DIR                 upload what W&B kept there
 """
 
 import os

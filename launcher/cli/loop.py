@@ -32,9 +32,6 @@ POLL = 0.1
 RANK_BYTES = 400 * 2**20
 """Resident memory of a rank before it holds a model: Python, torch and megatron-core."""
 
-CHECKPOINT_BYTES = 16
-"""Of one parameter in a checkpoint: fp32 weight, two moments, bf16 weight; rounded up."""
-
 
 class Watch:
     """Told what happens; this one says nothing. See `launcher.cli.progress`."""
@@ -218,6 +215,7 @@ class Loop:
 
     def _job(self, spec: RunSpec) -> Job:
         request, cluster, folder = self.request, spec.cluster, self.folder / spec.id
+        backend = BACKENDS[spec.backend]
         conduct = Conduct(
             cache=preflight.cache_folder(request),
             hang_after=request.hang_after,
@@ -226,16 +224,14 @@ class Loop:
         )
         return Job(
             name=spec.id,
-            command=BACKENDS[spec.backend].command(folder, conduct),
+            command=backend.command(folder, conduct),
             folder=folder,
             nodes=cluster.nodes,
             ranks_per_node=cluster.gpus_per_node,
             time_limit=request.time_limit,
             memory=cluster.gpus * RANK_BYTES + 16 * spec.model.params,
             cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
-            checkpoint_bytes=CHECKPOINT_BYTES * spec.model.params
-            if request.checkpoint_every
-            else 0,
+            checkpoint_bytes=backend.checkpoint_bytes(spec) if request.checkpoint_every else 0,
             avoid=tuple(sorted(self.avoid.get(spec.id, ()))),
             commit=preflight.commit(),
         )

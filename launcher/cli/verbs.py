@@ -15,6 +15,7 @@ from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrid
 
 if TYPE_CHECKING:
     from launcher.cli.loop import Loop
+    from launcher.cli.sync import Kept
     from launcher.record import RunRecord
 
 _EXAMPLES = """\
@@ -26,6 +27,7 @@ verbs (launch VERB --help says more):
   launch cancel DIR             end the jobs of SLURM's below a folder
   launch check [KEY=VALUE ...]  look at this machine, or at nodes of a cluster; train nothing
   launch table DIR              the table of what has run below a folder
+  launch sync DIR               upload the W&B runs that were kept in their folders
 
 examples:
   launch sweep=parallelism_grid
@@ -35,7 +37,7 @@ examples:
 
 keys: model, layout, cluster, train, data and sweep take the name of a file below conf/ (or
 --config-dir); their fields follow a dot. Of this command itself: output, name, cache, parallel,
-time_limit, hang_after, max_attempts, retry, backend.
+time_limit, hang_after, max_attempts, retry, backend, tracking.
 exit code: 0, 1 the work failed, 2 the request was wrong.
 """
 
@@ -95,6 +97,26 @@ def show_table(words: Sequence[str]) -> int:
     return 0
 
 
+def sync(words: Sequence[str]) -> int:
+    """Upload what W&B kept offline."""
+    parser = new_parser("sync", "Upload the W&B runs that were kept in their folders, one line"
+                        " each. What is uploaded is not uploaded again.")  # fmt: skip
+    parser.add_argument("folder", metavar="DIR", help="of a run, of a sweep, or of many")
+    parser.add_argument("--dry-run", action="store_true", help="only list them")
+    options = parsed(parser, words)
+
+    from launcher.cli import sync as uploads
+
+    path = Path(options.folder).expanduser()
+    runs = uploads.kept(path)
+    if not runs:
+        print("nothing to upload")
+        return 0
+    if not options.dry_run:
+        uploads.check()
+    return max([_sync(run, str(run.folder.relative_to(path)), options.dry_run) for run in runs])
+
+
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "plan": plan,
     "submit": job_verbs.submit,
@@ -102,7 +124,22 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "cancel": job_verbs.cancel,
     "check": job_verbs.check,
     "table": show_table,
+    "sync": sync,
 }
+
+
+def _sync(run: "Kept", name: str, dry_run: bool) -> int:
+    from launcher.cli import sync as uploads
+
+    if run.busy:
+        print(f"running   {name}", flush=True)
+        return 0
+    if dry_run:
+        print(f"to upload {name}")
+        return 0
+    reason = uploads.upload(run)
+    print(f"failed    {name}: {reason}" if reason else f"uploaded  {name}", flush=True)
+    return 1 if reason else 0
 
 
 def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:

@@ -42,7 +42,7 @@ class Heartbeat:
         late = time.time() - MISSED * self._seconds
         here = {
             rank: beat
-            for rank, beat in self._folder.beats().items()
+            for rank, beat in sorted(self._folder.beats().items())
             if beat.host == self._host and beat.attempt == self.attempt and rank != self._rank
         }
         alive = [rank for rank, beat in here.items() if beat.time >= late]

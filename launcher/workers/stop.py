@@ -1,4 +1,4 @@
-"""SIGUSR1: the wish that this rank ends after the step it is in. Standard library only."""
+"""SIGUSR1 and SIGTERM: the wish that this rank ends after its step. Standard library only."""
 
 import signal
 from types import FrameType
@@ -8,14 +8,18 @@ class StopRequest:
     """Whether this rank was asked; what all ranks make of it goes through `Meter.record`."""
 
     def __init__(self, heeded: bool) -> None:
-        """Listen from now on; a run without checkpoints takes no notice.
+        """Listen from now on; a run without checkpoints takes no notice of SIGUSR1.
 
-        What started this rank may have blocked the signal, so that it is not lost, and not this
-        rank's end either, before there is anyone to listen.
+        SIGTERM comes from batch systems that do not send the signal they were asked to. What
+        started this rank may have blocked SIGUSR1, so that it is neither lost, nor this rank's
+        end, before there is anyone to listen.
         """
         self.asked = False
         signal.signal(signal.SIGUSR1, self._ask if heeded else signal.SIG_IGN)
         signal.siginterrupt(signal.SIGUSR1, False)
+        if heeded:
+            signal.signal(signal.SIGTERM, self._ask)
+            signal.siginterrupt(signal.SIGTERM, False)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

@@ -7,9 +7,11 @@ for `WAIT_SECONDS` at its end; what goes wrong here is a line in ``log/tracking.
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +33,9 @@ ENDING_SECONDS = 30.0
 """From the end of the rank to the end of its tracker at the latest: an upload may hang."""
 INIT_SECONDS = 10
 """What wandb may take to start a run online."""
+CPU_SECONDS = 10.0
+"""Ranks on CPU cores have these seconds of training for themselves, or a short trial would measure
+how wandb is imported."""
 POLL_SECONDS = 0.5
 
 SHOWN = {
@@ -103,6 +108,8 @@ def main() -> None:
         )
         if wanted
     ]
+    if folder.spec().cluster.accelerator.name == "cpu":
+        _stand_back(over)
     for thread in threads:
         thread.start()
     _join(threads, over)
@@ -115,6 +122,12 @@ def _be_nice() -> None:
     os.nice(19)
     with suppress(OSError):  # Linux may share the cores among sessions first: nice is within one
         Path("/proc/self/autogroup").write_text("19", encoding="ascii")
+
+
+def _stand_back(over: Callable[[], bool]) -> None:
+    until = time.monotonic() + CPU_SECONDS
+    while time.monotonic() < until and not over():
+        time.sleep(POLL_SECONDS)
 
 
 def _join(threads: list[threading.Thread], over: Callable[[], bool]) -> None:
@@ -175,6 +188,7 @@ def _to_tensorboard(tracked: Tracked, folder: RunFolder, over: Callable[[], bool
 
 
 def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool]) -> None:
+    os.environ["WANDB_SILENT"] = "true"
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, with local variables
     try:
         import wandb
@@ -200,16 +214,21 @@ def _begun(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
         tracked.mode == "auto" and tracking.has_key(url) and tracking.answers(url)
     )
     if online:
+        earlier = set(folder.path.glob("wandb/run-*"))
         try:
             return _init(wandb, tracked, folder, "online")
         except (wandb.errors.Error, OSError) as error:
-            print("wandb: offline:", " ".join(str(error).split()))
+            print("wandb: offline:", textwrap.shorten(str(error), 300))
+        wandb.teardown()  # which else holds on to the run's id
+        for path in set(folder.path.glob("wandb/run-*")) - earlier:
+            shutil.rmtree(path)  # nothing is in it, and `launch sync` would upload that
     return _init(wandb, tracked, folder, "offline")
 
 
 def _init(wandb: Any, tracked: Tracked, folder: RunFolder, mode: str) -> Any:
+    os.environ["WANDB_MODE"] = mode  # what it was has been heeded, and may be no word of wandb's
     settings = wandb.Settings(
-        # Nothing but what is passed: no output, no code, no git, no names of users and machines.
+        # No output, no code, no git, and nothing of the machine but its name.
         console="off", disable_code=True, disable_git=True, disable_job_creation=True,
         save_code=False, x_disable_meta=True, x_disable_machine_info=True, x_disable_stats=True,
         x_save_requirements=False, silent=True, init_timeout=INIT_SECONDS,

@@ -162,15 +162,13 @@ def _import(spec: RunSpec) -> None:
 
 
 def _set_up(spec: RunSpec, folder: RunFolder, cache: Path) -> tuple[Any, Any]:
-    import torch.distributed as dist
-
     from launcher.workers import dataset, engine, measure
     from launcher.workers.batches import Batches
 
     place = _connect(spec, folder)
-    if dist.get_rank() == 0:
+    if int(os.environ["RANK"]) == 0:
         dataset.prepare(spec, cache)
-    dist.barrier()
+    measure.gather([0.0])  # the others wait here
     batches = Batches(spec, place, cache)
     return engine.build(spec, place, batches), measure.Meter(spec, folder.metrics)
 

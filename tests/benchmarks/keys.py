@@ -12,6 +12,7 @@ from launcher.cluster import Accelerator, Cluster
 from launcher.layout import ParallelLayout
 from launcher.shape import ModelShape
 from launcher.spec import Data, Optimizer, Train
+from launcher.tracking import Tracking
 
 GROUPS: dict[str, Any] = {
     "model": ModelShape,
@@ -21,6 +22,7 @@ GROUPS: dict[str, Any] = {
     "train": Train,
     "train.optimizer": Optimizer,
     "data": Data,
+    "tracking": Tracking,
 }
 
 

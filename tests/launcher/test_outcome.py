@@ -377,6 +377,7 @@ LINES: list[tuple[Outcome, str]] = [
     ("nccl", "Some NCCL operations have failed or timed out."),
     ("nccl", "RuntimeError: Rank 1 failed to pass monitoredBarrier in 1800000 ms"),
     ("nccl", "RuntimeError: Gloo connectFullMesh failed with timeout"),
+    ("nccl", "LinkError: all-reduce of 16 MiB over 8 ranks not finished within 120 s"),
     ("nccl", "torch.distributed.DistStoreError: wait timeout after 60000ms, keys: /a"),
     ("nccl", "RuntimeError: failed to recv, got 0 bytes. Connection was likely closed."),
     ("hang", "HangError: set-up not finished within 600 s"),

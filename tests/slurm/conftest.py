@@ -1,0 +1,204 @@
+"""A real SLURM of four nodes for the session, and sweeps on it that are watched and disturbed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from launcher.folder import RunFolder, Status
+from tests.conftest import ROOT, command, environment
+
+SCRIPT = ROOT / "slurm" / "local_cluster.sh"
+NEEDS = ("slurmctld", "slurmd", "munged", "slurmdbd", "mariadbd")
+PACKAGES = "slurmctld slurmd slurm-client munge slurmdbd mariadb-server"
+SMALL = 4 * 2**20
+"""Bytes of the file system that is soon full."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster, as its script started it."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def small(self) -> Path:
+        """A file system of `SMALL` bytes."""
+        return self.folder / "small"
+
+    def script(self, *words: str) -> None:
+        """Call local_cluster.sh."""
+        subprocess.run([SCRIPT, *words, "--dir", self.folder], check=True, capture_output=True)
+
+    def run(self, *words: str) -> str:
+        """Call a command of SLURM's; what it prints."""
+        done = subprocess.run(
+            words, env=self.environment, capture_output=True, text=True, check=True, timeout=60
+        )
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    """Skipped where SLURM is not installed, but never in CI."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    missing = [name for name in NEEDS if shutil.which(name, path=path) is None]
+    if missing:
+        message = f"no {', '.join(missing)} here: apt-get install {PACKAGES}"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
+    folder = Path(tempfile.mkdtemp(prefix="megalaunch-slurm-"))  # short: it holds sockets
+    root = os.geteuid() == 0
+    if root:  # before the nodes start: each has mounts of its own from then on
+        (folder / "small").mkdir()
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "none", folder / "small"], check=True
+        )
+    try:
+        subprocess.run([SCRIPT, "start", "--dir", folder], check=True, timeout=120)
+        variables = {
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": path,
+            "WANDB_MODE": "disabled",
+        }
+        yield Cluster(folder, {**os.environ, **variables})
+    finally:
+        subprocess.run([SCRIPT, "stop", "--dir", folder], check=True, timeout=120)
+        if root:
+            subprocess.run(["umount", "--lazy", folder / "small"], check=True)
+        subprocess.run([SCRIPT, "stop", "--purge", "--dir", folder], check=True, timeout=120)
+
+
+@dataclass
+class Sweep:
+    """One launch on the cluster, in a process of its own."""
+
+    cluster: Cluster
+    output: Path
+    words: list[str]
+    environment: dict[str, str]
+    process: "subprocess.Popen[str] | None" = None
+    said: list[str] = field(default_factory=list)
+
+    def start(self) -> "Sweep":
+        """Start the launcher, or start it again."""
+        self.process = subprocess.Popen(
+            command(self.words), env=self.environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        return self
+
+    def end(self, timeout: float = 150) -> tuple[int, str]:
+        """Wait for the launcher's own end: its exit code and what it printed."""
+        assert self.process
+        out, _ = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out
+
+    def kill(self) -> None:
+        """SIGKILL the launcher."""
+        assert self.process
+        self.process.kill()
+        self.process.communicate()
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's."""
+        return next(path for path in self.output.iterdir() if (path / "points.json").exists())
+
+    @property
+    def runs(self) -> list[RunFolder]:
+        """Of all its trials."""
+        found = self.output.glob("*/*/spec.json")
+        return [RunFolder(path.parent) for path in sorted(found)]
+
+    def wait(self, what: Callable[[RunFolder], object], timeout: float = 90) -> RunFolder:
+        """The first trial for which something is true, as soon as it is."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            for run in self.runs:
+                if what(run):
+                    return run
+            if self.process and self.process.poll() is not None:
+                pytest.fail(f"the launcher has ended: {self.process.communicate()[0]}")
+            time.sleep(0.1)
+        states = [(run.path.name, run.readable_status()) for run in self.runs]
+        pytest.fail(f"nothing in {timeout} s: {states}")
+
+    def at_step(self, step: int, attempt: int = 1) -> RunFolder:
+        """A trial that has done so many steps."""
+
+        def there(run: RunFolder) -> bool:
+            status = run.readable_status()
+            return bool(
+                status and status.state == "running" and status.attempt == attempt
+                and any(line["step"] >= step for line in run.steps())
+            )  # fmt: skip
+
+        return self.wait(there)
+
+    def rows(self) -> list[dict[str, object]]:
+        """``launch table --format json``."""
+        done = subprocess.run(
+            command(["table", str(self.folder), "--format", "json"]),
+            env=self.environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        rows: list[dict[str, object]] = json.loads(done.stdout)
+        return rows
+
+    def history(self, run: RunFolder) -> list[Status]:
+        """The statuses of all attempts of a trial, the first one first."""
+        paths = [*reversed(run.attempts()), run.path]
+        return [status for path in paths if (status := RunFolder(path).readable_status())]
+
+    def check(self) -> None:
+        """No two attempts of a trial overlap, no step is lost or done twice in what counts."""
+        for run in self.runs:
+            history = self.history(run)
+            assert [status.attempt for status in history] == list(range(1, len(history) + 1))
+            spans = [(s.started, s.ended) for s in history if s.started]
+            for (_, ended), (started, _) in pairwise(spans):
+                assert ended is not None and started is not None and ended <= started + 0.5
+            if run.result() is not None:
+                steps = [line["step"] for line in run.steps()]
+                assert steps == list(range(1, run.spec().train.steps + 1))
+
+
+Make = Callable[..., Sweep]
+
+
+@pytest.fixture
+def sweep(slurm: Cluster, tmp_path: Path, cache: Path) -> Iterator[Make]:
+    """Start a launch with ``cluster=local_slurm``; at the end of the test nothing of it is left."""
+    made: list[Sweep] = []
+
+    def make(*words: str, output: Path | None = None, **variables: str) -> Sweep:
+        target = output or tmp_path / "runs"
+        given = ["cluster=local_slurm", f"output={target}", "scheduler.interval=1", *words]
+        env = {**environment(cache), **slurm.environment, "PYTHONPATH": str(ROOT), **variables}
+        made.append(Sweep(cluster=slurm, output=target, words=given, environment=env))
+        return made[-1].start()
+
+    yield make
+    for one in made:
+        if one.process and one.process.poll() is None:
+            os.killpg(one.process.pid, signal.SIGKILL)
+            one.process.communicate()
+    slurm.run("scancel", "--user", str(os.getuid()))
+    for _ in range(100):
+        if not slurm.run("squeue", "--noheader"):
+            break
+        time.sleep(0.1)
+
+
+def ranks_of(run: RunFolder) -> list[int]:
+    """Pids of a trial's ranks, which all are on this machine."""
+    return [beat.pid for beat in run.beats().values()]

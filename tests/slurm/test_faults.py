@@ -1,0 +1,282 @@
+"""Whatever happens on a cluster: every trial ends, none runs twice at once, nothing is lost."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import command
+from tests.slurm.conftest import Cluster, Make, ranks_of
+
+TRIAL = ("cluster.gpus_per_node=1", "hang_after=60", "train.steps=30", "layout.micro_batch=4")
+"""One rank, some ten seconds of steps."""
+LONG = (*TRIAL, "train.steps=60", "checkpoint_every=5")
+"""The same with checkpoints."""
+
+
+def test_scancel_of_a_trial(sweep: Make, slurm: Cluster) -> None:
+    running = sweep("-m", *TRIAL, "train.seed=1,2")
+    trial = running.at_step(1)
+    status = trial.status()
+    assert status and status.job_id
+    slurm.run("scancel", status.job_id)
+    code, out = running.end()
+    assert code == 0, out
+    assert sorted(row["outcome"] for row in running.rows()) == ["cancelled", "ok"]
+    code, out = running.start().end()
+    assert [row["outcome"] for row in running.rows()] == ["ok", "ok"], out
+    running.check()
+
+
+def test_a_trial_that_waits_is_cancelled(sweep: Make, slurm: Cluster) -> None:
+    running = sweep(*TRIAL, "scheduler.sbatch.hold=true")
+    running.wait(lambda run: run.readable_status())
+    time.sleep(1)
+    slurm.run("scancel", "--user", str(os.getuid()))
+    code, out = running.end()
+    assert code == 1 and "cancelled" in out
+    assert [(row["outcome"], row["attempt"]) for row in running.rows()] == [("cancelled", 1)]
+
+
+def test_requeue(sweep: Make, slurm: Cluster) -> None:
+    running = sweep(*TRIAL)
+    trial = running.at_step(3)
+    status = trial.status()
+    assert status and status.job_id
+    slurm.run("scontrol", "requeue", status.job_id)
+    code, out = running.end()
+    assert code == 0, out
+    history = running.history(trial)
+    assert [(s.attempt, s.stopped, s.job_id) for s in history] == [
+        (1, "preempted", status.job_id), (2, None, status.job_id)]  # fmt: skip
+    assert running.rows()[0]["outcome"] == "ok"
+    running.check()
+
+
+def test_node_set_down(sweep: Make, slurm: Cluster) -> None:
+    """SLURM requeues by itself; NODE_FAIL, which sacct shows meanwhile, is no failure."""
+    running = sweep(*LONG, "cluster.nodes=2")
+    trial = running.at_step(12)
+    status = trial.status()
+    assert status
+    before = trial.steps()
+    slurm.run("scontrol", "update", f"nodename={status.nodes[1]}", "state=down", "reason=test")
+    code, out = running.end()
+    assert code == 0, out
+    running.check()
+    assert len(running.history(trial)) == 2
+    assert trial.result()["resumed_from"] >= 5  # type: ignore[index]
+    again = {line["step"]: line["loss"] for line in trial.steps()}
+    assert all(again[line["step"]] == line["loss"] for line in before)
+
+
+def test_slurmd_killed(sweep: Make, slurm: Cluster) -> None:
+    """SLURM loses sight of a node whose ranks live on: they make way for the next attempt."""
+    running = sweep(*LONG, "train.steps=200", "hang_after=8")
+    trial = running.at_step(3)
+    status, old = trial.status(), ranks_of(trial)
+    assert status
+    try:
+        slurm.script("kill-daemon", f"slurmd.{status.nodes[0]}")
+        deadline = time.monotonic() + 90
+        while (trial.status() or status).attempt == 1 and time.monotonic() < deadline:
+            assert all(os.path.exists(f"/proc/{pid}") for pid in old)
+            time.sleep(0.2)
+        code, out = running.end()
+    finally:
+        slurm.script("start-node", status.nodes[0])
+    assert code == 0, out
+    running.check()
+    assert len(running.history(trial)) == 2
+    assert not any(_alive(pid) for pid in old)
+
+
+def test_rank_killed(sweep: Make) -> None:
+    """Tried again on another node, which the table names."""
+    running = sweep(*TRIAL)
+    trial = running.at_step(2)
+    status = trial.status()
+    assert status
+    os.kill(ranks_of(trial)[0], signal.SIGKILL)
+    code, out = running.end()
+    assert code == 0, out
+    first, second = running.history(trial)
+    assert first.exit_codes == (-9,) and second.nodes != first.nodes
+    assert "(runs again)" in out and "node" in out
+    running.check()
+
+
+def test_rank_stopped(sweep: Make) -> None:
+    """A hang: the stacks of the others are in their logs, all are ended, tried once more."""
+    running = sweep(*TRIAL, "cluster.gpus_per_node=2", "train.steps=60", "hang_after=6")
+    trial = running.at_step(3)
+    pids = ranks_of(trial)
+    os.kill(pids[1], signal.SIGSTOP)
+    second = running.at_step(3, attempt=2)
+    assert not any(_alive(pid) for pid in pids)
+    logs = "".join(log.read_text() for log in second.path.glob("attempts/1/log/rank*.txt"))
+    assert "HangError" in logs and "most recent call first" in logs
+    os.kill(ranks_of(second)[0], signal.SIGSTOP)
+    code, out = running.end()
+    assert code == 1, out
+    assert [(row["outcome"], row["attempt"]) for row in running.rows()] == [("hang", 2)]
+    running.check()
+
+
+def test_preemption(sweep: Make, slurm: Cluster) -> None:
+    running = sweep(*LONG, "scheduler.partition=low", "scheduler.exclusive=true", "cluster.nodes=2")
+    trial = running.at_step(7)
+    slurm.run(
+        "sbatch",
+        "--partition=high",
+        "--nodes=4",
+        "--exclusive",
+        "--output=/dev/null",
+        "--wrap=sleep 5",
+    )
+    code, out = running.end()
+    assert code == 0, out
+    history = running.history(trial)
+    assert [s.stopped for s in history] == ["preempted", None]
+    assert trial.result()["resumed_from"] >= 7  # type: ignore[index]
+    running.check()
+
+
+def test_time_limit_of_a_probe(sweep: Make) -> None:
+    running = sweep(*TRIAL, "train.steps=2000", "time_limit=15")
+    code, _ = running.end()
+    assert code == 1
+    row = running.rows()[0]
+    assert (row["outcome"], row["attempt"]) == ("timeout", 1)
+    assert row["cause"] == "stopped at the time limit of 15 s"
+    running.check()
+
+
+def test_time_limit_of_a_long_run(sweep: Make) -> None:
+    """A checkpoint before the limit, the same job again, and not a step lost."""
+    running = sweep(
+        *LONG,
+        "train.steps=150",
+        "checkpoint_every=1000",
+        "time_limit=40",
+        "scheduler.signal_before=15",
+    )
+    code, out = running.end()
+    assert code == 0, out
+    (trial,) = running.runs
+    history = running.history(trial)
+    assert len(history) >= 2
+    assert {s.stopped for s in history[:-1]} == {"timeout"} and len(
+        {s.job_id for s in history}
+    ) == 1
+    running.check()
+
+
+def test_launcher_killed(sweep: Make) -> None:
+    running = sweep("-m", *TRIAL, "train.seed=1,2,3", "parallel=2")
+    trial = running.at_step(2)
+    job = (trial.status() or _none()).job_id
+    running.kill()
+    code, out = running.start().end()
+    assert code == 0, out
+    assert [row["outcome"] for row in running.rows()] == ["ok"] * 3
+    assert all(len(running.history(run)) == 1 for run in running.runs)
+    assert (trial.status() or _none()).job_id == job
+    assert len(list(running.folder.glob("submissions/*"))) == 1
+
+
+def test_launcher_killed_before_it_wrote_the_job_down(sweep: Make, slurm: Cluster) -> None:
+    """Between sbatch and its bookkeeping: the job is found again by its name, and only it runs."""
+    running = sweep(*TRIAL)
+    trial = running.wait(lambda run: list(run.path.parent.glob("submissions/*/job_id")))
+    running.kill()
+    (number,) = running.folder.glob("submissions/*/job_id")
+    job = number.read_text().strip()
+    number.unlink()
+    code, out = running.start().end()
+    assert code == 0, out
+    assert [s.job_id for s in running.history(trial)] == [job]
+    assert len(list(running.folder.glob("submissions/*"))) == 1
+
+
+def test_launcher_killed_while_sbatch_is_under_way(
+    sweep: Make, slurm: Cluster, tmp_path: Path
+) -> None:
+    """The same command submits again, and the late job of the first one finds itself replaced."""
+    late = tmp_path / "bin" / "sbatch"
+    late.parent.mkdir()
+    real = shutil.which("sbatch", path=slurm.environment["PATH"])
+    late.write_text(f'#!/bin/sh\nsleep 6\nexec {real} "$@"\n')
+    late.chmod(0o755)
+    running = sweep(*TRIAL, PATH=f"{late.parent}:{slurm.environment['PATH']}")
+    first = running.wait(lambda run: list(run.path.parent.glob("submissions/*/job.sh")))
+    (folder,) = running.folder.glob("submissions/*")
+    running.kill()
+    running.environment["PATH"] = slurm.environment["PATH"]
+    code, out = running.start().end()
+    assert code == 0, out
+    (other,) = {path for path in running.folder.glob("submissions/*")} - {folder}
+    status = first.status()
+    assert status and status.submission == other.name
+    _until(lambda: list(folder.glob("*.txt")))
+    _until(lambda: not slurm.run("squeue", "--noheader"))
+    printed = "".join(path.read_text() for path in folder.glob("*.txt"))
+    assert printed == "this job is not the one that is to run this; nothing is started\n"
+    assert first.status() == status
+    running.check()
+
+
+def test_slurmctld_restarted(sweep: Make, slurm: Cluster) -> None:
+    running = sweep(*TRIAL, "train.steps=60")
+    trial = running.at_step(3)
+    slurm.script("kill-daemon", "slurmctld")
+    time.sleep(4)  # several questions that nobody answers
+    slurm.script("start")
+    code, out = running.end()
+    assert code == 0, out
+    assert len(running.history(trial)) == 1
+
+
+def test_slurmdbd_down(sweep: Make, slurm: Cluster) -> None:
+    slurm.script("kill-daemon", "slurmdbd")
+    try:
+        running = sweep("-m", *TRIAL, "train.seed=1,2")
+        trial = running.at_step(1)
+        slurm.run("scancel", (trial.status() or _none()).job_id or "")
+        code, out = running.end()
+    finally:
+        slurm.script("start")
+    assert code == 0, out
+    assert sorted(row["outcome"] for row in running.rows()) == ["cancelled", "ok"]
+
+
+def test_cancel_from_another_shell(sweep: Make) -> None:
+    running = sweep("-m", *TRIAL, "train.steps=2000", "train.seed=1,2,3", "parallel=1")
+    running.at_step(1)
+    running.kill()
+    done = subprocess.run(command(["cancel", str(running.folder)]), env=running.environment,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0 and done.stdout.startswith("ended 3 jobs: "), done
+    assert [row["outcome"] for row in running.rows()] == ["cancelled"] * 3
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _until(what: Callable[[], object], timeout: float = 30) -> None:
+    deadline = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _none() -> "object":
+    raise AssertionError("no status")
