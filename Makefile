@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: sweep test lint benchmark clean
+.PHONY: sweep test slurm lint benchmark clean
 
 sweep: $(VENV)/installed  ## train the grid of layouts on this machine and print the table
 	$(BIN)/launch sweep=parallelism_grid $(ARGS)
 
-test: lint  ## lint, types, import contracts, all tests
+test: lint $(if $(CI),slurm)  ## lint, types, import contracts, all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+slurm:  ## SLURM from Debian's packages, which tests/slurm starts four nodes of
+	slurm/local_cluster.sh install
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -21,6 +24,7 @@ lint: $(VENV)/installed
 benchmark: $(VENV)/installed  ## ratios of our step time to bare loops, each in one run
 	$(BIN)/python tests/benchmarks/overhead.py
 	$(BIN)/python tests/benchmarks/mfu.py
+	$(BIN)/python tests/benchmarks/submit.py
 
 # torch first and by plain pip: a range that admits a newer release would pull the CUDA build.
 $(VENV)/installed: pyproject.toml constraints.txt

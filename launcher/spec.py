@@ -1,6 +1,7 @@
 """One run, fully described: equal specs are the same run."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from launcher.cluster import Cluster, Precision
@@ -68,7 +69,7 @@ class Data:
     on changed text is another run."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots, to keep `id`: it is asked for all the time
 class RunSpec:
     """Everything that decides what a run computes and how fast; no paths of its output."""
 
@@ -80,7 +81,7 @@ class RunSpec:
     backend: str
     """The engine: a key of ``launcher.backends.BACKENDS``."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """12 hex digits of the content: the name of the run's folder."""
         return fingerprint(self)

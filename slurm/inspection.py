@@ -81,6 +81,7 @@ def _run(sub: Submission, task: Task, place: Path) -> str:
             stdout=subprocess.PIPE,
             stderr=None,  # to the batch step's own
             text=True,
+            errors="replace",
             timeout=TIME_LIMIT,
             check=False,
         )

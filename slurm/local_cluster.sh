@@ -1,34 +1,35 @@
 #!/usr/bin/env bash
 # local_cluster.sh - a real multi-node SLURM cluster on this one machine, for tests and CI.
 #
+#   local_cluster.sh install             install what it needs, with apt-get
 #   local_cluster.sh start [options]     start (idempotent: a running cluster is left alone)
 #   local_cluster.sh stop [--purge]      stop only what this script started (--purge: delete DIR too)
 #   local_cluster.sh status              daemons, nodes, queue (rc 0 = up, 3 = down)
 #   local_cluster.sh env                 print "export ..." lines; use: eval "$(local_cluster.sh env)"
 #   local_cluster.sh kill-node NODE      SIGKILL one slurmd and its steps (a node failure)
-#   local_cluster.sh kill-daemon NAME   SIGKILL slurmctld, slurmdbd, ...; `start` starts what is missing
+#   local_cluster.sh kill-daemon NAME    SIGKILL slurmctld, slurmdbd, ...; `start` starts what is missing
 #   local_cluster.sh freeze-node NODE    SIGSTOP one slurmd (a node that hangs);  thaw-node NODE
 #   local_cluster.sh start-node NODE     start it again (ReturnToService=2 brings it back)
 #
 # Options of start (or the variables in brackets):
-#   --dir DIR       state directory                    [LOCAL_SLURM_DIR, /tmp/local_slurm.UID]
-#   --nodes N       number of nodes: node1..nodeN      [LOCAL_SLURM_NODES, 4]
-#   --cpus N        CPUs each node claims to have      [LOCAL_SLURM_CPUS, 8]
-#   --gpus N        fake GPUs per node                 [LOCAL_SLURM_GPUS, 8]
-#   --mem MB        memory each node claims to have    [LOCAL_SLURM_MEM, 16000]
+#   --dir DIR       state directory                    [LOCAL_CLUSTER_DIR, /tmp/local_cluster.UID]
+#   --nodes N       number of nodes: node1..nodeN      [LOCAL_CLUSTER_NODES, 4]
+#   --cpus N        CPUs each node claims to have      [LOCAL_CLUSTER_CPUS, 8]
+#   --gpus N        fake GPUs per node                 [LOCAL_CLUSTER_GPUS, 8]
+#   --mem MB        memory each node claims to have    [LOCAL_CLUSTER_MEM, 16000]
 #   --no-db         no MariaDB/slurmdbd; a small `sacct` stand-in goes first on PATH
-#   --preempt KIND  partition | qos                    [LOCAL_SLURM_PREEMPT, partition]
+#   --preempt KIND  partition | qos                    [LOCAL_CLUSTER_PREEMPT, partition]
 #   --no-ns         do not give each node its own hostname (UTS+mount namespace)
 #
 # Needs (Debian/Ubuntu): slurmctld slurmd slurm-client munge, and unless --no-db
-# slurmdbd mariadb-server. Installed, not started: no system service or /etc file is used.
+# slurmdbd mariadb-server: what `install` installs. No system service or /etc file is used.
 # Runs as root or as any ordinary user (then only that user can submit).
 set -u -o pipefail
 
-DIR=${LOCAL_SLURM_DIR:-/tmp/local_slurm.$(id -u)}
-NODES=${LOCAL_SLURM_NODES:-4}; CPUS=${LOCAL_SLURM_CPUS:-8}; GPUS=${LOCAL_SLURM_GPUS:-8}
-MEM=${LOCAL_SLURM_MEM:-16000}; PREEMPT=${LOCAL_SLURM_PREEMPT:-partition}
-DB=${LOCAL_SLURM_DB:-1}; NS=${LOCAL_SLURM_NS:-1}; PORT=${LOCAL_SLURM_PORT:-26817}; PURGE=0
+DIR=${LOCAL_CLUSTER_DIR:-/tmp/local_cluster.$(id -u)}
+NODES=${LOCAL_CLUSTER_NODES:-4}; CPUS=${LOCAL_CLUSTER_CPUS:-8}; GPUS=${LOCAL_CLUSTER_GPUS:-8}
+MEM=${LOCAL_CLUSTER_MEM:-16000}; PREEMPT=${LOCAL_CLUSTER_PREEMPT:-partition}
+DB=${LOCAL_CLUSTER_DB:-1}; NS=${LOCAL_CLUSTER_NS:-1}; PORT=${LOCAL_CLUSTER_PORT:-26817}; PURGE=0
 PATH=$PATH:/usr/sbin:/sbin
 
 die() { echo "local_cluster: $*" >&2; exit 1; }
@@ -49,7 +50,7 @@ ME=$(id -un); CONF=$DIR/slurm.conf
 # The database goes to memory where it can: fsync makes a start on disk some 10 s slower.
 DBDIR=$DIR/db
 [ -w /dev/shm ] && [ "$(df -Pk /dev/shm | awk 'NR==2{print $4}')" -gt 300000 ] &&
-  DBDIR=/dev/shm/local_slurm.$(id -u).$(printf %s "$DIR" | cksum | cut -d' ' -f1)
+  DBDIR=/dev/shm/local_cluster.$(id -u).$(printf %s "$DIR" | cksum | cut -d' ' -f1)
 export SLURM_CONF=$CONF
 
 # ---- processes: pid + kernel start time, so that a reused pid is never signalled ----------
@@ -104,7 +105,7 @@ ns_flags() {
     echo "--user --map-current-user --keep-caps --uts --mount"; fi
 }
 in_node() { # in_node NODE cmd...
-  local node=$1; shift; export LOCAL_SLURM_NODE=$node
+  local node=$1; shift; export LOCAL_CLUSTER_NODE=$node
   # shellcheck disable=SC2016
   exec unshare $(ns_flags) sh -c 'hostname "$0" && mount --bind "$1" /etc/hosts && shift && exec "$@"' \
     "$node" "$DIR/hosts" "$@"
@@ -118,7 +119,7 @@ start_node() {
     export -f in_node ns_flags; export DIR NS
     spawn "slurmd.$n" bash -c 'in_node "$@"' _ "$n" slurmd -D -N "$n"
   else
-    spawn "slurmd.$n" env LOCAL_SLURM_NODE="$n" slurmd -D -N "$n"
+    spawn "slurmd.$n" env LOCAL_CLUSTER_NODE="$n" slurmd -D -N "$n"
   fi
 }
 
@@ -263,10 +264,21 @@ nodes_up() { # every slurmd listens (a restarted slurmctld remembers old states)
   [ "$(sinfo -h -N -t idle,alloc,mix,comp -o %N | sort -u | wc -l)" -ge "$NODES" ] && ! sinfo -h -o %T | grep -q '\*'
 }
 
+PACKAGES="slurmctld slurmd slurm-client munge slurmdbd mariadb-server"
+install() {
+  local b missing=
+  for b in munged slurmctld slurmd sinfo slurmdbd mariadbd; do command -v $b >/dev/null || missing="$missing $b"; done
+  [ -n "$missing" ] || return 0
+  local sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+  # shellcheck disable=SC2086
+  $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends $PACKAGES >/dev/null || die "cannot install $PACKAGES"
+}
+
 start() {
   local t0 n; t0=$(date +%s.%N)
-  for b in munged slurmctld slurmd sinfo; do command -v $b >/dev/null || die "missing $b: apt-get install slurmctld slurmd slurm-client munge"; done
-  [ "$DB" = 0 ] || for b in slurmdbd mariadbd mariadb-install-db; do command -v $b >/dev/null || die "missing $b: apt-get install slurmdbd mariadb-server (or use --no-db)"; done
+  for b in munged slurmctld slurmd sinfo; do command -v $b >/dev/null || die "missing $b: $0 install"; done
+  [ "$DB" = 0 ] || for b in slurmdbd mariadbd mariadb-install-db; do command -v $b >/dev/null || die "missing $b: $0 install (or use --no-db)"; done
   if [ -e "$DIR/run/up" ] && all_alive; then say "already up in $DIR"; return 0; fi
   mkdir -p "$DIR/run"; [ -O "$DIR" ] || die "$DIR belongs to another user"
   cp /etc/hosts "$DIR/hosts"; rm -f "$DIR/run/ns"; if ns_works; then : >"$DIR/run/ns"; fi
@@ -339,6 +351,7 @@ status() {
 
 if [ -e "$DIR/run/opts" ] && [ "$CMD" != start ]; then eval "$(cat "$DIR/run/opts")"; fi
 case $CMD in
+  install) install ;;
   start) start ;;
   stop) stop ;;
   status) status ;;

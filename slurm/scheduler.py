@@ -121,6 +121,16 @@ class Slurm:
             states.cancel(ids[start : start + LARGEST_ARRAY])
         self.moved = self.asked = 0.0
 
+    def avoid(self, nodes: Sequence[str]) -> None:
+        """Keep what is still queued off some nodes: one that fails at once would get them all."""
+        excluded: dict[str, set[str]] = {}
+        for watched in self.watched.values():
+            if watched.name:
+                named = excluded.setdefault(watched.name.split("_")[0], set())
+                named |= {*self.setting.options.exclude, *watched.job.avoid, *nodes}
+        for main, names in excluded.items():
+            states.exclude(main, sorted(names))
+
     def __enter__(self) -> Self:
         return self
 
@@ -207,6 +217,8 @@ class Slurm:
             return
         known = states.accounting(ids)
         if known and all(w.name in known and known[w.name].active for w in live):
+            for watched in live:
+                watched.unknown = 0
             return
         queue = states.queue(ids)
         for watched in live if queue is not None else ():

@@ -65,8 +65,9 @@ def _resources(options: SchedulerOptions, job: Job) -> dict[str, Any]:
     """Parameters that submitit knows; None leaves a thing to the cluster."""
     per_task = options.memory_per_task_gib
     memory = math.ceil(per_task * GIB_IN_MB * job.ranks_per_node) if per_task else None
-    named = {"gres", "gpus", "gpus-per-node", "gpus-per-task"} & set(options.sbatch)
-    return {
+    named = {key.replace("-", "_") for key in options.sbatch}
+    cards = job.cards_per_node and not named & {"gres", "gpus", "gpus_per_node", "gpus_per_task"}
+    parameters = {
         "partition": options.partition,
         "account": options.account,
         "qos": options.qos,
@@ -78,12 +79,13 @@ def _resources(options: SchedulerOptions, job: Job) -> dict[str, Any]:
         "ntasks_per_node": job.ranks_per_node,
         "cpus_per_task": options.cpus_per_task,
         "mem": f"{memory}M" if memory else None,
-        "gpus_per_node": job.cards_per_node if job.cards_per_node and not named else None,
+        "gpus_per_node": job.cards_per_node if cards else None,
     }
+    return {key: value for key, value in parameters.items() if key not in named}
 
 
 def _additional(options: SchedulerOptions, array: bool) -> Mapping[str, Any]:
-    """Parameters that submitit has no names for, and the user's own, which win."""
+    """Parameters that submitit has no names for, and the user's own, which win; false removes."""
     out: dict[str, Any] = {
         # Relative to the working directory: a path of a user's could break a line, or hold a %.
         "output": "%A_%a.txt" if array else "%j.txt",
@@ -94,7 +96,7 @@ def _additional(options: SchedulerOptions, array: bool) -> Mapping[str, Any]:
     if options.reservation:
         out["reservation"] = options.reservation
     named = {key.replace("_", "-"): value for key, value in options.sbatch.items()}
-    return {**out, **{key: value for key, value in named.items() if value is not False}}
+    return {key: value for key, value in {**out, **named}.items() if value is not False}
 
 
 def command(folder: Path) -> list[str]:
@@ -111,7 +113,9 @@ def submit(script: str, folder: Path) -> str:
     """
     try:
         (folder / FILE).write_text(script, encoding="utf-8")
-        done = subprocess.run(command(folder), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command(folder), capture_output=True, text=True, errors="replace", check=False
+        )
     except OSError as error:
         raise WorkError(f"{error.filename or 'sbatch'}: {error.strerror}") from error
     if done.returncode:

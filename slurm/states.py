@@ -79,7 +79,8 @@ def queue(ids: Iterable[str] = (), names: Iterable[str] = ()) -> dict[str, State
 def control(job_id: str) -> State | None:
     """What scontrol says of one job, from within it; None where it does not answer."""
     answer = _answer(["scontrol", "show", "job", "--oneliner", job_id])
-    fields = dict(word.split("=", 1) for word in (answer or "").split() if "=" in word)
+    words = [word.split("=", 1) for word in (answer or "").split() if "=" in word]
+    fields = dict(reversed(words))  # the first of a name: what follows may be a path's
     if "JobState" not in fields:
         return None
     preempted = fields.get("PreemptTime", "None") != "None"
@@ -96,6 +97,11 @@ def cancel(ids: Sequence[str]) -> bool:
     return _answer(["scancel", "--quiet", *ids]) is not None
 
 
+def exclude(job_id: str, nodes: Sequence[str]) -> None:
+    """Ask SLURM to keep what waits of a job off some nodes; of what runs it says that it cannot."""
+    _answer(["scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join(nodes)}"])
+
+
 def requeue(job_id: str) -> bool:
     """Ask SLURM to put a job back into the queue; whether it will."""
     return _answer(["scontrol", "requeue", job_id]) is not None
@@ -104,7 +110,9 @@ def requeue(job_id: str) -> bool:
 def _answer(words: list[str], unknown: str | None = None) -> str | None:
     """What a command prints; "" where it fails of ``unknown``, None where it fails otherwise."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode:

@@ -9,6 +9,7 @@ import yaml
 from launcher.cluster import Cluster
 from launcher.decode import decode
 from launcher.shape import ModelShape
+from slurm.options import SchedulerOptions
 
 CONF = Path(__file__).parent.parent / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -61,7 +62,8 @@ def test_clusters_decode(name: str) -> None:
     data = load("cluster", name)
     cluster = decode(Cluster, data["cluster"], "cluster")
     assert sorted(data) == ["cluster", "scheduler"]
-    assert data["scheduler"] == {"name": "local" if name == "local" else "slurm"}
+    options = decode(SchedulerOptions, data["scheduler"], "scheduler")
+    assert options.name == ("local" if name == "local" else "slurm")
     assert cluster.name == name
-    assert (cluster.accelerator.bf16_tflops is None) == (name == "local")
+    assert (cluster.accelerator.bf16_tflops is None) == (cluster.accelerator.name == "cpu")
     assert (CONF / "cluster" / f"{name}.yaml").read_text().startswith("# @package _global_\n")

@@ -21,9 +21,6 @@ REQUESTS: list[tuple[str, list[str], str]] = [
     ("backend of an axis", ["sweep.axes.backend=[megatron,megatorn]"],
      "backend: no 'megatorn'; did you mean 'megatron'?"),
     ("scheduler", ["scheduler.name=pbs"], "scheduler.name: 'pbs' is not one of local, slurm"),
-    ("scheduler to come", ["cluster=h100", "train.global_batch=32"],
-     "scheduler.name: slurm, which cluster=h100 chooses, can be planned but not run yet; on the"
-     " cards of this machine: scheduler.name=local cluster.nodes=1"),
     ("known as", ["train.lr=1"], "train.lr: no such key; it is train.optimizer.lr"),
     ("verb later", ["layout.tp=1", "plan"], "'plan' is a verb, which comes first"),
     ("one for a list", ["retry=failed"], "retry: expected a list, got 'failed'; write [failed]"),
@@ -137,6 +134,43 @@ REQUESTS: list[tuple[str, list[str], str]] = [
     ("not YAML", ["--config-dir", "conf", "sweep=broken"],
      "config: while parsing a flow sequence in \"{tmp}/conf/sweep/broken.yaml\", line 1, column 22"
      " expected ',' or ']', but got '}' in \"{tmp}/conf/sweep/broken.yaml\", line 1, column 27"),
+    # SLURM
+    ("no sbatch", ["cluster=h100", "train.global_batch=32"],
+     "scheduler.name: slurm, which cluster=h100 chooses, but there is no sbatch here; on the cards"
+     " of this machine: scheduler.name=local cluster.nodes=1"),
+    ("no sbatch to submit", ["submit", "cluster=h100", "train.global_batch=32"],
+     "scheduler.name: slurm, which cluster=h100 chooses, but there is no sbatch here; on the cards"
+     " of this machine: scheduler.name=local cluster.nodes=1"),
+    ("partition of two lines", ["cluster=h100", "scheduler.partition=a\nb"],
+     "scheduler.partition: 'a\\nb' is not one line"),
+    ("comment of two lines", ["cluster=h100", 'scheduler.sbatch={comment: "a\nb"}'],
+     "scheduler.sbatch.comment: 'a\\nb' is not one line"),
+    ("secret", ["cluster=h100", "scheduler.environment.WANDB_API_KEY=x"],
+     "scheduler.environment.WANDB_API_KEY: looks like a secret, which files would keep; export it"
+     " where you call launch: sbatch passes the environment on"),
+    ("key of the scheduler", ["scheduler.partion=a"],
+     "scheduler.partion: no such key; did you mean 'scheduler.partition'?"),
+    ("key of the container", ["scheduler.container.imag=a"],
+     "scheduler.container.imag: no such key; did you mean 'scheduler.container.image'?"),
+    ("runtime", ["cluster=h100", "scheduler.container={image: a, runtime: docker}"],
+     "scheduler.container.runtime: 'docker' is not one of pyxis, apptainer"),
+    ("detach", ["detach=true"],
+     "detach: true, but scheduler.name local ends its trials when it ends"),
+    ("submit here", ["submit"],
+     "detach: true, but scheduler.name local ends its trials when it ends"),
+    ("dry run here", ["submit", "--dry-run"],
+     "detach: true, but scheduler.name local ends its trials when it ends"),
+    ("submit what cannot run", ["submit", "--dry-run", "cluster=h100", "train.global_batch=32",
+                                "layout.tp=3"],
+     "tp 3 does not divide 16 gpus"),
+    ("cancel of nothing", ["cancel", "."],
+     "{tmp}: nothing of SLURM's is queued or runs below this folder"),
+    ("status of nothing", ["status", "."], ".: no runs below this folder"),
+    ("check of a grid", ["check", "-m", "cluster.nodes=1,2"],
+     "--multirun: one set of nodes is checked at a time"),
+    ("check without sbatch", ["check", "cluster=h100"],
+     "scheduler.name: slurm, which cluster=h100 chooses, but there is no sbatch here; on the cards"
+     " of this machine: scheduler.name=local cluster.nodes=1"),
     # paths and tables
     ("output below a file", ["output=file"], "output: {tmp}/file/single: Not a directory"),
     ("cache below a file", ["cache=file/c"], "cache: {tmp}/file/c: Not a directory"),
@@ -180,6 +214,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MEGALAUNCH_CACHE", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))  # a machine without SLURM
     return tmp_path
 
 

@@ -6,6 +6,7 @@ does (the rejected points, the order of the rows) and is made again by the same 
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Self
@@ -31,6 +32,9 @@ POLL = 0.1
 
 RANK_BYTES = 400 * 2**20
 """Resident memory of a rank before it holds a model: Python, torch and megatron-core."""
+
+UNFIT = 2
+"""Trials that have to point at a node before all others keep away from it."""
 
 
 class Watch:
@@ -124,8 +128,11 @@ class Loop:
             self._submit(scheduler)
             while self.running and not self.request.detach:
                 if ended := scheduler.poll():
+                    unfit = self._unfit()
                     for job in ended:
                         self._ended(job)
+                    if self._unfit() > unfit:
+                        scheduler.avoid(sorted(self._unfit()))
                     self._submit(scheduler)
                     if self.stop_reason:
                         scheduler.cancel(self._waiting())
@@ -232,9 +239,14 @@ class Loop:
             memory=cluster.gpus * RANK_BYTES + 16 * spec.model.params,
             cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
             checkpoint_bytes=backend.checkpoint_bytes(spec) if request.checkpoint_every else 0,
-            avoid=tuple(sorted(self.avoid.get(spec.id, ()))),
+            avoid=tuple(sorted(self._unfit() | self.avoid.get(spec.id, set()))),
             commit=preflight.commit(),
         )
+
+    def _unfit(self) -> set[str]:
+        """Nodes at which several trials point, so that no other is sent there."""
+        counts = Counter(node for nodes in self.avoid.values() for node in nodes)
+        return {node for node, count in counts.items() if count >= UNFIT}
 
     def _waiting(self) -> list[str]:
         """Trials that a batch system holds and has not started."""
@@ -247,6 +259,8 @@ class Loop:
         if self._again(found):
             self.watch.ended(self, found, again=True)
             return
+        if self.stop_reason and found.outcome == "cancelled" and found.seconds is None:
+            return  # taken back from the queue: it has not been tried
         self._keep(found)
         record.append(self.folder / "records.jsonl", self.records[spec.id])
         if NEXT_ACTION[found.outcome] == "stop":

@@ -61,6 +61,9 @@ class Scheduler(Protocol):
     def cancel(self, names: Sequence[str]) -> None:
         """End jobs; `poll` returns them as ended."""
 
+    def avoid(self, nodes: Sequence[str]) -> None:
+        """Keep what has not started yet away from nodes that are found unfit."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(

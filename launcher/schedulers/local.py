@@ -86,6 +86,9 @@ class Local:
             if run.job.name in names:
                 run.stopped = run.stopped or "cancelled"
 
+    def avoid(self, nodes: Sequence[str]) -> None:
+        """There is only this machine."""
+
     def __enter__(self) -> Self:
         return self
 

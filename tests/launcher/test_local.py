@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launcher.errors import WorkError
+from launcher.errors import RequestError, WorkError
 from launcher.folder import RunFolder, Status
 from launcher.schedulers import Job
 from launcher.schedulers import local as module
-from launcher.schedulers.local import Local, end_survivors
+from launcher.schedulers.local import Local
 from tests.conftest import spec
 
 MakeJob = Callable[..., Job]
@@ -197,10 +197,21 @@ def test_only_processes_of_the_run_count_as_its_survivors(make_job: MakeJob) -> 
         scheduler.submit([job])
         scheduler.poll()
         (rank,) = status(job).pids
-        end_survivors(status(job), "/another/folder")
+        other = replace(job, folder=job.folder.parent / "other")
+        RunFolder(other.folder).create(spec())
+        RunFolder(other.folder).write_status(status(job))
+        assert not scheduler.adopt(other)
         assert _alive(rank)
-        end_survivors(status(job), str(job.folder))
+        assert not scheduler.adopt(job)
         assert not psutil.pid_exists(rank)
+
+
+def test_what_a_batch_system_has_is_left_to_it(make_job: MakeJob) -> None:
+    job = make_job("pass")
+    RunFolder(job.folder).write_status(Status(state="queued", submission="abc"))
+    with pytest.raises(RequestError, match=r"^scheduler\.name: local, but SLURM has .*/job; first: "
+                       r"launch cancel "):  # fmt: skip
+        Local().adopt(job)
 
 
 def _alive(pid: int) -> bool:

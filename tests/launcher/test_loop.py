@@ -11,7 +11,7 @@ import pytest
 
 from launcher import record
 from launcher.backends import BACKENDS
-from launcher.backends.trained_here import TrainedHere
+from launcher.backends.trained_here import Conduct, TrainedHere
 from launcher.cli.collect import collect
 from launcher.cli.loop import Loop
 from launcher.cli.preflight import lock
@@ -52,7 +52,7 @@ class Scripted(TrainedHere):
     def check(self, spec: object) -> None:
         """Refuses nothing."""
 
-    def command(self, folder: Path, cache: Path, hang_after: float) -> tuple[str, ...]:
+    def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
         """One process for the rank."""
         return (sys.executable, "-c", SCRIPT, str(folder))
 
@@ -146,7 +146,7 @@ def test_retry_runs_finished_trials_again(folder: Path) -> None:
 def test_a_kill_while_an_attempt_is_set_aside_loses_nothing(
     folder: Path, moved: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (first,) = run(folder, 3, max_attempts=1)
+    (first,) = run(folder, 3, max_hangs=1)
     trial = RunFolder(folder / first.spec.id)
     renames = []
 
@@ -164,7 +164,7 @@ def test_a_kill_while_an_attempt_is_set_aside_loses_nothing(
     assert (found.outcome, found.attempt) == ("hang", 2)
     aside = trial.path / "attempts" / "1"
     assert sorted(path.name for path in aside.iterdir()) == ["log", "status.json"]
-    assert trial.failures() == 1
+    assert [path.name for path in trial.attempts()] == ["1"]
 
 
 def test_a_damaged_records_file_is_made_again(folder: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from launcher.folder import RunFolder, Status
 from tests.conftest import ROOT, command, environment
+from tests.slurm.made import Commands
 
 SCRIPT = ROOT / "slurm" / "local_cluster.sh"
 NEEDS = ("slurmctld", "slurmd", "munged", "slurmdbd", "mariadbd")
@@ -197,6 +198,14 @@ def sweep(slurm: Cluster, tmp_path: Path, cache: Path) -> Iterator[Make]:
         if not slurm.run("squeue", "--noheader"):
             break
         time.sleep(0.1)
+
+
+@pytest.fixture
+def commands(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """SLURM's commands before the real ones on PATH; see `Commands`."""
+    made = Commands(tmp_path_factory.mktemp("bin"))
+    monkeypatch.setenv("PATH", made.path)
+    return made
 
 
 def ranks_of(run: RunFolder) -> list[int]:

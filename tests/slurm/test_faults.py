@@ -1,12 +1,16 @@
 """Whatever happens on a cluster: every trial ends, none runs twice at once, nothing is lost."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import command
 from tests.slurm.conftest import Cluster, Make, ranks_of
@@ -251,6 +255,49 @@ def test_slurmdbd_down(sweep: Make, slurm: Cluster) -> None:
         slurm.script("start")
     assert code == 0, out
     assert sorted(row["outcome"] for row in running.rows()) == ["cancelled", "ok"]
+
+
+def test_full_disk(sweep: Make, slurm: Cluster) -> None:
+    """Nothing more is submitted, what waits is taken back, and with room the same command goes on."""
+    if os.geteuid():
+        pytest.skip("needs root, to mount a file system")
+    ballast = slurm.small / "ballast"
+    running = sweep("-m", *TRIAL, "train.seed=1,2,3", "parallel=1", "train.steps=60", "scheduler.checks.probe_mib=1",
+                    output=slurm.small / "runs")  # fmt: skip
+    running.at_step(5)
+    with ballast.open("wb") as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+    code, out = running.end()
+    assert code == 1, out
+    assert "No space left on device" in out and "Traceback" not in out
+    ballast.unlink()
+    slurm.run("scancel", "--user", str(os.getuid()))
+    _until(lambda: not slurm.run("squeue", "--noheader"))
+    code, out = running.start().end()
+    assert code == 0, out
+    assert [row["outcome"] for row in running.rows()] == ["ok"] * 3, out
+    running.check()
+
+
+def test_a_node_whose_card_somebody_else_uses(sweep: Make, slurm: Cluster, tmp_path: Path) -> None:
+    """Found by the check before the start, named in the table, and the trial goes elsewhere."""
+    for node, free, processes in (("node1", 39, [[1, 40 << 30]]), ("node2", 80, [])):
+        card = {"name": "NVIDIA H100", "memory": [80 << 30, free << 30], "processes": processes}
+        (tmp_path / f"{node}.json").write_text(json.dumps({"cards": [card]}))
+    doubles = Path(__file__).parent / "doubles"
+    running = sweep(
+        *TRIAL, "scheduler.checks.cards=1", f"scheduler.environment.PYTHONPATH={doubles}",
+        "scheduler.environment.FAKE_NVML='%s/{node}.json'" % tmp_path,
+    )  # fmt: skip
+    code, out = running.end()
+    assert code == 0, out
+    (trial,) = running.runs
+    first, second = running.history(trial)
+    assert first.nodes == first.bad_nodes == ("node1",) and second.nodes == ("node2",)
+    assert first.reason and first.reason.startswith("node1: card 0: process 1 ")
+    assert "runs again" in out
 
 
 def test_cancel_from_another_shell(sweep: Make) -> None:

@@ -2,6 +2,7 @@
 
 {"driver": "570.1", "cards": [{"name": ..., "uuid": ..., "memory": [total, free],
  "processes": [[pid, bytes]], "ecc": 0}, {"error": 15}]}; what is not named is not supported.
+``{node}`` in the file's name is the node's.
 """
 
 import json
@@ -66,7 +67,9 @@ def nvmlDeviceGetTotalEccErrors(card: dict[str, Any], kind: int, counter: int) -
 
 
 def _machine() -> Any:
-    return json.loads(Path(os.environ["FAKE_NVML"]).read_text())
+    return json.loads(
+        Path(os.environ["FAKE_NVML"].format(node=os.environ.get("SLURMD_NODENAME"))).read_text()
+    )
 
 
 def _of(card: dict[str, Any], key: str) -> Any:

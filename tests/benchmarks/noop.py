@@ -1,0 +1,31 @@
+"""``launch`` with one more engine, ``noop``, which trains nothing: all that is left is ourselves.
+
+python tests/benchmarks/noop.py backend=noop [KEY=VALUE ...]
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from launcher import cli
+from launcher.backends import BACKENDS
+from launcher.backends.trained_here import Conduct, TrainedHere
+from launcher.spec import RunSpec
+
+
+class Noop(TrainedHere):
+    """Its worker says at once that every step is done."""
+
+    def check(self, _: RunSpec) -> None:
+        """There is nothing that cannot be left undone."""
+
+    def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
+        """A Python that writes one file."""
+        result = str(folder / "result.json")
+        return (conduct.python, "-S", "-c", f"open({result!r}, 'w').write('{{}}')")
+
+
+if __name__ == "__main__":
+    BACKENDS["noop"] = Noop()
+    sys.exit(cli.main())

@@ -1,0 +1,85 @@
+"""Jobs, submissions and pretended commands of SLURM, for tests that need no cluster."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.schedulers import Job
+from slurm import submission
+from slurm.options import SchedulerOptions
+from slurm.submission import Submission
+
+CODE = "/shared/code/abc"
+
+SCRIPT = """\
+#!/bin/sh
+cd '{folder}'
+printf '%s\\0' "$@" >> {name}.words
+echo >> {name}.words
+cat {name}.out
+cat {name}.err >&2
+exit "$(cat {name}.code)"
+"""
+
+
+def job(name: str = "a1", **changes: Any) -> Job:
+    """A job of two nodes of two ranks each, on CPU cores."""
+    values: dict[str, Any] = {
+        "name": name, "command": ("/env/bin/python", "-P", "-m", "train"),
+        "folder": Path("/shared/runs/s") / name, "nodes": 2, "ranks_per_node": 2,
+        "time_limit": 3600.0, "memory": 0,
+    }  # fmt: skip
+    return Job(**{**values, **changes})
+
+
+def options(**changes: Any) -> SchedulerOptions:
+    """What a user says; nothing but that it is SLURM where nothing is given."""
+    return SchedulerOptions(**{"name": "slurm", **changes})
+
+
+def planned(*jobs: Job, **changes: Any) -> Submission:
+    """A submission of jobs, with the options that are given."""
+    return Submission(
+        token="0123456789ab",
+        title="s-0123456789ab",
+        jobs=tuple(submission.task(one) for one in jobs),
+        options=options(**changes),
+        hang_after=300.0,
+        code="abc",
+        path=(CODE,),
+        writes_to=("/shared/cache",),
+    )
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Commands of SLURM that are not: each writes down how it was called and prints what it may."""
+
+    folder: Path
+
+    def say(self, name: str, out: str = "", err: str = "", code: int = 0) -> None:
+        """What a command is to print from now on."""
+        for ending, text in (("out", out), ("err", err), ("code", str(code))):
+            (self.folder / f"{name}.{ending}").write_text(text)
+        self.write(name, SCRIPT.format(folder=self.folder, name=name))
+
+    def write(self, name: str, script: str) -> None:
+        """A command of one's own."""
+        path = self.folder / name
+        if not path.exists() or path.read_text() != script:
+            path.write_text(script)
+            path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def calls(self, name: str) -> list[list[str]]:
+        """The words of each call of a command so far."""
+        path = self.folder / f"{name}.words"
+        if not path.exists():
+            return []
+        return [line.split("\0")[:-1] for line in path.read_text().splitlines()]
+
+    @property
+    def path(self) -> str:
+        """PATH with these commands before all others."""
+        return f"{self.folder}:{os.environ['PATH']}"

@@ -1,0 +1,324 @@
+"""When SLURM is asked, what its answers mean, and how many calls of sbatch a sweep costs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import RequestError, WorkError
+from launcher.folder import RunFolder, Status
+from launcher.schedulers import Job
+from slurm import scheduler as module
+from slurm.scheduler import Setting, Slurm, groups
+from tests.conftest import spec
+from tests.slurm.made import Commands, job, options
+
+INTERVAL = 30.0
+
+
+class Clock:
+    """Stands where `slurm.scheduler` looks for the module time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds, as far as the test has come."""
+        return self.now
+
+    def time(self) -> float:
+        """The same, since the epoch."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that goes as a test says."""
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+Make = Callable[..., tuple[Slurm, list[Job]]]
+
+
+@pytest.fixture
+def submitted(tmp_path: Path, commands: Commands, clock: Clock) -> Make:
+    """Some jobs that have been handed to sbatch, as job 17."""
+
+    def make(count: int = 1, **changes: object) -> tuple[Slurm, list[Job]]:
+        jobs = [made(tmp_path, f"r{number}", **changes) for number in range(count)]
+        commands.say("sbatch", "Submitted batch job 17\n")
+        slurm = Slurm(setting(tmp_path))
+        assert slurm.submit(jobs) == [one.name for one in jobs]
+        says(commands, "")
+        return slurm, jobs
+
+    return make
+
+
+def setting(folder: Path) -> Setting:
+    """A sweep's, with the interval that is the default."""
+    return Setting(
+        options=options(), folder=folder / "s", code=folder / ".code", hang_after=300.0
+    )  # fmt: skip
+
+
+def made(folder: Path, name: str, **changes: object) -> Job:
+    """A job whose folder is there."""
+    one = job(name, folder=folder / "s" / name, **changes)
+    RunFolder(one.folder).create(spec())
+    return one
+
+
+def says(commands: Commands, sacct: str, squeue: str = "") -> None:
+    """What SLURM knows from now on, in lines of ``JobID|State|NodeList`` and of squeue's own."""
+    commands.say("sacct", f"JobID|State|NodeList\n{sacct}")
+    commands.say("squeue", squeue)
+
+
+def news(one: Job, state: str = "running") -> None:
+    """The job itself writes how it stands."""
+    run = RunFolder(one.folder)
+    status = run.status()
+    assert status is not None
+    run.write_status(replace(status, state=state))  # type: ignore[arg-type]
+
+
+def pass_time(slurm: Slurm, clock: Clock, seconds: int) -> list[str]:
+    """Poll once a second; the names of what ended."""
+    ended = []
+    for _ in range(seconds):
+        clock.now += 1.0
+        ended += [one.name for one in slurm.poll()]
+    return ended
+
+
+def asked(commands: Commands) -> tuple[int, int]:
+    """How often sacct and squeue were called."""
+    return len(commands.calls("sacct")), len(commands.calls("squeue"))
+
+
+def test_nothing_is_asked_while_folders_have_news(
+    submitted: Make, commands: Commands, clock: Clock
+) -> None:
+    slurm, (one, other) = submitted(2)
+    for _ in range(14):
+        assert pass_time(slurm, clock, 20) == []
+        news(one)
+    assert asked(commands) == (0, 0)
+    news(other, "ended")
+    assert pass_time(slurm, clock, 2) == ["r1"]
+    assert asked(commands) == (0, 0)
+
+
+def test_all_ends_without_a_question(submitted: Make, commands: Commands, clock: Clock) -> None:
+    slurm, jobs = submitted(3)
+    for one in jobs:
+        news(one, "ended")
+    assert pass_time(slurm, clock, 1) == ["r0", "r1", "r2"]
+    assert pass_time(slurm, clock, 1000) == [] and asked(commands) == (0, 0)
+
+
+def test_news_of_one_do_not_hide_the_end_of_another_for_ever(
+    submitted: Make, commands: Commands, clock: Clock
+) -> None:
+    slurm, (one, _) = submitted(2)
+    says(commands, "17_0|RUNNING|n1\n17_1|CANCELLED by 0|n2\n",
+         "17_0|RUNNING|n1|None\n17_1|CANCELLED|n2|None\n")  # fmt: skip
+    ended = []
+    for _ in range(32):
+        ended += pass_time(slurm, clock, 10)
+        news(one)
+    assert (ended, asked(commands)) == (["r1"], (1, 1))
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_one_question_in_an_interval(
+    count: int, submitted: Make, commands: Commands, clock: Clock
+) -> None:
+    """However many jobs: one sacct, and no squeue where sacct knows that all may still run."""
+    slurm, _ = submitted(count)
+    names = [f"17_{i}" for i in range(count)] if count > 1 else ["17"]
+    says(commands, "".join(f"{name}|RUNNING|n1\n" for name in names))
+    assert pass_time(slurm, clock, 29) == [] and asked(commands) == (0, 0)
+    assert pass_time(slurm, clock, 300) == [] and asked(commands) == (10, 0)
+    assert commands.calls("sacct")[0][-1] == "17"
+
+
+def test_a_squeue_where_sacct_does_not_know(
+    submitted: Make, commands: Commands, clock: Clock
+) -> None:
+    slurm, _ = submitted(2)
+    says(commands, "17_0|RUNNING|n1\n", "17_0|RUNNING|n1|None\n17_1|PENDING||Priority\n")
+    assert pass_time(slurm, clock, 300) == [] and asked(commands) == (9, 9)
+
+
+def test_without_accounting_squeue_does(submitted: Make, commands: Commands, clock: Clock) -> None:
+    slurm, (one,) = submitted()
+    commands.say("sacct", err="slurmdbd: connection refused\n", code=1)
+    commands.say("squeue", "17|RUNNING|n1|None\n")
+    assert pass_time(slurm, clock, 300) == [] and asked(commands) == (9, 9)
+    commands.say("squeue", "17|TIMEOUT|n1|TimeLimit\n")
+    assert pass_time(slurm, clock, 40) == ["r0"]
+    status = RunFolder(one.folder).status()
+    assert status and (status.state, status.stopped) == ("ended", "timeout")
+
+
+def test_without_a_controller_nothing_ends(
+    submitted: Make, commands: Commands, clock: Clock
+) -> None:
+    slurm, _ = submitted()
+    for name in ("sacct", "squeue"):
+        commands.say(name, err="Unable to contact slurm controller\n", code=1)
+    assert pass_time(slurm, clock, 3000) == []
+
+
+def test_node_fail_of_a_job_that_is_queued_again_is_no_end(
+    submitted: Make, commands: Commands, clock: Clock
+) -> None:
+    slurm, (one,) = submitted()
+    says(commands, "17|NODE_FAIL|n1\n", "17|PENDING||BeginTime\n")
+    assert pass_time(slurm, clock, 600) == []
+    says(commands, "17|NODE_FAIL|n1\n", "17|NODE_FAIL|n1|NodeDown\n")
+    assert pass_time(slurm, clock, 40) == ["r0"]
+    status = RunFolder(one.folder).status()
+    assert status and (status.stopped, status.reason) == ("node", "SLURM says NODE_FAIL of job 17")
+
+
+def test_a_job_that_slurm_has_forgotten(submitted: Make, commands: Commands, clock: Clock) -> None:
+    """Two answers: of a job that has just been submitted not every daemon knows at once."""
+    slurm, (one,) = submitted()
+    assert pass_time(slurm, clock, 59) == []
+    assert asked(commands) == (1, 1)
+    says(commands, "17|PENDING|None assigned\n")
+    assert pass_time(slurm, clock, 30) == []
+    says(commands, "")
+    assert pass_time(slurm, clock, 31) == []
+    assert pass_time(slurm, clock, 10) == ["r0"]
+    status = RunFolder(one.folder).status()
+    assert status and (status.state, status.stopped, status.job_id, status.reason) == (
+        "ended", None, "17", "SLURM knows nothing of job 17 any more")  # fmt: skip
+
+
+def test_what_a_job_writes_last_wins(submitted: Make, commands: Commands, clock: Clock) -> None:
+    """SLURM says it first where the file system is slow."""
+    slurm, (one,) = submitted()
+    says(commands, "17|COMPLETED|n1\n", "17|COMPLETED|n1|None\n")
+    assert pass_time(slurm, clock, 32) == []
+    RunFolder(one.folder).write_status(Status(state="ended", reason="mine", job_id="17"))
+    assert pass_time(slurm, clock, 1) == ["r0"]
+    status = RunFolder(one.folder).status()
+    assert status and status.reason == "mine"
+
+
+def test_what_a_batch_step_printed_last_is_the_reason(
+    submitted: Make, commands: Commands, clock: Clock
+) -> None:
+    slurm, (one,) = submitted()
+    (folder,) = (one.folder.parent / "submissions").iterdir()
+    (folder / "17.txt").write_text("setup\nsupervisor: /x: No space left on device\n")
+    says(commands, "17|FAILED|n1\n", "17|FAILED|n1|NonZeroExitCode\n")
+    assert pass_time(slurm, clock, 40) == ["r0"]
+    status = RunFolder(one.folder).status()
+    assert status and status.reason == (
+        "SLURM says FAILED of job 17: supervisor: /x: No space left on device"
+    )
+
+
+def test_cancel_asks_at_once(submitted: Make, commands: Commands, clock: Clock) -> None:
+    slurm, _ = submitted(3)
+    commands.say("scancel")
+    slurm.cancel(["r0", "r2"])
+    assert commands.calls("scancel") == [["--quiet", "17_0", "17_2"]]
+    says(commands, "17_0|CANCELLED by 0|n1\n17_1|RUNNING|n1\n17_2|CANCELLED by 0|n1\n",
+         "17_1|RUNNING|n1|None\n")  # fmt: skip
+    assert pass_time(slurm, clock, 8) == ["r0", "r2"]
+
+
+def test_sbatch_refuses(tmp_path: Path, commands: Commands) -> None:
+    commands.say("sbatch", err="sbatch: error: invalid partition specified: h10\n", code=1)
+    slurm = Slurm(setting(tmp_path))
+    with pytest.raises(RequestError) as raised:
+        slurm.submit([made(tmp_path, "r0")])
+    assert str(raised.value) == "scheduler: sbatch refuses: invalid partition specified: h10"
+    assert not slurm.adopt(made(tmp_path, "other")) and not slurm.watched
+
+
+def test_there_is_no_controller(tmp_path: Path, commands: Commands) -> None:
+    commands.say("sbatch", err="sbatch: error: Unable to contact slurm controller\n", code=1)
+    with pytest.raises(WorkError):
+        Slurm(setting(tmp_path)).submit([made(tmp_path, "r0")])
+
+
+def test_there_is_no_other_node(tmp_path: Path, commands: Commands) -> None:
+    """A trial that may not go where it failed ends; the sweep goes on."""
+    commands.say("sbatch", err="sbatch: error: Requested node configuration is not available\n",
+                 code=1)  # fmt: skip
+    one = made(tmp_path, "r0", avoid=("n1", "n2"))
+    slurm = Slurm(setting(tmp_path))
+    assert slurm.submit([one]) == ["r0"]
+    assert [done.name for done in slurm.poll()] == ["r0"]
+    status = RunFolder(one.folder).status()
+    assert status and status.reason == (
+        "no other nodes than n1, n2: scheduler: sbatch refuses: Requested node configuration is"
+        " not available"
+    )
+
+
+def test_a_call_of_sbatch_for_each_shape(tmp_path: Path, commands: Commands) -> None:
+    commands.say("sbatch", "Submitted batch job 17\n")
+    shapes = [{"nodes": 1}, {"nodes": 2}, {"nodes": 1, "time_limit": 60.0}]
+    jobs = [
+        made(tmp_path, f"r{n}{i}", **shape) for i in range(2) for n, shape in enumerate(shapes)
+    ]
+    assert sorted(Slurm(setting(tmp_path)).submit(jobs)) == sorted(one.name for one in jobs)
+    scripts = [Path(words[-1]).read_text() for words in commands.calls("sbatch")]
+    assert len(scripts) == 3 and all("#SBATCH --array=0-1%2" in text for text in scripts)
+
+
+def test_large_arrays_are_parted(
+    tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [len(same) for same in groups(job(f"r{n}") for n in range(1200))] == [1000, 200]
+    monkeypatch.setattr(module, "LARGEST_ARRAY", 4)
+    commands.say("sbatch", "Submitted batch job 17\n")
+    Slurm(setting(tmp_path)).submit([made(tmp_path, f"r{number}") for number in range(6)])
+    scripts = [Path(words[-1]).read_text() for words in commands.calls("sbatch")]
+    assert ["#SBATCH --array=0-3%4" in scripts[0], "#SBATCH --array=0-1%2" in scripts[1]] == [
+        True, True]  # fmt: skip
+
+
+ADOPTIONS = [
+    # what squeue answers when it is asked for the submission's name, and whether it is taken over
+    ("there", ("17|RUNNING|n1|None\n", "", 0), True),
+    ("never got it", ("", "", 0), False),
+]
+
+
+@pytest.mark.parametrize(("answer", "there"), [a[1:] for a in ADOPTIONS], ids=["there", "never"])
+def test_a_launcher_that_was_killed_before_it_wrote_the_number_down(
+    answer: tuple[str, str, int], there: bool, submitted: Make, commands: Commands, tmp_path: Path
+) -> None:
+    _, (one,) = submitted()
+    (number,) = (one.folder.parent / "submissions").glob("*/job_id")
+    number.unlink()
+    commands.say("squeue", *answer)
+    slurm = Slurm(setting(tmp_path))
+    assert slurm.adopt(one) is there
+    assert number.exists() is there
+    assert commands.calls("squeue")[-1][-1].startswith("--name=s-")
+
+
+def test_nothing_is_submitted_twice_while_slurm_is_silent(
+    submitted: Make, commands: Commands, tmp_path: Path
+) -> None:
+    _, (one,) = submitted()
+    next((one.folder.parent / "submissions").glob("*/job_id")).unlink()
+    commands.say("squeue", err="Unable to contact slurm controller\n", code=1)
+    with pytest.raises(WorkError) as raised:
+        Slurm(setting(tmp_path)).adopt(one)
+    assert str(raised.value) == (
+        f"{one.folder}: SLURM does not say whether it has this job; try again"
+    )

@@ -1,0 +1,193 @@
+"""The batch script: one line for each thing a user says, and nothing a user says is code."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.errors import RequestError, WorkError
+from slurm import script
+from tests.slurm.made import Commands, job, planned
+
+PYTHON = sys.executable
+
+PLAIN = f"""\
+#!/bin/bash
+
+# Parameters
+#SBATCH --job-name=s-0123456789ab
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=2
+#SBATCH --open-mode=append
+#SBATCH --output=%j.txt
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+#SBATCH --time=60
+
+# setup
+export PYTHONPATH=/shared/code/abc${{PYTHONPATH:+:$PYTHONPATH}}
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+exec {PYTHON} -P -m slurm.supervisor
+"""
+
+
+def test_nothing_is_said() -> None:
+    """What is not said is not in the script: the cluster's own defaults."""
+    assert script.text(planned(job()), job(), None) == PLAIN
+
+
+CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], list[str]]] = [
+    # what is said, of what kind of job; lines that join the script, and lines that leave it
+    ("partition", {"partition": "h100"}, {}, ["partition=h100"], []),
+    ("account", {"account": "proj"}, {}, ["account=proj"], []),
+    ("qos", {"qos": "high"}, {}, ["qos=high"], []),
+    ("reservation", {"reservation": "r1"}, {}, ["reservation=r1"], []),
+    ("constraint", {"constraint": "h100&ib"}, {}, ["constraint='h100&ib'"], []),
+    ("exclude", {"exclude": ("n1", "n2")}, {}, ["exclude=n1,n2"], []),
+    ("avoid", {}, {"avoid": ("n3",)}, ["exclude=n3"], []),
+    ("exclude and avoid", {"exclude": ("n1", "n2")}, {"avoid": ("n2", "n3")},
+     ["exclude=n1,n2,n3"], []),
+    ("exclusive", {"exclusive": True}, {}, ["exclusive"], []),
+    ("a second", {}, {"time_limit": 1.0}, ["time=1"], ["time=60"]),
+    ("a minute", {}, {"time_limit": 60.0}, ["time=1"], ["time=60"]),
+    ("above a minute", {}, {"time_limit": 60.1}, ["time=2"], ["time=60"]),
+    ("nodes", {}, {"nodes": 3, "ranks_per_node": 8}, ["nodes=3", "ntasks-per-node=8"],
+     ["nodes=2", "ntasks-per-node=2"]),
+    ("cpus", {"cpus_per_task": 14}, {}, ["cpus-per-task=14"], []),
+    ("memory", {"memory_per_task_gib": 1.5}, {}, ["mem=3072M"], []),
+    ("half a MiB of memory", {"memory_per_task_gib": 0.0001}, {}, ["mem=1M"], []),
+    ("cards", {}, {"cards_per_node": 8}, ["gpus-per-node=8"], []),
+    ("cards of one's own", {"sbatch": {"gres": "gpu:h100:8"}}, {"cards_per_node": 8},
+     ["gres=gpu:h100:8"], []),
+    ("cards per task", {"sbatch": {"gpus_per_task": 1}}, {"cards_per_node": 8},
+     ["gpus-per-task=1"], []),
+    ("no cards asked for", {"sbatch": {"gpus-per-node": False}}, {"cards_per_node": 8}, [], []),
+    ("signal", {"signal_before": 89.5}, {}, ["signal=B:USR1@90"], ["signal=B:USR1@120"]),
+    ("more parameters", {"sbatch": {"mail_type": "END", "mail-user": "me@x.org", "hold": True}},
+     {}, ["mail-type=END", "mail-user=me@x.org", "hold"], []),
+    ("a parameter's text", {"sbatch": {"comment": "it's \"x\" $(touch HACKED) #ü漢 %j"}}, {},
+     ["comment='it'\"'\"'s \"x\" $(touch HACKED) #ü漢 %j'"], []),
+    ("a partition's text", {"partition": "a b;c"}, {}, ["partition='a b;c'"], []),
+    ("memory wins", {"sbatch": {"mem": 0}, "memory_per_task_gib": 4.0}, {}, ["mem=0"], []),
+    ("time wins", {"sbatch": {"time": "2-0"}}, {}, ["time=2-0"], ["time=60"]),
+    ("cpus win", {"sbatch": {"cpus_per_task": 7}, "cpus_per_task": 14}, {},
+     ["cpus-per-task=7"], []),
+    ("tasks win", {"sbatch": {"ntasks-per-node": 1}}, {}, ["ntasks-per-node=1"],
+     ["ntasks-per-node=2"]),
+    ("partition wins", {"sbatch": {"partition": "b"}, "partition": "a"}, {}, ["partition=b"], []),
+    ("requeue is removed", {"sbatch": {"requeue": False}}, {}, [], ["requeue"]),
+    ("exclusive is removed", {"sbatch": {"exclusive": False}, "exclusive": True}, {}, [], []),
+    ("false of what is not there", {"sbatch": {"hold": False}}, {}, [], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "shape", "more", "less"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_what_is_said_is_a_line(
+    said: dict[str, Any], shape: dict[str, Any], more: list[str], less: list[str]
+) -> None:
+    one = job(**shape)
+    expected = set(PLAIN.splitlines()) - {f"#SBATCH --{line}" for line in less}
+    found = script.text(planned(one, **said), one, None).splitlines()
+    assert set(found) == expected | {f"#SBATCH --{line}" for line in more}
+    names = [line.split("=")[0] for line in found if line.startswith("#SBATCH")]
+    assert len(names) == len(set(names)), "a parameter is there twice"
+
+
+@pytest.mark.parametrize(
+    ("throttle", "array"), [(None, "0-2%3"), (2, "0-2%2"), (1, "0-2%1"), (9, "0-2%3")]
+)
+def test_several_jobs_are_an_array(throttle: int | None, array: str) -> None:
+    jobs = [job("a"), job("b"), job("c")]
+    found = set(script.text(planned(*jobs), jobs[0], throttle).splitlines())
+    expected = set(PLAIN.splitlines()) - {"#SBATCH --output=%j.txt"}
+    assert found == expected | {f"#SBATCH --array={array}", "#SBATCH --output=%A_%a.txt"}
+
+
+def test_modules_and_setup() -> None:
+    """A module's name is data; a line of setup is shell, as it is."""
+    said = {
+        "modules": ("cuda/12.4", "a b; touch HACKED"),
+        "setup": ("ulimit -l unlimited", "export X=$(hostname) # mine"),
+    }
+    before, _, after = PLAIN.partition("# setup\n")
+    assert script.text(planned(job(), **said), job(), None) == (
+        before + "# setup\nmodule load cuda/12.4\nmodule load 'a b; touch HACKED'\n"
+        "ulimit -l unlimited\nexport X=$(hostname) # mine\n" + after
+    )
+
+
+def test_the_folder_of_the_code_is_data() -> None:
+    from dataclasses import replace
+
+    sub = replace(planned(job()), path=("/a b/$(touch HACKED)/it's",))
+    line = next(x for x in script.text(sub, job(), None).splitlines() if "PYTHONPATH" in x)
+    done = subprocess.run(
+        ["sh", "-c", f'{line}\nprintf %s "$PYTHONPATH"'],
+        env={"PYTHONPATH": "/own"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "/a b/$(touch HACKED)/it's:/own"
+
+
+TITLES = [
+    ("parallelism_grid", "parallelism_grid-tok"),
+    ("a b", "a_b-tok"),
+    ("it's \"x\" $(touch HACKED)\nü漢%j", "it_s_x_touch_HACKED_j-tok"),
+    ("x" * 99, "x" * 40 + "-tok"),
+    ("漢", "_-tok"),
+]
+
+
+@pytest.mark.parametrize(("name", "title"), TITLES)
+def test_a_title_stumbles_over_nothing(name: str, title: str) -> None:
+    assert script.title(name, "tok") == title
+
+
+REFUSALS: list[tuple[str, str, type[Exception], str]] = [
+    ("partition", "sbatch: error: invalid partition specified: h10\n"
+     "sbatch: error: Batch job submission failed: Invalid partition name specified\n",
+     RequestError,
+     "scheduler: sbatch refuses: invalid partition specified: h10; Batch job submission failed:"
+     " Invalid partition name specified"),
+    ("said twice", "sbatch: error: same\nsbatch: error: same\n", RequestError,
+     "scheduler: sbatch refuses: same"),
+    ("nothing said", "", RequestError, "scheduler: sbatch refuses: exit code 1"),
+    ("no controller", "sbatch: error: Batch job submission failed: Unable to contact slurm"
+     " controller (connect failure)\n", WorkError,
+     "scheduler: sbatch refuses: Batch job submission failed: Unable to contact slurm controller"
+     " (connect failure)"),
+    ("a slow one", "sbatch: error: Batch job submission failed: Socket timed out on send/recv"
+     " operation\n", WorkError,
+     "scheduler: sbatch refuses: Batch job submission failed: Socket timed out on send/recv"
+     " operation"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"), [r[1:] for r in REFUSALS], ids=[r[0] for r in REFUSALS]
+)
+def test_sbatch_refuses(
+    said: str, kind: type[Exception], message: str, tmp_path: Path, commands: Commands
+) -> None:
+    commands.say("sbatch", err=said, code=1)
+    with pytest.raises(kind) as raised:
+        script.submit("#!/bin/sh\n", tmp_path)
+    assert type(raised.value) is kind and str(raised.value) == message
+
+
+def test_sbatch_takes_it(tmp_path: Path, commands: Commands) -> None:
+    commands.say("sbatch", out="Submitted batch job 4711 on cluster big\n")
+    assert script.submit("#!/bin/sh\n", tmp_path) == "4711"
+    assert commands.calls("sbatch") == [[f"--chdir={tmp_path}", f"{tmp_path}/job.sh"]]
+    assert (tmp_path / "job.sh").read_text() == "#!/bin/sh\n"
+
+
+def test_there_is_no_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(WorkError, match=r"^sbatch: No such file or directory$"):
+        script.submit("#!/bin/sh\n", tmp_path)

@@ -1,0 +1,158 @@
+"""What sacct, squeue and scontrol print is understood; that they hang, fail or lack is known."""
+
+import time
+
+import pytest
+
+from slurm import states
+from slurm.states import State
+from tests.slurm.made import Commands
+
+SACCT = "JobID|State|NodeList\n"
+
+ACCOUNTS: list[tuple[str, str, dict[str, State]]] = [
+    ("nothing yet", SACCT, {}),
+    ("one", SACCT + "17|RUNNING|node[1-2]\n", {"17": State("RUNNING", "node[1-2]")}),
+    ("cancelled by", SACCT + "17|CANCELLED by 0|None assigned\n", {"17": State("CANCELLED")}),
+    ("cut short", SACCT + "17|CANCELLED+|node1\n", {"17": State("CANCELLED", "node1")}),
+    ("an array", SACCT + "12_0|COMPLETED|node1\n12_1|NODE_FAIL|node2\n12_[2-3]|PENDING|None assigned\n",
+     {"12_0": State("COMPLETED", "node1"), "12_1": State("NODE_FAIL", "node2"),
+      "12_2": State("PENDING"), "12_3": State("PENDING")}),
+    ("throttled", SACCT + "12_[3-5%2]|PENDING|None assigned\n",
+     {f"12_{i}": State("PENDING") for i in (3, 4, 5)}),
+    ("with gaps", SACCT + "12_[1,4-5,8%2]|PENDING|None assigned\n",
+     {f"12_{i}": State("PENDING") for i in (1, 4, 5, 8)}),
+    ("steps are no jobs", SACCT + "17|COMPLETED|node1\n17.batch|COMPLETED|node1\n",
+     {"17": State("COMPLETED", "node1")}),
+    ("others live", SACCT + "17|OUT_OF_MEMORY|node1\n", {"17": State("OUT_OF_MEMORY", "node1")}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("printed", "known"), [a[1:] for a in ACCOUNTS], ids=[a[0] for a in ACCOUNTS]
+)
+def test_accounting(printed: str, known: dict[str, State], commands: Commands) -> None:
+    commands.say("sacct", out=printed)
+    found = states.accounting(["12", "17"])
+    assert found is not None and {job: found[job] for job in known} == known
+    assert set(found) - set(known) <= {"12"}, "of a range submitit also names the array"
+    assert commands.calls("sacct") == [
+        ["-X", "--parsable2", "-o", "JobID,State,NodeList", "-j", "12,17"]
+    ]
+
+
+QUEUES: list[tuple[str, str, str, int, dict[str, State] | None]] = [
+    ("nothing", "", "", 0, {}),
+    ("one", "17|RUNNING|node[1-2]|None\n", "", 0, {"17": State("RUNNING", "node[1-2]", "None")}),
+    ("waits", "12_3|PENDING||Priority\n12_4|PENDING||(Nodes required|are DOWN)\n", "", 0,
+     {"12_3": State("PENDING", "", "Priority"),
+      "12_4": State("PENDING", "", "(Nodes required|are DOWN)")}),
+    ("ends", "17|COMPLETING|node1|None\n", "", 0, {"17": State("COMPLETING", "node1", "None")}),
+    ("not a row", "something else\n17|RUNNING|node1|None\n", "", 0,
+     {"17": State("RUNNING", "node1", "None")}),
+    ("unknown", "", "slurm_load_jobs error: Invalid job id specified\n", 1, {}),
+    ("no controller", "", "slurm_load_jobs error: Unable to contact slurm controller\n", 1, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("printed", "wrong", "code", "known"), [q[1:] for q in QUEUES], ids=[q[0] for q in QUEUES]
+)
+def test_queue(
+    printed: str, wrong: str, code: int, known: dict[str, State] | None, commands: Commands
+) -> None:
+    commands.say("squeue", printed, wrong, code)
+    assert states.queue(["12", "17"]) == known
+    assert commands.calls("squeue")[0][-1] == "--jobs=12,17"
+
+
+def test_queue_by_name(commands: Commands) -> None:
+    commands.say("squeue", "17|PENDING||None\n")
+    assert states.queue(names=["s-1", "s-2"]) == {"17": State("PENDING", "", "None")}
+    assert commands.calls("squeue")[0][-1] == "--name=s-1,s-2"
+
+
+CONTROLS: list[tuple[str, str, int, State | None]] = [
+    ("runs", "JobId=17 JobName=s JobState=RUNNING Reason=None PreemptTime=None\n", 0,
+     State("RUNNING", "", "None")),
+    ("is cancelled", "JobId=17 JobState=COMPLETING Reason=None\n", 0,
+     State("COMPLETING", "", "None")),
+    ("is preempted", "JobId=17 JobState=RUNNING Reason=None PreemptTime=2026-11-21T16:00:00\n", 0,
+     State("RUNNING", "", "None", preempted=True)),
+    ("a folder like a field", "JobId=17 JobState=PENDING Reason=x WorkDir=/a JobState=FAILED\n/b\n",
+     0, State("PENDING", "", "x")),
+    ("is not known", "", 1, None),
+    ("nothing", "", 0, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("printed", "code", "state"), [c[1:] for c in CONTROLS], ids=[c[0] for c in CONTROLS]
+)
+def test_control(printed: str, code: int, state: State | None, commands: Commands) -> None:
+    commands.say("scontrol", printed, code=code)
+    assert states.control("17") == state
+    assert commands.calls("scontrol") == [["show", "job", "--oneliner", "17"]]
+
+
+def test_hostnames(commands: Commands) -> None:
+    commands.say("scontrol", "node1\nnode2\n")
+    assert states.hostnames("node[1-2]") == ("node1", "node2")
+
+
+@pytest.mark.parametrize(
+    ("name", "active"),
+    [("PENDING", True), ("COMPLETING", True), ("REQUEUED", True), ("SUSPENDED", True),
+     ("COMPLETED", False), ("CANCELLED", False), ("NODE_FAIL", False), ("PREEMPTED", False),
+     ("LOST", False), ("", False)],
+)  # fmt: skip
+def test_what_may_still_run(name: str, active: bool) -> None:
+    assert State(name).active is active
+
+
+def everything() -> list[object]:
+    """An answer of each question."""
+    return [
+        states.accounting(["17"]), states.queue(["17"]), states.control("17"),
+        states.hostnames("node1"), states.cancel(["17"]), states.requeue("17"),
+    ]  # fmt: skip
+
+
+NO_ANSWER = [None, None, None, (), False, False]
+COMMANDS = ("sacct", "squeue", "scontrol", "scancel")
+
+
+def test_a_command_that_hangs_is_given_up(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "TIMEOUT", 0.2)
+    for name in COMMANDS:
+        commands.write(name, "#!/bin/sh\nexec sleep 60\n")
+    began = time.monotonic()
+    assert everything() == NO_ANSWER
+    assert time.monotonic() - began < 10
+
+
+def test_a_command_that_fails(commands: Commands) -> None:
+    for name in COMMANDS:
+        commands.say(name, "17|RUNNING|node1|None\n", "error: database is down\n", 1)
+    assert everything() == NO_ANSWER
+
+
+def test_a_command_that_is_missing(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(commands.folder))
+    assert everything() == NO_ANSWER
+
+
+def test_a_command_that_prints_no_utf8(commands: Commands) -> None:
+    commands.write("squeue", "#!/bin/sh\nprintf '17|RUNNING|node1|\\377\\n'\n")
+    found = states.queue(["17"])
+    assert found is not None and found["17"].name == "RUNNING"
+
+
+def test_scancel_and_requeue(commands: Commands) -> None:
+    commands.say("scancel")
+    commands.say("scontrol")
+    assert states.cancel(["12_3", "17"]) and states.requeue("17")
+    assert commands.calls("scancel") == [["--quiet", "12_3", "17"]]
+    assert commands.calls("scontrol") == [["requeue", "17"]]

@@ -1,0 +1,116 @@
+"""The words of srun, with and without a container, and the variables the ranks share."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from launcher.folder import RunFolder, Status
+from launcher.schedulers import Job
+from slurm import step
+from slurm.options import Container
+from slurm.submission import Submission
+from tests.slurm.made import CODE, job, planned
+
+SRUN = [
+    "srun", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--distribution=block",
+    "--kill-on-bad-exit=0", "--mpi=none", "--unbuffered", "--input=none",
+]  # fmt: skip
+RUN = "/shared/runs/s/a1"
+AGENT = ["/env/bin/python", "-P", "-m", "slurm.rank", "--folder", RUN]
+TRAIN = ["--", "/env/bin/python", "-P", "-m", "train"]
+PLACES = [f"{CODE}:{CODE}", f"{RUN}:{RUN}", "/shared/cache:/shared/cache"]
+BINDS = [word for place in PLACES for word in ("--bind", place)]
+PYXIS = ["--container-image=/shared/a b.sqsh", f"--container-mounts={','.join(PLACES)}"]
+
+CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
+    # what is said, of what kind of job, and the whole command
+    ("nothing is said", {}, {}, [*SRUN, *AGENT, *TRAIN]),
+    ("one node", {}, {"nodes": 1, "ranks_per_node": 8},
+     ["srun", "--nodes=1", "--ntasks=8", "--ntasks-per-node=8", *SRUN[4:], *AGENT, *TRAIN]),
+    ("cpus", {"cpus_per_task": 14}, {}, [*SRUN, "--cpus-per-task=14", *AGENT, *TRAIN]),
+    ("cards", {}, {"cards_per_node": 2}, [*SRUN, "--gpu-bind=none", *AGENT, *TRAIN]),
+    ("checkpoints", {}, {"checkpoint_bytes": 1}, [*SRUN, *AGENT, "--checkpoints", *TRAIN]),
+    ("more of srun", {"srun": ("--cpu-bind=cores", "a b")}, {},
+     [*SRUN, "--cpu-bind=cores", "a b", *AGENT, *TRAIN]),
+    ("pyxis", {"container": Container(image="/shared/a b.sqsh")}, {},
+     [*SRUN, *PYXIS, *AGENT, *TRAIN]),
+    ("pyxis and all", {
+        "cpus_per_task": 14, "srun": ("--cpu-bind=cores",),
+        "container": Container(image="/shared/a b.sqsh", mounts=("/data:/data",),
+                               arguments=("--container-writable",)),
+    }, {"cards_per_node": 2},
+     [*SRUN, "--cpus-per-task=14", "--gpu-bind=none", PYXIS[0], f"{PYXIS[1]},/data:/data",
+      "--container-writable", "--cpu-bind=cores", *AGENT, *TRAIN]),
+    ("apptainer", {"container": Container(image="/shared/a b.sif", runtime="apptainer")}, {},
+     [*SRUN, "apptainer", "exec", *BINDS, "/shared/a b.sif", *AGENT, *TRAIN]),
+    ("apptainer and all", {
+        "srun": ("--cpu-bind=cores",),
+        "container": Container(image="/shared/a b.sif", runtime="apptainer",
+                               mounts=("/data:/data",), arguments=("--cleanenv",)),
+    }, {"cards_per_node": 2},
+     [*SRUN, "--gpu-bind=none", "--cpu-bind=cores", "apptainer", "exec", "--nv", *BINDS,
+      "--bind", "/data:/data", "--cleanenv", "/shared/a b.sif", *AGENT, *TRAIN]),
+]  # fmt: skip
+
+
+def made(said: dict[str, Any], shape: dict[str, Any]) -> tuple[Submission, Job]:
+    """A submission of one job."""
+    one = job(**shape)
+    return planned(one, **said), one
+
+
+@pytest.mark.parametrize(
+    ("said", "shape", "words"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_the_command(said: dict[str, Any], shape: dict[str, Any], words: list[str]) -> None:
+    sub, one = made(said, shape)
+    assert step.command(sub, sub.jobs[0], RunFolder(one.folder)) == words
+
+
+def test_the_check_is_one_task_a_node() -> None:
+    sub, _ = made({}, {"ranks_per_node": 8})
+    assert step.srun(sub, sub.jobs[0], 1)[1:4] == ["--nodes=2", "--ntasks=2", "--ntasks-per-node=1"]
+
+
+STATUS = Status(state="running", attempt=2, nodes=("n7", "n8"))
+
+MEET = {"MASTER_ADDR": "n7", "MASTER_PORT": "24711", "MEGALAUNCH_ATTEMPT": "2"}
+LINK = {"MEGALAUNCH_ALLREDUCE": "16:120.0"}
+
+VARIABLES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
+    ("nothing is said", {}, {}, {**MEET, **LINK}),
+    ("one rank", {}, {"nodes": 1, "ranks_per_node": 1}, MEET),
+    ("one's own", {"environment": {"NCCL_DEBUG": "INFO", "X": "$(touch HACKED)\nü"}}, {},
+     {"NCCL_DEBUG": "INFO", "X": "$(touch HACKED)\nü", **MEET, **LINK}),
+    ("a PYTHONPATH", {"environment": {"PYTHONPATH": "/mine:/his"}}, {},
+     {"PYTHONPATH": f"{CODE}:/mine:/his", **MEET, **LINK}),
+    ("where ranks meet is ours", {"environment": {"MASTER_PORT": "1"}}, {}, {**MEET, **LINK}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "shape", "variables"), [v[1:] for v in VARIABLES], ids=[v[0] for v in VARIABLES]
+)
+def test_the_environment(
+    said: dict[str, Any],
+    shape: dict[str, Any],
+    variables: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "914711")
+    sub, _ = made(said, shape)
+    assert step.environment(sub, sub.jobs[0], STATUS) == variables
+
+
+def test_without_checks_there_is_no_all_reduce(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "914711")
+    sub, _ = made({}, {})
+    checks = replace(sub.options.checks, enabled=False)
+    sub = replace(sub, options=replace(sub.options, checks=checks))
+    assert step.environment(sub, sub.jobs[0], STATUS) == MEET
+
+
+@pytest.mark.parametrize("number", [1, 9999, 10000, 123456789])
+def test_a_port_that_no_other_program_is_given(number: int) -> None:
+    assert 20000 <= step.port(number) < 30000
