@@ -1,1 +1,1 @@
-"""The room of everything SLURM; the local scheduler is the only one so far."""
+"""Everything SLURM: submission on the login node, supervisor and rank agent on the nodes."""

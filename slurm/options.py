@@ -68,7 +68,7 @@ class SchedulerOptions:
     """Environment modules loaded before the ranks start."""
     setup: tuple[str, ...] = ()
     """Lines of shell run, as they are, on the first node before the ranks start."""
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str | int] = field(default_factory=dict)
     """Variables set for every rank."""
     container: Container | None = None
     sbatch: dict[str, str | int | bool] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from launcher.folder import RunFolder, Status
-from slurm.submission import Submission, Task
+from slurm.submission import Submission, Task, place
 
 GRACE = 10.0
 """Seconds srun has to end its tasks before it is killed itself; SLURM ends them with the job."""
@@ -113,7 +113,8 @@ def inside(sub: Submission, task: Task, words: list[str]) -> list[str]:
 
 def _mounted(sub: Submission, task: Task) -> list[str]:
     """Folders that ranks need at the places where they are outside."""
-    return list(dict.fromkeys([*sub.path, str(Path(task.folder)), *sub.writes_to]))
+    run = Path(task.folder)  # the node check reads and writes in the submission's
+    return list(dict.fromkeys([*sub.path, str(run), str(place(run, sub.token)), *sub.writes_to]))
 
 
 def environment(sub: Submission, task: Task, status: Status) -> Mapping[str, str]:
@@ -131,7 +132,7 @@ def environment(sub: Submission, task: Task, status: Status) -> Mapping[str, str
 
 def asked_for(sub: Submission) -> dict[str, str]:
     """The user's own variables; a PYTHONPATH among them comes after this project's code."""
-    out = dict(sub.options.environment)
+    out = {name: str(value) for name, value in sub.options.environment.items()}
     if "PYTHONPATH" in out:
         out["PYTHONPATH"] = ":".join([*sub.path, out["PYTHONPATH"]])
     return out

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from launcher.errors import LaunchError
+from launcher.errors import LaunchError, ReadError
 from launcher.folder import RunFolder, Status, Stopped
 from slurm import states, submission
 from slurm.inspection import inspect
@@ -118,7 +118,7 @@ class Supervisor:
         """Wait until no rank of an earlier attempt shows a sign of life any more.
 
         A node that SLURM lost sight of may still be at work. Its ranks read in the status that
-        another attempt has the run, and end; what they wrote meanwhile is of no attempt.
+        another attempt has the run, and end; the steps they did meanwhile are of their attempt.
         """
         between = min(10.0, self.submission.hang_after / 4)
         before = self._beats(attempt)
@@ -129,8 +129,12 @@ class Supervisor:
             time.sleep(POLL)
             if (now := self._beats(attempt)) != before:
                 before, last = now, time.monotonic()
-        for stray in (self.folder.metrics, self.folder.path / "result.json"):
-            stray.unlink(missing_ok=True)
+        (self.folder.path / "result.json").unlink(missing_ok=True)
+        if self.folder.metrics.exists():
+            aside = RunFolder(self.folder.attempts()[0]).metrics
+            with aside.open("ab") as file:
+                file.write(self.folder.metrics.read_bytes())
+            self.folder.metrics.unlink()
 
     def _beats(self, attempt: int) -> dict[int, float]:
         """The last signs of life of earlier attempts' ranks that did not end by themselves."""
@@ -173,11 +177,25 @@ class Supervisor:
         continues = CONTINUES in status.exit_codes
         preempted = self.terminated or (state is not None and state.preempted)
         if continues and self.asked and not preempted:
-            self._requeue(status, "timeout", "made a checkpoint before the time limit")
+            if self._last_step(self.folder) > self._before():
+                self._requeue(status, "timeout", "made a checkpoint before the time limit")
+            else:  # it would go round for ever
+                self._end(replace(status, stopped="timeout"))
         elif continues or preempted:
             self._requeue(status, "preempted", "SLURM gave its nodes to another job")
         else:
             self._end(status)
+
+    def _before(self) -> int:
+        """The last step of the attempts before this one."""
+        return max((self._last_step(RunFolder(path)) for path in self.folder.attempts()), default=0)
+
+    def _last_step(self, folder: RunFolder) -> int:
+        """The last step of an attempt; 0 where there is none that can be read."""
+        try:
+            return max((int(line["step"]) for line in folder.steps()), default=0)
+        except ReadError:
+            return 0
 
     def _requeue(self, status: Status, stopped: Stopped, reason: str) -> None:
         """Back into the queue under the same number; ended where SLURM does not want to."""

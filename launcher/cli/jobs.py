@@ -4,6 +4,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,17 @@ def cancel(path: Path) -> list[str]:
 
 
 def _end(scheduler: Slurm, folders: Sequence[RunFolder]) -> Iterator[str]:
+    left = 0
     for folder in folders:
-        if not scheduler.adopt(_job(folder)):
-            raise WorkError(f"{folder.path}: SLURM does not say which job this is; try again")
+        if scheduler.adopt(_job(folder)):
+            left += 1
+            continue
+        status = folder.status()  # its launcher was killed before SLURM got it
+        assert status
+        folder.write_status(replace(status, state="ended", ended=time.time(), stopped="cancelled"))
+        yield folder.path.name
     scheduler.cancel([folder.path.name for folder in folders])
-    left, deadline = len(folders), time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while left:
         for job in scheduler.poll():
             left -= 1

@@ -81,6 +81,12 @@ class Request:
         self.tracking.check()
         if self.detach and self.scheduler.name == "local":
             raise ConfigError("detach: true, but scheduler.name local ends its trials when it ends")
+        before, limit = self.scheduler.signal_before, self.time_limit
+        if self.checkpoint_every and self.scheduler.name == "slurm" and before > limit / 2:
+            raise ConfigError(
+                f"scheduler.signal_before: {before:g} s for the last checkpoint leaves less than"
+                f" half of time_limit {limit:g} s to train"
+            )
         self.scheduler.check()
         _check_name("name" if self.name else "sweep.name", self.name or self.points.name)
         return self

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -133,11 +133,12 @@ def _end_survivors(status: Status, folder: str) -> None:
 def _start(job: Job) -> _Running:
     """Start every rank, or none: what one cannot be started for is raised."""
     folder = RunFolder(job.folder)
-    attempt, port = folder.next_attempt(), _free_port()
+    attempt = folder.next_attempt()
+    shared = {"MASTER_PORT": str(_free_port()), "MEGALAUNCH_ATTEMPT": str(attempt)}
     ranks: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(job.ranks):
-            ranks.append(_start_rank(job, folder, rank, port))
+            ranks.append(_start_rank(job, folder, rank, shared))
         status = Status(
             state="running",
             attempt=attempt,
@@ -157,15 +158,17 @@ def _start(job: Job) -> _Running:
     return _Running(job=job, ranks=ranks, status=status, oom_kills=_oom_kills())
 
 
-def _start_rank(job: Job, folder: RunFolder, rank: int, port: int) -> "subprocess.Popen[bytes]":
+def _start_rank(
+    job: Job, folder: RunFolder, rank: int, shared: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
     environment = {
         **os.environ,
+        **shared,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(job.ranks),
         "LOCAL_WORLD_SIZE": str(job.ranks),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
         "GLOO_SOCKET_IFNAME": _loopback(),  # a laptop's host name may not resolve
         "MEGALAUNCH_PARENT": str(os.getpid()),  # a rank ends when its launcher is gone
         "PYTHONUNBUFFERED": "1",

@@ -13,6 +13,7 @@ from launcher.layout import ParallelLayout
 from launcher.shape import ModelShape
 from launcher.spec import Data, Optimizer, Train
 from launcher.tracking import Tracking
+from slurm.options import Checks, Container, SchedulerOptions
 
 GROUPS: dict[str, Any] = {
     "model": ModelShape,
@@ -23,6 +24,9 @@ GROUPS: dict[str, Any] = {
     "train.optimizer": Optimizer,
     "data": Data,
     "tracking": Tracking,
+    "scheduler": SchedulerOptions,
+    "scheduler.checks": Checks,
+    "scheduler.container": Container,
 }
 
 
@@ -59,6 +63,8 @@ def _choices(kind: Any) -> str:
 
 
 def _default(field: "dataclasses.Field[Any]") -> str:
+    if field.default_factory is not dataclasses.MISSING:
+        return str(field.default_factory())
     if field.default is dataclasses.MISSING:
         return "required"
     return "null" if field.default is None else str(field.default).lower()

@@ -183,7 +183,8 @@ def sweep(slurm: Cluster, tmp_path: Path, cache: Path) -> Iterator[Make]:
 
     def make(*words: str, output: Path | None = None, **variables: str) -> Sweep:
         target = output or tmp_path / "runs"
-        given = ["cluster=local_slurm", f"output={target}", "scheduler.interval=1", *words]
+        given = ["cluster=local_slurm", f"output={target}", "scheduler.interval=1",
+                 "tracking.tensorboard=false", *words]  # fmt: skip
         env = {**environment(cache), **slurm.environment, "PYTHONPATH": str(ROOT), **variables}
         made.append(Sweep(cluster=slurm, output=target, words=given, environment=env))
         return made[-1].start()

@@ -33,7 +33,7 @@ def test_what_may_not_be_said(said: dict[str, Any], message: str) -> None:
 
 def test_what_may_be_said() -> None:
     """In a shell's eyes it is anything but harmless; here it is text."""
-    text = "it's \"x\" $(touch HACKED) `id` ; ü漢 %j"
+    text = 'it\'s "x" $(touch HACKED) `id` ; ü漢 %j'
     options(
         partition=text, account=text, qos=text, reservation=text, constraint=text,
         exclude=(text,), sbatch={"comment": text, "mem": 0, "hold": True}, modules=(text,),

@@ -269,10 +269,8 @@ def test_there_is_no_other_node(tmp_path: Path, commands: Commands) -> None:
 
 def test_a_call_of_sbatch_for_each_shape(tmp_path: Path, commands: Commands) -> None:
     commands.say("sbatch", "Submitted batch job 17\n")
-    shapes = [{"nodes": 1}, {"nodes": 2}, {"nodes": 1, "time_limit": 60.0}]
-    jobs = [
-        made(tmp_path, f"r{n}{i}", **shape) for i in range(2) for n, shape in enumerate(shapes)
-    ]
+    shapes: list[dict[str, object]] = [{"nodes": 1}, {"nodes": 2}, {"nodes": 1, "time_limit": 60.0}]
+    jobs = [made(tmp_path, f"r{n}{i}", **shape) for i in range(2) for n, shape in enumerate(shapes)]
     assert sorted(Slurm(setting(tmp_path)).submit(jobs)) == sorted(one.name for one in jobs)
     scripts = [Path(words[-1]).read_text() for words in commands.calls("sbatch")]
     assert len(scripts) == 3 and all("#SBATCH --array=0-1%2" in text for text in scripts)

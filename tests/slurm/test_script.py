@@ -137,7 +137,7 @@ def test_the_folder_of_the_code_is_data() -> None:
 TITLES = [
     ("parallelism_grid", "parallelism_grid-tok"),
     ("a b", "a_b-tok"),
-    ("it's \"x\" $(touch HACKED)\nü漢%j", "it_s_x_touch_HACKED_j-tok"),
+    ('it\'s "x" $(touch HACKED)\nü漢%j', "it_s_x_touch_HACKED_j-tok"),
     ("x" * 99, "x" * 40 + "-tok"),
     ("漢", "_-tok"),
 ]

@@ -19,7 +19,8 @@ SRUN = [
 RUN = "/shared/runs/s/a1"
 AGENT = ["/env/bin/python", "-P", "-m", "slurm.rank", "--folder", RUN]
 TRAIN = ["--", "/env/bin/python", "-P", "-m", "train"]
-PLACES = [f"{CODE}:{CODE}", f"{RUN}:{RUN}", "/shared/cache:/shared/cache"]
+HERE = "/shared/runs/s/submissions/0123456789ab"
+PLACES = [f"{place}:{place}" for place in (CODE, RUN, HERE, "/shared/cache")]
 BINDS = [word for place in PLACES for word in ("--bind", place)]
 PYXIS = ["--container-image=/shared/a b.sqsh", f"--container-mounts={','.join(PLACES)}"]
 
