@@ -16,6 +16,7 @@ attempts/N/    the files of attempt N, once there is a later one
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang"]
 """Each is an Outcome of its own name; see `launcher.record`."""
+
+KEPT_CHECKPOINTS = 2
+"""The newest one may turn out to be damaged."""
 
 UMASK = os.umask(0o022)
 """What the user takes from the permissions of new files; to be read it has to be set."""
@@ -126,6 +130,11 @@ class RunFolder:
         """The folder of the run's checkpoints, of all attempts."""
         return self.path / "checkpoints"
 
+    def newest_checkpoint(self) -> str | None:
+        """The name of the last one that is complete, as far as its name says; None without one."""
+        names = [path.name for path in self.checkpoints.glob("step-*")]
+        return max(names, default=None)
+
     def heartbeat(self, rank: int) -> Path:
         """The file of one rank's signs of life."""
         return self.path / "heartbeat" / str(rank)
@@ -184,6 +193,7 @@ class RunFolder:
         for name in ("status.json", "result.json", "metrics.jsonl", "log"):
             if (self.path / name).exists() and not _is_empty(self.path / name):
                 aside.mkdir(parents=True, exist_ok=True)
+                _make_room(aside / name)
                 os.replace(self.path / name, aside / name)
         self.logs.mkdir(exist_ok=True)
         return 1 + self._last_attempt()
@@ -201,6 +211,12 @@ class RunFolder:
 
     def _last_attempt(self) -> int:
         return max((int(path.name) for path in self.attempts()), default=0)
+
+
+def _make_room(path: Path) -> None:
+    """What a superseded attempt wrote where its own files are by now."""
+    if path.is_dir():
+        shutil.rmtree(path)
 
 
 def _is_empty(path: Path) -> bool:

@@ -88,7 +88,7 @@ def classify(status: Status | None, tails: Sequence[str], done: bool, other: str
         logs=logs,
         codes=codes,
         kernel_oom=bool(status and status.kernel_oom),
-        other="\n".join(_clean(other)),
+        other="\n".join(_clean(f"{other}\n{status.reason or ''}" if status else other)),
         reason=status.reason if status else None,
     )
     verdicts = (rule(run) for rule in RULES)

@@ -8,17 +8,20 @@ from pathlib import Path
 
 from launcher.decode import encode
 from launcher.errors import WorkError
-from launcher.folder import Stopped, write_json
+from launcher.folder import KEPT_CHECKPOINTS, Stopped, write_json
 from slurm.check_verdict import read_reports, verdict
 from slurm.node_check import CheckRequest
 from slurm.options import Checks
-from slurm.step import asked_for, inside, srun
+from slurm.step import IMPORT_SECONDS, asked_for, inside, srun
 from slurm.submission import Submission, Task
 
 TIME_LIMIT = 120.0
 """Seconds for all nodes; one that takes longer does not answer."""
 
 MIB = 2**20
+
+CHECKPOINTS = KEPT_CHECKPOINTS + 1
+"""There at once at the most: those that are kept, and the one being written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +38,8 @@ def inspect(sub: Submission, task: Task, folder: Path, nodes: tuple[str, ...]) -
     if not sub.options.checks.enabled:
         return Found()
     folders = (task.folder, *sub.writes_to)
-    wanted = request(sub.options.checks, folders, task.cards_per_node, task.checkpoint_bytes)
+    room = CHECKPOINTS * task.checkpoint_bytes
+    wanted = request(sub.options.checks, folders, task.cards_per_node, room)
     place = folder / f"check-{os.environ['SLURM_JOB_ID']}-{time.time_ns()}"
     try:
         place.mkdir()
@@ -45,8 +49,11 @@ def inspect(sub: Submission, task: Task, folder: Path, nodes: tuple[str, ...]) -
     except WorkError as error:
         return Found(stopped="disk", reason=str(error))
     started = time.time()
-    printed = _run(sub, task, place)
+    printed, refused = _run(sub, task, place)
     reports = read_reports(place, nodes, printed)
+    if not reports and refused:  # not the nodes' fault, as far as anybody knows
+        blamed = nodes if len(nodes) == 1 else ()
+        return Found(stopped="node", reason=f"the check did not start: {refused}", bad_nodes=blamed)
     found = verdict(reports, nodes, started, time.time(), sub.options.checks)
     if found.disk_full:
         return Found(stopped="disk", reason=found.disk_full)
@@ -69,8 +76,8 @@ def request(
     )
 
 
-def _run(sub: Submission, task: Task, place: Path) -> str:
-    """Let every node look at itself; what they printed."""
+def _run(sub: Submission, task: Task, place: Path) -> tuple[str, str | None]:
+    """Let every node look at itself; what they printed, and why srun failed where it did."""
     words = [task.command[0], "-P", "-m", "slurm.node_check"]
     words += ["--request", str(place / "request.json"), "--out", str(place)]
     try:
@@ -78,13 +85,14 @@ def _run(sub: Submission, task: Task, place: Path) -> str:
             [*srun(sub, task, 1), *inside(sub, task, words)],
             env={**os.environ, **asked_for(sub)},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=None,  # to the batch step's own
+            capture_output=True,
             text=True,
             errors="replace",
-            timeout=TIME_LIMIT,
+            timeout=TIME_LIMIT + (IMPORT_SECONDS if sub.options.container else 0),
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return ""  # the nodes without a report are the ones to blame
-    return done.stdout
+        return "", None  # the nodes without a report are the ones to blame
+    print(done.stderr, end="", flush=True)  # to the batch step's own
+    said = done.stderr.strip().rpartition("\n")[2]
+    return done.stdout, said or None if done.returncode else None

@@ -90,16 +90,29 @@ class SchedulerOptions:
         named |= {f"exclude[{number}]": node for number, node in enumerate(self.exclude)}
         named |= {f"sbatch key {key!r}": key for key in self.sbatch}
         for key, value in named.items():
+            if key.removeprefix("sbatch.").replace("-", "_") in OURS and key.startswith("sbatch."):
+                raise ConfigError(f"scheduler.{key}: is how a job is found again; leave it out")
             if isinstance(value, str) and any(c in value for c in "\n\r\0"):
                 raise ConfigError(f"scheduler.{key}: {value!r} is not one line")
-        for name in self.environment:
+        texts = [*self.setup, *map(str, self.sbatch.values()), *self.srun]
+        assigned = [name for text in texts for name in ASSIGNED.findall(text)]
+        for name in (*self.environment, *assigned):
             if SECRET.search(name):
+                where = f".environment.{name}" if name in self.environment else f": {name}"
                 raise ConfigError(
-                    f"scheduler.environment.{name}: looks like a secret, which files would keep;"
-                    " export it where you call launch: sbatch passes the environment on"
+                    f"scheduler{where}: looks like a secret, which files would keep; export it"
+                    " where you call launch: sbatch passes the environment on"
                 )
+        for name, value in self.environment.items():
+            if not name.isidentifier() or "\0" in str(value):
+                raise ConfigError(f"scheduler.environment: {name!r} is no name of a variable")
 
+
+OURS = {"array", "job_name", "output", "error", "chdir", "parsable", "wait", "open_mode"}
+"""Parameters of sbatch that are not a user's to set."""
 
 SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.I)
+
+ASSIGNED = re.compile(r"(\w+)=")
 
 _ON_A_LINE = ("partition", "account", "qos", "reservation", "constraint")

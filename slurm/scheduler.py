@@ -1,10 +1,9 @@
 """Run jobs on SLURM: same-shaped ones as one array, watched through their folders."""
 
+import re
 import time
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,12 +11,8 @@ from launcher.errors import ReadError, RequestError, WorkError
 from launcher.folder import RunFolder, Status
 from launcher.outcome import tail
 from launcher.schedulers import Job
-from slurm import code, script, states, submission
-from slurm.options import SchedulerOptions
-from slurm.submission import Submission
-
-LARGEST_ARRAY = 1000
-"""Jobs of one array; SLURM's own default for MaxArraySize is 1001."""
+from slurm import code, states, submission
+from slurm.handover import LARGEST_ARRAY, Setting, groups, hand_over, number, prepared
 
 LOOK = 1.0
 """Seconds between two looks at the folders."""
@@ -29,24 +24,14 @@ SETTLED = 5.0
 """Seconds for what a job wrote last to be seen here, after SLURM says that it has ended."""
 
 
+NO_NODES = re.compile(r"node configuration is not available|Invalid node name", re.I)
+"""What sbatch says where too few nodes are left."""
+
+NEVER = {"BadConstraints", "DependencyNeverSatisfied"}
+"""Reasons for which a job waits for ever."""
+
 LOST = states.State("LOST")
 """SLURM does not know the job, or no longer."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """What all jobs of a sweep share."""
-
-    options: SchedulerOptions
-    folder: Path
-    """The sweep's."""
-    code: Path
-    """The folder of copies of the code."""
-    writes_to: tuple[str, ...] = ()
-    """Folders besides the run's own that ranks read from or write to."""
-    hang_after: float
-    parallel: int | None = None
-    """Jobs of an array that may run at once."""
 
 
 @dataclass(slots=True)
@@ -70,8 +55,12 @@ class Slurm:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.watched: dict[str, _Watched] = {}
+        self.absent: set[str] = set()
+        """Submissions that SLURM said it does not know."""
         self.looked = self.asked = self.moved = 0.0
         """When the folders were looked at, SLURM was asked, and a folder had news."""
+        self.pause = setting.options.interval
+        """Seconds to the next question; it grows while nothing happens."""
 
     def submit(self, jobs: Iterable[Job]) -> list[str]:
         """Submit jobs, those of one shape together; the names of all of them.
@@ -92,7 +81,8 @@ class Slurm:
         if status is None or status.submission is None:
             return False
         token = status.submission
-        name = submission.job_name(job.folder, token) or self._found(job.folder, token)
+        name = status.job_id or submission.job_name(job.folder, token)
+        name = name or self._found(job.folder, token)
         if name is None:
             return False
         self.watched[job.name] = _Watched(job=job, token=token, name=name)
@@ -120,6 +110,7 @@ class Slurm:
         for start in range(0, len(ids), LARGEST_ARRAY):
             states.cancel(ids[start : start + LARGEST_ARRAY])
         self.moved = self.asked = 0.0
+        self.pause = self.setting.options.interval
 
     def avoid(self, nodes: Sequence[str]) -> None:
         """Keep what is still queued off some nodes: one that fails at once would get them all."""
@@ -139,8 +130,8 @@ class Slurm:
 
     def _submit(self, jobs: list[Job]) -> None:
         """One call of sbatch. Whoever kills us in between finds what `adopt` needs."""
-        planned, folder = prepared(self.setting, jobs)
-        code.snapshot(self.setting.code)
+        digest = code.snapshot(self.setting.code).name
+        planned, folder = prepared(self.setting, jobs, digest)
         folder.mkdir(parents=True)
         submission.write(folder, planned)
         for job in jobs:
@@ -150,9 +141,9 @@ class Slurm:
                 time_limit=job.time_limit, commit=job.commit, code=planned.code,
             ))  # fmt: skip
         try:
-            main = script.submit(script.text(planned, jobs[0], self.setting.parallel), folder)
+            main = hand_over(self.setting, planned, folder, jobs[0])
         except RequestError as error:
-            if not jobs[0].avoid:
+            if not jobs[0].avoid or not NO_NODES.search(str(error)):
                 raise
             self._refused(jobs, planned.token, str(error))
             return
@@ -174,15 +165,16 @@ class Slurm:
     def _found(self, run: Path, token: str) -> str | None:
         """SLURM's name for a job whose launcher was killed before writing it down."""
         folder = submission.place(run, token)
-        try:
-            sub = submission.read(folder)
-        except ReadError:
+        if token in self.absent or not (folder / "submission.json").exists():
             return None
-        known = states.queue(names=[sub.title])
-        if known is None:
-            raise WorkError(f"{run}: SLURM does not say whether it has this job; try again")
-        for name in known:
-            submission.write_job_id(folder, name.split("_")[0])
+        try:
+            main = number(submission.read(folder))
+        except ReadError as error:  # perhaps of another version; its jobs may run all the same
+            raise WorkError(f"{error}; first: launch cancel, or scancel") from error
+        if main is None:
+            self.absent.add(token)
+            return None
+        submission.write_job_id(folder, main)
         return submission.job_name(run, token)
 
     def _has_ended(self, watched: _Watched) -> bool:
@@ -193,6 +185,7 @@ class Slurm:
             if seen != watched.seen:
                 status = run.status()
                 watched.seen, self.moved = seen, time.monotonic()
+                self.pause = self.setting.options.interval
                 if status is not None and status.state == "ended":
                     return True
         except (OSError, ReadError):
@@ -204,13 +197,17 @@ class Slurm:
 
     def _is_time_to_ask(self, now: float) -> bool:
         """As long as folders have news, SLURM has none that could not wait."""
-        interval = self.setting.options.interval
-        quiet = now - self.moved >= interval or now - self.asked >= PATIENCE * interval
-        return quiet and now - self.asked >= interval
+        most = PATIENCE * self.setting.options.interval
+        quiet = now - self.moved >= self.pause or now - self.asked >= most
+        return quiet and now - self.asked >= self.pause
 
     def _ask(self) -> None:
-        """At most one sacct and one squeue for everything that is watched."""
+        """At most one sacct and one squeue for everything that is watched.
+
+        The longer nothing happens, the less often: a queue may hold jobs for days.
+        """
         self.asked = time.monotonic()
+        self.pause = min(2 * self.pause, PATIENCE * self.setting.options.interval)
         live = [w for w in self.watched.values() if w.name and w.final is None]
         ids = sorted({(w.name or "").split("_")[0] for w in live})
         if not ids:
@@ -232,42 +229,17 @@ class Slurm:
         sacct alone may be of an incarnation before: NODE_FAIL, while the job is queued again.
         """
         name = watched.name or ""
-        state = queue.get(name) or known.get(name)
+        array = name.split("_")[0]  # what is left of its jobs that were cancelled before they ran
+        found = (said.get(key) for key in (name, array) for said in (queue, known))
+        state = next((state for state in found if state is not None), None)
         watched.unknown = watched.unknown + 1 if state is None else 0
         if state is None and watched.unknown >= 2:
             state = LOST
+        if state is not None and state.name == "PENDING" and state.reason in NEVER:
+            states.cancel([name])
+            state = replace(state, name=state.reason)
         if state is not None and not state.active:
             watched.final, watched.final_at = state, time.monotonic()
-
-
-def prepared(setting: Setting, jobs: Sequence[Job]) -> tuple[Submission, Path]:
-    """A submission of jobs of one shape, and the folder it is to have."""
-    token, digest = uuid.uuid4().hex[:12], code.digest()
-    planned = Submission(
-        token=token,
-        title=script.title(setting.folder.name, token),
-        jobs=tuple(submission.task(job) for job in jobs),
-        options=setting.options,
-        hang_after=setting.hang_after,
-        code=digest,
-        path=(str(setting.code / digest),),
-        writes_to=setting.writes_to,
-    )
-    return planned, setting.folder / submission.FOLDER / token
-
-
-def groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Jobs that can go out together."""
-    ordered = sorted(jobs, key=lambda job: repr(_shape(job)))
-    for _, group in groupby(ordered, key=_shape):
-        same = list(group)
-        for start in range(0, len(same), LARGEST_ARRAY):
-            yield same[start : start + LARGEST_ARRAY]
-
-
-def _shape(job: Job) -> tuple[Any, ...]:
-    """What a batch script says of a job."""
-    return (job.nodes, job.ranks_per_node, job.cards_per_node, job.time_limit, job.avoid)
 
 
 def _close(run: RunFolder, watched: _Watched) -> None:
@@ -280,14 +252,20 @@ def _close(run: RunFolder, watched: _Watched) -> None:
         said = f"SLURM knows nothing of job {watched.name} any more"
     printed = submission.place(run.path, watched.token) / f"{watched.name}.txt"
     last = tail(printed).strip().rpartition("\n")[2]
+    nodes = status.nodes or (states.hostnames(final.nodes) if final.nodes else ())
     stopped = states.STOPPED.get(final.name)
+    # A node without the folder or the interpreter fails at once, and silently, and gets the next.
+    mute = status.state == "queued" and final.name in ("FAILED", "COMPLETED") and not last
+    if final is LOST or mute:
+        stopped = "node"
     run.write_status(
         replace(
             status,
             state="ended",
             ended=time.time(),
             job_id=watched.name,
-            nodes=status.nodes or (states.hostnames(final.nodes) if final.nodes else ()),
+            nodes=nodes,
+            bad_nodes=nodes[:1] if mute else status.bad_nodes,
             stopped=stopped,
             reason=f"{said}: {last}" if last and stopped is None else said,
             exit_codes=run.exit_codes(status.attempt, job.ranks),

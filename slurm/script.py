@@ -51,6 +51,7 @@ def text(submission: Submission, job: Job, throttle: int | None) -> str:
             map_count=count if count > 1 else None,
             array_parallelism=throttle or count,
             setup=[
+                "trap '' USR1",  # it may come before anyone listens
                 *modules,
                 *options.setup,
                 f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}}",
@@ -87,8 +88,7 @@ def _resources(options: SchedulerOptions, job: Job) -> dict[str, Any]:
 def _additional(options: SchedulerOptions, array: bool) -> Mapping[str, Any]:
     """Parameters that submitit has no names for, and the user's own, which win; false removes."""
     out: dict[str, Any] = {
-        # Relative to the working directory: a path of a user's could break a line, or hold a %.
-        "output": "%A_%a.txt" if array else "%j.txt",
+        "output": printed(array),  # `command` says where: a path could break this line
         "requeue": True,
         # To the batch step alone, which passes it on and so knows that it came.
         "signal": f"B:USR1@{math.ceil(options.signal_before)}",
@@ -99,12 +99,19 @@ def _additional(options: SchedulerOptions, array: bool) -> Mapping[str, Any]:
     return {key: value for key, value in {**out, **named}.items() if value is not False}
 
 
-def command(folder: Path) -> list[str]:
+def printed(array: bool) -> str:
+    """What SLURM calls the file of what a job's batch step prints: the job's name, and .txt."""
+    return "%A_%a.txt" if array else "%j.txt"
+
+
+def command(folder: Path, array: bool) -> list[str]:
     """The call of sbatch for a submission's folder."""
-    return ["sbatch", f"--chdir={folder}", str(folder / FILE)]
+    literal = str(folder).replace("%", "%%")  # SLURM would expand it
+    output = f"--output={literal}/{printed(array)}"
+    return ["sbatch", f"--chdir={folder}", output, str(folder / FILE)]
 
 
-def submit(script: str, folder: Path) -> str:
+def submit(script: str, folder: Path, array: bool) -> str:
     """Hand a script to sbatch, to run in a folder; SLURM's number for the job.
 
     Raises:
@@ -114,7 +121,7 @@ def submit(script: str, folder: Path) -> str:
     try:
         (folder / FILE).write_text(script, encoding="utf-8")
         done = subprocess.run(
-            command(folder), capture_output=True, text=True, errors="replace", check=False
+            command(folder, array), capture_output=True, text=True, errors="replace", check=False
         )
     except OSError as error:
         raise WorkError(f"{error.filename or 'sbatch'}: {error.strerror}") from error

@@ -15,6 +15,12 @@ from slurm.submission import Submission, Task, place
 GRACE = 10.0
 """Seconds srun has to end its tasks before it is killed itself; SLURM ends them with the job."""
 
+START_SECONDS = 300.0
+"""More that the first sign of life may take: all nodes import at once."""
+
+IMPORT_SECONDS = 1800.0
+"""The same where there is a container: its image is fetched and unpacked on first use."""
+
 PORTS = range(20000, 30000)
 """Below what Linux gives to programs that ask for any port (32768 on)."""
 
@@ -25,11 +31,14 @@ class Step:
     def __init__(self, sub: Submission, task: Task, folder: RunFolder, status: Status) -> None:
         self.task, self.folder, self.attempt = task, folder, status.attempt
         self.words = command(sub, task, folder)
+        self.patience = IMPORT_SECONDS if sub.options.container else START_SECONDS
         self.environment = environment(sub, task, status)
         self.beats: dict[int, tuple[float, float]] = {}
         """For each rank its last sign of life, and when this process first saw it."""
 
     def __enter__(self) -> Self:
+        begins = time.monotonic() + self.patience
+        self.beats = {rank: (0.0, begins) for rank in range(self.task.ranks)}
         with (self.folder.logs / "srun.txt").open("wb") as log:
             self.process = subprocess.Popen(
                 self.words,
@@ -63,8 +72,13 @@ class Step:
         """Exit codes of the ranks that have ended by themselves."""
         return self.folder.exit_codes(self.attempt, self.task.ranks)
 
+    def listens(self) -> bool:
+        """Whether every rank is there to hear a signal; one that comes before that ends it."""
+        beats = self.folder.beats().values()
+        return sum(beat.attempt == self.attempt for beat in beats) == self.task.ranks
+
     def silent(self, seconds: float) -> int | None:
-        """A rank that gave a sign of life once, and none for so long by this node's clock."""
+        """A rank that has given no sign of life for so long, by this node's clock."""
         now = time.monotonic()
         for rank, beat in self.folder.beats().items():
             if beat.attempt == self.attempt and self.beats.get(rank, (0.0,))[0] != beat.time:
@@ -87,7 +101,7 @@ def srun(sub: Submission, task: Task, tasks_per_node: int) -> list[str]:
     options = sub.options
     words = ["srun", f"--nodes={task.nodes}", f"--ntasks={task.nodes * tasks_per_node}"]
     words += [f"--ntasks-per-node={tasks_per_node}", "--distribution=block", "--kill-on-bad-exit=0"]
-    words += ["--mpi=none", "--unbuffered", "--input=none"]
+    words += ["--mpi=none", "--unbuffered", "--input=none", "--export=ALL", "--wait=0"]
     if options.cpus_per_task:  # since SLURM 22.05 srun does not take it from sbatch
         words += [f"--cpus-per-task={options.cpus_per_task}"]
     if task.cards_per_node:  # every task sees all of its node; its local rank is its card
@@ -103,7 +117,11 @@ def srun(sub: Submission, task: Task, tasks_per_node: int) -> list[str]:
 def inside(sub: Submission, task: Task, words: list[str]) -> list[str]:
     """A command of the ranks, in the container where that is not srun's affair."""
     container = sub.options.container
-    if container is None or container.runtime == "pyxis":
+    if container is None:
+        return words
+    path = asked_for(sub).get("PYTHONPATH", ":".join(sub.path))
+    words = ["env", f"PYTHONPATH={path}", *words]  # an image may have one of its own
+    if container.runtime == "pyxis":
         return words
     binds = [f"{place}:{place}" for place in _mounted(sub, task)]
     mounts = [word for bind in [*binds, *container.mounts] for word in ("--bind", bind)]

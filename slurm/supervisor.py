@@ -14,15 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from launcher.errors import LaunchError, ReadError
+from launcher.errors import LaunchError
 from launcher.folder import RunFolder, Status, Stopped
-from slurm import states, submission
+from slurm import fence, states, submission
 from slurm.inspection import inspect
 from slurm.step import Step
 from slurm.submission import Submission, Task
 
 POLL = 0.2
 """Seconds between two looks at the step."""
+
+LOOK = 1.0
+"""Seconds between two looks at the files of the ranks."""
 
 GRACE = 5.0
 """Seconds the other ranks have to print what they know after the first one failed."""
@@ -46,8 +49,9 @@ class Supervisor:
         self.folder = RunFolder(Path(task.folder))
         self.job_id = os.environ["SLURM_JOB_ID"]
         self.asked = False
-        """SLURM sent the signal that comes before the time limit."""
+        """SLURM sent the signal that comes before the time limit, or it is time for it."""
         self.terminated = False
+        """SLURM is ending the job, for whatever reason."""
 
     def run(self) -> None:
         """Everything, from the claim to the last status. Raises LaunchError."""
@@ -56,7 +60,11 @@ class Supervisor:
         status = self._claim()
         if status is None:
             return
+        saved = self.folder.newest_checkpoint()
         found = inspect(self.submission, self.task, self.place, status.nodes)
+        if self.terminated:  # which also ended the check
+            self._ended_by_slurm(status, progress=False)
+            return
         if found.stopped:
             self._end(replace(status, stopped=found.stopped, reason=found.reason,
                               bad_nodes=found.bad_nodes))  # fmt: skip
@@ -65,15 +73,11 @@ class Supervisor:
             stopped, reason = self._watch(step, status)
         codes = self.folder.exit_codes(status.attempt, self.task.ranks)
         status = replace(status, exit_codes=codes, stopped=stopped, reason=reason)
-        if (
-            stopped
-            or self.folder.result()
-            or set(codes) - {None, 0, CONTINUES}
-            or set(codes) == {0}
-        ):
+        by_themselves = set(codes) - {None, 0, CONTINUES} or set(codes) == {0}
+        if self.folder.result() or stopped or (by_themselves and not self.terminated):
             self._end(status)
         else:
-            self._ended_by_slurm(status)
+            self._ended_by_slurm(status, self.folder.newest_checkpoint() != saved)
 
     def _signal(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGUSR1:
@@ -82,9 +86,14 @@ class Supervisor:
             self.terminated = True
 
     def _claim(self) -> Status | None:
-        """Take the run over; None where another submission has it, or it is over."""
-        status = self.folder.status()
-        if status is None or status.submission != self.submission.token or status.state == "ended":
+        """Take the run over; None where another job has it, or it is over."""
+        status, name = self.folder.status(), _own_name()
+        if (
+            status is None
+            or status.submission != self.submission.token
+            or status.state == "ended"
+            or (status.state == "running" and status.job_id != name)
+        ):
             print("this job is not the one that is to run this; nothing is started", flush=True)
             return None
         again = status.state == "running" or status.stopped is not None
@@ -94,7 +103,7 @@ class Supervisor:
             state="running",
             attempt=attempt,
             submission=self.submission.token,
-            job_id=_own_name(),
+            job_id=name,
             nodes=nodes or (socket.gethostname(),),
             host=socket.gethostname(),
             started=time.time(),
@@ -104,7 +113,7 @@ class Supervisor:
         )
         self.folder.write_status(mine)
         if attempt > 1:
-            self._outlast(attempt)
+            fence.outlast(self.folder, attempt, self.task.ranks, self.submission.hang_after)
         return mine
 
     def _next_attempt(self, status: Status) -> int:
@@ -114,99 +123,77 @@ class Supervisor:
         self.folder.write_status(replace(status, state="ended", ended=status.ended or time.time()))
         return self.folder.next_attempt()
 
-    def _outlast(self, attempt: int) -> None:
-        """Wait until no rank of an earlier attempt shows a sign of life any more.
-
-        A node that SLURM lost sight of may still be at work. Its ranks read in the status that
-        another attempt has the run, and end; the steps they did meanwhile are of their attempt.
-        """
-        between = min(10.0, self.submission.hang_after / 4)
-        before = self._beats(attempt)
-        if not any(time.time() - at < 3 * between for at in before.values()):
-            return
-        last = time.monotonic()
-        while time.monotonic() - last < 1.5 * between:
-            time.sleep(POLL)
-            if (now := self._beats(attempt)) != before:
-                before, last = now, time.monotonic()
-        (self.folder.path / "result.json").unlink(missing_ok=True)
-        if self.folder.metrics.exists():
-            aside = RunFolder(self.folder.attempts()[0]).metrics
-            with aside.open("ab") as file:
-                file.write(self.folder.metrics.read_bytes())
-            self.folder.metrics.unlink()
-
-    def _beats(self, attempt: int) -> dict[int, float]:
-        """The last signs of life of earlier attempts' ranks that did not end by themselves."""
-        ended = {n: self.folder.exit_codes(n, self.task.ranks) for n in range(1, attempt)}
-        return {
-            rank: beat.time
-            for rank, beat in self.folder.beats().items()
-            if beat.attempt < attempt and ended[beat.attempt][rank] is None
-        }
-
     def _watch(self, step: Step, status: Status) -> tuple[Stopped | None, str | None]:
         """Wait for the end of the step, and end it where it does not end by itself."""
-        assert status.started is not None
-        limit, asked = status.started + self.task.time_limit, False
-        failed_at: float | None = None
+        limit, told = self._limit(status), False
+        failed_at, looked = None, 0.0
         while not step.ended():
+            time.sleep(POLL)
             now = time.time()
-            early = now > limit - self.submission.options.signal_before
-            if self.task.checkpoint_bytes and not asked and (self.asked or early):
-                asked = self.asked = True
+            if now - looked < LOOK:
+                continue
+            looked = now
+            self.asked = self.asked or now > limit - self.submission.options.signal_before
+            if self.task.checkpoint_bytes and self.asked and not told and step.listens():
+                told = True
                 step.signal(signal.SIGUSR1)
             if now > limit:
                 return "timeout", None
             if (rank := step.silent(self.submission.hang_after + SILENCE)) is not None:
                 return "hang", f"rank {rank} gave no sign of life"
-            if failed_at is None and any(c not in (None, 0, CONTINUES) for c in step.codes()):
+            if failed_at is None and set(step.codes()) - {None, 0, CONTINUES}:
                 failed_at = now
-            if failed_at is not None and now - failed_at > GRACE:
-                return None, None
-            time.sleep(POLL)
+            if (failed_at is not None and now - failed_at > GRACE) or not self._is_mine(status):
+                break
         return None, None
 
-    def _ended_by_slurm(self, status: Status) -> None:
-        """What it means that the ranks were ended from outside, or went as they were asked."""
+    def _limit(self, status: Status) -> float:
+        """When this ends the step: before SLURM does, which would not say what became of it."""
+        assert status.started is not None
+        end = status.started + self.task.time_limit
+        slurms = os.environ.get("SLURM_JOB_END_TIME")  # since SLURM 23.02
+        return min(end, float(slurms) - GRACE) if slurms else end
+
+    def _ended_by_slurm(self, status: Status, progress: bool) -> None:
+        """The ranks were ended from outside, or went as they were asked.
+
+        Where SLURM is ending the job, it does not say yet whether it cancels or requeues it: the
+        launcher will hear of the one, the next incarnation is the other.
+        """
         state = states.control(self.job_id)
-        if state is not None and state.name == "COMPLETING":
-            # SLURM is ending the job, and does not say yet whether it cancels or requeues it.
-            # The launcher will hear of the one, the next incarnation is the other.
+        if state is None or state.name != "RUNNING":
             time.sleep(LAST_MOMENT)
-        continues = CONTINUES in status.exit_codes
-        preempted = self.terminated or (state is not None and state.preempted)
-        if continues and self.asked and not preempted:
-            if self._last_step(self.folder) > self._before():
-                self._requeue(status, "timeout", "made a checkpoint before the time limit")
-            else:  # it would go round for ever
-                self._end(replace(status, stopped="timeout"))
-        elif continues or preempted:
-            self._requeue(status, "preempted", "SLURM gave its nodes to another job")
-        else:
+            return
+        preempted = self.terminated or state.preempted
+        if CONTINUES not in status.exit_codes and not preempted:
             self._end(status)
-
-    def _before(self) -> int:
-        """The last step of the attempts before this one."""
-        return max((self._last_step(RunFolder(path)) for path in self.folder.attempts()), default=0)
-
-    def _last_step(self, folder: RunFolder) -> int:
-        """The last step of an attempt; 0 where there is none that can be read."""
-        try:
-            return max((int(line["step"]) for line in folder.steps()), default=0)
-        except ReadError:
-            return 0
+        elif preempted or not self.asked:
+            self._requeue(status, "preempted", "SLURM gave its nodes to another job")
+        elif progress:
+            self._requeue(status, "timeout", "made a checkpoint before the time limit")
+        else:  # it would go round for ever
+            self._end(replace(status, stopped="timeout"))
 
     def _requeue(self, status: Status, stopped: Stopped, reason: str) -> None:
         """Back into the queue under the same number; ended where SLURM does not want to."""
+        if not self._is_mine(status):
+            return
         queued = replace(status, state="queued", stopped=stopped, reason=reason, ended=time.time())
         self.folder.write_status(queued)
         if states.requeue(self.job_id):
             time.sleep(LAST_MOMENT)  # to leave before SLURM ends this would be to be COMPLETED
-        self._end(queued)
+        else:
+            self.folder.write_status(replace(queued, state="ended"))
 
     def _end(self, status: Status) -> None:
-        self.folder.write_status(replace(status, state="ended", ended=time.time()))
+        if self._is_mine(status):
+            self.folder.write_status(replace(status, state="ended", ended=time.time()))
+
+    def _is_mine(self, status: Status) -> bool:
+        """Whether nobody has closed this attempt, or begun another one."""
+        now = self.folder.readable_status()
+        return now is None or (now.submission, now.attempt, now.state) == (
+            status.submission, status.attempt, "running")  # fmt: skip
 
 
 def _own_name() -> str:

@@ -88,8 +88,19 @@ def _to_blame(status: Status, verdict: Verdict, spec: RunSpec) -> tuple[str, ...
     if len(status.nodes) == 1:
         return status.nodes
     per_node = spec.cluster.gpus_per_node
+    if verdict.outcome == "nccl":  # healthy ranks say so: to blame is a node that says nothing
+        codes = [status.exit_codes[i : i + per_node] for i in range(0, spec.cluster.gpus, per_node)]
+        mute = [
+            node for node, of in zip(status.nodes, codes, strict=False) if not any(map(_said, of))
+        ]
+        return tuple(mute) if len(mute) < len(status.nodes) else ()
     index = None if verdict.rank is None else verdict.rank // per_node
     return status.nodes[index : index + 1] if index is not None else ()
+
+
+def _said(code: int | None) -> bool:
+    """Whether a rank ended by itself."""
+    return code is not None and code >= 0
 
 
 def measured(spec: RunSpec, steps: list[dict[str, Any]], result: dict[str, Any]) -> Figures:

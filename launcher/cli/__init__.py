@@ -2,6 +2,10 @@
 
 launch [overrides]              one run, a sweep (sweep=...) or an ad-hoc grid (-m)
 launch plan [overrides]         what would run and what is rejected, before anything does
+launch submit [overrides]       hand it to SLURM and return
+launch status DIR               where each run stands now
+launch cancel DIR               end SLURM's jobs
+launch check [overrides]        look at this machine, or at nodes of a cluster
 launch table DIR                the table of what is below a folder
 launch sync DIR                 upload what W&B kept there
 """

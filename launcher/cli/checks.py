@@ -2,7 +2,6 @@
 
 import json
 import socket
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,15 @@ from launcher.cli.request import Request
 from launcher.errors import ConfigError
 from launcher.folder import RunFolder, Status
 from launcher.outcome import classify, tail
-from launcher.schedulers import Job
+from launcher.schedulers import Job, Scheduler
 from slurm import inspection, node_check, submission
 from slurm.check_verdict import read_reports, verdict
 from slurm.node_check import NodeReport
 
 POLL = 0.2
+
+LONGEST = 900.0
+"""Seconds the check may take once it has its nodes."""
 
 
 def check(request: Request) -> tuple[list[dict[str, Any]], str | None]:
@@ -28,29 +30,31 @@ def check(request: Request) -> tuple[list[dict[str, Any]], str | None]:
         RequestError: the scheduler is not there.
     """
     cluster, request = request.cluster, replace(request, name="check", sweep=None)
+    scheduler = preflight.SCHEDULERS[request.scheduler.name](request, [])
+    preflight.make_cache(request)
     folder = request.root / "check" / f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000}"
     (folder / "log").mkdir(parents=True)
     options = request.scheduler.checks
     words = ["-P", "-m", "launcher.workers.linkcheck", "--mib", str(options.allreduce_mib)]
     job = Job(
         name=folder.name,
-        command=(request.scheduler.python or sys.executable, *words,
+        command=(preflight.interpreter(request), *words,
                  "--seconds", str(options.allreduce_seconds)),
         folder=folder,
         nodes=cluster.nodes,
         ranks_per_node=cluster.gpus_per_node,
-        time_limit=request.time_limit,
+        time_limit=min(request.time_limit, LONGEST),
         memory=0,
         cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
     )  # fmt: skip
     here = _look(request, job) if request.scheduler.name == "local" else None
-    status = _run(request, job)
+    status = _run(scheduler, job)
     nodes = status.nodes or (socket.gethostname(),)
     reports = here or _reports(folder, status, nodes)
     tails = [tail(RunFolder(folder).log(rank)) for rank in range(job.ranks)]
     link = _link(tails[0])
     failed = status.reason
-    if failed is None and any(status.exit_codes):
+    if failed is None and (status.stopped or set(status.exit_codes) != {0}):
         failed = classify(status, tails, False, tail(folder / "log" / "srun.txt")).cause
     if here and (bad := verdict(here, nodes, 0, time.time(), options)).bad:
         failed = "; ".join(f"{node}: {cause}" for node, cause in bad.bad.items())
@@ -64,13 +68,16 @@ def _look(request: Request, job: Job) -> list[NodeReport]:
     return [node_check.look(wanted, socket.gethostname())]
 
 
-def _run(request: Request, job: Job) -> Status:
+def _run(scheduler: Scheduler, job: Job) -> Status:
     """The all-reduce, on a batch system with the check before it."""
-    scheduler = preflight.SCHEDULERS[request.scheduler.name](request, [])
     with scheduler:
         scheduler.submit([job])
-        while not scheduler.poll():
-            time.sleep(POLL)
+        try:
+            while not scheduler.poll():
+                time.sleep(POLL)
+        except KeyboardInterrupt:
+            scheduler.cancel([job.name])
+            raise
     status = RunFolder(job.folder).status()
     assert status is not None
     return status

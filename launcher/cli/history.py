@@ -28,16 +28,18 @@ def failures(found: RunRecord, before: Sequence[RunRecord], continues: bool) -> 
     Args:
         found: how it ended now.
         before: how it ended before, the last one first.
-        continues: each attempt goes on where the one before was, instead of starting again.
+        continues: each attempt goes on where the one before was, instead of starting again. Then
+            progress is to get further than any attempt before.
     """
-    count, steps = 1, found.figures.steps or 0
-    for record in before:
-        if record.outcome in INNOCENT:
-            continue
-        done = record.figures.steps or 0
-        if record.outcome != found.outcome or (continues and done < steps):
+    ends = [end for end in (found, *before) if end is found or end.outcome not in INNOCENT]
+    count = 0
+    for number, end in enumerate(ends, 1):
+        if end.outcome != found.outcome:
             break
-        count, steps = count + 1, done
+        count = number
+        furthest = max((other.figures.steps or 0 for other in ends[number:]), default=0)
+        if continues and (end.figures.steps or 0) > furthest:
+            break
     return count
 
 

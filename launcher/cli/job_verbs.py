@@ -3,10 +3,15 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 from launcher.errors import ConfigError, WorkError
+
+if TYPE_CHECKING:
+    from launcher.cli.loop import Loop
 
 
 def submit(words: Sequence[str]) -> int:
@@ -22,13 +27,21 @@ def submit(words: Sequence[str]) -> int:
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
 
-    request = compose([*options.overrides, "detach=true"], options.multirun, options.config_dir)
+    request = compose(options.overrides, options.multirun, options.config_dir)
+    if request.scheduler.name != "slurm":
+        raise ConfigError("scheduler.name: local has no queue; cluster=h100 and the like do")
+    request = replace(request, detach=True)
     loop = Loop(request)
     if options.dry_run:
         for line in jobs.dry_run(preflight.slurm_setting(request), loop.to_submit()):
             print(line)
         return 0
     loop.run(loop.ready())
+    return handed_over(loop)
+
+
+def handed_over(loop: "Loop") -> int:
+    """Say what SLURM has now, and what to do next."""
     print(f"{len(loop.running)} of {len(loop.points)} points are queued or running; then:\n"
           f"  launch status {shlex.quote(str(loop.folder))}")  # fmt: skip
     return 0

@@ -13,9 +13,10 @@ from launcher.cli.collect import runs
 from launcher.errors import ConfigError, ReadError, RequestError, WorkError
 from launcher.folder import RunFolder, Status
 from launcher.schedulers import Job
-from slurm import script, states, step, submission
+from slurm import code, script, states, step, submission
+from slurm.handover import Setting, groups, prepared
 from slurm.options import SchedulerOptions
-from slurm.scheduler import Setting, Slurm, groups, prepared
+from slurm.scheduler import Slurm
 
 PATIENCE = 90.0
 """Seconds for SLURM to end jobs: KillWait is 30 by default, and a node may be slow."""
@@ -138,10 +139,10 @@ def _job(folder: RunFolder) -> Job:
 def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
     """What submitting jobs would hand to SLURM: each call, its script, and what that starts."""
     for same in groups(jobs):
-        planned, folder = prepared(setting, same)
+        planned, folder = prepared(setting, same, code.digest())
         yield f"# {len(same)} job{'' if len(same) == 1 else 's'}, each in its own folder:"
         yield from (f"#   {json.dumps(task.folder, ensure_ascii=False)}" for task in planned.jobs)
-        yield shlex.join(script.command(folder))
+        yield shlex.join(script.command(folder, len(same) > 1))
         yield f"# {script.FILE}:"
         yield script.text(planned, same[0], setting.parallel)
         yield "# from which the supervisor starts in each job, on its first node:"

@@ -4,12 +4,10 @@ The folders of the trials are the truth. ``records.jsonl`` beside them holds wha
 does (the rejected points, the order of the rows) and is made again by the same command.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Self
 
 from launcher import record, tracking
 from launcher.action import NEXT_ACTION
@@ -19,7 +17,8 @@ from launcher.cli import history, preflight
 from launcher.cli.interrupt import deferred
 from launcher.cli.labels import labels, remarks
 from launcher.cli.request import Request
-from launcher.errors import LayoutError, ReadError
+from launcher.cli.watch import Watch
+from launcher.errors import LayoutError, ReadError, WorkError
 from launcher.folder import RunFolder, Status, write_json
 from launcher.planner import PLANNERS
 from launcher.record import Planned, RunRecord
@@ -35,25 +34,6 @@ RANK_BYTES = 400 * 2**20
 
 UNFIT = 2
 """Trials that have to point at a node before all others keep away from it."""
-
-
-class Watch:
-    """Told what happens; this one says nothing. See `launcher.cli.progress`."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
-
-    def start(self, loop: "Loop") -> None:
-        """Everything is sorted out, nothing has been submitted."""
-
-    def tick(self, loop: "Loop") -> None:
-        """Another look at what runs."""
-
-    def ended(self, loop: "Loop", found: RunRecord, again: bool) -> None:
-        """A trial ended; ``again`` where it will be started once more."""
 
 
 class Loop:
@@ -100,19 +80,20 @@ class Loop:
         """
         self._refuse_alone()
         if self.request.cache:
-            preflight.cache_folder(self.request)
+            preflight.make_cache(self.request)
         return preflight.scheduler(self.request, self.candidates)
 
     def to_submit(self) -> Iterator[Job]:
-        """The jobs of what has not run to its end yet; nothing is written.
+        """The jobs of what `run` would submit; nothing is written.
 
         Raises:
             LayoutError: one run (not a sweep) is impossible.
         """
         self._refuse_alone()
         for spec in self.candidates:
-            status = RunFolder(self.folder / spec.id).readable_status()
-            if status is None or status.state != "ended":
+            folder = RunFolder(self.folder / spec.id)
+            status = folder.readable_status()
+            if status is None or (status.state == "ended" and self._runs_again(spec, status)):
                 yield self._job(spec)
 
     def run(self, scheduler: Scheduler) -> list[RunRecord]:
@@ -120,26 +101,35 @@ class Loop:
 
         Raises:
             ConfigError: a folder cannot be written, or another launcher is at work in it.
-            KeyboardInterrupt: somebody asked for it, and what ran has been ended.
+            KeyboardInterrupt: somebody asked for it; what ran on this machine has been ended.
+            WorkError: a folder cannot be written; what a batch system held has been taken back.
         """
         with preflight.lock(self.folder), deferred() as interrupt, scheduler:
-            self._sort_out(scheduler)
-            self.watch.start(self)
-            self._submit(scheduler)
-            while self.running and not self.request.detach:
-                if ended := scheduler.poll():
-                    unfit = self._unfit()
-                    for job in ended:
-                        self._ended(job)
-                    if self._unfit() > unfit:
-                        scheduler.avoid(sorted(self._unfit()))
-                    self._submit(scheduler)
-                    if self.stop_reason:
-                        scheduler.cancel(self._waiting())
-                self.watch.tick(self)
-                interrupt.check()
-                time.sleep(POLL)
+            preflight.make_cache(self.request)
+            try:
+                self._sort_out(scheduler)
+                self.watch.start(self)
+                self._submit(scheduler)
+                while self.running and not self.request.detach:
+                    if ended := scheduler.poll():
+                        self._all_ended(ended, scheduler)
+                    self.watch.tick(self)
+                    interrupt.check()
+                    time.sleep(POLL)
+            except WorkError:
+                scheduler.cancel(self._waiting())
+                raise
         return self.finished()
+
+    def _all_ended(self, jobs: list[Job], scheduler: Scheduler) -> None:
+        unfit = self._unfit()
+        for job in jobs:
+            self._ended(job)
+        if self._unfit() > unfit:
+            scheduler.avoid(sorted(self._unfit()))
+        self._submit(scheduler)
+        if self.stop_reason:
+            scheduler.cancel(self._waiting())
 
     def finished(self) -> list[RunRecord]:
         """The records so far, in the order of the points."""
@@ -167,7 +157,7 @@ class Loop:
             status = folder.status()
         except ReadError:
             return None
-        if status is None or self._has_more_time(status):
+        if status is None or (status.state == "ended" and self._has_more_time(status)):
             return None
         if status.state != "ended":  # its launcher died, or left it to a batch system
             if scheduler.adopt(self._job(spec)):
@@ -179,6 +169,11 @@ class Loop:
             folder.write_status(replace(status, state="ended", ended=done))
         found = BACKENDS[spec.backend].record(spec, folder.path)
         return None if self._again(found, continued=True) else found
+
+    def _runs_again(self, spec: RunSpec, status: Status) -> bool:
+        """Whether the same command runs a trial once more that has ended."""
+        found = BACKENDS[spec.backend].record(spec, self.folder / spec.id)
+        return self._has_more_time(status) or self._again(found, continued=True)
 
     def _has_more_time(self, status: Status) -> bool:
         """Whether a trial that ran out of time is given more of it now."""
@@ -195,7 +190,7 @@ class Loop:
             action = "requeue"
         if action not in ("requeue", "elsewhere") or found.outcome == "cancelled":
             return False
-        before = list(history.earlier(RunFolder(self.folder / found.spec.id), found))
+        before = self._before(found)
         self.avoid[found.spec.id] = history.blamed([found, *before])
         if found.outcome in history.INNOCENT:
             return True
@@ -227,7 +222,7 @@ class Loop:
             cache=preflight.cache_folder(request),
             hang_after=request.hang_after,
             checkpoint_every=request.checkpoint_every,
-            python=request.scheduler.python or sys.executable,
+            python=preflight.interpreter(request),
         )
         return Job(
             name=spec.id,
@@ -239,13 +234,27 @@ class Loop:
             memory=cluster.gpus * RANK_BYTES + 16 * spec.model.params,
             cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
             checkpoint_bytes=backend.checkpoint_bytes(spec) if request.checkpoint_every else 0,
-            avoid=tuple(sorted(self._unfit() | self.avoid.get(spec.id, set()))),
+            avoid=tuple(sorted(self._unfit() | self._avoided(spec))),
             commit=preflight.commit(),
         )
 
+    def _before(self, found: RunRecord) -> list[RunRecord]:
+        return list(history.earlier(RunFolder(self.folder / found.spec.id), found))
+
+    def _avoided(self, spec: RunSpec) -> set[str]:
+        """Nodes that earlier attempts of a trial point at, this launcher's or another's."""
+        folder = RunFolder(self.folder / spec.id)
+        status = folder.readable_status()
+        if spec.id not in self.avoid and status is not None:
+            last = BACKENDS[spec.backend].record(spec, folder.path)
+            ends = [last] if status.state == "ended" else []
+            self.avoid[spec.id] = history.blamed([*ends, *self._before(last)])
+        return self.avoid.get(spec.id, set())
+
     def _unfit(self) -> set[str]:
         """Nodes at which several trials point, so that no other is sent there."""
-        counts = Counter(node for nodes in self.avoid.values() for node in nodes)
+        # A trial that fails on several nodes speaks against itself.
+        counts = Counter(node for nodes in self.avoid.values() for node in nodes if len(nodes) == 1)
         return {node for node, count in counts.items() if count >= UNFIT}
 
     def _waiting(self) -> list[str]:
@@ -256,7 +265,7 @@ class Loop:
     def _ended(self, job: Job) -> None:
         spec = self.running.pop(job.name)
         found = BACKENDS[spec.backend].record(spec, job.folder)
-        if self._again(found):
+        if not self.stop_reason and self._again(found):
             self.watch.ended(self, found, again=True)
             return
         if self.stop_reason and found.outcome == "cancelled" and found.seconds is None:

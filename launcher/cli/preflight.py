@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -20,7 +21,8 @@ from launcher.errors import ConfigError, RequestError
 from launcher.schedulers import Scheduler
 from launcher.schedulers.local import Local
 from launcher.spec import Data, RunSpec
-from slurm.scheduler import Setting, Slurm
+from slurm.handover import Setting
+from slurm.scheduler import Slurm
 
 
 def settled(points: Sequence[RunSpec]) -> list[RunSpec]:
@@ -70,7 +72,10 @@ def _slurm(request: Request, points: Sequence[RunSpec]) -> Scheduler:
             f"scheduler.name: slurm, which cluster={request.cluster.name} chooses, but there is no"
             " sbatch here; on the cards of this machine: scheduler.name=local cluster.nodes=1"
         )
-    return Slurm(slurm_setting(request))
+    setting = slurm_setting(request)
+    if "\\" in str(setting.folder):
+        raise ConfigError(f"output: {setting.folder} holds a backslash, which SLURM drops")
+    return Slurm(setting)
 
 
 def slurm_setting(request: Request) -> Setting:
@@ -117,13 +122,23 @@ def _too_large(spec: RunSpec) -> str | None:
 
 
 def cache_folder(request: Request) -> Path:
-    """The folder of tokenised data, made. Raises ConfigError where that cannot be."""
-    path = Path(request.cache).expanduser().resolve() if request.cache else request.root / ".cache"
+    """The folder of tokenised data."""
+    return Path(request.cache).expanduser().resolve() if request.cache else request.root / ".cache"
+
+
+def make_cache(request: Request) -> None:
+    """Make the folder of tokenised data. Raises ConfigError where that cannot be."""
+    path = cache_folder(request)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cache: {path}: {error.strerror}") from error
-    return path
+
+
+def interpreter(request: Request) -> str:
+    """The Python of the ranks: a container has its own."""
+    options = request.scheduler
+    return options.python or ("python3" if options.container else sys.executable)
 
 
 @contextmanager

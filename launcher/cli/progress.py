@@ -8,8 +8,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from launcher.cli.labels import labels
-from launcher.cli.loop import Loop, Watch
+from launcher.cli.loop import Loop
+from launcher.cli.watch import Watch
 from launcher.errors import ReadError
 from launcher.folder import RunFolder
 from launcher.record import RunRecord
@@ -45,7 +45,7 @@ class Progress(Watch):
 
     def start(self, loop: Loop) -> None:
         """Say how much there is to do."""
-        self.labels = labels(list(loop.points.values()))
+        self.labels = loop.labels
         self.before = len(loop.records)
         counts = _counts(loop)
         to_run = len(loop.points) - self.before

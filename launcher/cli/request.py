@@ -37,7 +37,8 @@ class Request:
     cache: str | None = None
     """Folder of tokenised data; <output>/.cache where not given. Shared by all nodes."""
     parallel: Count | None = None
-    """Trials at once at the most; None is as many as there are cores and memory for."""
+    """Trials at once at the most, on SLURM of each shape (nodes, cards); None is as many as there
+    is room for."""
     time_limit: Positive = 3600.0
     """Seconds a trial may take, start-up included."""
     hang_after: Positive = 300.0

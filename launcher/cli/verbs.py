@@ -60,7 +60,9 @@ def run(words: Sequence[str]) -> int:
         with loop.watch:
             records = loop.run(scheduler)
     except KeyboardInterrupt:
-        return _stopped(len(loop.records), len(loop.points), words)
+        return _stopped(loop, words)
+    if request.detach:
+        return job_verbs.handed_over(loop)
     _print(records, options)
     _advise(loop)
     return 0 if any(r.outcome == "ok" for r in records) and not loop.stop_reason else 1
@@ -162,7 +164,12 @@ def _advise(loop: "Loop") -> None:
         print(f"launch: stopped, {left} points left: {loop.stop_reason}", file=sys.stderr)
 
 
-def _stopped(done: int, points: int, words: Sequence[str]) -> int:
-    print(f"launch: stopped with {done} of {points} points done; to go on:\n"
+def _stopped(loop: "Loop", words: Sequence[str]) -> int:
+    done, points = len(loop.records), len(loop.points)
+    left = ""
+    if loop.request.scheduler.name == "slurm" and loop.running:
+        folder = shlex.quote(str(loop.folder))
+        left = f"; {len(loop.running)} stay with SLURM (launch cancel {folder} ends them)"
+    print(f"launch: stopped with {done} of {points} points done{left}; to go on:\n"
           f"  {shlex.join(['launch', *words])}", file=sys.stderr)  # fmt: skip
     return 1

@@ -21,12 +21,10 @@ import torch.distributed as dist
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
-from launcher.folder import RunFolder, read_json
+from launcher.folder import KEPT_CHECKPOINTS, RunFolder, read_json
 from launcher.workers.measure import gather
 from launcher.workers.training_state import TrainingState
 
-KEPT = 2
-"""Newest checkpoints that stay: where the newest is damaged, the one before it serves."""
 TRIED = 8
 """Newest checkpoints that are looked at."""
 CHUNK = 1 << 24
@@ -133,7 +131,7 @@ class Checkpoints:
         except OSError as error:
             return error.errno or 1
         older = sorted(path for path in self._folder.glob("step-*") if path.name <= final.name)
-        for path in older[:-KEPT]:
+        for path in older[:-KEPT_CHECKPOINTS]:
             shutil.rmtree(path, ignore_errors=True)
         return 0
 

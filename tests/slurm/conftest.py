@@ -21,7 +21,7 @@ from tests.slurm.made import Commands
 SCRIPT = ROOT / "slurm" / "local_cluster.sh"
 NEEDS = ("slurmctld", "slurmd", "munged", "slurmdbd", "mariadbd")
 PACKAGES = "slurmctld slurmd slurm-client munge slurmdbd mariadb-server"
-SMALL = 4 * 2**20
+SMALL = 16 * 2**20
 """Bytes of the file system that is soon full."""
 
 

@@ -15,23 +15,23 @@ import pytest
 from tests.conftest import command
 from tests.slurm.conftest import Cluster, Make, ranks_of
 
-TRIAL = ("cluster.gpus_per_node=1", "hang_after=60", "train.steps=30", "layout.micro_batch=4")
+TRIAL = ("cluster.gpus_per_node=1", "hang_after=20", "train.steps=30", "layout.micro_batch=4")
 """One rank, some ten seconds of steps."""
 LONG = (*TRIAL, "train.steps=60", "checkpoint_every=5")
 """The same with checkpoints."""
 
 
 def test_scancel_of_a_trial(sweep: Make, slurm: Cluster) -> None:
-    running = sweep("-m", *TRIAL, "train.seed=1,2")
+    running = sweep(*TRIAL)
     trial = running.at_step(1)
     status = trial.status()
     assert status and status.job_id
     slurm.run("scancel", status.job_id)
     code, out = running.end()
-    assert code == 0, out
-    assert sorted(row["outcome"] for row in running.rows()) == ["cancelled", "ok"]
+    assert code == 1, out
+    assert [row["outcome"] for row in running.rows()] == ["cancelled"]
     code, out = running.start().end()
-    assert [row["outcome"] for row in running.rows()] == ["ok", "ok"], out
+    assert [row["outcome"] for row in running.rows()] == ["ok"], out
     running.check()
 
 
@@ -79,7 +79,7 @@ def test_node_set_down(sweep: Make, slurm: Cluster) -> None:
 
 def test_slurmd_killed(sweep: Make, slurm: Cluster) -> None:
     """SLURM loses sight of a node whose ranks live on: they make way for the next attempt."""
-    running = sweep(*LONG, "train.steps=200", "hang_after=8")
+    running = sweep(*LONG, "train.steps=200")
     trial = running.at_step(3)
     status, old = trial.status(), ranks_of(trial)
     assert status
@@ -115,18 +115,17 @@ def test_rank_killed(sweep: Make) -> None:
 
 def test_rank_stopped(sweep: Make) -> None:
     """A hang: the stacks of the others are in their logs, all are ended, tried once more."""
-    running = sweep(*TRIAL, "cluster.gpus_per_node=2", "train.steps=60", "hang_after=6")
+    running = sweep(*TRIAL, "cluster.gpus_per_node=2", "hang_after=6")
     trial = running.at_step(3)
     pids = ranks_of(trial)
     os.kill(pids[1], signal.SIGSTOP)
-    second = running.at_step(3, attempt=2)
-    assert not any(_alive(pid) for pid in pids)
-    logs = "".join(log.read_text() for log in second.path.glob("attempts/1/log/rank*.txt"))
-    assert "HangError" in logs and "most recent call first" in logs
-    os.kill(ranks_of(second)[0], signal.SIGSTOP)
     code, out = running.end()
-    assert code == 1, out
-    assert [(row["outcome"], row["attempt"]) for row in running.rows()] == [("hang", 2)]
+    assert code == 0, out
+    assert "hang" in out and "(runs again)" in out
+    assert not any(_alive(pid) for pid in pids)
+    logs = "".join(log.read_text() for log in trial.path.glob("attempts/1/log/rank*.txt"))
+    assert "HangError" in logs and "most recent call first" in logs
+    assert [(row["outcome"], row["attempt"]) for row in running.rows()] == [("ok", 2)]
     running.check()
 
 
@@ -273,7 +272,6 @@ def test_full_disk(sweep: Make, slurm: Cluster) -> None:
     assert code == 1, out
     assert "No space left on device" in out and "Traceback" not in out
     ballast.unlink()
-    slurm.run("scancel", "--user", str(os.getuid()))
     _until(lambda: not slurm.run("squeue", "--noheader"))
     code, out = running.start().end()
     assert code == 0, out
@@ -289,7 +287,7 @@ def test_a_node_whose_card_somebody_else_uses(sweep: Make, slurm: Cluster, tmp_p
     doubles = Path(__file__).parent / "doubles"
     running = sweep(
         *TRIAL, "scheduler.checks.cards=1", f"scheduler.environment.PYTHONPATH={doubles}",
-        "scheduler.environment.FAKE_NVML='%s/{node}.json'" % tmp_path,
+        f"scheduler.environment.FAKE_NVML='{tmp_path}/{{node}}.json'",
     )  # fmt: skip
     code, out = running.end()
     assert code == 0, out

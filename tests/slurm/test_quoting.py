@@ -52,7 +52,6 @@ def test_any_text_is_data(sweep: Make, slurm: Cluster, tmp_path: Path) -> None:
     assert not hacked(tmp_path, slurm)
 
 
-@pytest.mark.xfail(strict=True, reason="SLURM expands the % of the folder in --output too")
 def test_a_folder_that_slurm_would_expand(sweep: Make, slurm: Cluster, tmp_path: Path) -> None:
     running = sweep(*SMALL, output=tmp_path / "100%j %A 50%")
     code, out = running.end()

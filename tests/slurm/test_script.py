@@ -176,18 +176,20 @@ def test_sbatch_refuses(
 ) -> None:
     commands.say("sbatch", err=said, code=1)
     with pytest.raises(kind) as raised:
-        script.submit("#!/bin/sh\n", tmp_path)
+        script.submit("#!/bin/sh\n", tmp_path, False)
     assert type(raised.value) is kind and str(raised.value) == message
 
 
 def test_sbatch_takes_it(tmp_path: Path, commands: Commands) -> None:
     commands.say("sbatch", out="Submitted batch job 4711 on cluster big\n")
-    assert script.submit("#!/bin/sh\n", tmp_path) == "4711"
-    assert commands.calls("sbatch") == [[f"--chdir={tmp_path}", f"{tmp_path}/job.sh"]]
+    assert script.submit("#!/bin/sh\n", tmp_path, False) == "4711"
+    assert commands.calls("sbatch") == [
+        [f"--chdir={tmp_path}", f"--output={tmp_path}/%j.txt", f"{tmp_path}/job.sh"]
+    ]
     assert (tmp_path / "job.sh").read_text() == "#!/bin/sh\n"
 
 
 def test_there_is_no_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(WorkError, match=r"^sbatch: No such file or directory$"):
-        script.submit("#!/bin/sh\n", tmp_path)
+        script.submit("#!/bin/sh\n", tmp_path, False)

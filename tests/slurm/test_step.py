@@ -18,6 +18,7 @@ SRUN = [
 ]  # fmt: skip
 RUN = "/shared/runs/s/a1"
 AGENT = ["/env/bin/python", "-P", "-m", "slurm.rank", "--folder", RUN]
+INSIDE = ["env", f"PYTHONPATH={CODE}", *AGENT]
 TRAIN = ["--", "/env/bin/python", "-P", "-m", "train"]
 HERE = "/shared/runs/s/submissions/0123456789ab"
 PLACES = [f"{place}:{place}" for place in (CODE, RUN, HERE, "/shared/cache")]
@@ -35,23 +36,23 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
     ("more of srun", {"srun": ("--cpu-bind=cores", "a b")}, {},
      [*SRUN, "--cpu-bind=cores", "a b", *AGENT, *TRAIN]),
     ("pyxis", {"container": Container(image="/shared/a b.sqsh")}, {},
-     [*SRUN, *PYXIS, *AGENT, *TRAIN]),
+     [*SRUN, *PYXIS, *INSIDE, *TRAIN]),
     ("pyxis and all", {
         "cpus_per_task": 14, "srun": ("--cpu-bind=cores",),
         "container": Container(image="/shared/a b.sqsh", mounts=("/data:/data",),
                                arguments=("--container-writable",)),
     }, {"cards_per_node": 2},
      [*SRUN, "--cpus-per-task=14", "--gpu-bind=none", PYXIS[0], f"{PYXIS[1]},/data:/data",
-      "--container-writable", "--cpu-bind=cores", *AGENT, *TRAIN]),
+      "--container-writable", "--cpu-bind=cores", *INSIDE, *TRAIN]),
     ("apptainer", {"container": Container(image="/shared/a b.sif", runtime="apptainer")}, {},
-     [*SRUN, "apptainer", "exec", *BINDS, "/shared/a b.sif", *AGENT, *TRAIN]),
+     [*SRUN, "apptainer", "exec", *BINDS, "/shared/a b.sif", *INSIDE, *TRAIN]),
     ("apptainer and all", {
         "srun": ("--cpu-bind=cores",),
         "container": Container(image="/shared/a b.sif", runtime="apptainer",
                                mounts=("/data:/data",), arguments=("--cleanenv",)),
     }, {"cards_per_node": 2},
      [*SRUN, "--gpu-bind=none", "--cpu-bind=cores", "apptainer", "exec", "--nv", *BINDS,
-      "--bind", "/data:/data", "--cleanenv", "/shared/a b.sif", *AGENT, *TRAIN]),
+      "--bind", "/data:/data", "--cleanenv", "/shared/a b.sif", *INSIDE, *TRAIN]),
 ]  # fmt: skip
 
 

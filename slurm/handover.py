@@ -1,0 +1,105 @@
+"""From jobs to submissions to SLURM: what goes out together, with one call of sbatch."""
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import WorkError
+from launcher.schedulers import Job
+from slurm import script, states, submission
+from slurm.options import SchedulerOptions
+from slurm.submission import Submission
+
+LARGEST_ARRAY = 1000
+"""Jobs of one array; SLURM's own default for MaxArraySize is 1001."""
+
+AWAY, RETRY = 120.0, 5.0
+"""Seconds for which a SLURM that does not answer is waited for, and between two tries."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What all jobs of a sweep share."""
+
+    options: SchedulerOptions
+    folder: Path
+    """The sweep's."""
+    code: Path
+    """The folder of copies of the code."""
+    writes_to: tuple[str, ...] = ()
+    """Folders besides the run's own that ranks read from or write to."""
+    hang_after: float
+    parallel: int | None = None
+    """Jobs of an array that may run at once."""
+
+
+def hand_over(setting: Setting, planned: Submission, folder: Path, job: Job) -> str:
+    """SLURM's number for a submission; once it answers, where it is away for a moment.
+
+    Raises:
+        RequestError: SLURM refuses it.
+        WorkError: SLURM stays away.
+    """
+    text = script.text(planned, job, setting.parallel)
+    deadline = time.monotonic() + AWAY
+    while True:
+        try:
+            return script.submit(text, folder, len(planned.jobs) > 1)
+        except WorkError:
+            if time.monotonic() > deadline:
+                raise
+        while time.monotonic() < deadline:  # it may have got through all the same
+            time.sleep(RETRY)
+            try:
+                main = number(planned)
+            except WorkError:
+                continue
+            if main is not None:
+                return main
+            break
+
+
+def number(sub: Submission) -> str | None:
+    """SLURM's number for a submission, by its title; None where it has none.
+
+    Raises:
+        WorkError: SLURM does not answer.
+    """
+    known = states.queue(names=[sub.title])
+    if known is None:
+        raise WorkError(f"{sub.title}: SLURM does not say whether it has this job; try again")
+    return next((name.split("_")[0] for name in known), None)
+
+
+def prepared(setting: Setting, jobs: Sequence[Job], digest: str) -> tuple[Submission, Path]:
+    """A submission of jobs of one shape that run a copy of the code, and the folder it gets."""
+    token = uuid.uuid4().hex[:12]
+    planned = Submission(
+        token=token,
+        title=script.title(setting.folder.name, token),
+        jobs=tuple(submission.task(job) for job in jobs),
+        options=setting.options,
+        hang_after=setting.hang_after,
+        code=digest,
+        path=(str(setting.code / digest),),
+        writes_to=setting.writes_to,
+    )
+    return planned, setting.folder / submission.FOLDER / token
+
+
+def groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Jobs that can go out together."""
+    ordered = sorted(jobs, key=lambda job: repr(_shape(job)))
+    for _, group in groupby(ordered, key=_shape):
+        same = list(group)
+        for start in range(0, len(same), LARGEST_ARRAY):
+            yield same[start : start + LARGEST_ARRAY]
+
+
+def _shape(job: Job) -> tuple[Any, ...]:
+    """What a batch script says of a job."""
+    return (job.nodes, job.ranks_per_node, job.cards_per_node, job.time_limit, job.avoid)
