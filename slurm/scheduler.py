@@ -59,8 +59,6 @@ class Slurm:
         """Submissions that SLURM said it does not know."""
         self.looked = self.asked = self.moved = 0.0
         """When the folders were looked at, SLURM was asked, and a folder had news."""
-        self.pause = setting.options.interval
-        """Seconds to the next question; it grows while nothing happens."""
 
     def submit(self, jobs: Iterable[Job]) -> list[str]:
         """Submit jobs, those of one shape together; the names of all of them.
@@ -110,7 +108,6 @@ class Slurm:
         for start in range(0, len(ids), LARGEST_ARRAY):
             states.cancel(ids[start : start + LARGEST_ARRAY])
         self.moved = self.asked = 0.0
-        self.pause = self.setting.options.interval
 
     def avoid(self, nodes: Sequence[str]) -> None:
         """Keep what is still queued off some nodes: one that fails at once would get them all."""
@@ -185,7 +182,6 @@ class Slurm:
             if seen != watched.seen:
                 status = run.status()
                 watched.seen, self.moved = seen, time.monotonic()
-                self.pause = self.setting.options.interval
                 if status is not None and status.state == "ended":
                     return True
         except (OSError, ReadError):
@@ -197,17 +193,13 @@ class Slurm:
 
     def _is_time_to_ask(self, now: float) -> bool:
         """As long as folders have news, SLURM has none that could not wait."""
-        most = PATIENCE * self.setting.options.interval
-        quiet = now - self.moved >= self.pause or now - self.asked >= most
-        return quiet and now - self.asked >= self.pause
+        interval = self.setting.options.interval
+        quiet = now - self.moved >= interval or now - self.asked >= PATIENCE * interval
+        return quiet and now - self.asked >= interval
 
     def _ask(self) -> None:
-        """At most one sacct and one squeue for everything that is watched.
-
-        The longer nothing happens, the less often: a queue may hold jobs for days.
-        """
+        """At most one sacct and one squeue for everything that is watched."""
         self.asked = time.monotonic()
-        self.pause = min(2 * self.pause, PATIENCE * self.setting.options.interval)
         live = [w for w in self.watched.values() if w.name and w.final is None]
         ids = sorted({(w.name or "").split("_")[0] for w in live})
         if not ids:

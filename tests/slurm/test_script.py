@@ -27,6 +27,7 @@ PLAIN = f"""\
 #SBATCH --time=60
 
 # setup
+trap '' USR1
 export PYTHONPATH=/shared/code/abc${{PYTHONPATH:+:$PYTHONPATH}}
 
 # command
@@ -115,9 +116,9 @@ def test_modules_and_setup() -> None:
         "modules": ("cuda/12.4", "a b; touch HACKED"),
         "setup": ("ulimit -l unlimited", "export X=$(hostname) # mine"),
     }
-    before, _, after = PLAIN.partition("# setup\n")
+    before, _, after = PLAIN.partition("# setup\ntrap '' USR1\n")
     assert script.text(planned(job(), **said), job(), None) == (
-        before + "# setup\nmodule load cuda/12.4\nmodule load 'a b; touch HACKED'\n"
+        before + "# setup\ntrap '' USR1\nmodule load cuda/12.4\nmodule load 'a b; touch HACKED'\n"
         "ulimit -l unlimited\nexport X=$(hostname) # mine\n" + after
     )
 

@@ -14,7 +14,7 @@ from tests.slurm.made import CODE, job, planned
 
 SRUN = [
     "srun", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--distribution=block",
-    "--kill-on-bad-exit=0", "--mpi=none", "--unbuffered", "--input=none",
+    "--kill-on-bad-exit=0", "--mpi=none", "--unbuffered", "--input=none", "--export=ALL", "--wait=0",
 ]  # fmt: skip
 RUN = "/shared/runs/s/a1"
 AGENT = ["/env/bin/python", "-P", "-m", "slurm.rank", "--folder", RUN]
