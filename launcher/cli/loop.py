@@ -54,6 +54,8 @@ class Loop:
         self.candidates = [spec for i, spec in self.points.items() if i not in self.refused]
         self.records: dict[str, RunRecord] = {}
         self.running: dict[str, RunSpec] = {}
+        self.adopted: set[str] = set()
+        """Those of them that an earlier launcher submitted."""
         self.avoid: dict[str, set[str]] = {}
         """For the id of a spec the nodes that earlier attempts of it point at."""
         self.stop_reason: str | None = None
@@ -162,6 +164,7 @@ class Loop:
         if status.state != "ended":  # its launcher died, or left it to a batch system
             if scheduler.adopt(self._job(spec)):
                 self.running[spec.id] = spec
+                self.adopted.add(spec.id)
                 return None
             if folder.result() is None:
                 return None
@@ -265,7 +268,10 @@ class Loop:
     def _ended(self, job: Job) -> None:
         spec = self.running.pop(job.name)
         found = BACKENDS[spec.backend].record(spec, job.folder)
-        if not self.stop_reason and self._again(found):
+        before = spec.id in self.adopted  # what stopped it may have been mended since
+        self.adopted.discard(spec.id)
+        stopped_before = before and NEXT_ACTION[found.outcome] == "stop"
+        if not self.stop_reason and (stopped_before or self._again(found)):
             self.watch.ended(self, found, again=True)
             return
         if self.stop_reason and found.outcome == "cancelled" and found.seconds is None:

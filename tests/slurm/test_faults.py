@@ -162,7 +162,7 @@ def test_time_limit_of_a_long_run(sweep: Make) -> None:
     """A checkpoint before the limit, the same job again, and not a step lost."""
     running = sweep(
         *LONG,
-        "train.steps=150",
+        "train.steps=120",
         "checkpoint_every=1000",
         "time_limit=40",
         "scheduler.signal_before=15",
@@ -264,10 +264,9 @@ def test_full_disk(sweep: Make, slurm: Cluster) -> None:
     running = sweep("-m", *TRIAL, "train.seed=1,2,3", "parallel=1", "train.steps=60", "scheduler.checks.probe_mib=1",
                     output=slurm.small / "runs")  # fmt: skip
     running.at_step(5)
-    with ballast.open("wb") as file, suppress(OSError):
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
-            file.flush()
     code, out = running.end()
     assert code == 1, out
     assert "No space left on device" in out and "Traceback" not in out
