@@ -188,6 +188,9 @@ class RunFolder:
         The status goes first: a kill in between leaves files that the next call moves after it.
         """
         status = self.readable_status()  # one damaged from outside goes aside like the rest
+        if status and status.state == "queued" and not (status.started or status.stopped):
+            (self.path / "status.json").unlink()  # it never began: no batch system has it
+            return status.attempt
         last = status.attempt if status else self._last_attempt()
         aside = self.path / "attempts" / str(last)
         for name in ("status.json", "result.json", "metrics.jsonl", "log"):

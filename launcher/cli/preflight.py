@@ -75,6 +75,8 @@ def _slurm(request: Request, points: Sequence[RunSpec]) -> Scheduler:
     setting = slurm_setting(request)
     if "\\" in str(setting.folder):
         raise ConfigError(f"output: {setting.folder} holds a backslash, which SLURM drops")
+    if request.scheduler.container and set(",:") & set(str(setting.folder)):
+        raise ConfigError(f"output: {setting.folder} holds a , or :, which no mount can name")
     return Slurm(setting)
 
 
