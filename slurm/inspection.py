@@ -1,6 +1,7 @@
 """The node check of one job, from its supervisor: one task on each node, and what that means."""
 
 import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ TIME_LIMIT = 120.0
 """Seconds for all nodes; one that takes longer does not answer."""
 
 MIB = 2**20
+
+REFUSES = re.compile(r"error:|unrecognized|invalid", re.I)
+"""How srun begins to say what it does not like."""
 
 CHECKPOINTS = KEPT_CHECKPOINTS + 1
 """There at once at the most: those that are kept, and the one being written."""
@@ -94,5 +98,6 @@ def _run(sub: Submission, task: Task, place: Path) -> tuple[str, str | None]:
     except subprocess.TimeoutExpired:
         return "", None  # the nodes without a report are the ones to blame
     print(done.stderr, end="", flush=True)  # to the batch step's own
-    said = done.stderr.strip().rpartition("\n")[2]
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    said = next((line for line in lines if REFUSES.search(line)), "".join(lines[:1]))
     return done.stdout, said or None if done.returncode else None

@@ -27,7 +27,7 @@ SETTLED = 5.0
 NO_NODES = re.compile(r"node configuration is not available|Invalid node name", re.I)
 """What sbatch says where too few nodes are left."""
 
-NEVER = {"BadConstraints", "DependencyNeverSatisfied"}
+NEVER = {"BadConstraints", "DependencyNeverSatisfied", "PartitionNodeLimit", "PartitionTimeLimit"}
 """Reasons for which a job waits for ever."""
 
 LOST = states.State("LOST")
@@ -141,6 +141,8 @@ class Slurm:
             main = hand_over(self.setting, planned, folder, jobs[0])
         except RequestError as error:
             if not jobs[0].avoid or not NO_NODES.search(str(error)):
+                for job in jobs:
+                    (job.folder / "status.json").unlink()  # nothing was submitted
                 raise
             self._refused(jobs, planned.token, str(error))
             return
@@ -205,7 +207,7 @@ class Slurm:
         if not ids:
             return
         known = states.accounting(ids)
-        if known and all(w.name in known and known[w.name].active for w in live):
+        if known and all(w.name in known and known[w.name].name == "RUNNING" for w in live):
             for watched in live:
                 watched.unknown = 0
             return

@@ -32,7 +32,7 @@ def collect(path: Path) -> list[RunRecord]:
         sweeps = {folder: _sweep(folder) for folder in _sweeps(path, DEPTH)}
         several = len(sweeps) > 1
         found = [_from(r, f, path) if several else r for f, rs in sweeps.items() for r in rs]
-    if not found:
+    if not found and not runs(path):
         raise ConfigError(f"{path}: no runs below this folder")
     return found
 

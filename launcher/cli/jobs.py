@@ -33,10 +33,13 @@ def status(path: Path) -> list[dict[str, Any]]:
         raise ConfigError(f"{path}: no runs below this folder")
     live = {s.submission: f for f, s in found if s and s.submission and s.state != "ended"}
     said = _said(live)
-    return [_row(folder, status, said) for folder, status in found]
+    several = len({folder.path.parent for folder, _ in found}) > 1
+    return [_row(folder, status, said, path if several else None) for folder, status in found]
 
 
-def _row(folder: RunFolder, status: Status | None, said: dict[str, states.State]) -> dict[str, Any]:
+def _row(
+    folder: RunFolder, status: Status | None, said: dict[str, states.State], above: Path | None
+) -> dict[str, Any]:
     token = status.submission if status else None
     name = (status.job_id if status else None) or (
         submission.job_name(folder.path, token) if token else None
@@ -50,7 +53,7 @@ def _row(folder: RunFolder, status: Status | None, said: dict[str, states.State]
     mine = [b.time for b in beats.values() if status and b.attempt == status.attempt]
     running = status is not None and status.state == "running"
     return {
-        "run": folder.path.name,
+        "run": str(folder.path.relative_to(above)) if above else folder.path.name,
         "state": _state(folder, status),
         "job": name,
         "slurm": f"{slurm.name} {slurm.reason}".removesuffix(" None").strip() if slurm else None,
@@ -101,6 +104,8 @@ def cancel(path: Path) -> list[str]:
             by_sweep.setdefault(folder.path.parent, []).append(folder)
     if not by_sweep:
         raise RequestError(f"{path}: nothing of SLURM's is queued or runs below this folder")
+    if states.queue(names=["megalaunch"]) is None:
+        raise WorkError("SLURM does not answer; nothing was cancelled")
     ended = []
     for sweep, folders in by_sweep.items():
         with Slurm(_setting(sweep)) as scheduler:
