@@ -248,8 +248,11 @@ def test_sbatch_refuses(tmp_path: Path, commands: Commands) -> None:
     assert not slurm.adopt(made(tmp_path, "other")) and not slurm.watched
 
 
-def test_there_is_no_controller(tmp_path: Path, commands: Commands) -> None:
+def test_there_is_no_controller(
+    tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commands.say("sbatch", err="sbatch: error: Unable to contact slurm controller\n", code=1)
+    monkeypatch.setattr(handover, "AWAY", 0.0)
     with pytest.raises(WorkError):
         Slurm(setting(tmp_path)).submit([made(tmp_path, "r0")])
 
