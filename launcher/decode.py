@@ -8,6 +8,7 @@ import math
 import types
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -68,7 +69,11 @@ def decode(kind: type[T], data: Any, where: str = "") -> T:
 
 def encode(value: Any) -> Any:
     """The plain dicts and lists that `decode` reads back."""
-    return dataclasses.asdict(value)
+    return dataclasses.asdict(value, dict_factory=_plain)
+
+
+def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in items}
 
 
 def fingerprint(value: Any) -> str:
@@ -161,6 +166,8 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
             _decode(args[0], k, where): _decode(args[1], v, join(where, str(k)))
             for k, v in _mapping(value, where).items()
         }
+    if kind is Path:
+        return Path(_decode_scalar(str, value, where))
     return value if kind is Any else _decode_scalar(kind, value, where)
 
 

@@ -81,7 +81,7 @@ def prepared(setting: Setting, jobs: Sequence[Job], digest: str) -> tuple[Submis
     planned = Submission(
         token=token,
         title=script.title(setting.folder.name, token),
-        jobs=tuple(submission.task(job) for job in jobs),
+        jobs=tuple(jobs),
         options=setting.options,
         hang_after=setting.hang_after,
         code=digest,

@@ -10,11 +10,12 @@ from pathlib import Path
 from launcher.decode import encode
 from launcher.errors import WorkError
 from launcher.folder import KEPT_CHECKPOINTS, Stopped, write_json
+from launcher.schedulers import Job
 from slurm.check_verdict import read_reports, verdict
 from slurm.node_check import CheckRequest
 from slurm.options import Checks
 from slurm.step import IMPORT_SECONDS, asked_for, inside, srun
-from slurm.submission import Submission, Task
+from slurm.submission import Submission
 
 TIME_LIMIT = 120.0
 """Seconds for all nodes; one that takes longer does not answer."""
@@ -37,11 +38,11 @@ class Found:
     bad_nodes: tuple[str, ...] = ()
 
 
-def inspect(sub: Submission, task: Task, folder: Path, nodes: tuple[str, ...]) -> Found:
+def inspect(sub: Submission, task: Job, folder: Path, nodes: tuple[str, ...]) -> Found:
     """Check the nodes of this job; ``folder`` is the submission's."""
     if not sub.options.checks.enabled:
         return Found()
-    folders = (task.folder, *sub.writes_to)
+    folders = (str(task.folder), *sub.writes_to)
     room = CHECKPOINTS * task.checkpoint_bytes
     wanted = request(sub.options.checks, folders, task.cards_per_node, room)
     place = folder / f"check-{os.environ['SLURM_JOB_ID']}-{time.time_ns()}"
@@ -80,7 +81,7 @@ def request(
     )
 
 
-def _run(sub: Submission, task: Task, place: Path) -> tuple[str, str | None]:
+def _run(sub: Submission, task: Job, place: Path) -> tuple[str, str | None]:
     """Let every node look at itself; what they printed, and why srun failed where it did."""
     words = [task.command[0], "-P", "-m", "slurm.node_check"]
     words += ["--request", str(place / "request.json"), "--out", str(place)]

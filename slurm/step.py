@@ -6,11 +6,11 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 
 from launcher.folder import RunFolder, Status
-from slurm.submission import Submission, Task, place
+from launcher.schedulers import Job
+from slurm.submission import Submission, place
 
 GRACE = 10.0
 """Seconds srun has to end its tasks before it is killed itself; SLURM ends them with the job."""
@@ -28,7 +28,7 @@ PORTS = range(20000, 30000)
 class Step:
     """Runs from the start of the context to its end, whatever ends it."""
 
-    def __init__(self, sub: Submission, task: Task, folder: RunFolder, status: Status) -> None:
+    def __init__(self, sub: Submission, task: Job, folder: RunFolder, status: Status) -> None:
         self.task, self.folder, self.attempt = task, folder, status.attempt
         self.words = command(sub, task, folder)
         self.patience = IMPORT_SECONDS if sub.options.container else START_SECONDS
@@ -88,7 +88,7 @@ class Step:
         return next((rank for rank in late if rank < len(done) and done[rank] is None), None)
 
 
-def command(sub: Submission, task: Task, folder: RunFolder) -> list[str]:
+def command(sub: Submission, task: Job, folder: RunFolder) -> list[str]:
     """The whole srun, as an argument list."""
     agent = ["-m", "slurm.rank", "--folder", str(folder.path)]
     agent += ["--checkpoints"] if task.checkpoint_bytes else []
@@ -96,7 +96,7 @@ def command(sub: Submission, task: Task, folder: RunFolder) -> list[str]:
     return [*srun(sub, task, task.ranks_per_node), *inside(sub, task, python)]
 
 
-def srun(sub: Submission, task: Task, tasks_per_node: int) -> list[str]:
+def srun(sub: Submission, task: Job, tasks_per_node: int) -> list[str]:
     """srun for so many tasks on each node of the job."""
     options = sub.options
     words = ["srun", f"--nodes={task.nodes}", f"--ntasks={task.nodes * tasks_per_node}"]
@@ -114,7 +114,7 @@ def srun(sub: Submission, task: Task, tasks_per_node: int) -> list[str]:
     return [*words, *options.srun]
 
 
-def inside(sub: Submission, task: Task, words: list[str]) -> list[str]:
+def inside(sub: Submission, task: Job, words: list[str]) -> list[str]:
     """A command of the ranks, in the container where that is not srun's affair."""
     container = sub.options.container
     if container is None:
@@ -129,13 +129,13 @@ def inside(sub: Submission, task: Task, words: list[str]) -> list[str]:
     return ["apptainer", "exec", *cards, *mounts, *container.arguments, container.image, *words]
 
 
-def _mounted(sub: Submission, task: Task) -> list[str]:
+def _mounted(sub: Submission, task: Job) -> list[str]:
     """Folders that ranks need at the places where they are outside."""
-    run = Path(task.folder)  # the node check reads and writes in the submission's
+    run = task.folder  # the node check reads and writes in the submission's
     return list(dict.fromkeys([*sub.path, str(run), str(place(run, sub.token)), *sub.writes_to]))
 
 
-def environment(sub: Submission, task: Task, status: Status) -> Mapping[str, str]:
+def environment(sub: Submission, task: Job, status: Status) -> Mapping[str, str]:
     """What all ranks share: where they meet, and which attempt they are."""
     checks, several = sub.options.checks, task.ranks > 1
     link = f"{checks.allreduce_mib}:{checks.allreduce_seconds}"

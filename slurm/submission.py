@@ -21,26 +21,6 @@ FOLDER = "submissions"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """What one job of a submission runs; see `launcher.schedulers.Job`."""
-
-    name: str
-    command: tuple[str, ...]
-    folder: str
-    nodes: int
-    ranks_per_node: int
-    time_limit: float
-    cards_per_node: int = 0
-    checkpoint_bytes: int = 0
-    commit: str | None = None
-
-    @property
-    def ranks(self) -> int:
-        """Processes of the job over all nodes."""
-        return self.nodes * self.ranks_per_node
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
     """Jobs of one shape; several go out as one job array, in this order."""
 
@@ -48,7 +28,7 @@ class Submission:
     """Its name among all submissions there ever were."""
     title: str
     """What squeue shows, unique too."""
-    jobs: tuple[Task, ...]
+    jobs: tuple[Job, ...]
     options: SchedulerOptions
     hang_after: float
     """Seconds without a finished step after which a rank counts as hung."""
@@ -58,34 +38,6 @@ class Submission:
     """Folders that Python looks into for this project's packages."""
     writes_to: tuple[str, ...] = ()
     """Folders besides the run's own that ranks read from or write to."""
-
-
-def task(job: Job) -> Task:
-    """A job without what only the launcher has to know."""
-    return Task(
-        name=job.name,
-        command=job.command,
-        folder=str(job.folder),
-        nodes=job.nodes,
-        ranks_per_node=job.ranks_per_node,
-        time_limit=job.time_limit,
-        cards_per_node=job.cards_per_node,
-        checkpoint_bytes=job.checkpoint_bytes,
-        commit=job.commit,
-    )
-
-
-def job(task: Task) -> Job:
-    """A task as its launcher knew it, as far as a later one has to."""
-    return Job(
-        name=task.name,
-        command=task.command,
-        folder=Path(task.folder),
-        nodes=task.nodes,
-        ranks_per_node=task.ranks_per_node,
-        time_limit=task.time_limit,
-        memory=0,
-    )
 
 
 def write(folder: Path, submission: Submission) -> None:

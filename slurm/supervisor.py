@@ -16,10 +16,11 @@ from types import FrameType
 
 from launcher.errors import LaunchError
 from launcher.folder import RunFolder, Status, Stopped
+from launcher.schedulers import Job
 from slurm import fence, states, submission
 from slurm.inspection import inspect
 from slurm.step import Step
-from slurm.submission import Submission, Task
+from slurm.submission import Submission
 
 POLL = 0.2
 """Seconds between two looks at the step."""
@@ -44,9 +45,9 @@ CONTINUES = os.EX_TEMPFAIL
 class Supervisor:
     """One incarnation of one job."""
 
-    def __init__(self, sub: Submission, task: Task, folder: Path) -> None:
+    def __init__(self, sub: Submission, task: Job, folder: Path) -> None:
         self.submission, self.task, self.place = sub, task, folder
-        self.folder = RunFolder(Path(task.folder))
+        self.folder = RunFolder(task.folder)
         self.job_id = os.environ["SLURM_JOB_ID"]
         self.asked = False
         """SLURM sent the signal that comes before the time limit, or it is time for it."""

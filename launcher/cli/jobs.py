@@ -138,7 +138,7 @@ def _job(folder: RunFolder) -> Job:
     status = folder.status()
     assert status and status.submission
     sub = submission.read(submission.place(folder.path, status.submission))
-    return submission.job(next(task for task in sub.jobs if task.name == folder.path.name))
+    return next(job for job in sub.jobs if job.name == folder.path.name)
 
 
 def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
@@ -146,13 +146,15 @@ def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
     for same in groups(jobs):
         planned, folder = prepared(setting, same, code.digest())
         yield f"# {len(same)} job{'' if len(same) == 1 else 's'}, each in its own folder:"
-        yield from (f"#   {json.dumps(task.folder, ensure_ascii=False)}" for task in planned.jobs)
+        yield from (
+            f"#   {json.dumps(str(task.folder), ensure_ascii=False)}" for task in planned.jobs
+        )
         yield shlex.join(script.command(folder, len(same) > 1))
         yield f"# {script.FILE}:"
         yield script.text(planned, same[0], setting.parallel)
         yield "# from which the supervisor starts in each job, on its first node:"
         task = planned.jobs[0]
-        yield shlex.join(step.command(planned, task, RunFolder(Path(task.folder))))
+        yield shlex.join(step.command(planned, task, RunFolder(task.folder)))
         yield ""
 
 

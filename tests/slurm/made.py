@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from launcher.schedulers import Job
-from slurm import submission
 from slurm.options import SchedulerOptions
 from slurm.submission import Submission
 
@@ -44,7 +43,7 @@ def planned(*jobs: Job, **changes: Any) -> Submission:
     return Submission(
         token="0123456789ab",
         title="s-0123456789ab",
-        jobs=tuple(submission.task(one) for one in jobs),
+        jobs=jobs,
         options=options(**changes),
         hang_after=300.0,
         code="abc",
