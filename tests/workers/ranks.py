@@ -1,15 +1,24 @@
-"""Start the ranks of a run as the launcher does, wait for them, and never leave one behind."""
+"""Start the ranks of a run as the launcher does, wait for them, and never leave one behind.
 
+Most are forked from one process that has imported the libraries: that takes longer than a test.
+"""
+
+import functools
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from unittest import mock
 
 from launcher.cluster import Accelerator, Cluster
 from launcher.decode import decode, encode
@@ -82,6 +91,57 @@ train.main()
 """A rank in which ``patch`` runs after the libraries are imported."""
 
 
+class Started(Protocol):
+    """What is common to a rank of its own and a forked one."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def kill(self) -> None: ...
+    def wait(self) -> Any: ...
+
+
+class Forked:
+    """A rank that finds the libraries imported."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        process.start()
+        assert process.pid
+        self._process, self.pid = process, process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self) -> None:
+        self._process.join()
+
+
+@functools.cache
+def forks() -> ForkServerContext:
+    """The process that ranks are forked from; it ends with this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["preload"])
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    with mock.patch.dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS="1"):
+        forkserver.ensure_running()
+    return context
+
+
+def become_rank(code: str, options: Sequence[str], env: dict[str, str], log: str) -> None:
+    """In a fork: what ``python -c CODE OPTIONS`` is in a process of its own."""
+    assert "preload" in sys.modules, "the libraries could not be imported beforehand"
+    target = os.open(log, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ["-c", *options]
+    exec(code, {"__name__": "__main__"})
+
+
 def start(
     run: RunSpec,
     folder: Path,
@@ -90,35 +150,37 @@ def start(
     patch: str = "",
     env: Mapping[str, str] | None = None,
     every: int | None = None,
-    script: Path | None = None,
-) -> list[subprocess.Popen[bytes]]:
-    """Start every rank, of `launcher.workers.train` or of a script; the caller ends them."""
+    program: str = "",
+    own: bool = False,
+) -> list[Started]:
+    """Start every rank, of `launcher.workers.train` or of another program; the caller ends them.
+
+    ``own`` starts each from scratch, as the launcher does; so do cards, which nobody can share.
+    """
+    own = own or run.cluster.accelerator.name != "cpu"
     target = RunFolder(folder)
     target.create(run)
     shared = {**os.environ, "WORLD_SIZE": str(run.cluster.gpus), "MASTER_ADDR": "127.0.0.1"}
     shared |= {"MASTER_PORT": str(free_port()), **(env or {})}
-    code = PATCHED.format(patch=textwrap.indent(textwrap.dedent(patch), "    "))
-    program = ["-c", code] if patch else ["-m", "launcher.workers.train"]
-    program = [str(script)] if script else program
+    patched = PATCHED.format(patch=textwrap.indent(textwrap.dedent(patch or "pass"), "    "))
+    code = program or patched
     options = ["--folder", str(folder), "--cache", str(cache), "--hang-after", str(hang_after)]
     options += ["--checkpoint-every", str(every)] if every else []
-    processes = []
+    processes: list[Started] = []
     for rank in range(run.cluster.gpus):
-        with target.log(rank).open("wb") as log:
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, *program, *options],
-                    env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            )
+        here = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        log = target.log(rank)
+        if not own:
+            args = (code, options, here, str(log))
+            processes.append(Forked(forks().Process(target=become_rank, args=args)))
+            continue
+        with log.open("wb") as out:
+            words = [sys.executable, "-c", code, *options]
+            processes.append(subprocess.Popen(words, env=here, stdout=out, stderr=out))
     return processes
 
 
-def wait(
-    processes: list[subprocess.Popen[bytes]], limit: float, all_ranks: bool = False
-) -> list[int | None]:
+def wait(processes: Sequence[Started], limit: float, all_ranks: bool = False) -> list[int | None]:
     """Exit codes, None for a rank that had to be killed.
 
     That is at the limit or, unless ``all_ranks`` is set, when another one has failed.

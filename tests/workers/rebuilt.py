@@ -70,7 +70,3 @@ def flat(contents: object) -> list:
     if isinstance(contents, list):
         return [tensor for value in contents for tensor in flat(value)]
     return [] if isinstance(contents, int) else [contents]
-
-
-if __name__ == "__main__":
-    main()

@@ -54,7 +54,7 @@ def test_a_rebuilt_engine_goes_on_bit_by_bit(
 ) -> None:
     run = ranks.train(
         ranks.spec(2, **cases[0]), tmp_path, cache,
-        script=Path(__file__).parent / "rebuilt.py", env={"MEGALAUNCH_CASES": json.dumps(cases)},
+        program="import rebuilt; rebuilt.main()", env={"MEGALAUNCH_CASES": json.dumps(cases)},
     )  # fmt: skip
     assert run.codes == [0, 0], run.log(0) + run.log(1)
 
@@ -123,7 +123,7 @@ def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
         assert line in calm.log(0)
     assert list(calm.folder.checkpoints.iterdir()) == []
 
-    stopped = ranks.train(spec, tmp_path / "run", cache, every=100, patch=ask)
+    stopped = ranks.train(spec, tmp_path / "run", cache, every=100, patch=ask, all_ranks=True)
     assert stopped.codes == [75, 75], stopped.log()
     for rank in range(2):
         assert "stopped on request at step 3, checkpoint written\n" in stopped.log(rank)

@@ -68,7 +68,7 @@ def test_py_spy_is_asked_where_it_is(tmp_path: Path) -> None:
     assert rank.returncode == 1
     assert said.index("HangError") < said.index("stacks: dump --nonblocking --pid")
     assert f"--pid {rank.pid}\nstacks: dump --nonblocking --pid 7\n" in said
-    assert "--pid 8" not in said, "it had not ended in time"
+    assert "--pid 8\n" not in said, "it had not ended in time"
 
 
 def test_the_link_check_alone() -> None:

@@ -19,7 +19,7 @@ METRICS = {
 
 def test_metrics_and_result(tmp_path: Path, cache: Path) -> None:
     spec = ranks.spec(2, layout__tp=2, train__steps=4)
-    run = ranks.train(spec, tmp_path, cache)
+    run = ranks.train(spec, tmp_path, cache, own=True)
     assert run.codes == [0, 0], run.log()
     assert [line["step"] for line in run.steps] == [1, 2, 3, 4]
     assert [line["tokens"] for line in run.steps] == [256, 512, 768, 1024]
@@ -127,7 +127,7 @@ def test_ranks_end_with_their_launcher(tmp_path: Path, cache: Path) -> None:
         "import ranks\n"
         "started = ranks.start(ranks.spec(2, layout__tp=2, train__steps=10**6),\n"
         "    Path(sys.argv[1]), Path(sys.argv[2]),\n"
-        "    env={'MEGALAUNCH_PARENT': str(os.getpid())})\n"
+        "    env={'MEGALAUNCH_PARENT': str(os.getpid())}, own=True)\n"
         "print(json.dumps([process.pid for process in started]), flush=True)\n"
         "time.sleep(600)\n"
     )
