@@ -113,6 +113,7 @@ def main() -> None:
     for thread in threads:
         thread.start()
     _join(threads, over)
+    shutil.rmtree(_temporary(folder), ignore_errors=True)
     sys.stdout.flush()
     os._exit(0)  # a thread may hang, and so may what wandb does at exit
 
@@ -190,13 +191,14 @@ def _to_tensorboard(tracked: Tracked, folder: RunFolder, over: Callable[[], bool
 def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool]) -> None:
     os.environ["WANDB_SILENT"] = "true"
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, with local variables
+    _temporary(folder).mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(_temporary(folder))  # two folders of each run would stay there
     try:
         import wandb
     except ImportError:
         if tracked.wandb != "auto":
             print("wandb: not installed: pip install 'megalaunch[train]'")
         return
-    (folder.path / "wandb").mkdir(exist_ok=True)
     with FileLock(folder.path / "wandb" / ".lock"):  # `launch sync` leaves what is written alone
         run = _begun(wandb, tracked, folder)
         for line in _follow(folder, over):
@@ -205,6 +207,10 @@ def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool]) -> 
         run.finish(exit_code=0 if (folder.path / "result.json").exists() else 1)
         if not run.offline:  # wandb's own mark, without which `launch sync` uploads it again
             Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
+
+
+def _temporary(folder: RunFolder) -> Path:
+    return folder.path / "wandb" / ".tmp"
 
 
 def _begun(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
