@@ -10,61 +10,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from analysis.columns import COLUMNS
 from launcher.decode import one_of
 from launcher.errors import ConfigError
 from launcher.record import Figures, Planned, RunRecord
-
-COLUMNS = {
-    "row": "d",
-    "spec_id": "",
-    "outcome": "",
-    "cause": "",
-    "remark": "",
-    "backend": "",
-    "model": "",
-    "params_b": ",.4f",
-    "nodes": "d",
-    "gpus": "d",
-    "dp": "d",
-    "tp": "d",
-    "pp": "d",
-    "vpp": "d",
-    "cp": "d",
-    "ep": "d",
-    "sp": "",
-    "zero": "d",
-    "global_batch": "d",
-    "micro_batch": "d",
-    "recompute": "",
-    "seq_len": "d",
-    "precision": "",
-    "tflops_per_gpu": ",.3f",
-    "mfu_pct": ",.1f",
-    "hfu_pct": ",.1f",
-    "tokens_per_s": ",.0f",
-    "step_ms_p50": ",.1f",
-    "step_ms_p95": ",.1f",
-    "mem_min_gib": ",.2f",
-    "mem_max_gib": ",.2f",
-    "power_min_w": ",.0f",
-    "power_max_w": ",.0f",
-    "loss_first": ",.4f",
-    "loss_last": ",.4f",
-    "grad_norm_max": ",.3f",
-    "steps": "d",
-    "attempt": "d",
-    "seconds": ",.1f",
-    "eta_days": ",.2f",
-    "bad_hosts": "",
-    "hosts": "",
-    "job_id": "",
-    "commit": "",
-    "code": "",
-    "pred_mem_gib": ",.2f",
-    "pred_step_ms": ",.1f",
-}
-"""Every column in its order, and how a person reads it: text, "d" a whole number, or a number
-of so many digits."""
 
 
 def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:
@@ -120,17 +69,6 @@ def plan(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
     rows["plan"] = rows["plan"].replace({"ok": "run"})
     rows = rows.drop(columns=list(_MEASURED))
     return rows if sort is None else _sorted(rows, sort)
-
-
-def check(sort: str | None, form: str, path: str | None) -> None:
-    """Raise ConfigError on what `frame`, `render` or `put` could not do once all has run."""
-    if sort is not None:
-        one_of(sort.removeprefix("-"), COLUMNS, "--sort")
-    if path is None and form == "parquet":
-        raise ConfigError("--format parquet is not text: say where with --output FILE")
-    if path is not None and not Path(path).parent.is_dir():
-        target = Path(path)
-        raise ConfigError(f"--output: no folder {target.parent} to write {target.name} in")
 
 
 def render(rows: pd.DataFrame, form: str) -> str:

@@ -43,3 +43,10 @@ ADVICE: dict[Action, str] = {
     "stop": "once its cause is mended, the same command goes on",
 }
 """What a person is told of each action, where there is nothing left to do without one."""
+
+
+def advice(outcome: Outcome, time_limit: float | None) -> str:
+    """What a person is told of an outcome; the seconds are those the run was allowed."""
+    if outcome == "timeout" and time_limit is not None:
+        return f"time_limit={time_limit:g} was not enough: a larger time_limit runs it again"
+    return ADVICE[NEXT_ACTION[outcome]].format(outcome=outcome)

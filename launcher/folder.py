@@ -30,7 +30,7 @@ from launcher.spec import RunSpec
 
 T = TypeVar("T")
 
-Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang"]
+Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang", "failed"]
 """Each is an Outcome of its own name; see `launcher.record`."""
 
 KEPT_CHECKPOINTS = 2

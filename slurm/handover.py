@@ -14,9 +14,6 @@ from slurm import script, states, submission
 from slurm.options import SchedulerOptions
 from slurm.submission import Submission
 
-LARGEST_ARRAY = 1000
-"""Jobs of one array; SLURM's own default for MaxArraySize is 1001."""
-
 AWAY, RETRY = 120.0, 5.0
 """Seconds for which a SLURM that does not answer is waited for, and between two tries."""
 
@@ -37,18 +34,18 @@ class Setting:
     """Jobs of an array that may run at once."""
 
 
-def hand_over(setting: Setting, planned: Submission, folder: Path, job: Job) -> str:
+def hand_over(setting: Setting, planned: Submission, folder: Path) -> str:
     """SLURM's number for a submission; once it answers, where it is away for a moment.
 
     Raises:
-        RequestError: SLURM refuses it.
+        RequestError: SLURM refuses it; NoRoom where it is for now.
         WorkError: SLURM stays away.
     """
-    text = script.text(planned, job, setting.parallel)
+    text = script.text(planned, planned.jobs[0], setting.parallel)
     deadline = time.monotonic() + AWAY
     while True:
         try:
-            return script.submit(text, folder, len(planned.jobs) > 1)
+            return script.submit(text, planned, folder)
         except WorkError:
             if time.monotonic() > deadline:
                 raise
@@ -91,13 +88,13 @@ def prepared(setting: Setting, jobs: Sequence[Job], digest: str) -> tuple[Submis
     return planned, setting.folder / submission.FOLDER / token
 
 
-def groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Jobs that can go out together."""
+def groups(jobs: Iterable[Job], largest: int) -> Iterator[list[Job]]:
+    """Jobs that can go out together, at most so many."""
     ordered = sorted(jobs, key=lambda job: repr(_shape(job)))
     for _, group in groupby(ordered, key=_shape):
         same = list(group)
-        for start in range(0, len(same), LARGEST_ARRAY):
-            yield same[start : start + LARGEST_ARRAY]
+        for start in range(0, len(same), largest):
+            yield same[start : start + largest]
 
 
 def _shape(job: Job) -> tuple[Any, ...]:

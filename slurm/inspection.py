@@ -14,7 +14,7 @@ from launcher.schedulers import Job
 from slurm.check_verdict import read_reports, verdict
 from slurm.node_check import CheckRequest
 from slurm.options import Checks
-from slurm.step import IMPORT_SECONDS, asked_for, inside, srun
+from slurm.step import IMPORT_SECONDS, asked_for, inside, no_runtime, srun
 from slurm.submission import Submission
 
 TIME_LIMIT = 120.0
@@ -22,7 +22,7 @@ TIME_LIMIT = 120.0
 
 MIB = 2**20
 
-REFUSES = re.compile(r"error:|unrecognized|invalid", re.I)
+REFUSES = re.compile(r"error:(?!.* Exited with exit code)|unrecognized|invalid", re.I)
 """How srun begins to say what it does not like."""
 
 CHECKPOINTS = KEPT_CHECKPOINTS + 1
@@ -54,11 +54,10 @@ def inspect(sub: Submission, task: Job, folder: Path, nodes: tuple[str, ...]) ->
     except WorkError as error:
         return Found(stopped="disk", reason=str(error))
     started = time.time()
-    printed, refused = _run(sub, task, place)
+    printed, said = _run(sub, task, place)
     reports = read_reports(place, nodes, printed)
-    if not reports and refused:  # not the nodes' fault, as far as anybody knows
-        blamed = nodes if len(nodes) == 1 else ()
-        return Found(stopped="node", reason=f"the check did not start: {refused}", bad_nodes=blamed)
+    if not reports and said:
+        return _not_started(sub, nodes, said)
     found = verdict(reports, nodes, started, time.time(), sub.options.checks)
     if found.disk_full:
         return Found(stopped="disk", reason=found.disk_full)
@@ -81,8 +80,18 @@ def request(
     )
 
 
-def _run(sub: Submission, task: Job, place: Path) -> tuple[str, str | None]:
-    """Let every node look at itself; what they printed, and why srun failed where it did."""
+def _not_started(sub: Submission, nodes: tuple[str, ...], said: str) -> Found:
+    """What it means that no node has a report: not the nodes' fault, as far as anybody knows."""
+    if reason := no_runtime(sub.options, said):
+        return Found(stopped="failed", reason=reason)
+    lines = [line for line in said.splitlines() if line.strip()]
+    refused = next((line for line in lines if REFUSES.search(line)), lines[0])
+    blamed = nodes if len(nodes) == 1 else ()
+    return Found(stopped="node", reason=f"the check did not start: {refused}", bad_nodes=blamed)
+
+
+def _run(sub: Submission, task: Job, place: Path) -> tuple[str, str]:
+    """Let every node look at itself; what they printed, and what srun said where it failed."""
     words = [task.command[0], "-P", "-m", "slurm.node_check"]
     words += ["--request", str(place / "request.json"), "--out", str(place)]
     try:
@@ -97,8 +106,6 @@ def _run(sub: Submission, task: Job, place: Path) -> tuple[str, str | None]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return "", None  # the nodes without a report are the ones to blame
+        return "", ""  # the nodes without a report are the ones to blame
     print(done.stderr, end="", flush=True)  # to the batch step's own
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    said = next((line for line in lines if REFUSES.search(line)), "".join(lines[:1]))
-    return done.stdout, said or None if done.returncode else None
+    return done.stdout, done.stderr.strip() if done.returncode else ""

@@ -196,7 +196,7 @@ AccountingStoragePort=$((PORT + 1))
 AccountingStoragePass=$DIR/run/munge.sock
 AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
-$([ "$PREEMPT" = qos ] && echo AccountingStorageEnforce=associations,qos)
+$([ "$PREEMPT" = qos ] && echo AccountingStorageEnforce=associations,limits,qos)
 EOF
     (umask 077; cat >"$DIR/slurmdbd.conf" <<EOF
 AuthType=auth/munge
@@ -367,5 +367,6 @@ case $CMD in
   freeze-node) alive "slurmd.$ARG" || die "no running node $ARG"; kill -STOP "$(pid_of "slurmd.$ARG")" ;;
   thaw-node) alive "slurmd.$ARG" || die "no running node $ARG"; kill -CONT "$(pid_of "slurmd.$ARG")" ;;
   start-node) [ -n "$ARG" ] || die "which node?"; start_node "$ARG" ;;
-  *) sed -n '2,27p' "$0" | sed 's/^# \{0,1\}//'; exit 2 ;;
+  *) [ -z "$CMD" ] || echo "local_cluster: no verb $CMD" >&2
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

@@ -1,18 +1,22 @@
 """Run jobs on SLURM: same-shaped ones as one array, watched through their folders."""
 
 import re
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 from launcher.errors import ReadError, RequestError, WorkError
 from launcher.folder import RunFolder, Status
-from launcher.outcome import tail
 from launcher.schedulers import Job
 from slurm import code, states, submission
-from slurm.handover import LARGEST_ARRAY, Setting, groups, hand_over, number, prepared
+from slurm.closing import LOST, close
+from slurm.handover import Setting, groups, hand_over, number, prepared
+from slurm.refusals import NoRoom
 
 LOOK = 1.0
 """Seconds between two looks at the folders."""
@@ -23,15 +27,17 @@ PATIENCE = 10
 SETTLED = 5.0
 """Seconds for what a job wrote last to be seen here, after SLURM says that it has ended."""
 
+LEAVES = 30.0
+"""Seconds for which SLURM may count a job that has written its end."""
+
+WORDS = 1000
+"""Jobs named in one call of scancel."""
 
 NO_NODES = re.compile(r"node configuration is not available|Invalid node name", re.I)
 """What sbatch says where too few nodes are left."""
 
 NEVER = {"BadConstraints", "DependencyNeverSatisfied", "PartitionNodeLimit", "PartitionTimeLimit"}
 """Reasons for which a job waits for ever."""
-
-LOST = states.State("LOST")
-"""SLURM does not know the job, or no longer."""
 
 
 @dataclass(slots=True)
@@ -50,27 +56,36 @@ class _Watched:
 
 
 class Slurm:
-    """Submits all it is offered; leaving the context leaves the jobs to SLURM."""
+    """Submits all that SLURM takes; leaving the context leaves the jobs to SLURM."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.watched: dict[str, _Watched] = {}
         self.absent: set[str] = set()
         """Submissions that SLURM said it does not know."""
+        self.at_once: int | None = None
+        """Jobs to submit together, where SLURM does not take all."""
         self.looked = self.asked = self.moved = 0.0
         """When the folders were looked at, SLURM was asked, and a folder had news."""
 
     def submit(self, jobs: Iterable[Job]) -> list[str]:
-        """Submit jobs, those of one shape together; the names of all of them.
+        """Submit jobs, those of one shape together; the names of those that SLURM takes.
+
+        Once it has not taken all, the next call tries one of them, then two, then four.
 
         Raises:
-            RequestError: SLURM refuses.
+            RequestError: SLURM refuses, or takes none while it has none.
             WorkError: SLURM or a folder cannot be reached.
         """
-        taken = []
-        for same in groups(jobs):
-            self._submit(same)
-            taken += [job.name for job in same]
+        left, taken = iter(jobs), list[str]()
+        while batch := list(islice(left, self.at_once)):
+            for same in groups(batch, self._largest):
+                names = self._submit_some(same)
+                taken += names
+                if len(names) < len(same):
+                    self.at_once = 1
+                    return taken
+            self.at_once = self.at_once and 2 * self.at_once
         return taken
 
     def adopt(self, job: Job) -> bool:
@@ -105,8 +120,8 @@ class Slurm:
         """End jobs; `poll` returns them as ended once SLURM says so."""
         chosen = [self.watched[name].name for name in names if name in self.watched]
         ids = [name for name in chosen if name]
-        for start in range(0, len(ids), LARGEST_ARRAY):
-            states.cancel(ids[start : start + LARGEST_ARRAY])
+        for start in range(0, len(ids), WORDS):
+            states.cancel(ids[start : start + WORDS])
         self.moved = self.asked = 0.0
 
     def avoid(self, nodes: Sequence[str]) -> None:
@@ -125,6 +140,32 @@ class Slurm:
     def __exit__(self, *_: object) -> None:
         """The jobs stay SLURM's."""
 
+    @cached_property
+    def _largest(self) -> int:
+        return states.largest_array()
+
+    def _submit_some(self, jobs: list[Job]) -> list[str]:
+        """The first of them, as many as there is room for; SLURM does not say how many."""
+        if self.at_once and self.setting.parallel:  # several arrays: each would let as many run
+            jobs = jobs[: max(self.setting.parallel - len(self.watched), 0)]
+        if not jobs:
+            return []
+        try:
+            self._submit(jobs)
+            return [job.name for job in jobs]
+        except NoRoom:
+            self.at_once = 1
+            if len(jobs) == 1 and self.watched:
+                return []
+            if len(jobs) == 1 and time.monotonic() - self.moved > LEAVES:
+                raise
+        if len(jobs) == 1:  # the last one of ours may be on its way out
+            time.sleep(LOOK)
+            return self._submit_some(jobs)
+        half = len(jobs) // 2
+        taken = self._submit_some(jobs[:half])
+        return taken if len(taken) < half else taken + self._submit_some(jobs[half:])
+
     def _submit(self, jobs: list[Job]) -> None:
         """One call of sbatch. Whoever kills us in between finds what `adopt` needs."""
         digest = code.snapshot(self.setting.code).name
@@ -138,11 +179,12 @@ class Slurm:
                 time_limit=job.time_limit, commit=job.commit, code=planned.code,
             ))  # fmt: skip
         try:
-            main = hand_over(self.setting, planned, folder, jobs[0])
+            main = hand_over(self.setting, planned, folder)
         except RequestError as error:
             if not jobs[0].avoid or not NO_NODES.search(str(error)):
                 for job in jobs:
                     (job.folder / "status.json").unlink()  # nothing was submitted
+                shutil.rmtree(folder, ignore_errors=True)
                 raise
             self._refused(jobs, planned.token, str(error))
             return
@@ -190,7 +232,7 @@ class Slurm:
             return False  # a file system that is away for a moment
         if watched.final is None or time.monotonic() - watched.final_at < SETTLED:
             return False
-        _close(run, watched)
+        close(watched.job, watched.token, watched.name, watched.final)
         return True
 
     def _is_time_to_ask(self, now: float) -> bool:
@@ -223,9 +265,7 @@ class Slurm:
         sacct alone may be of an incarnation before: NODE_FAIL, while the job is queued again.
         """
         name = watched.name or ""
-        array = name.split("_")[0]  # what is left of its jobs that were cancelled before they ran
-        found = (said.get(key) for key in (name, array) for said in (queue, known))
-        state = next((state for state in found if state is not None), None)
+        state = states.of(name, queue, known)
         watched.unknown = watched.unknown + 1 if state is None else 0
         if state is None and watched.unknown >= 2:
             state = LOST
@@ -234,34 +274,3 @@ class Slurm:
             state = replace(state, name=state.reason)
         if state is not None and not state.active:
             watched.final, watched.final_at = state, time.monotonic()
-
-
-def _close(run: RunFolder, watched: _Watched) -> None:
-    """Write for a job what it could not write itself any more."""
-    final, job = watched.final, watched.job
-    assert final is not None
-    status = run.status() or Status(state="queued", submission=watched.token)
-    said = f"SLURM says {final.name} of job {watched.name}"
-    if final is LOST:
-        said = f"SLURM knows nothing of job {watched.name} any more"
-    printed = submission.place(run.path, watched.token) / f"{watched.name}.txt"
-    last = tail(printed).strip().rpartition("\n")[2]
-    nodes = status.nodes or (states.hostnames(final.nodes) if final.nodes else ())
-    stopped = states.STOPPED.get(final.name)
-    # A node without the folder or the interpreter fails at once, and silently, and gets the next.
-    mute = status.state == "queued" and final.name in ("FAILED", "COMPLETED") and not last
-    if final is LOST or mute:
-        stopped = "node"
-    run.write_status(
-        replace(
-            status,
-            state="ended",
-            ended=time.time(),
-            job_id=watched.name,
-            nodes=nodes,
-            bad_nodes=nodes[:1] if mute else status.bad_nodes,
-            stopped=stopped,
-            reason=f"{said}: {last}" if last and stopped is None else said,
-            exit_codes=run.exit_codes(status.attempt, job.ranks),
-        )
-    )

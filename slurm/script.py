@@ -15,18 +15,16 @@ from typing import Any
 
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
-from launcher.errors import RequestError, WorkError
+from launcher.errors import WorkError
 from launcher.schedulers import Job
 from slurm.options import SchedulerOptions
+from slurm.refusals import refusal
 from slurm.submission import Submission
 
 GIB_IN_MB = 1024
 
 FILE = "job.sh"
 """The script's name in the submission's folder."""
-
-UNREACHABLE = re.compile(r"Unable to contact|Socket timed out|Connection refused|unavailable", re.I)
-"""What sbatch says when it is not the request that is wrong."""
 
 
 def text(submission: Submission, job: Job, throttle: int | None) -> str:
@@ -111,25 +109,40 @@ def command(folder: Path, array: bool) -> list[str]:
     return ["sbatch", f"--chdir={folder}", output, str(folder / FILE)]
 
 
-def submit(script: str, folder: Path, array: bool) -> str:
+def submit(script: str, submission: Submission, folder: Path) -> str:
     """Hand a script to sbatch, to run in a folder; SLURM's number for the job.
 
     Raises:
-        RequestError: SLURM refuses it.
+        RequestError: SLURM refuses it; NoRoom where it is for now.
         WorkError: SLURM cannot be reached.
     """
     try:
         (folder / FILE).write_text(script, encoding="utf-8")
+    except OSError as error:
+        raise WorkError(f"{error.filename}: {error.strerror}") from error
+    done = _call(command(folder, len(submission.jobs) > 1), submission)
+    return str(SlurmExecutor._get_job_id_from_submission_command(done.stdout))
+
+
+def tried(script: str, submission: Submission, folder: Path) -> str:
+    """What sbatch says of a script that it does not take. Raises what `submit` does."""
+    words = command(folder, len(submission.jobs) > 1)[:-1]  # there is no such file
+    return _one_line(_call([*words, "--test-only"], submission, script).stderr)
+
+
+def _call(
+    words: list[str], submission: Submission, script: str | None = None
+) -> "subprocess.CompletedProcess[str]":
+    try:
         done = subprocess.run(
-            command(folder, array), capture_output=True, text=True, errors="replace", check=False
+            words, input=script, capture_output=True, text=True, errors="replace", check=False
         )
     except OSError as error:
-        raise WorkError(f"{error.filename or 'sbatch'}: {error.strerror}") from error
+        raise WorkError(f"sbatch: {error.strerror}") from error
     if done.returncode:
         said = _one_line(done.stderr) or f"exit code {done.returncode}"
-        kind = WorkError if UNREACHABLE.search(said) else RequestError
-        raise kind(f"scheduler: sbatch refuses: {said}")
-    return str(SlurmExecutor._get_job_id_from_submission_command(done.stdout))
+        raise refusal(said, submission.options, submission.jobs[0])
+    return done
 
 
 def _one_line(text: str) -> str:

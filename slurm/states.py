@@ -1,5 +1,6 @@
 """What SLURM says about jobs: one sacct, one squeue, each with a time limit."""
 
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +9,9 @@ from launcher.folder import Stopped
 
 TIMEOUT = 20.0
 """Seconds for an answer: a slurmdbd that is down makes sacct wait for minutes."""
+
+USUAL_ARRAY = 1001
+"""SLURM's own default for MaxArraySize, where it does not say."""
 
 ACTIVE = {
     "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING",
@@ -88,9 +92,25 @@ def control(job_id: str) -> State | None:
     return replace(_state(fields["JobState"], "", fields.get("Reason", "")), preempted=preempted)
 
 
+def largest_array() -> int:
+    """How many jobs an array may have: their numbers are below MaxArraySize."""
+    answer = _answer(["scontrol", "show", "config"]) or ""
+    found = re.search(r"^MaxArraySize\s*= (\d+)$", answer, re.MULTILINE)
+    return max(int(found[1]), 1) if found else USUAL_ARRAY
+
+
 def hostnames(nodes: str) -> tuple[str, ...]:
     """``node[1-2]`` in words; empty where scontrol does not answer."""
     return tuple((_answer(["scontrol", "show", "hostnames", nodes]) or "").split())
+
+
+def of(name: str, *answers: Mapping[str, State]) -> State | None:
+    """What the first of some answers says of a job, or of what is left of its array.
+
+    Jobs of an array that were cancelled before they ran are there as the array alone.
+    """
+    keys = (name, name.split("_")[0])
+    return next((said[key] for key in keys for said in answers if key in said), None)
 
 
 def cancel(ids: Sequence[str]) -> bool:

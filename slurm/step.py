@@ -1,15 +1,18 @@
 """The step of a job that trains: srun with one task a rank, and a container around it if asked."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from launcher.folder import RunFolder, Status
 from launcher.schedulers import Job
+from slurm.options import SchedulerOptions
 from slurm.submission import Submission, place
 
 GRACE = 10.0
@@ -21,6 +24,12 @@ START_SECONDS = 300.0
 IMPORT_SECONDS = 1800.0
 """The same where there is a container: its image is fetched and unpacked on first use."""
 
+NO_RUNTIME = {
+    "pyxis": re.compile(r"^.*unrecognized option .*--container-image.*$", re.MULTILINE),
+    "apptainer": re.compile(r"^.*execve\(\): apptainer: No such file.*$", re.MULTILINE),
+}
+"""What srun says where there is none on the node."""
+
 PORTS = range(20000, 30000)
 """Below what Linux gives to programs that ask for any port (32768 on)."""
 
@@ -30,6 +39,7 @@ class Step:
 
     def __init__(self, sub: Submission, task: Job, folder: RunFolder, status: Status) -> None:
         self.task, self.folder, self.attempt = task, folder, status.attempt
+        self.options = sub.options
         self.words = command(sub, task, folder)
         self.patience = IMPORT_SECONDS if sub.options.container else START_SECONDS
         self.environment = environment(sub, task, status)
@@ -39,7 +49,7 @@ class Step:
     def __enter__(self) -> Self:
         begins = time.monotonic() + self.patience
         self.beats = {rank: (0.0, begins) for rank in range(self.task.ranks)}
-        with (self.folder.logs / "srun.txt").open("wb") as log:
+        with self.printed.open("wb") as log:
             self.process = subprocess.Popen(
                 self.words,
                 env={**os.environ, **self.environment},
@@ -58,6 +68,15 @@ class Step:
         if not self.ended():
             self.process.kill()
         self.process.wait()
+
+    @property
+    def printed(self) -> Path:
+        """What srun itself says."""
+        return self.folder.logs / "srun.txt"
+
+    def no_runtime(self) -> str | None:
+        """Why the container could not be started; None where it was, or there is none."""
+        return no_runtime(self.options, self.printed.read_text(errors="replace"))
 
     def ended(self) -> bool:
         """Whether srun is gone."""
@@ -133,6 +152,15 @@ def _mounted(sub: Submission, task: Job) -> list[str]:
     """Folders that ranks need at the places where they are outside."""
     run = task.folder  # the node check reads and writes in the submission's
     return list(dict.fromkeys([*sub.path, str(run), str(place(run, sub.token)), *sub.writes_to]))
+
+
+def no_runtime(options: SchedulerOptions, said: str) -> str | None:
+    """That there is nothing to start the container with, from what srun said, in a line."""
+    container = options.container
+    found = container and NO_RUNTIME[container.runtime].search(said)
+    if not container or not found:
+        return None
+    return f"scheduler.container.runtime={container.runtime} is not there: {found[0]}"
 
 
 def environment(sub: Submission, task: Job, status: Status) -> Mapping[str, str]:

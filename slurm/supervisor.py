@@ -146,7 +146,8 @@ class Supervisor:
                 failed_at = now
             if (failed_at is not None and now - failed_at > GRACE) or not self._is_mine(status):
                 break
-        return None, None
+        reason = step.no_runtime()
+        return ("failed" if reason else None), reason
 
     def _limit(self, status: Status) -> float:
         """When this ends the step: before SLURM does, which would not say what became of it."""

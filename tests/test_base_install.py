@@ -77,11 +77,25 @@ def test_the_home_folder_may_be_written_short(
 
 @pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["table", "--help"]])
 def test_help_waits_for_no_library(words: list[str], tmp_path: Path) -> None:
-    code = "import sys; from launcher.cli import main; main(sys.argv[1:])"
-    trace = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", code, *words], cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in trace.stderr.splitlines()}
+    trace, imported = traced(words, tmp_path)
     assert not imported & {"hydra", "omegaconf", "pandas", "rich", "torch", "submitit", "numpy"}
     assert trace.stdout.startswith("usage: launch")
+
+
+@pytest.mark.parametrize(
+    "words", [["layout.ttp=2"], ["plan", "layout.ttp=2"], ["status", "."], ["--sort", "speed"]]
+)
+def test_pandas_waits_for_a_table(words: list[str], tmp_path: Path) -> None:
+    trace, imported = traced(words, tmp_path)
+    assert trace.returncode == 2 and "launcher" in imported and "pandas" not in imported
+
+
+def traced(words: list[str], folder: Path) -> tuple["subprocess.CompletedProcess[str]", set[str]]:
+    """What came of a launch, and what it imported."""
+    code = "import sys; from launcher.cli import main; sys.exit(main(sys.argv[1:]))"
+    trace = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code, *words], cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    lines = trace.stderr.splitlines()
+    return trace, {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in lines}

@@ -134,6 +134,16 @@ REQUESTS: list[tuple[str, list[str], str]] = [
     ("not YAML", ["--config-dir", "conf", "sweep=broken"],
      "config: while parsing a flow sequence in \"{tmp}/conf/sweep/broken.yaml\", line 1, column 22"
      " expected ',' or ']', but got '}' in \"{tmp}/conf/sweep/broken.yaml\", line 1, column 27"),
+    ("base of a file", ["--config-dir", "conf", "cluster=typo"],
+     "cluster/typo.yaml: defaults: no 'h10' in cluster; did you mean 'h100'?"),
+    ("base of another group", ["--config-dir", "conf", "cluster=other"],
+     "cluster/other.yaml: defaults: no 'llama_7' in model; did you mean 'llama_7b'?"),
+    ("no package", ["--config-dir", "conf", "cluster=bare"],
+     "cluster=bare: the file says cluster: and scheduler: below cluster; its first line has to be"
+     " '# @package _global_'"),
+    ("no package of an axis", ["--config-dir", "conf", "sweep.axes.cluster=[h100,bare]"],
+     "cluster=bare: the file says cluster: and scheduler: below cluster; its first line has to be"
+     " '# @package _global_'"),
     # SLURM
     ("no sbatch", ["cluster=h100", "train.global_batch=32"],
      "scheduler.name: slurm, which cluster=h100 chooses, but there is no sbatch here; on the cards"
@@ -213,6 +223,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "conf/sweep/typo.yaml": "name: typo\naxis: {layout: {tp: [1, 2]}}\n",
         "conf/sweep/list.yaml": "- 1\n- 2\n",
         "conf/sweep/broken.yaml": "axes: {layout: { tp: [1, 2}}\n",
+        "conf/cluster/typo.yaml": "# @package _global_\ndefaults: [h10, _self_]\n",
+        "conf/cluster/other.yaml": "# @package _global_\ndefaults: [{/model: llama_7}, _self_]\n",
+        "conf/cluster/bare.yaml": "cluster: {nodes: 1}\nscheduler: {partition: a}\n",
     }
     for name, text in contents.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

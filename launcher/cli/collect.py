@@ -1,6 +1,7 @@
 """The records below a folder: what a launcher wrote, and trials that ended without one."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -84,10 +85,22 @@ def _say_what_is_missing(folder: Path, found: list[RunRecord]) -> None:
         points = read_json(folder / "points.json")
     except ReadError:
         return
-    have = {one.spec.id for one in found if one.outcome != "cancelled"}
-    left = [spec_id for spec_id in points if spec_id not in have]
+    outcomes = {one.spec.id: one.outcome for one in found}
+    left = Counter(_state(folder / spec_id) for spec_id in points if spec_id not in outcomes)
     if left:
-        _warn(f"{folder}: {len(left)} of {len(points)} points have not been run to their end yet")
+        states = ", ".join(f"{count} {state}" for state, count in left.most_common())
+        ends = f"{left.total()} of {len(points)} points have not been run to their end yet"
+        _warn(f"{folder}: {ends}: {states}")
+    cancelled = sum(outcomes.get(spec_id) == "cancelled" for spec_id in points)
+    if cancelled:
+        ends = f"{cancelled} of {len(points)} points were cancelled"
+        _warn(f"{folder}: {ends}; the same launch runs them again")
+
+
+def _state(path: Path) -> str:
+    """Where a run that has not ended stands."""
+    status = RunFolder(path).readable_status()
+    return status.state if status else "not started"
 
 
 def _ended(paths: list[Path], known: set[str]) -> list[RunRecord]:

@@ -4,6 +4,7 @@ Hydra composes the YAML and parses the overrides. Every key is checked against t
 first, so that a wrong one gets the nearest right one instead of Hydra's own message.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,6 +35,9 @@ KNOWN_AS = {
 """What people look for where it is not."""
 
 GROUPS = ("model", "layout", "cluster", "train", "data", "sweep")
+
+WHOLE = "# @package _global_"
+"""The first line of a group's file that says something of other groups too."""
 
 
 def compose(arguments: Sequence[str], multirun: bool, config_dir: str | None) -> Request:
@@ -69,7 +73,7 @@ def _composed(overrides: list[Override], folder: Path | None, multirun: bool) ->
         _check_key(override, folder)
     lines = [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"] if folder else []
     lines += [line for override in plain for line in _line(override)]
-    data = _load(lines)
+    data = _load(lines, folder)
     for override in filter(_is_ours, plain):
         value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)
         assert isinstance(value, dict)
@@ -165,13 +169,29 @@ def _options(group: str, folder: Path | None) -> list[str]:
     return sorted(names)
 
 
-def _load(lines: list[str]) -> dict[str, Any]:
+def _load(lines: list[str], folder: Path | None) -> dict[str, Any]:
     try:
         config = hydra.compose("config", lines)
         data: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    except MissingConfigException as error:
+        raise ConfigError(_no_base(error, folder)) from error
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"config: {' '.join(str(error).split())}") from error
+    for group in GROUPS:
+        inside = data[group] if isinstance(data.get(group), dict) else {}
+        if strays := [f"{key}:" for key in (*GROUPS, "scheduler") if key in inside]:
+            chosen = next((line for line in lines if line.startswith(f"{group}=")), group)
+            said = f"the file says {' and '.join(strays)} below {group}"
+            raise ConfigError(f"{chosen}: {said}; its first line has to be {WHOLE!r}")
     return data
+
+
+def _no_base(error: MissingConfigException, folder: Path | None) -> str:
+    """Which file begins with which other file that there is not."""
+    file = re.match(r"In '(.+?)':", str(error))
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    where = f"{file[1]}.yaml: defaults" if file else "config"
+    return f"{where}: no {name!r} in {group}{hint(name, _options(group, folder))}"
 
 
 def _joined(sweep: dict[str, Any] | None, axes: dict[str, list[Any]]) -> dict[str, Any]:
@@ -202,7 +222,7 @@ def _normal(sweep: Any, lines: list[str], folder: Path | None) -> Any:
         if name not in (known := _options(group, folder)):
             raise ConfigError(f"{where}.{group}: no {name!r}{hint(name, known)}")
         others = [line for line in lines if not line.startswith(f"{group}=")]
-        return _load([*others, f"{group}={name}"])[group]
+        return _load([*others, f"{group}={name}"], folder)[group]
 
     out = dict(sweep)
     if isinstance(out.get("where"), str):

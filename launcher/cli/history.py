@@ -1,6 +1,7 @@
 """What the earlier attempts of a run say: how often it failed the same way, and on which nodes."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.backends import BACKENDS
 from launcher.folder import RunFolder
@@ -8,6 +9,9 @@ from launcher.record import RunRecord
 
 INNOCENT = {"preempted", "cancelled"}
 """Ends that say nothing about a run: they neither count nor part those that do."""
+
+UNFIT = 2
+"""Trials that have to point at a node before all others keep away from it."""
 
 
 def earlier(folder: RunFolder, found: RunRecord) -> Iterator[RunRecord]:
@@ -46,3 +50,10 @@ def failures(found: RunRecord, before: Sequence[RunRecord], continues: bool) -> 
 def blamed(records: Sequence[RunRecord]) -> set[str]:
     """Nodes that any of these ends points at."""
     return {host for record in records for host in record.bad_hosts}
+
+
+def unfit(blamed_by: Mapping[str, set[str]]) -> set[str]:
+    """Nodes at which several trials point, so that no other is sent there."""
+    # A trial that fails on several nodes speaks against itself.
+    counts = Counter(node for nodes in blamed_by.values() for node in nodes if len(nodes) == 1)
+    return {node for node, count in counts.items() if count >= UNFIT}

@@ -1,11 +1,12 @@
 """The verbs about jobs: ``submit``, ``status``, ``cancel`` and ``check``."""
 
+import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 from launcher.errors import ConfigError, WorkError
@@ -26,12 +27,13 @@ def submit(words: Sequence[str]) -> int:
     from launcher.cli import jobs, preflight
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
+    from launcher.cli.progress import Progress
 
     request = compose(options.overrides, options.multirun, options.config_dir)
     if request.scheduler.name != "slurm":
         raise ConfigError("scheduler.name: local has no queue; cluster=h100 and the like do")
     request = replace(request, detach=True)
-    loop = Loop(request)
+    loop = Loop(request, Progress())
     if options.dry_run:
         for line in jobs.dry_run(preflight.slurm_setting(request), loop.to_submit()):
             print(line)
@@ -44,6 +46,9 @@ def handed_over(loop: "Loop") -> int:
     """Say what SLURM has now, and what to do next."""
     print(f"{len(loop.running)} of {len(loop.points)} points are queued or running; then:\n"
           f"  launch status {shlex.quote(str(loop.folder))}")  # fmt: skip
+    if loop.held_back:
+        print(f"SLURM takes no more at once: the same command submits the other {loop.held_back}"
+              " when some have ended")  # fmt: skip
     return 0
 
 
@@ -56,11 +61,9 @@ def status(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
 
-    from analysis import table
     from launcher.cli import jobs
 
-    rows = table.plain(jobs.status(Path(options.folder).expanduser()), options.sort)
-    table.put(rows, options.format, options.output)
+    _print(jobs.status(Path(options.folder).expanduser()), options)
     return 0
 
 
@@ -74,7 +77,8 @@ def cancel(words: Sequence[str]) -> int:
     from launcher.cli import jobs
 
     ended = jobs.cancel(Path(options.folder).expanduser().resolve())
-    print(f"ended {len(ended)} job{'' if len(ended) == 1 else 's'}: {' '.join(ended)}")
+    names = f": {' '.join(ended)}" if ended else ": all had ended by themselves"
+    print(f"ended {len(ended)} job{'' if len(ended) == 1 else 's'}{names}")
     return 0
 
 
@@ -87,14 +91,19 @@ def check(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
 
-    from analysis import table
     from launcher.cli import checks
     from launcher.cli.compose import compose
 
     if options.multirun:
         raise ConfigError("--multirun: one set of nodes is checked at a time")
     rows, failed = checks.check(compose(options.overrides, False, options.config_dir))
-    table.put(table.plain(rows, options.sort), options.format, options.output)
+    _print(rows, options)
     if failed:
         print(f"launch: {failed}", file=sys.stderr)
     return WorkError.exit_code if failed else 0
+
+
+def _print(rows: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
+    from analysis import table
+
+    table.put(table.plain(rows, options.sort), options.format, options.output)

@@ -2,9 +2,10 @@
 
 import json
 import shlex
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ from launcher.schedulers import Job
 from slurm import code, script, states, step, submission
 from slurm.handover import Setting, groups, prepared
 from slurm.options import SchedulerOptions
+from slurm.refusals import NoRoom
 from slurm.scheduler import Slurm
+from slurm.submission import Submission
+
+SILENT, FORGOTTEN = states.State("does not answer"), states.State("has it no more")
+"""What is shown of a SLURM that says nothing at all, and nothing of a job."""
 
 PATIENCE = 90.0
 """Seconds for SLURM to end jobs: KillWait is 30 by default, and a node may be slow."""
@@ -38,13 +44,19 @@ def status(path: Path) -> list[dict[str, Any]]:
 
 
 def _row(
-    folder: RunFolder, status: Status | None, said: dict[str, states.State], above: Path | None
+    folder: RunFolder,
+    status: Status | None,
+    said: dict[str, states.State] | None,
+    above: Path | None,
 ) -> dict[str, Any]:
     token = status.submission if status else None
     name = (status.job_id if status else None) or (
         submission.job_name(folder.path, token) if token else None
     )
-    slurm = said.get(name or "")
+    slurm = None
+    if status and status.state != "ended" and token and name:
+        slurm = SILENT if said is None else states.of(name, said) or FORGOTTEN
+    state, cause = _standing(folder, status, slurm)
     try:
         steps, beats = folder.steps(), folder.beats()
     except ReadError:
@@ -54,44 +66,56 @@ def _row(
     running = status is not None and status.state == "running"
     return {
         "run": str(folder.path.relative_to(above)) if above else folder.path.name,
-        "state": _state(folder, status),
+        "state": state,
         "job": name,
-        "slurm": f"{slurm.name} {slurm.reason}".removesuffix(" None").strip() if slurm else None,
+        "slurm": _shown(slurm) if slurm else None,
         "attempt": status.attempt if status else None,
         "hosts": " ".join(status.nodes) or None if status else None,
         "step": last.get("step"),
         "loss": _rounded(last.get("loss"), 4),
         "tokens_per_s": _rounded(last.get("tokens_per_s"), 0),
         "silent_s": round(time.time() - min(mine)) if running and mine else None,
-        "reason": status.reason if status else None,
+        "cause": cause,
     }
+
+
+def _shown(slurm: states.State) -> str:
+    """A job's state, and why it waits."""
+    waits = slurm.active and slurm.reason not in ("", "None")
+    return f"{slurm.name} {slurm.reason}" if waits else slurm.name
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _state(folder: RunFolder, status: Status | None) -> str:
+def _standing(
+    folder: RunFolder, status: Status | None, slurm: states.State | None
+) -> tuple[str, str | None]:
+    """Where a run stands, and why it ended: what its folder says, unless SLURM knows better."""
     if status is None:
-        return "not started"
+        return "not started", None
     if status.state != "ended":
-        return status.state
+        if slurm is None or slurm is SILENT or slurm.active:
+            return status.state, status.reason
+        return ("gone" if slurm is FORGOTTEN else states.STOPPED.get(slurm.name, "ended")), None
     try:
         spec = folder.spec()
-    except ReadError:
-        return "ended"
-    return BACKENDS[spec.backend].record(spec, folder.path).outcome
+    except ReadError as error:
+        return "ended", str(error)
+    found = BACKENDS[spec.backend].record(spec, folder.path)
+    return found.outcome, found.cause
 
 
-def _said(live: dict[str, RunFolder]) -> dict[str, states.State]:
-    """What SLURM says of the submissions that have jobs left: one squeue."""
+def _said(live: dict[str, RunFolder]) -> dict[str, states.State] | None:
+    """What SLURM says of the submissions that have jobs left: one squeue; None without answer."""
     found = [submission.job_id(submission.place(f.path, token)) for token, f in live.items()]
     ids = [main for main in found if main]
-    return (states.queue(ids) or {}) if ids else {}
+    return states.queue(ids) if ids else {}
 
 
 def cancel(path: Path) -> list[str]:
-    """End every job of SLURM's below a folder, and wait until it has; the runs it ended.
+    """End every job of SLURM's below a folder, and wait until it has; the runs that this ended.
 
     Raises:
         RequestError: there is none.
@@ -116,7 +140,7 @@ def cancel(path: Path) -> list[str]:
 def _end(scheduler: Slurm, folders: Sequence[RunFolder]) -> Iterator[str]:
     left = 0
     for folder in folders:
-        if scheduler.adopt(_job(folder)):
+        if scheduler.adopt(_submitted(folder)[1]):
             left += 1
             continue
         status = folder.status()  # its launcher was killed before SLURM got it
@@ -128,34 +152,69 @@ def _end(scheduler: Slurm, folders: Sequence[RunFolder]) -> Iterator[str]:
     while left:
         for job in scheduler.poll():
             left -= 1
-            yield job.name
+            status = RunFolder(job.folder).readable_status()
+            if status and status.stopped == "cancelled":  # others have ended by themselves
+                yield job.name
         if left and time.monotonic() > deadline:
             raise WorkError(f"SLURM has not ended {left} of {len(folders)} jobs in time")
         time.sleep(0.2)
 
 
-def _job(folder: RunFolder) -> Job:
+def _submitted(folder: RunFolder) -> tuple[Submission, Job]:
     status = folder.status()
     assert status and status.submission
     sub = submission.read(submission.place(folder.path, status.submission))
-    return next(job for job in sub.jobs if job.name == folder.path.name)
+    return sub, next(job for job in sub.jobs if job.name == folder.path.name)
+
+
+def edited(folders: Iterable[RunFolder], options: SchedulerOptions, time_limit: float) -> str:
+    """That jobs were submitted with other options than those of now, in a line; "" otherwise."""
+    found = [keys for folder in folders if (keys := _edited(folder, options, time_limit))]
+    jobs = "1 job was" if len(found) == 1 else f"{len(found)} jobs were"
+    differ = ", ".join(sorted({key for keys in found for key in keys}))
+    return f"{jobs} submitted before with another {differ}" if found else ""
+
+
+def _edited(folder: RunFolder, options: SchedulerOptions, time_limit: float) -> list[str]:
+    try:
+        sub, job = _submitted(folder)
+    except ReadError:  # of another version
+        return []
+    names = [f.name for f in fields(options) if f.name != "interval"]  # which is the launcher's
+    keys = [f"scheduler.{n}" for n in names if getattr(sub.options, n) != getattr(options, n)]
+    return keys if job.time_limit == time_limit else [*keys, "time_limit"]
 
 
 def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
-    """What submitting jobs would hand to SLURM: each call, its script, and what that starts."""
-    for same in groups(jobs):
+    """What submitting jobs would hand to SLURM: each call, its script, and what that starts.
+
+    Raises:
+        RequestError: SLURM, where it is there to be asked, would refuse it.
+    """
+    for same in groups(jobs, states.largest_array()):
         planned, folder = prepared(setting, same, code.digest())
+        text = script.text(planned, same[0], setting.parallel)
         yield f"# {len(same)} job{'' if len(same) == 1 else 's'}, each in its own folder:"
         yield from (
             f"#   {json.dumps(str(task.folder), ensure_ascii=False)}" for task in planned.jobs
         )
         yield shlex.join(script.command(folder, len(same) > 1))
         yield f"# {script.FILE}:"
-        yield script.text(planned, same[0], setting.parallel)
+        yield text
+        if shutil.which("sbatch"):
+            yield f"# sbatch --test-only: {_tried(text, planned, folder)}"
         yield "# from which the supervisor starts in each job, on its first node:"
         task = planned.jobs[0]
         yield shlex.join(step.command(planned, task, RunFolder(task.folder)))
         yield ""
+
+
+def _tried(text: str, planned: Submission, folder: Path) -> str:
+    """What SLURM says of a script; what it does not take now, it may take then."""
+    try:
+        return script.tried(text, planned, folder)
+    except (NoRoom, WorkError) as error:
+        return str(error)
 
 
 def _setting(sweep: Path) -> Setting:

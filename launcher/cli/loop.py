@@ -5,7 +5,6 @@ does (the rejected points, the order of the rows) and is made again by the same 
 """
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -32,8 +31,8 @@ POLL = 0.1
 RANK_BYTES = 400 * 2**20
 """Resident memory of a rank before it holds a model: Python, torch and megatron-core."""
 
-UNFIT = 2
-"""Trials that have to point at a node before all others keep away from it."""
+OFFER = 30.0
+"""Seconds after which a scheduler is offered again what it had no room for."""
 
 
 class Loop:
@@ -58,6 +57,9 @@ class Loop:
         """Those of them that an earlier launcher submitted."""
         self.avoid: dict[str, set[str]] = {}
         """For the id of a spec the nodes that earlier attempts of it point at."""
+        self.held_back = 0
+        """Trials that the scheduler had no room for when they were offered."""
+        self.offered = 0.0
         self.stop_reason: str | None = None
 
     def plan(self) -> list[Planned]:
@@ -113,7 +115,8 @@ class Loop:
                 self.watch.start(self)
                 self._submit(scheduler)
                 while self.running and not self.request.detach:
-                    if ended := scheduler.poll():
+                    late = self.held_back and time.monotonic() - self.offered > OFFER
+                    if (ended := scheduler.poll()) or late:
                         self._all_ended(ended, scheduler)
                     self.watch.tick(self)
                     interrupt.check()
@@ -124,11 +127,11 @@ class Loop:
         return self.finished()
 
     def _all_ended(self, jobs: list[Job], scheduler: Scheduler) -> None:
-        unfit = self._unfit()
+        unfit = history.unfit(self.avoid)
         for job in jobs:
             self._ended(job)
-        if self._unfit() > unfit:
-            scheduler.avoid(sorted(self._unfit()))
+        if history.unfit(self.avoid) > unfit:
+            scheduler.avoid(sorted(history.unfit(self.avoid)))
         self._submit(scheduler)
         if self.stop_reason:
             scheduler.cancel(self._waiting())
@@ -203,20 +206,22 @@ class Loop:
     def _submit(self, scheduler: Scheduler) -> None:
         """Ask the strategy what to run next, and submit what there is room for."""
         if self.stop_reason:
+            self.held_back = 0
             return
         propose = STRATEGIES[self.request.points.strategy]
-        wanted = propose(self.request.points, self.candidates, list(self.records.values()))
-        for name in scheduler.submit(self._jobs(wanted)):
-            self.running[name] = self.points[name]
+        proposed = propose(self.request.points, self.candidates, list(self.records.values()))
+        wanted = [spec for spec in proposed if spec.id not in self.running]
+        taken = scheduler.submit(self._jobs(wanted))
+        self.running.update((name, self.points[name]) for name in taken)
+        self.held_back, self.offered = len(wanted) - len(taken), time.monotonic()
 
     def _jobs(self, specs: list[RunSpec]) -> Iterator[Job]:
-        """The jobs of specs that do not run yet, each with its folder, made as it is asked for."""
+        """The jobs of specs, each with its folder, made as it is asked for."""
         for spec in specs:
-            if spec.id not in self.running:
-                folder = RunFolder(self.folder / spec.id)
-                folder.create(spec)
-                tracking.write(folder, self.request.tracking, spec, self.labels[spec.id])
-                yield self._job(spec)
+            folder = RunFolder(self.folder / spec.id)
+            folder.create(spec)
+            tracking.write(folder, self.request.tracking, spec, self.labels[spec.id])
+            yield self._job(spec)
 
     def _job(self, spec: RunSpec) -> Job:
         request, cluster, folder = self.request, spec.cluster, self.folder / spec.id
@@ -237,7 +242,7 @@ class Loop:
             memory=cluster.gpus * RANK_BYTES + 16 * spec.model.params,
             cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
             checkpoint_bytes=backend.checkpoint_bytes(spec) if request.checkpoint_every else 0,
-            avoid=tuple(sorted(self._unfit() | self._avoided(spec))),
+            avoid=tuple(sorted(history.unfit(self.avoid) | self._avoided(spec))),
             commit=preflight.commit(),
         )
 
@@ -248,17 +253,11 @@ class Loop:
         """Nodes that earlier attempts of a trial point at, this launcher's or another's."""
         folder = RunFolder(self.folder / spec.id)
         status = folder.readable_status()
-        if spec.id not in self.avoid and status is not None:
+        if spec.id not in self.avoid and (status or folder.attempts()):
             last = BACKENDS[spec.backend].record(spec, folder.path)
-            ends = [last] if status.state == "ended" else []
+            ends = [last] if status and status.state == "ended" else []
             self.avoid[spec.id] = history.blamed([*ends, *self._before(last)])
         return self.avoid.get(spec.id, set())
-
-    def _unfit(self) -> set[str]:
-        """Nodes at which several trials point, so that no other is sent there."""
-        # A trial that fails on several nodes speaks against itself.
-        counts = Counter(node for nodes in self.avoid.values() for node in nodes if len(nodes) == 1)
-        return {node for node, count in counts.items() if count >= UNFIT}
 
     def _waiting(self) -> list[str]:
         """Trials that a batch system holds and has not started."""

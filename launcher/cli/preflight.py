@@ -2,7 +2,9 @@
 
 import dataclasses
 import importlib.util
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from launcher.cli.request import Request
 from launcher.data import corpora
 from launcher.decode import one_of
 from launcher.errors import ConfigError, RequestError
+from launcher.folder import write_text
 from launcher.schedulers import Scheduler
 from launcher.schedulers.local import Local
 from launcher.spec import Data, RunSpec
@@ -150,18 +153,28 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: the folder cannot be written, or another launcher is at work in it.
     """
-    held = FileLock(folder / ".lock", mode=0o666)
+    held, holder = FileLock(folder / ".lock", mode=0o666), folder / ".lock.holder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held.acquire(timeout=0)
     except Timeout as error:
-        raise ConfigError(f"output: another launch is at work in {folder}") from error
+        who = _said_by(holder)
+        raise ConfigError(f"output: another launch is at work in {folder}{who}") from error
     except OSError as error:
         raise ConfigError(f"output: {folder}: {error.strerror}") from error
     try:
+        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}", durable=False)
         yield
     finally:
         held.release()
+
+
+def _said_by(holder: Path) -> str:
+    """Who has the lock; the file of one that was killed is replaced by the next one's."""
+    try:
+        return f": {holder.read_text(encoding='utf-8')}"
+    except OSError:
+        return ""
 
 
 @cache

@@ -1,5 +1,6 @@
 """What a person sees while a sweep runs: on stderr, so that stdout holds the table alone."""
 
+import shlex
 import time
 from collections import Counter
 from typing import Self
@@ -8,6 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from launcher.cli.jobs import edited
 from launcher.cli.loop import Loop
 from launcher.cli.watch import Watch
 from launcher.errors import ReadError
@@ -52,6 +54,10 @@ class Progress(Watch):
         points = f"{len(loop.points)} point{'' if len(loop.points) == 1 else 's'}"
         line = f"{loop.folder}: {points}, {counts}{to_run} to run"
         self.console.print(line, soft_wrap=True)
+        folders = [RunFolder(loop.folder / spec_id) for spec_id in loop.adopted]
+        if said := edited(folders, loop.request.scheduler, loop.request.time_limit):
+            back = f"launch cancel {shlex.quote(str(loop.folder))} takes them back"
+            self.console.print(f"launch: {said}; {back}", soft_wrap=True)
 
     def tick(self, loop: Loop) -> None:
         """Draw the live view, at most every `REFRESH` seconds."""

@@ -76,12 +76,14 @@ def plan(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
 
-    from analysis import table
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
 
-    loop = Loop(compose(options.overrides, options.multirun, options.config_dir))
-    table.put(table.plan(loop.plan(), options.sort), options.format, options.output)
+    points = Loop(compose(options.overrides, options.multirun, options.config_dir)).plan()
+
+    from analysis import table
+
+    table.put(table.plan(points, options.sort), options.format, options.output)
     return 0
 
 
@@ -152,13 +154,15 @@ def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:
 
 def _advise(loop: "Loop") -> None:
     """What to do about each kind of failure, with the folder of one that shows it."""
-    from launcher.action import ADVICE, NEXT_ACTION
+    from launcher.action import advice
+    from launcher.folder import RunFolder
 
     failed = {r.outcome: r for r in loop.finished() if r.outcome not in ("ok", "rejected")}
     for outcome, found in failed.items():
-        advice = ADVICE[NEXT_ACTION[outcome]].format(outcome=outcome)
-        log = loop.folder / found.spec.id / "log"
-        print(f"launch: {outcome}: {advice} (see {log})", file=sys.stderr)
+        folder = RunFolder(loop.folder / found.spec.id)
+        status = folder.readable_status()
+        text = advice(outcome, status.time_limit if status else None)
+        print(f"launch: {outcome}: {text} (see {folder.logs})", file=sys.stderr)
     if loop.stop_reason:
         left = len(loop.points) - len(loop.records)
         print(f"launch: stopped, {left} points left: {loop.stop_reason}", file=sys.stderr)

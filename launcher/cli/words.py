@@ -59,9 +59,9 @@ def parsed(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
         suffix = Path(options.output or "").suffix
         options.format = BY_SUFFIX.get(suffix, "table")
 
-    from analysis import table
+    from analysis import columns
 
     # A plan has fewer columns, a status has others: those are looked at once they are there.
     sort = options.sort if parser.prog in ("launch", "launch table") else None
-    table.check(sort, options.format, options.output)
+    columns.check(sort, options.format, options.output)
     return options

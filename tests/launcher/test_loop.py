@@ -1,10 +1,14 @@
 """The sweep's loop, with scripts in the place of the programs that train."""
 
 import json
+import os
+import socket
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -19,9 +23,10 @@ from launcher.cli.request import Request, SchedulerOptions
 from launcher.errors import ConfigError, WorkError
 from launcher.folder import UMASK, RunFolder, Status, write_json
 from launcher.record import RunRecord
+from launcher.schedulers import Job
 from launcher.schedulers.local import Local
 from sweeps import Sweep
-from tests.conftest import spec
+from tests.conftest import ROOT, spec
 
 SCRIPT = """
 import json, os, pathlib, sys
@@ -131,6 +136,7 @@ def test_a_full_disk_stops_the_sweep_until_the_next_command(folder: Path) -> Non
     loop = Loop(request_for(folder, 4, 1, 5))
     assert outcomes(loop.run(Local(cores=1))) == ["disk"]
     assert loop.stop_reason == "disk: OSError: [Errno 28] No space left on device"
+    assert loop.held_back == 0, "nothing is offered any more"
     (folder / "mended").touch()
     assert outcomes(run(folder, 4, 1, 5)) == ["ok", "ok", "ok"]
 
@@ -213,7 +219,24 @@ def test_tables_of_folders_that_are_damaged_or_nested(
     assert outcomes(collect(folder)) == ["ok"]  # from its folder
     err = capsys.readouterr().err
     assert "records.jsonl:1: Expecting value" in err
-    assert "1 of 2 points have not been run to their end yet" in err
+    assert "s: 1 of 2 points have not been run to their end yet: 1 not started\n" in err
+
+
+def test_a_table_says_what_is_still_to_come(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was cancelled is a row, and is said apart from what has none yet."""
+    ids = [found.spec.id for found in run(folder, 1, 5, 7, 2, 3, max_hangs=1)]
+    (folder / "records.jsonl").unlink()
+    for spec_id, state, stopped in ((ids[0], "running", None), (ids[1], "queued", None),
+                                    (ids[3], "ended", "cancelled")):  # fmt: skip
+        RunFolder(folder / spec_id).write_status(Status(state=state, stopped=stopped))  # type: ignore[arg-type]
+    assert outcomes(collect(folder)) == ["cancelled", "hang"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"launch: {folder}: 3 of 5 points have not been run to their end yet:"
+        " 1 running, 1 queued, 1 not started",
+        f"launch: {folder}: 1 of 5 points were cancelled; the same launch runs them again",
+    ]
 
 
 def test_a_trial_lost_with_its_launcher_runs_again(folder: Path) -> None:
@@ -261,12 +284,71 @@ def test_a_broken_folder_is_a_row_that_says_so(folder: Path) -> None:
     assert found.cause is not None and "metrics.jsonl:2: Expecting value" in found.cause
 
 
+def test_a_node_is_avoided_also_where_the_next_attempt_was_not_taken(folder: Path) -> None:
+    """What SLURM had no room for has no status, only what its attempts before left."""
+    loop = Loop(request_for(folder, 1))
+    before = folder / loop.candidates[0].id / "attempts" / "1"
+    before.mkdir(parents=True)
+    ended = Status(state="ended", stopped="node", nodes=("n1", "n2"), bad_nodes=("n2",))
+    RunFolder(before).write_status(ended)
+    assert [job.avoid for job in loop.to_submit()] == [("n2",)]
+
+
+HOLDS = """
+import sys, time, pathlib
+from launcher.cli.preflight import lock
+with lock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
 def test_two_launchers_do_not_share_a_folder(folder: Path) -> None:
-    again = pytest.raises(ConfigError, match=r"another launch is at work")
-    with lock(folder), again, lock(folder):
-        pass
+    """Who has it is said, also after one that was killed while it had it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", HOLDS, str(folder)]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline() == b"held\n"
+        assert refused(folder) == other.pid
+        other.kill()
+    with lock(folder):
+        assert refused(folder) == os.getpid()
     with lock(folder):
         pass  # free again
+
+
+def refused(folder: Path) -> int:
+    """The process that a refusal names."""
+    with pytest.raises(ConfigError) as raised, lock(folder):
+        pass
+    said, _, pid = str(raised.value).rpartition(": process ")
+    assert said == f"output: another launch is at work in {folder}"
+    assert pid.endswith(f" on {socket.gethostname()}")
+    return int(pid.split()[0])
+
+
+class Grows(Local):
+    """Has room for one trial, and for one more each time it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offers: list[int] = []
+
+    def submit(self, jobs: Iterable[Job]) -> list[str]:
+        """Notes how many run when jobs are offered."""
+        self.offers.append(len(self.running))
+        return super().submit(islice(jobs, 1))
+
+
+def test_what_there_was_no_room_for_is_offered_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing ends meanwhile: room may come from elsewhere."""
+    monkeypatch.setattr("launcher.cli.loop.OFFER", 0.2)
+    grows = Grows()
+    loop = Loop(request_for(folder, 6, 10, time_limit=3.0))
+    assert sorted(outcomes(loop.run(grows))) == ["ok", "timeout"]
+    assert grows.offers[:2] == [0, 1] and loop.held_back == 0
 
 
 def test_records_are_plain_json_lines(folder: Path) -> None:

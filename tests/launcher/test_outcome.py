@@ -13,7 +13,7 @@ from typing import get_args
 import pytest
 
 from analysis import table
-from launcher.action import NEXT_ACTION, Action
+from launcher.action import NEXT_ACTION, Action, advice
 from launcher.folder import Status
 from launcher.outcome import LONGEST, classify, tail
 from launcher.outcome_patterns import PATTERNS
@@ -497,6 +497,9 @@ def test_what_the_scheduler_did_beats_the_logs() -> None:
     cancelled = Status(state="ended", exit_codes=(None, None), stopped="cancelled")
     assert judged(timeout, ["", CLOSED], False) == ("timeout", "stopped at the time limit of 9 s")
     assert judged(cancelled, ["", CLOSED], False) == ("cancelled", "cancelled on request")
+    runtime = Status(state="ended", stopped="failed", reason="scheduler.container.runtime=pyxis")
+    assert judged(runtime, [""], False) == ("failed", "scheduler.container.runtime=pyxis")
+    assert NEXT_ACTION["failed"] == "never"
 
 
 def test_a_run_that_ends_without_a_word_shows_its_last_line() -> None:
@@ -516,6 +519,14 @@ def test_every_outcome_of_a_run_has_a_row_here() -> None:
 def test_every_outcome_has_one_action() -> None:
     assert set(NEXT_ACTION) == set(OUTCOMES)
     assert set(NEXT_ACTION.values()) == set(get_args(Action))
+
+
+def test_advice_names_the_key() -> None:
+    assert advice("timeout", 15.0) == (
+        "time_limit=15 was not enough: a larger time_limit runs it again"
+    )
+    assert all("retry=[oom]" in advice("oom", limit) for limit in (15.0, None))
+    assert all(advice(outcome, 15.0) for outcome in OUTCOMES if outcome != "ok")
 
 
 def test_a_healthy_log_matches_nothing() -> None:

@@ -82,3 +82,42 @@ class Commands:
     def path(self) -> str:
         """PATH with these commands before all others."""
         return f"{self.folder}:{os.environ['PATH']}"
+
+
+LIMITED = """\
+#!/bin/sh
+cd '{folder}'
+for script; do :; done
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\)%.*/\\1/p' "$script")
+count=$((${{last:-0}} + 1))
+echo $count >> tries
+have=$(($(cat have) + count))
+if [ $have -gt $(cat limit) ]; then
+    echo sbatch: error: AssocMaxSubmitJobLimit >&2
+    echo sbatch: error: Batch job submission failed: Job violates accounting/QOS policy >&2
+    exit 1
+fi
+echo $have > have
+echo Submitted batch job $(wc -l < tries)
+"""
+"""An sbatch that takes so many jobs at once."""
+
+
+class Limit:
+    """How many jobs such an sbatch takes, how many it has, and what it was asked."""
+
+    def __init__(self, commands: Commands, limit: int, have: int = 0) -> None:
+        self.folder = commands.folder
+        commands.write("sbatch", LIMITED.format(folder=commands.folder))
+        self.now(limit, have)
+
+    def now(self, limit: int, have: int) -> None:
+        """The state of things from now on."""
+        for name, number in (("limit", limit), ("have", have)):
+            (self.folder / name).write_text(str(number))
+        (self.folder / "tries").write_text("")
+
+    @property
+    def tries(self) -> list[int]:
+        """The sizes of the arrays that it was offered."""
+        return [int(line) for line in (self.folder / "tries").read_text().split()]

@@ -14,7 +14,7 @@ from slurm import scheduler as module
 from slurm.handover import Setting, groups
 from slurm.scheduler import Slurm
 from tests.conftest import spec
-from tests.slurm.made import Commands, job, options
+from tests.slurm.made import Commands, Limit, job, options
 
 INTERVAL = 30.0
 
@@ -32,6 +32,10 @@ class Clock:
     def time(self) -> float:
         """The same, since the epoch."""
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Pass."""
+        self.now += seconds
 
 
 @pytest.fixture
@@ -60,10 +64,11 @@ def submitted(tmp_path: Path, commands: Commands, clock: Clock) -> Make:
     return make
 
 
-def setting(folder: Path) -> Setting:
+def setting(folder: Path, parallel: int | None = None, **said: object) -> Setting:
     """A sweep's, with the interval that is the default."""
     return Setting(
-        options=options(), folder=folder / "s", code=folder / ".code", hang_after=300.0
+        options=options(**said), folder=folder / "s", code=folder / ".code", hang_after=300.0,
+        parallel=parallel,
     )  # fmt: skip
 
 
@@ -241,11 +246,13 @@ def test_cancel_asks_at_once(submitted: Make, commands: Commands, clock: Clock) 
 
 def test_sbatch_refuses(tmp_path: Path, commands: Commands) -> None:
     commands.say("sbatch", err="sbatch: error: invalid partition specified: h10\n", code=1)
-    slurm = Slurm(setting(tmp_path))
+    slurm = Slurm(setting(tmp_path, partition="h10"))
     with pytest.raises(RequestError) as raised:
         slurm.submit([made(tmp_path, "r0")])
-    assert str(raised.value) == "scheduler: sbatch refuses: invalid partition specified: h10"
+    said = "invalid partition specified: h10"
+    assert str(raised.value) == f"scheduler.partition=h10: sbatch refuses: {said}"
     assert not slurm.adopt(made(tmp_path, "other")) and not slurm.watched
+    assert not list(tmp_path.glob("s/submissions/*")), "nothing was submitted"
 
 
 def test_there_is_no_controller(
@@ -281,16 +288,75 @@ def test_a_call_of_sbatch_for_each_shape(tmp_path: Path, commands: Commands) -> 
     assert len(scripts) == 3 and all("#SBATCH --array=0-1%2" in text for text in scripts)
 
 
-def test_large_arrays_are_parted(
-    tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert [len(same) for same in groups(job(f"r{n}") for n in range(1200))] == [1000, 200]
-    monkeypatch.setattr(handover, "LARGEST_ARRAY", 4)
+def test_large_arrays_are_parted(tmp_path: Path, commands: Commands) -> None:
+    assert [len(same) for same in groups([job(f"r{n}") for n in range(1200)], 1001)] == [1001, 199]
+    commands.say("scontrol", "MaxArraySize            = 4\nMaxJobCount             = 10000\n")
     commands.say("sbatch", "Submitted batch job 17\n")
     Slurm(setting(tmp_path)).submit([made(tmp_path, f"r{number}") for number in range(6)])
     scripts = [Path(words[-1]).read_text() for words in commands.calls("sbatch")]
     assert ["#SBATCH --array=0-3%4" in scripts[0], "#SBATCH --array=0-1%2" in scripts[1]] == [
         True, True]  # fmt: skip
+    assert commands.calls("scontrol") == [["show", "config"]]
+
+
+def test_what_is_above_a_limit_waits_until_some_have_ended(
+    tmp_path: Path, commands: Commands, clock: Clock
+) -> None:
+    limit = Limit(commands, 6)
+    jobs = [made(tmp_path, f"r{number}") for number in range(10)]
+    slurm = Slurm(setting(tmp_path))
+    assert slurm.submit(jobs) == ["r0", "r1", "r2", "r3", "r4", "r5"]
+    assert limit.tries == [10, 5, 5, 2, 1, 1]
+    assert [RunFolder(one.folder).status() is None for one in jobs[6:]] == [True] * 4
+    assert len(list(tmp_path.glob("s/submissions/*/job_id"))) == 2
+    assert len(list(tmp_path.glob("s/submissions/*"))) == 2
+    limit.now(6, 6)
+    assert slurm.submit(jobs[6:]) == [] and limit.tries == [1]
+    news(jobs[1], "ended")
+    assert pass_time(slurm, clock, 2) == ["r1"]
+    limit.now(6, 5)
+    assert slurm.submit(jobs[6:]) == ["r6"] and limit.tries == [1, 2, 1]
+    limit.now(99, 6)
+    assert slurm.submit(jobs[7:]) == ["r7", "r8", "r9"] and limit.tries == [1, 2]
+
+
+def test_no_more_at_once_than_is_allowed_where_one_array_is_several(
+    tmp_path: Path, commands: Commands, clock: Clock
+) -> None:
+    Limit(commands, 6)
+    slurm = Slurm(setting(tmp_path, parallel=3))
+    jobs = [made(tmp_path, f"r{number}") for number in range(10)]
+    assert slurm.submit(jobs) == ["r0", "r1", "r2"]
+    assert slurm.submit(jobs[3:]) == []
+    news(jobs[0], "ended")
+    assert pass_time(slurm, clock, 2) == ["r0"]
+    assert slurm.submit(jobs[3:]) == ["r3"]
+
+
+def test_a_limit_that_others_have_used_up_is_a_refusal(
+    tmp_path: Path, commands: Commands, clock: Clock
+) -> None:
+    Limit(commands, 6, have=6)
+    slurm = Slurm(setting(tmp_path, account="proj"))
+    with pytest.raises(RequestError) as raised:
+        slurm.submit([made(tmp_path, "r0"), made(tmp_path, "r1")])
+    assert str(raised.value).startswith(
+        "scheduler.account=proj: sbatch refuses: AssocMaxSubmitJobLimit; "
+    )
+    assert clock.now == 1000.0, "nobody is on the way out"
+
+
+def test_the_last_one_may_still_be_counted(
+    tmp_path: Path, commands: Commands, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = Limit(commands, 1)
+    one, other = made(tmp_path, "r0"), made(tmp_path, "r1")
+    slurm = Slurm(setting(tmp_path))
+    assert slurm.submit([one, other]) == ["r0"]
+    news(one, "ended")
+    assert pass_time(slurm, clock, 2) == ["r0"]
+    monkeypatch.setattr(clock, "sleep", lambda _: limit.now(1, 0))
+    assert slurm.submit([other]) == ["r1"]
 
 
 ADOPTIONS = [

@@ -150,6 +150,20 @@ def test_a_command_that_prints_no_utf8(commands: Commands) -> None:
     assert found is not None and found["17"].name == "RUNNING"
 
 
+@pytest.mark.parametrize(
+    ("printed", "code", "size"),
+    [
+        ("MaxArraySize            = 10001\nMaxJobCount             = 10000\n", 0, 10001),
+        ("MaxArraySize            = 0\n", 0, 1),
+        ("", 1, 1001),
+    ],
+)
+def test_how_large_an_array_may_be(printed: str, code: int, size: int, commands: Commands) -> None:
+    commands.say("scontrol", f"ClusterName = c\n{printed}", code=code)
+    assert states.largest_array() == size
+    assert commands.calls("scontrol") == [["show", "config"]]
+
+
 def test_scancel_and_requeue(commands: Commands) -> None:
     commands.say("scancel")
     commands.say("scontrol")

@@ -1,6 +1,7 @@
 """The words of srun, with and without a container, and the variables the ranks share."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ import pytest
 from launcher.folder import RunFolder, Status
 from launcher.schedulers import Job
 from slurm import step
+from slurm.inspection import inspect
 from slurm.options import Container
 from slurm.submission import Submission
-from tests.slurm.made import CODE, job, planned
+from slurm.supervisor import Supervisor
+from tests.slurm.made import CODE, Commands, job, planned
 
 SRUN = [
     "srun", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--distribution=block",
@@ -73,6 +76,47 @@ def test_the_command(said: dict[str, Any], shape: dict[str, Any], words: list[st
 def test_the_check_is_one_task_a_node() -> None:
     sub, _ = made({}, {"ranks_per_node": 8})
     assert step.srun(sub, sub.jobs[0], 1)[1:4] == ["--nodes=2", "--ntasks=2", "--ntasks-per-node=1"]
+
+
+PYXIS = "srun: unrecognized option '--container-image=/x/y.sqsh'"
+APPTAINER = "slurmstepd-n7: error: execve(): apptainer: No such file or directory"
+RUNTIMES = [
+    # the runtime, what srun says, and what of it says that there is none
+    ("pyxis", f'{PYXIS}\nTry "srun --help" for more information\n', PYXIS),
+    ("pyxis", "pyxis: importing docker image: /x/y.sqsh\nsrun: error: invalid image\n", None),
+    ("apptainer", f"srun: error: n7: task 0: Exited with exit code 2\n{APPTAINER}\n", APPTAINER),
+    ("apptainer", "FATAL: could not open image /x/y.sif: No such file or directory\n", None),
+]
+
+
+@pytest.mark.parametrize(("runtime", "said", "line"), RUNTIMES)
+def test_a_runtime_that_is_not_there(
+    runtime: Any, said: str, line: str | None, commands: Commands, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Found by the check of the nodes, and without one by the step itself."""
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    commands.say("srun", err=said, code=2)
+    sub, one = made({"container": Container(image="/x/y", runtime=runtime)}, {"folder": tmp_path})
+    cause = line and f"scheduler.container.runtime={runtime} is not there: {line}"
+    found = inspect(sub, one, tmp_path, ("n7", "n8"))
+    assert (found.stopped, found.reason) == ("failed", cause) if line else found.stopped == "node"
+    (tmp_path / "log").mkdir()
+    with step.Step(sub, one, RunFolder(tmp_path), STATUS) as begun:
+        begun.process.wait()
+        watched = Supervisor(sub, one, tmp_path)._watch(begun, replace(STATUS, started=0.0))
+        assert watched == (cause and "failed", cause)
+
+
+def test_a_check_that_does_not_start_says_why(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    why = "slurmstepd-n7: error: execve(): /no/python: No such file or directory"
+    commands.say("srun", err=f"srun: error: n7: task 0: Exited with exit code 2\n{why}\n", code=2)
+    sub, one = made({}, {"folder": tmp_path})
+    found = inspect(sub, one, tmp_path, ("n7",))
+    assert (found.reason, found.bad_nodes) == (f"the check did not start: {why}", ("n7",))
 
 
 STATUS = Status(state="running", attempt=2, nodes=("n7", "n8"))

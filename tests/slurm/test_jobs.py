@@ -1,0 +1,181 @@
+"""What any shell sees of jobs, and which of them `launch cancel` says that it ended."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis import table
+from launcher.cli import jobs, main
+from launcher.cli.collect import collect
+from launcher.folder import RunFolder, Status
+from slurm import scheduler as module
+from slurm.handover import Setting
+from slurm.scheduler import Slurm
+from tests.conftest import spec
+from tests.slurm.made import Commands, Limit, job, options
+
+Make = Callable[..., list[RunFolder]]
+
+
+@pytest.fixture
+def submitted(tmp_path: Path, commands: Commands) -> Make:
+    """So many runs that have been handed to sbatch, as job 17."""
+
+    def make(count: int = 1, **said: object) -> list[RunFolder]:
+        commands.say("sbatch", "Submitted batch job 17\n")
+        made = [job(f"r{n}", folder=tmp_path / "s" / f"r{n}") for n in range(count)]
+        for one in made:
+            RunFolder(one.folder).create(spec())
+        setting = Setting(options=options(**said), folder=tmp_path / "s", code=tmp_path / ".code",
+                          hang_after=300.0)  # fmt: skip
+        Slurm(setting).submit(made)
+        return [RunFolder(one.folder) for one in made]
+
+    return make
+
+
+def standing(run: RunFolder) -> tuple[object, ...]:
+    """What `launch status` shows of one run."""
+    (row,) = jobs.status(run.path)
+    return row["state"], row["slurm"], row["cause"]
+
+
+STANDINGS = [
+    # what squeue says of job 17, and how, and what is shown
+    ("waits", "17|PENDING||Resources\n", 0, ("queued", "PENDING Resources", None)),
+    ("runs", "17|RUNNING|n1|None\n", 0, ("queued", "RUNNING", None)),
+    ("cancelled", "17|CANCELLED||None\n", 0, ("cancelled", "CANCELLED", None)),
+    ("failed", "17|FAILED|n1|NonZeroExitCode\n", 0, ("ended", "FAILED", None)),
+    ("forgotten", "", 0, ("gone", "has it no more", None)),
+    ("silent", "", 1, ("queued", "does not answer", None)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "shown"), [s[1:] for s in STANDINGS], ids=[s[0] for s in STANDINGS]
+)
+def test_where_a_run_stands(
+    said: str, code: int, shown: tuple[object, ...], submitted: Make, commands: Commands
+) -> None:
+    (run,) = submitted()
+    commands.say("squeue", said, code=code)
+    assert standing(run) == shown
+    assert len(commands.calls("squeue")) == 1
+
+
+def test_what_is_left_of_an_array_that_was_cancelled(
+    submitted: Make, commands: Commands, tmp_path: Path
+) -> None:
+    submitted(2)
+    commands.say("squeue", "17_0|RUNNING|n1|None\n17|CANCELLED||JobArrayTaskLimit\n")
+    assert [row["state"] for row in jobs.status(tmp_path / "s")] == ["queued", "cancelled"]
+
+
+def test_a_cause_reads_the_same_in_the_table(submitted: Make, commands: Commands) -> None:
+    (run,) = submitted()
+    commands.say("squeue")
+    status = run.status()
+    assert status is not None
+    run.write_status(replace(status, state="ended", stopped="cancelled", reason="SLURM says so"))
+    (row,) = table.frame(collect(run.path)).to_dict(orient="records")
+    assert standing(run) == (row["outcome"], None, row["cause"])
+    assert standing(run) == ("cancelled", None, "cancelled on request")
+
+
+def test_only_what_was_ended_is_counted(
+    submitted: Make, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the three ends well while SLURM is asked to end it."""
+    runs = submitted(3)
+    monkeypatch.setattr(module, "LOOK", 0.0)
+    monkeypatch.setattr(module, "SETTLED", 0.0)
+    commands.say("sacct", "JobID|State|NodeList\n")
+    commands.say("squeue", "".join(f"17_{n}|CANCELLED||None\n" for n in range(3)))
+    status = runs[1].status()
+    assert status is not None
+    done = runs[1].path / "done"
+    done.mkdir()
+    RunFolder(done).write_status(replace(status, state="ended", exit_codes=(0, 0, 0, 0)))
+    commands.write("scancel", f"#!/bin/sh\ncp {done}/status.json {runs[1].path}/status.json\n")
+    assert jobs.cancel(tmp_path / "s") == ["r0", "r2"]
+    left = [run.status() or Status(state="queued") for run in runs]
+    assert [one.stopped for one in left] == ["cancelled", None, "cancelled"]
+
+
+def test_what_was_edited_since(submitted: Make) -> None:
+    runs = submitted(2, partition="a", interval=2.0)
+    same = options(partition="a", interval=9.0)
+    assert jobs.edited(runs, same, 3600.0) == ""
+    assert jobs.edited(runs[:1], replace(same, partition="b", exclude=("n1",)), 3600.0) == (
+        "1 job was submitted before with another scheduler.exclude, scheduler.partition"
+    )
+    assert jobs.edited(runs, same, 60.0) == "2 jobs were submitted before with another time_limit"
+
+
+TWO = ("submit", "-m", "cluster=local_slurm", "train.seed=1,2")
+
+
+def test_what_is_submitted_again_with_other_options(
+    commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is submitted twice, and that the first options hold is said."""
+    commands.say("sbatch", "Submitted batch job 17\n")
+    words = [*TWO, f"output={tmp_path}", "name=a b"]
+    assert main(words) == 0
+    assert main([*words, "scheduler.interval=9"]) == 0
+    before = f"{tmp_path}/a b: 2 points, 2 to run\n"
+    assert capsys.readouterr().err == 2 * before
+    assert main([*words, "scheduler.partition=low", "time_limit=60"]) == 0
+    assert capsys.readouterr().err == before + (
+        "launch: 2 jobs were submitted before with another scheduler.partition, time_limit;"
+        f" launch cancel '{tmp_path}/a b' takes them back\n"
+    )
+    assert len(commands.calls("sbatch")) == 1
+
+
+def test_what_slurm_does_not_take_now_is_said(
+    commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Limit(commands, 1)
+    assert main([*TWO, f"output={tmp_path}", "name=few"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "1 of 2 points are queued or running; then:", f"  launch status {tmp_path}/few",
+        "SLURM takes no more at once: the same command submits the other 1 when some have ended",
+    ]  # fmt: skip
+
+
+DRY = [
+    # what sbatch --test-only says, and how: the exit code, the line of the dry run, and the error
+    ("sbatch: Job 17 to start now\n", 0, 0, ["Job 17 to start now"], ""),
+    ("sbatch: error: AssocMaxSubmitJobLimit\n", 1, 0,
+     ["scheduler.account=null: sbatch refuses: AssocMaxSubmitJobLimit"], ""),
+    ("sbatch: error: Unable to contact slurm controller\n", 1, 0,
+     ["scheduler: sbatch refuses: Unable to contact slurm controller"], ""),
+    ("sbatch: error: invalid partition specified: main\n", 1, 2, [],
+     "launch: scheduler.partition=main: sbatch refuses: invalid partition specified: main\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "code", "ends", "lines", "error"), DRY)
+def test_a_dry_run_asks_sbatch(
+    said: str, code: int, ends: int, lines: list[str], error: str, commands: Commands,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Once for each script, and it submits nothing."""
+    commands.say("sbatch", err=said, code=code)
+    assert main([*TWO, f"output={tmp_path}/runs", "--dry-run"]) == ends
+    out, err = capsys.readouterr()
+    shown = [line for line in out.splitlines() if "--test-only" in line]
+    assert shown == [f"# sbatch --test-only: {line}" for line in lines] and err == error
+    (words,) = commands.calls("sbatch")
+    assert words[-1] == "--test-only" and not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_needs_no_sbatch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main([*TWO, f"output={tmp_path}/runs", "--dry-run"]) == 0
+    assert "--test-only" not in capsys.readouterr().out
