@@ -35,8 +35,11 @@ def submit(words: Sequence[str]) -> int:
     request = replace(request, detach=True)
     loop = Loop(request, Progress())
     if options.dry_run:
-        for line in jobs.dry_run(preflight.slurm_setting(request), loop.to_submit()):
+        left = list(loop.to_submit())
+        for line in jobs.dry_run(preflight.slurm_setting(request), left):
             print(line)
+        if not left:
+            print(f"nothing to submit: all {len(loop.points)} points are done, queued or rejected")
         return 0
     loop.run(loop.ready())
     return handed_over(loop)
