@@ -35,6 +35,22 @@ PUBLISHED: dict[str, tuple[float, float | None, str]] = {
         13.0e9,
         "https://huggingface.co/weblab-GENIAC/Tanuki-8x8B-dpo-v1.0: about 47B, 13B active",
     ),
+    "gpt3_175b": (174.6e9, None, "arXiv:2005.14165 table 2.1, tied and without positions: 174.6B"),
+    "internlm_7b": (7.32e9, None, "https://huggingface.co/internlm/internlm-7b: 7.32B params"),
+    "llama3_405b": (405.85e9, None, "arXiv:2407.21783: 405B"),
+    "llama3_70b": (
+        70.55e9,
+        None,
+        "https://huggingface.co/meta-llama/Meta-Llama-3-70B: 70.6B params",
+    ),
+    "llama3_8b": (8.03e9, None, "https://huggingface.co/meta-llama/Meta-Llama-3-8B: 8.03B params"),
+    "llama_30b": (32.5e9, None, "arXiv:2302.13971 table 2: 32.5B"),
+    "llama_65b": (65.2e9, None, "arXiv:2302.13971 table 2: 65.2B"),
+    "qwen3_30b_a3b": (
+        30.5e9,
+        3.3e9,
+        "https://huggingface.co/Qwen/Qwen3-30B-A3B: 30.5B in total, 3.3B active",
+    ),
 }
 
 

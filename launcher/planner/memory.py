@@ -1,0 +1,244 @@
+"""Bytes on the fullest rank, itemised.
+
+Symbols: s sequence, b micro batch, n = b s / cp tokens of a micro batch on a rank, h hidden,
+q = heads x head_dim, k = kv_heads x head_dim, f ffn, V padded vocabulary, t = tp, m micro batches
+per step. Formulas and their sources: docs/planner.md.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from launcher.planner.points import ENGINES, GIB, NUMBERS, Array, Points
+
+MEGATRON, DEEPSPEED, FSDP = range(len(ENGINES))
+FP32, FP16, BF16, FP8 = range(len(NUMBERS))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryConstants:
+    """What no formula gives. Each was fitted to published runs: `launcher.planner.fit`."""
+
+    activations: float = 1.0
+    """Measured activations / those counted here."""
+    unfused: float = 1.15
+    """The same where norms and activation functions are several kernels that each keep a copy."""
+    logit_bytes: float = 8.0
+    """Bytes per logit at the peak of the loss: half precision, and fp32 copies of it."""
+    score_bytes: float = 5.0
+    """Bytes per attention score without flash attention: softmax in, out, and dropout's mask."""
+    workspace_gib: float = 0.15
+    """Allocated besides all that is counted: workspaces, alignment, small buffers."""
+    bucket_gib: float = 1.0
+    """Communication buckets of DeepSpeed and FSDP where several ranks share the weights."""
+    reserved: float = 1.10
+    """torch's reserved / allocated bytes, where there is room."""
+    squeezed: float = 1.03
+    """The same just before it runs out of memory: what is cached and free is given back first."""
+    context_gib: float = 1.0
+    """CUDA context and kernels."""
+    communicator_gib: float = 0.5
+    """NCCL's buffers per communicator, outside torch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """Bytes on one rank at the peak of a step."""
+
+    weights: Array
+    gradients: Array
+    optimizer: Array
+    activations: Array
+    """Of all micro batches in flight, and what one layer works on."""
+    logits: Array
+    """And the loss, on the last stage."""
+    buffers: Array
+    """Gathered weights and communication buckets."""
+    other: Array
+    """Workspaces."""
+
+    @property
+    def allocated(self) -> Array:
+        """Their sum: what torch calls allocated."""
+        parts = [getattr(self, one.name) for one in dataclasses.fields(self)]
+        return np.sum(parts, axis=0)
+
+
+def stage_memory(points: Points, constants: MemoryConstants, stage: str) -> Memory:
+    """Bytes on a rank of the first or of the last pipeline stage.
+
+    Args:
+        points: what is to be predicted.
+        constants: the fitted figures.
+        stage: "first" or "last"; with one stage both are the same.
+    """
+    ends = points.pp == 1
+    embedding = points.vocab * points.hidden / points.tp
+    outside = np.where(ends & (points.tied == 0), 2, 1) * embedding
+    layers = np.ceil(points.layers / points.pp)
+    dense = layers * _dense_params(points) + outside
+    experts = layers * _expert_params(points)
+    shards = np.maximum(points.shards, 1)
+    expert_shards = np.where(points.ep > 1, np.maximum(shards * points.tp / points.ep, 1), shards)
+    parts = [
+        _per_param(points, what, shards) * dense + _per_param(points, what, expert_shards) * experts
+        for what in ("weights", "gradients", "optimizer")
+    ]
+    in_flight = _in_flight(points, stage, layers)
+    has_head = ends | (stage == "last")
+    return Memory(
+        weights=parts[0],
+        gradients=parts[1],
+        optimizer=parts[2],
+        activations=_activations(points, constants, in_flight),
+        logits=np.where(has_head, points.tokens * points.vocab / points.tp, 0.0)
+        * constants.logit_bytes,
+        buffers=_buffers(points, constants, embedding),
+        other=np.full(len(points), constants.workspace_gib * GIB),
+    )
+
+
+def fullest(points: Points, constants: MemoryConstants) -> Memory:
+    """Bytes on the fullest rank."""
+    first, last = (stage_memory(points, constants, stage) for stage in ("first", "last"))
+    higher = first.allocated >= last.allocated
+    names = [one.name for one in dataclasses.fields(Memory)]
+    return Memory(**{n: np.where(higher, getattr(first, n), getattr(last, n)) for n in names})
+
+
+def figure(points: Points, constants: MemoryConstants, kind: str) -> Array:
+    """What a tool shows of the memory, bytes; ``kind`` is a key of `KINDS`."""
+    return KINDS[kind](points, constants)
+
+
+def wanted(points: Points, constants: MemoryConstants) -> Array:
+    """Bytes a device must have for the fullest rank: what is cached and free is given back."""
+    memory = fullest(points, constants).allocated * constants.squeezed
+    return np.where(points.cpu > 0, memory, memory + _outside_torch(points, constants))
+
+
+def _reserved(points: Points, constants: MemoryConstants) -> Array:
+    memory = fullest(points, constants).allocated
+    most = np.maximum(points.memory - _outside_torch(points, constants), memory)
+    return np.where(points.cpu > 0, memory, np.minimum(memory * constants.reserved, most))
+
+
+def _device(points: Points, constants: MemoryConstants) -> Array:
+    return _reserved(points, constants) + _outside_torch(points, constants)
+
+
+def _outside_torch(points: Points, constants: MemoryConstants) -> Array:
+    """Bytes that the device lacks besides: CUDA's context and NCCL."""
+    sizes = (points.tp, points.pp, points.cp, points.ep, points.dp)
+    communicators = np.sum([size > 1 for size in sizes], axis=0)
+    return (constants.context_gib + constants.communicator_gib * communicators) * GIB
+
+
+KINDS: dict[str, Callable[[Points, MemoryConstants], Array]] = {
+    "reserved": _reserved,  # torch, the fullest rank: this project's own
+    "device": _device,  # nvidia-smi
+    "allocated first": lambda p, c: stage_memory(p, c, "first").allocated,  # torch, rank 0
+    "allocated last": lambda p, c: stage_memory(p, c, "last").allocated,  # torch, the last rank
+}
+
+
+def _dense_params(points: Points) -> Array:
+    """Parameters of a layer that a rank holds, experts apart; norms and routers are whole."""
+    ffn = np.where(points.experts > 0, 0.0, points.ffn_params)
+    whole = 2 * points.hidden + points.hidden * points.experts
+    return (points.attention_params + ffn) / points.tp + whole
+
+
+def _expert_params(points: Points) -> Array:
+    """Of experts, spread over expert parallel ranks; where there are none, split like all else."""
+    split = np.where(points.ep > 1, points.ep, points.tp)
+    return points.experts / split * points.ffn_params
+
+
+def _per_param(points: Points, what: str, shards: Array) -> Array:
+    """Bytes per parameter on the rank.
+
+    Mixed precision Adam: 2 of weight, 2 or 4 of gradient, 12 of master weight and two moments
+    (ZeRO, arXiv:1910.02054, section 3.1; Megatron-LM docs/dist_optimizer.md).
+    """
+    zero, engine, number = points.zero, points.engine, points.number
+    half = number != FP32
+    if what == "weights":
+        own = np.where(half, 2.0, 4.0)
+        own = np.where((engine == FSDP) & half, 4.0, own)
+        return np.where(zero == 3, own / shards, own)
+    if what == "gradients":
+        return np.where(zero >= 2, points.gradient / shards, points.gradient)
+    # fp16 keeps an fp32 copy of the gradients to unscale them.
+    master = np.where(half & (engine != FSDP), np.where(number == FP16, 16.0, 12.0), 8.0)
+    return np.where(points.offload > 0, 0.0, np.where(zero >= 1, master / shards, master))
+
+
+def _activations(points: Points, constants: MemoryConstants, in_flight: Array) -> Array:
+    layer = _layer_activations(points, constants)
+    kept = 2 * _width(points) * points.tokens * points.hidden
+    kept = kept / np.where(points.sp > 0, points.tp, 1)
+    scores = _scores(points, constants)
+    stored = np.where(points.full, kept, layer + np.where(points.selective, 0.0, scores))
+    working = np.where(points.full, layer, 0.0) + np.where(
+        points.full | points.selective, scores, 0
+    )
+    return in_flight * stored + working
+
+
+def _layer_activations(points: Points, constants: MemoryConstants) -> Array:
+    """What one layer keeps for its backward pass of one micro batch, attention scores apart.
+
+    Korthikanti et al. 2022 (arXiv:2205.05198), itemised for GQA, SwiGLU and flash attention:
+    per token 8h (inputs of two norms and of the two matrix products after them), replicated
+    without sequence parallelism, and [4q + 4k + 6f or 4f + 4 heads] / t.
+    """
+    n, h = points.tokens, points.hidden
+    ffn = np.where(points.gated > 0, 6, 4) * points.ffn * points.visits
+    split = 4 * points.query + 4 * points.key + ffn + 4 * points.heads
+    whole = 8 * h + np.where(points.experts > 0, 4 * h * points.visits, 0.0)
+    factor = np.where(points.fused > 0, 1.0, constants.unfused) * constants.activations
+    return (
+        _width(points)
+        * factor
+        * n
+        * (whole / np.where(points.sp > 0, points.tp, 1) + split / points.tp)
+    )
+
+
+def _width(points: Points) -> Array:
+    """How wide an activation is, in units of half precision."""
+    return np.where(points.number == FP32, 2.0, 1.0)
+
+
+def _scores(points: Points, constants: MemoryConstants) -> Array:
+    """Attention scores of one layer where attention is not flash: 5 a s^2 b / t bytes."""
+    rows = points.tokens * points.heads / points.tp
+    return np.where(points.flash > 0, 0.0, constants.score_bytes * rows * points.sequence)
+
+
+def _in_flight(points: Points, stage: str, layers: Array) -> Array:
+    """Layers whose activations a rank holds at once, counting each micro batch's.
+
+    1F1B: min(m, p) micro batches on the first stage, one on the last. Interleaved (Megatron-LM,
+    arXiv:2104.04473): the first holds (p - 1) / (p v) of a model more, the last (v - 1) p + 1
+    chunks.
+    """
+    p, v, m = points.pp, points.vpp, points.accumulation
+    chunk = layers / v
+    if stage == "first":
+        chunks = np.where(v > 1, 2 * (p - 1) + (v - 1) * p + 1, np.minimum(p, m))
+    else:
+        chunks = np.where(v > 1, (v - 1) * p + 1, 1.0)
+    return chunk * np.minimum(chunks, m * v)
+
+
+def _buffers(points: Points, constants: MemoryConstants, embedding: Array) -> Array:
+    """Gathered weights under ZeRO 3: two layers, or the embedding; and buckets."""
+    half = np.where(points.number == FP32, 4.0, 2.0)
+    layer = _dense_params(points) + _expert_params(points)
+    gathered = np.where(points.zero == 3, half * 2 * np.maximum(2 * layer, embedding), 0.0)
+    several = (points.engine != MEGATRON) & (points.shards > 1) & (points.cpu == 0)
+    return gathered + np.where(several, constants.bucket_gib * GIB, 0.0)

@@ -1,0 +1,236 @@
+"""Points of a sweep, or rows of a sheet, as columns: what the formulas compute with.
+
+A hundred thousand points are a few dozen arrays, and one formula is one pass over them.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launcher.cluster import Accelerator, Cluster
+from launcher.shape import ModelShape
+from launcher.spec import RunSpec
+
+Array = NDArray[Any]
+"""One element per point."""
+
+Engine = Literal["megatron", "deepspeed", "fsdp"]
+Number = Literal["fp32", "fp16", "bf16", "fp8"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+NUMBERS: tuple[Number, ...] = get_args(Number)
+RECOMPUTE = ("none", "selective", "full")
+
+TERA, GIGA, GIB = 1e12, 1e9, 2.0**30
+
+CPU = Accelerator(name="cpu", bf16_tflops=0.042, fp32_tflops=0.042, memory_gb_s=8.0, link_gb_s=1.0)
+"""What a rank on a CPU core is taken for where nothing is known of it: a core with AVX2 and the
+gloo of one machine, before any run on it has been measured."""
+
+CARD = Accelerator(
+    name="?", bf16_tflops=312.0, fp32_tflops=19.5, memory_gb_s=2039.0, link_gb_s=300.0
+)
+"""What a card is taken for of which nothing is stated: an A100."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Points:
+    """Every field is an array of the same length. Counts are floats: products of them overflow."""
+
+    layers: Array
+    hidden: Array
+    ffn: Array
+    heads: Array
+    kv_heads: Array
+    head_dim: Array
+    vocab: Array
+    """Padded."""
+    sequence: Array
+    experts: Array
+    top_k: Array
+    gated: Array
+    tied: Array
+    tp: Array
+    pp: Array
+    vpp: Array
+    cp: Array
+    ep: Array
+    sp: Array
+    zero: Array
+    shards: Array
+    """Ranks over which ZeRO splits; the data parallel ranks, unless a sheet says otherwise."""
+    micro_batch: Array
+    recompute: Array
+    """Index into `RECOMPUTE`."""
+    offload: Array
+    flash: Array
+    """Whether attention scores never reach memory."""
+    fused: Array
+    """Whether norms, activations and the loss are single kernels."""
+    engine: Array
+    """Index into `ENGINES`."""
+    number: Array
+    """Index into `NUMBERS`."""
+    gradient: Array
+    """Bytes of gradient per parameter, before ZeRO splits them."""
+    gpus: Array
+    gpus_per_node: Array
+    global_batch: Array
+    cpu: Array
+    """Whether ranks are processes of a CPU."""
+    peak: Array
+    """Dense peak of matrix products in their precision, FLOP/s."""
+    peak_half: Array
+    """The same in bf16, in which attention is computed whatever the rest is."""
+    memory: Array
+    """Bytes that a process may allocate on the device; infinite where that is not known."""
+    memory_rate: Array
+    """Bandwidth of the device's memory, bytes/s."""
+    link_rate: Array
+    """Bandwidth to the devices of the same node, bytes/s and direction."""
+    network_rate: Array
+    """Bandwidth to other nodes, bytes/s, device and direction."""
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, chosen: Any) -> Self:
+        """Some of the points."""
+        names = [one.name for one in dataclasses.fields(self)]
+        return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in names})
+
+    @property
+    def dp(self) -> Array:
+        """Data parallel size."""
+        return np.maximum(self.gpus // (self.tp * self.pp * self.cp), 1)
+
+    @property
+    def accumulation(self) -> Array:
+        """Micro batches per optimizer step."""
+        return np.maximum(self.global_batch / (self.micro_batch * self.dp), 1)
+
+    @property
+    def tokens(self) -> Array:
+        """Tokens of one micro batch on one rank (context parallel ranks share a sequence)."""
+        return self.micro_batch * self.sequence / self.cp
+
+    @property
+    def full(self) -> Array:
+        """Where whole layers are computed again."""
+        return self.recompute == RECOMPUTE.index("full")
+
+    @property
+    def selective(self) -> Array:
+        """Where core attention is computed again."""
+        return self.recompute == RECOMPUTE.index("selective")
+
+    @property
+    def query(self) -> Array:
+        """Width of all query heads."""
+        return self.heads * self.head_dim
+
+    @property
+    def key(self) -> Array:
+        """Width of all key heads, and of all value heads."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def visits(self) -> Array:
+        """Feed-forward blocks that a token meets in a layer."""
+        return np.where(self.experts > 0, np.minimum(self.top_k, self.experts), 1.0)
+
+    @property
+    def attention_params(self) -> Array:
+        """Of one layer, before any split."""
+        return 2 * self.hidden * (self.query + self.key)
+
+    @property
+    def ffn_params(self) -> Array:
+        """Of one feed-forward block or expert, before any split."""
+        return (2 + self.gated) * self.hidden * self.ffn
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Self:
+        """Rows that have every field of this class."""
+        names = [one.name for one in dataclasses.fields(cls)]
+        table = np.array([[float(row[name]) for name in names] for row in rows]).reshape(
+            -1, len(names)
+        )
+        return cls(**{name: table[:, number] for number, name in enumerate(names)})
+
+    @classmethod
+    def from_specs(cls, specs: Sequence[RunSpec]) -> Self:
+        """The points of a sweep."""
+        return cls.from_rows([_row(spec) for spec in specs])
+
+
+def _row(spec: RunSpec) -> dict[str, Any]:
+    """The fields of a point, in two parts that many points share and the rest."""
+    layout, machine = spec.layout, _machine(spec.cluster, spec.train.precision)
+    return {
+        **_model(spec.model),
+        **machine,
+        "tp": layout.tp,
+        "pp": layout.pp,
+        "vpp": layout.vpp,
+        "cp": layout.cp,
+        "ep": layout.ep,
+        "sp": layout.sp,
+        "zero": layout.zero,
+        "shards": machine["gpus"] // (layout.tp * layout.pp),
+        "micro_batch": layout.micro_batch,
+        "recompute": RECOMPUTE.index(layout.recompute),
+        "offload": layout.offload,
+        "flash": True,
+        "fused": machine["cpu"],  # on cards without Transformer Engine, norms are several kernels
+        "engine": ENGINES.index(spec.backend),
+        "number": NUMBERS.index(spec.train.precision),
+        "gradient": _gradient(spec),
+        "global_batch": spec.train.global_batch,
+    }
+
+
+def _gradient(spec: RunSpec) -> float:
+    """Both engines accumulate in fp32; DeepSpeed's bf16 optimizer keeps bf16 gradients besides."""
+    both = spec.backend == "deepspeed" and spec.train.precision == "bf16" and spec.layout.zero <= 1
+    return 6.0 if both else 4.0
+
+
+@lru_cache(maxsize=1024)
+def _model(shape: ModelShape) -> dict[str, Any]:
+    copied = ("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "sequence", "experts",
+              "top_k", "gated", "tied")  # fmt: skip
+    return {name: getattr(shape, name) for name in copied} | {"vocab": shape.padded_vocab}
+
+
+@lru_cache(maxsize=1024)
+def _machine(cluster: Cluster, number: Number) -> dict[str, Any]:
+    return {
+        "gpus": cluster.gpus,
+        "gpus_per_node": cluster.gpus_per_node,
+        **device(cluster.accelerator, number, cluster.network_gb_s),
+    }
+
+
+def device(card: Accelerator, number: Number, network_gb_s: float | None) -> dict[str, Any]:
+    """The fields that a card and its network decide; what is not stated is a guess."""
+    like = CPU if card.name == "cpu" else CARD
+    bf16 = card.bf16_tflops or like.bf16_tflops or 0.0
+    fp32 = card.fp32_tflops or like.fp32_tflops or 0.0
+    fp8 = card.fp8_tflops or bf16
+    peak = {"fp32": fp32, "fp16": bf16, "bf16": bf16, "fp8": fp8}[number]
+    link = card.link_gb_s or like.link_gb_s or 0.0
+    return {
+        "cpu": card.name == "cpu",
+        "peak": peak * TERA,
+        "peak_half": (fp32 if number == "fp32" else bf16) * TERA,
+        "memory": (card.memory_gib or math.inf) * GIB,
+        "memory_rate": (card.memory_gb_s or like.memory_gb_s or 0.0) * GIGA,
+        "link_rate": link * GIGA,
+        "network_rate": (network_gb_s or link / 8) * GIGA,
+    }

@@ -1,0 +1,271 @@
+"""Seconds of one optimizer step, itemised.
+
+Symbols as in `launcher.planner.memory`. A step is m micro batches through the slowest pipeline
+stage, the bubble, and what happens once a step. Formulas and their sources: docs/planner.md.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from launcher.planner.points import Array, Points
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeConstants:
+    """What no formula gives. Each was fitted to published runs: `launcher.planner.fit`."""
+
+    matmul: float = 0.80
+    """Share of the peak that a large bf16 matrix product reaches on an A100."""
+    matmul_h100: float = 0.90
+    """The same on an H100 / on an A100."""
+    matmul_fp8: float = 0.80
+    """The same in fp8 / in bf16."""
+    half_rows: float = 300.0
+    """Rows (tokens) at which a matrix product reaches half of that."""
+    half_width: float = 100.0
+    """The same for the other two sizes."""
+    memory: float = 0.80
+    """Share of the memory bandwidth that kernels without matrix products reach."""
+    hidden_bytes: float = 26.0
+    """Bytes such kernels move in a layer's forward pass, per token and unit of hidden."""
+    ffn_bytes: float = 8.0
+    """The same per unit of ffn."""
+    score_traffic: float = 10.0
+    """Bytes moved per attention score where attention is not flash."""
+    flash: float = 0.60
+    """Speed of flash attention / that of a large matrix product."""
+    flash_h100: float = 0.60
+    """The same on an H100 / on an A100: FlashAttention 2 was written for the latter."""
+    launch: float = 30e-6
+    """Seconds the host needs per kernel."""
+    link: float = 0.70
+    """Share of the bandwidth inside a node that collectives reach."""
+    network: float = 0.75
+    """The same between nodes."""
+    collective: float = 20e-6
+    """Seconds of a collective of no bytes between two ranks."""
+    send: float = 40e-6
+    """The same of a send between pipeline stages."""
+    exposed_gradients: float = 0.3
+    """Share of the data parallel communication that no computation hides."""
+    exposed_gathers: float = 0.2
+    """The same of gathering weights under ZeRO 3."""
+    exposed_sends: float = 0.5
+    """The same between pipeline stages."""
+    step: float = 5e-3
+    """Seconds of a step that depend on nothing."""
+    cpu_launch: float = 25e-6
+    """`launch` where ranks are processes of a CPU."""
+    cpu_collective: float = 2.4e-3
+    """`collective` there: gloo between ranks that share the cores."""
+    cpu_send: float = 400e-6
+    """`send` there."""
+    cpu_step: float = 5e-3
+    """`step` there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepTime:
+    """Seconds of one step."""
+
+    compute: Array
+    """Layers and LM head of the slowest stage, forward and backward."""
+    recompute: Array
+    """The forward passes that activation checkpointing repeats."""
+    tensor: Array
+    """Collectives between tensor and context parallel ranks."""
+    experts: Array
+    """All-to-all between expert parallel ranks."""
+    pipeline: Array
+    """Sends between stages."""
+    bubble: Array
+    """Waiting for the pipeline to fill and to drain."""
+    data: Array
+    """Data parallel communication that is not hidden."""
+    optimizer: Array
+    other: Array
+
+    @property
+    def total(self) -> Array:
+        """Their sum."""
+        return np.sum([getattr(self, one.name) for one in dataclasses.fields(self)], axis=0)
+
+
+def step_time(points: Points, constants: TimeConstants) -> StepTime:
+    """Seconds of one optimizer step of each point."""
+    parts = _Parts(points, constants)
+    m, p = points.accumulation, points.pp
+    layers = np.ceil(points.layers / p)
+    forward, backward, head = parts.forward(), parts.backward(), parts.head()
+    again = np.where(points.full, forward, np.where(points.selective, parts.scores(), 0.0))
+    tensor, experts, send = parts.tensor(), parts.experts(), parts.send()
+    stage = layers * (forward + backward + again + tensor + experts) + send
+    return StepTime(
+        compute=m * (layers * (forward + backward) + head),
+        recompute=m * layers * again,
+        tensor=m * layers * tensor,
+        experts=m * layers * experts,
+        pipeline=m * send,
+        bubble=(p - 1) / points.vpp * stage,
+        data=parts.data(m * (stage + head)),
+        optimizer=parts.optimizer(),
+        other=np.where(points.cpu > 0, constants.cpu_step, constants.step),
+    )
+
+
+class _Parts:
+    """Seconds of one layer and one micro batch, and of what happens once a step."""
+
+    def __init__(self, points: Points, constants: TimeConstants) -> None:
+        self.points, self.constants = points, constants
+        cpu, c = points.cpu > 0, constants
+        hopper = points.peak_half > 500e12
+        newer = np.where(hopper, c.matmul_h100, 1.0)
+        self.flash = np.where(cpu, 1.0, c.flash * np.where(hopper, c.flash_h100, 1.0))
+        low = np.where(points.peak > 1.5 * points.peak_half, c.matmul_fp8, 1.0)
+        share = np.where(cpu, 1.0, c.matmul * newer)
+        self.half_speed = points.peak_half * share
+        self.speed = points.peak * share * low
+        self.memory = points.memory_rate * np.where(cpu, 1.0, c.memory)
+        self.launch = np.where(cpu, c.cpu_launch, c.launch)
+        self.collective = np.where(cpu, c.cpu_collective, c.collective)
+        self.link = points.link_rate * np.where(cpu, 1.0, c.link)
+        self.network = points.network_rate * np.where(cpu, 1.0, c.network)
+        close = points.tp * points.cp
+        self.tensor_rate = self._rate(close, close)
+        there = np.maximum(points.gpus_per_node // close, 1)
+        self.data_rate = self._rate(close * points.dp, np.minimum(there, points.dp))
+        self.stage_rate = np.where(points.gpus <= points.gpus_per_node, self.link, self.network)
+        self.stored = np.where(points.number == 0, 4.0, 2.0)
+        """Bytes of an activation."""
+
+    def _rate(self, reach: Array, members: Array) -> Array:
+        """Bytes/s and rank of a collective: all cards of a group in a node send to the next node.
+
+        Args:
+            reach: ranks from the first to the last of the group, those of other groups included.
+            members: of the group in one node.
+        """
+        inside = self.points.gpus_per_node
+        many = np.minimum(members, inside) * self.network
+        return np.where(reach <= inside, self.link, np.minimum(self.link, many))
+
+    def forward(self) -> Array:
+        """Forward pass of one layer."""
+        return _either(self._matmuls() + self.scores() + self._other(), self._host())
+
+    def backward(self) -> Array:
+        """Backward pass: every product twice."""
+        work = 2 * self._matmuls() + 2.5 * self.scores() + 2 * self._other()
+        return _either(work, 2 * self._host())
+
+    def head(self) -> Array:
+        """LM head and loss, forward and backward."""
+        points, n = self.points, self.points.tokens
+        logits = n * points.vocab / points.tp
+        product = self._matmul(n, points.hidden, points.vocab / points.tp)
+        return 3 * (product + 12 * logits / self.memory)
+
+    def scores(self) -> Array:
+        """Attention scores and their product with V, forward: 4 n s q / t, half of it if flash."""
+        points = self.points
+        flops = 4 * points.tokens * points.sequence * points.query / points.tp
+        moved = points.tokens * points.sequence * points.heads / points.tp
+        moved = moved * self.constants.score_traffic
+        flash = 0.5 * flops / (self.half_speed * self.flash)
+        return np.where(points.flash > 0, flash, flops / self.half_speed + moved / self.memory)
+
+    def tensor(self) -> Array:
+        """4 all-reduces of n h, or as many pairs of gather and scatter; 2 more to recompute."""
+        points, t = self.points, self.points.tp
+        several = np.where(points.full, 6.0, 4.0)
+        moved = 2 * (t - 1) / t * points.tokens * points.hidden * self.stored
+        one = moved / self.tensor_rate + self.collective * np.log2(t)
+        c = points.cp
+        keys = 2 * points.key / t * points.tokens * (c - 1) * self.stored  # of the others' tokens
+        ring = 3 * keys / self.tensor_rate + 3 * (c - 1) * self.collective
+        return np.where(t > 1, several * one, 0.0) + np.where(c > 1, ring, 0.0)
+
+    def experts(self) -> Array:
+        """Dispatch and combine, forward and backward."""
+        points, e = self.points, self.points.ep
+        moved = points.tokens * points.visits * points.hidden * self.stored * (e - 1) / e
+        rate = np.where(points.tp * points.cp * e <= points.gpus_per_node, self.link, self.network)
+        return np.where(e > 1, 4 * (moved / rate + self.collective * np.log2(e)), 0.0)
+
+    def send(self) -> Array:
+        """Of one micro batch, to the next stage and back, once per chunk."""
+        points = self.points
+        moved = points.tokens * points.hidden * self.stored / points.tp
+        latency = np.where(points.cpu > 0, self.constants.cpu_send, self.constants.send)
+        one = moved / self.stage_rate * self.constants.exposed_sends + latency
+        return np.where(points.pp > 1, 2 * points.vpp * one, 0.0)
+
+    def data(self, busy: Array) -> Array:
+        """Reduce gradients and gather weights: 2 P, under ZeRO 3 again for each micro batch."""
+        points, c = self.points, self.constants
+        ranks = points.dp * points.cp
+        moved = (ranks - 1) / ranks * self._params() / self.data_rate
+        once = 2 * moved * self.stored
+        each = moved * self.stored * 3 * points.accumulation
+        whole = np.where(points.cpu > 0, once, c.exposed_gradients * once)
+        gathers = np.where(points.cpu > 0, each, c.exposed_gathers * each)
+        late = np.maximum(gathers + np.maximum(each - gathers - busy, 0.0), whole)
+        # ZeRO 2 reduces after each micro batch; ZeRO 3 gathers each layer twice besides.
+        m, layers = points.accumulation, points.layers / points.pp + 2
+        calls = np.select([points.zero == 3, points.zero == 2], [3 * layers * m, m], 1.0)
+        latency = calls * self.collective * np.log2(np.maximum(ranks, 1))
+        return np.where(ranks > 1, np.where(points.zero == 3, late, whole) + latency, 0.0)
+
+    def optimizer(self) -> Array:
+        """Read and write weight, gradient and both moments."""
+        points = self.points
+        shards = np.where(points.zero > 0, points.shards, 1)
+        return 28 * self._params() / np.maximum(shards, 1) / self.memory
+
+    def _params(self) -> Array:
+        points = self.points
+        split = np.where(points.ep > 1, points.ep, points.tp)
+        experts = np.where(points.experts > 0, points.experts / split, 1 / points.tp)
+        layer = points.attention_params / points.tp + experts * points.ffn_params
+        return points.layers * layer / points.pp + points.vocab * points.hidden / points.tp
+
+    def _matmul(self, rows: Array, inner: Array, width: Array) -> Array:
+        """Roofline of one product, with fewer FLOP/s where a size is small."""
+        c = self.constants
+        share = (rows / (rows + c.half_rows)) * (inner / (inner + c.half_width))
+        share = share * (width / (width + c.half_width))
+        share = np.where(self.points.cpu > 0, 1.0, share)
+        moved = 2 * (rows * inner + inner * width + rows * width)
+        return _either(2 * rows * inner * width / (self.speed * share), moved / self.memory)
+
+    def _matmuls(self) -> Array:
+        points, n, t, h = self.points, self.points.tokens, self.points.tp, self.points.hidden
+        visited = n * points.visits
+        return (
+            self._matmul(n, h, (points.query + 2 * points.key) / t)
+            + self._matmul(n, points.query / t, h)
+            + self._matmul(visited, h, (1 + points.gated) * points.ffn / t)
+            + self._matmul(visited, points.ffn / t, h)
+        )
+
+    def _other(self) -> Array:
+        """Norms, residuals, rotary embeddings, activation functions: memory traffic."""
+        points, c = self.points, self.constants
+        split = np.where(points.sp > 0, points.tp, 1)
+        whole = c.hidden_bytes * points.hidden / split
+        ffn = c.ffn_bytes * points.ffn * points.visits / points.tp
+        return points.tokens * (whole + ffn) * self.stored / 2 / self.memory
+
+    def _host(self) -> Array:
+        """Seconds to launch a layer's forward kernels."""
+        points = self.points
+        kernels = 14 + 6 * (points.flash == 0) + 2 * (points.tp > 1) + 12 * (points.experts > 0)
+        return kernels * self.launch
+
+
+def _either(one: Array, other: Array) -> Array:
+    """A smooth maximum: two things that overlap, though not quite."""
+    return (one**4 + other**4) ** 0.25

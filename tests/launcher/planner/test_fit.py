@@ -1,0 +1,188 @@
+"""Constants from measured runs: those that made the runs come back, and errors are told."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from launcher.cluster import Accelerator, Cluster
+from launcher.planner import fit, memory, sheet, steptime
+from launcher.planner.constants import Constants
+from launcher.planner.fit import Errors
+from launcher.planner.memory import MemoryConstants
+from launcher.planner.points import GIB
+from launcher.planner.sheet import Sheet
+from launcher.planner.steptime import TimeConstants
+
+A100 = Cluster(
+    name="a100", nodes=2, gpus_per_node=8, network_gb_s=25.0,
+    accelerator=Accelerator(name="A100", memory_gib=78.6, bf16_tflops=312.0, fp32_tflops=19.5,
+                            memory_gb_s=2039.0, link_gb_s=300.0),
+)  # fmt: skip
+
+SIZES = {"one": (32, 4096, 11008, 16), "two": (40, 5120, 13824, 32), "three": (24, 2048, 5632, 8)}
+"""For each source: layers, hidden, ffn, cards."""
+
+TIME, MEMORY = TimeConstants(), MemoryConstants()
+TRUE = Constants(
+    time=dataclasses.replace(TIME, matmul=0.85 * TIME.matmul, launch=2 * TIME.launch),
+    memory=dataclasses.replace(MEMORY, activations=1.25 * MEMORY.activations,
+                               bucket_gib=2 * MEMORY.bucket_gib),
+)  # fmt: skip
+"""Of the machine on which the rows were measured."""
+
+
+def rows(source: str, **changes: str) -> list[dict[str, str]]:
+    """18 layouts of one model on A100, not measured yet."""
+    layers, hidden, ffn, gpus = SIZES[source]
+    heads = str(hidden // 128)
+    grid = itertools.product((1, 2, 4), (1, 2), (1, 2, 4), ("none", "full"))
+    return [
+        {
+            "source": source, "model": "x", "hardware": "A100", "layers": str(layers),
+            "hidden": str(hidden), "ffn": str(ffn), "heads": heads, "kv_heads": heads,
+            "vocab": "32000", "seq_len": "2048", "vpp": "1", "cp": "1", "ep": "1", "tp": str(tp),
+            "pp": str(pp), "micro_batch": str(micro), "recompute": recompute, "precision": "bf16",
+            "seq_parallel": "0", "flash_attn": "1", "zero": "1", "n_gpus": str(gpus),
+            "global_batch": "512", **changes,
+        }
+        for tp, pp, micro, recompute in list(grid)[::2]
+    ]  # fmt: skip
+
+
+def read(some: Sequence[Mapping[str, str]]) -> Sheet:
+    return sheet.read(some, {"a100": A100, "h100": A100}, {})
+
+
+def measured(
+    some: list[dict[str, str]], constants: Constants = TRUE, factor: float = 1.0
+) -> list[dict[str, str]]:
+    """The rows as a machine of these constants would have run them."""
+    points = read(some).points
+    seconds = steptime.step_time(points, constants.time).total * factor
+    used = memory.figure(points, constants.memory, "reserved") / GIB
+    return [
+        {**row, "step_s": repr(float(step)), "mem_gb": repr(float(gib))}
+        for row, step, gib in zip(some, seconds, used, strict=True)
+    ]
+
+
+ALL = [row for source in SIZES for row in measured(rows(source))]
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Constants, list[Errors]]:
+    return fit.fit(read(ALL))
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("time", "matmul"), ("time", "launch"), ("memory", "activations"), ("memory", "bucket_gib")],
+)
+def test_constants_come_back(found: tuple[Constants, Any], part: str, name: str) -> None:
+    fitted, true, before = (
+        getattr(getattr(one, part), name) for one in (found[0], TRUE, Constants())
+    )
+    assert fitted == pytest.approx(true, rel=0.15 if name != "matmul" else 0.05)
+    assert abs(np.log(fitted / true)) < 0.5 * abs(np.log(before / true))
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("time", "matmul_fp8"), ("time", "score_traffic"), ("time", "exposed_gathers"),
+        ("time", "cpu_step"), ("memory", "score_bytes"), ("memory", "unfused"),
+    ],
+)  # fmt: skip
+def test_what_no_row_tells_stays(found: tuple[Constants, Any], part: str, name: str) -> None:
+    fitted, before = (getattr(getattr(one, part), name) for one in (found[0], Constants()))
+    assert fitted == pytest.approx(before, rel=1e-3)
+
+
+def test_the_rows_are_predicted_then(found: tuple[Constants, Any]) -> None:
+    whole = read(ALL)
+    for constants, most in ((found[0], 0.06), (Constants(), 1.0)):
+        seconds = steptime.step_time(whole.points, constants.time).total
+        error = np.abs(seconds / whole.step_seconds - 1)
+        assert error.max() < most
+    assert np.median(error) > 0.1  # by the constants before
+
+
+def test_errors_are_those_of_sources_left_out(found: tuple[Constants, list[Errors]]) -> None:
+    told = [(one.what, one.source, one.rows) for one in found[1]]
+    assert told == [
+        (what, source, 18) for what in ("step time", "memory") for source in sorted(SIZES)
+    ]
+    assert all(one.median < 0.1 and abs(one.bias) <= one.median for one in found[1])
+
+
+def test_a_source_is_judged_by_the_others() -> None:
+    """One of two was measured on a slower machine: the other one cannot know."""
+    some = [*measured(rows("one"), Constants(), 1.3), *measured(rows("three"), Constants())]
+    errors = {one.source: one for one in fit.fit(read(some))[1] if one.what == "step time"}
+    assert errors["one"].bias == pytest.approx(1 / 1.3 - 1, abs=0.02)
+    assert errors["one"].median == -errors["one"].bias
+    assert errors["three"].bias > 0.15
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, str]]], TimeConstants]:
+    """Fits to all rows and nothing else: errors are not asked for."""
+    monkeypatch.setattr(fit, "_left_out", lambda *_: [])
+    return lambda some: fit.fit(read(some))[0].time
+
+
+def test_a_source_of_many_rows_weighs_no_more_than_its_share(alone: Any) -> None:
+    """Two sources contradict each other by 15 %, and one of them has ten times the rows."""
+    slow, fast = (
+        measured(rows("one"), Constants(), 1.15),
+        read(measured(rows("three"), Constants())),
+    )
+    off = []
+    for copies in (1, 10):
+        constants = alone([*slow * copies, *fast.rows])
+        seconds = steptime.step_time(fast.points, constants).total
+        off.append(float(np.median(seconds / fast.step_seconds)))
+    assert off == pytest.approx([1.06, 1.06], abs=0.02)  # and 1.12 if every row had its say
+
+
+@pytest.mark.parametrize(
+    ("changes", "time", "weighed"),
+    [
+        ({}, True, True),
+        ({"layers": "", "hidden": ""}, False, False),  # of a size that was guessed
+        ({"micro_batch": ""}, False, False),
+        ({"n_gpus": ""}, True, False),
+        ({"ep": "2"}, False, False),  # and nothing is said of experts
+        ({"notes": "LoRA"}, False, False),
+        ({"notes": "CI tests, short"}, False, True),
+        ({"notes": "method not stated"}, True, False),
+        ({"step_s": "", "tokens_per_s_per_gpu": ""}, False, True),
+        ({"mem_gb": "0.9"}, True, False),  # of workspaces
+        ({"mem_gb": "n/a"}, True, False),
+    ],
+)
+def test_rows_that_say_too_little_are_left_out(
+    changes: dict[str, str], time: bool, weighed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep: Callable[..., Any] = lambda start, *_: start  # noqa: E731
+    monkeypatch.setattr(fit, "_fitted", keep)
+    some = [*ALL[18:22], *({**row, **changes} for row in ALL[:3])]
+    told = {(one.what, one.source): one.rows for one in fit.fit(read(some))[1]}
+    assert told.get(("step time", "one"), 0) == (3 if time else 0)
+    assert told.get(("memory", "one"), 0) == (3 if weighed else 0)
+    assert told["step time", "two"] == told["memory", "two"] == 4
+
+
+def test_shares_stay_below_one(alone: Any) -> None:
+    """However fast the rows say it was."""
+    found = alone(measured(rows("one"), Constants(), 0.2)).matmul
+    assert TIME.matmul < found <= 1.0 + 1e-6
+
+
+def test_a_single_row_moves_little(alone: Any) -> None:
+    one = measured(rows("one")[:1], Constants(), 2.0)
+    assert alone(one).matmul == pytest.approx(TIME.matmul, rel=0.1)

@@ -1,0 +1,379 @@
+"""Rows of sheets other people made: what each word means, and what is assumed without it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from launcher.cli import sheets
+from launcher.cluster import Accelerator, Cluster
+from launcher.errors import ConfigError
+from launcher.planner import sheet
+from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
+from launcher.planner.sheet import Sheet
+from launcher.shape import ModelShape
+from tests.launcher.planner.made import FIXED
+
+
+def cluster(name: str, peak: float) -> Cluster:
+    card = Accelerator(name=name.upper(), memory_gib=78.6, bf16_tflops=peak, fp32_tflops=20.0,
+                       fp8_tflops=2 * peak, memory_gb_s=3000.0, link_gb_s=300.0)  # fmt: skip
+    return Cluster(name=name, nodes=2, gpus_per_node=8, accelerator=card, network_gb_s=50.0)
+
+
+CLUSTERS = {"a100": cluster("a100", 312.0), "h100": cluster("h100", 989.0)}
+
+MODELS = {
+    "llama_7b": ModelShape(name="l", layers=32, hidden=4096, ffn=11008, heads=32, kv_heads=32,
+                           vocab=32000, sequence=4096),
+    "llama3_70b": ModelShape(name="l", layers=80, hidden=8192, ffn=28672, heads=64, kv_heads=8,
+                             vocab=128256, sequence=8192),
+    "gpt3_175b": ModelShape(name="g", layers=96, hidden=12288, ffn=49152, heads=96, kv_heads=96,
+                            vocab=51200, sequence=2048, gated=False, tied=True),
+    "qwen3_30b_a3b": ModelShape(name="q", layers=48, hidden=2048, ffn=768, heads=32, kv_heads=4,
+                                vocab=151936, sequence=4096, head_width=128, experts=128, top_k=8),
+}  # fmt: skip
+
+
+def read(**row: str) -> Sheet:
+    return sheet.read([row], CLUSTERS, MODELS)
+
+
+def value(name: str, **row: str) -> float:
+    return float(getattr(read(**row).points, name)[0])
+
+
+FULL = {
+    "hardware": "H100", "n_gpus": "16", "gpus_per_node": "4", "layers": "24", "hidden": "2048",
+    "ffn": "5632", "heads": "16", "kv_heads": "4", "experts": "8", "top_k": "3", "vocab": "32000",
+    "seq_len": "1024", "global_batch": "64", "micro_batch": "2", "tp": "2", "pp": "2", "vpp": "2",
+    "cp": "2", "ep": "2", "zero_stage_or_strategy": "1", "backend": "megatron",
+    "recompute": "selective", "seq_parallel": "1", "precision": "bf16", "flash_attn": "0",
+}  # fmt: skip
+
+
+def test_a_row_that_says_everything_assumes_nothing() -> None:
+    found = read(**FULL)
+    assert found.notes == [""]
+    expected = {
+        "gpus": 16, "gpus_per_node": 4, "layers": 24, "hidden": 2048, "ffn": 5632, "heads": 16,
+        "kv_heads": 4, "head_dim": 128, "experts": 8, "top_k": 3, "vocab": 32000, "sequence": 1024,
+        "global_batch": 64, "micro_batch": 2, "tp": 2, "pp": 2, "vpp": 2, "cp": 2, "ep": 2,
+        "zero": 1, "sp": 1, "flash": 0, "recompute": RECOMPUTE.index("selective"),
+        "engine": ENGINES.index("megatron"), "number": NUMBERS.index("bf16"), "gradient": 4,
+        "shards": 4, "peak": 989e12, "memory": 78.6 * GIB, "network_rate": 50e9, "cpu": 0,
+        "offload": 0, "gated": 1,  # 5632 is 2.75 x 2048: three matrices
+    }  # fmt: skip
+    assert {name: getattr(found.points, name)[0] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("blank", "note"),
+    [
+        ("hardware", "hardware h100"),
+        ("n_gpus", "n_gpus 8"),
+        ("layers", "layers 33, hidden 4224"),  # of 7 B parameters: 12 x 33 x 4224^2 = 7.1e9
+        ("ffn", "ffn 8192"),
+        ("heads", "heads 16"),
+        ("vocab", "vocab 51200"),
+        ("seq_len", "seq_len 2048"),
+        ("global_batch", "global_batch 32"),  # 4 x pp micro batches of 2 on each of dp 2
+        ("micro_batch", "micro_batch 1"),
+        ("tp", "tp 1"),
+        ("vpp", "vpp 1"),
+        ("zero_stage_or_strategy", "zero 1"),
+        ("recompute", "recompute none"),
+        ("seq_parallel", "seq_parallel 1"),
+        ("precision", "precision bf16"),
+        ("flash_attn", "flash_attn 1"),
+    ],
+)
+def test_what_is_blank_is_assumed_and_named(blank: str, note: str) -> None:
+    wanted = {"layers": "params_b 7, layers 33, hidden 4224"}.get(blank, note)
+    assert read(**{**FULL, blank: ""}).notes == [wanted]
+    without = {name: text for name, text in FULL.items() if name != blank}
+    assert read(**without).notes == [wanted]
+
+
+@pytest.mark.parametrize("said", ["n/a", "-", "?", "nan", "inf", "two"])
+def test_what_is_no_number_is_blank(said: str) -> None:
+    assert read(**{**FULL, "micro_batch": said}).notes == ["micro_batch 1"]
+
+
+def test_an_empty_row_is_a_7b_model_on_a_node_of_h100() -> None:
+    found = read()
+    names = [note.split(" ")[0] for note in found.notes[0].split(", ")]
+    assert {"hardware", "n_gpus", "params_b", "seq_len", "micro_batch", "zero"} <= set(names)
+    params = 12 * found.points.layers[0] * found.points.hidden[0] ** 2
+    assert params == pytest.approx(7e9, rel=0.02)
+    assert found.points.gpus[0] == 8
+
+
+@pytest.mark.parametrize(
+    ("said", "peak", "memory", "noted"),
+    [
+        ("h100", 989, 78.6, False),
+        ("NVIDIA H100 80GB HBM3", 989, 78.6, False),
+        ("A100-40GB", 312, 39.3, False),  # 40 / 80 of 78.6
+        ("A100 SXM4 80 GB", 312, 78.6, False),
+        ("8x A100", 312, 78.6, False),
+        ("MI250 64GB", 989, 62.88, True),  # 64 / 80 of 78.6
+        ("TPU v4", 989, 78.6, True),
+        ("", 989, 78.6, True),
+    ],
+)
+def test_hardware(said: str, peak: float, memory: float, noted: bool) -> None:
+    found = read(**{**FULL, "hardware": said})
+    assert found.points.peak[0] == peak * 1e12
+    assert found.points.memory[0] / GIB == pytest.approx(memory)
+    assert found.notes == ["hardware h100" if noted else ""]
+
+
+def test_a_cluster_of_smaller_cards_is_preferred_where_there_is_one() -> None:
+    clusters = {**CLUSTERS, "a100_40gb": cluster("a100_40gb", 311.0)}
+    found = sheet.read([{**FULL, "hardware": "A100-40GB"}], clusters, MODELS)
+    assert found.points.peak[0] == 311e12
+
+
+@pytest.mark.parametrize(
+    ("said", "zero", "engine", "shards", "gradient"),
+    [
+        ("fsdp_full_shard(zero3)", 3, "fsdp", 8, 4),
+        ("FSDP", 3, "fsdp", 8, 4),
+        ("mcore_distopt(zero1)", 1, "megatron", 8, 4),
+        ("megatron none", 0, "megatron", 8, 4),
+        ("zero1(group 4)", 1, "deepspeed", 4, 2),
+        ("ZeRO-2", 2, "deepspeed", 8, 2),
+        ("zero_3", 3, "deepspeed", 8, 2),
+        ("2", 2, "deepspeed", 8, 2),
+        ("0.0", 0, "deepspeed", 8, 2),
+        ("ddp", 0, "deepspeed", 8, 2),
+        ("", 1, "deepspeed", 8, 2),
+    ],
+)
+def test_strategies(said: str, zero: int, engine: str, shards: int, gradient: float) -> None:
+    row = {**FULL, "zero_stage_or_strategy": said, "backend": "", "pp": "1"}
+    found = read(**row)
+    p = found.points
+    assert (p.zero[0], ENGINES[int(p.engine[0])]) == (zero, engine)
+    assert (p.shards[0], p.gradient[0]) == (shards, gradient)
+    assert found.notes == ["" if said else "zero 1"]
+    if said:
+        other = {**row, "zero_stage_or_strategy": "", "zero": said}
+        assert read(**other).points.zero[0] == zero
+
+
+@pytest.mark.parametrize(
+    ("said", "number", "peak", "noted"),
+    [
+        ("bf16", "bf16", 989, False),
+        ("BF16 mixed", "bf16", 989, False),
+        ("fp16", "fp16", 989, False),
+        ("fp32", "fp32", 20, False),
+        ("fp8 (bf16 weights)", "fp8", 1978, False),
+        ("mixed", "bf16", 989, True),
+    ],
+)
+def test_precision(said: str, number: str, peak: float, noted: bool) -> None:
+    found = read(**{**FULL, "precision": said})
+    assert NUMBERS[int(found.points.number[0])] == number
+    assert found.points.peak[0] == peak * 1e12
+    assert found.notes == ["precision bf16" if noted else ""]
+
+
+@pytest.mark.parametrize(
+    ("said", "sizes"),
+    [
+        ("llama_7b", (32, 4096, 11008, 32, 32, 1)),
+        ("LLaMA-7B", (32, 4096, 11008, 32, 32, 1)),
+        ("llama2-7b", (32, 4096, 11008, 32, 32, 1)),
+        ("LLAMA3.1_70B", (80, 8192, 28672, 64, 8, 1)),
+        ("llama3-70b (pretraining) [ours]", (80, 8192, 28672, 64, 8, 1)),
+        ("GPT3-175B", (96, 12288, 49152, 96, 96, 0)),
+        ("somebody's 13B", (40, 5120, 20480, 40, 40, 0)),  # 12 x 40 x 5120^2 = 12.6e9
+    ],
+)
+def test_models_are_known_by_name(said: str, sizes: tuple[float, ...]) -> None:
+    p = read(model=said).points
+    names = ("layers", "hidden", "ffn", "heads", "kv_heads", "gated")
+    assert tuple(getattr(p, name)[0] for name in names) == sizes
+
+
+def test_a_known_model_is_not_assumed_but_its_sequence_is() -> None:
+    (note,) = read(model="llama_7b").notes
+    assert "seq_len 4096" in note
+    assert not {"layers", "hidden", "ffn", "heads", "vocab"} & set(note.replace(",", "").split())
+    assert value("vocab", model="qwen3_30b_a3b") == 1187 * 128
+    assert value("tied", model="gpt3_175b") == 1
+    assert [value(n, model="qwen3_30b_a3b") for n in ("experts", "top_k")] == [128, 8]
+
+
+def test_heads_may_be_wider_than_hidden_by_heads() -> None:
+    assert value("head_dim", model="qwen3_30b_a3b") == 128
+
+
+def test_what_a_row_says_beats_what_its_model_is() -> None:
+    row = {"model": "llama_7b", "layers": "4", "hidden": "4096", "vocab": "100", "seq_len": "128"}
+    p = read(**row).points
+    assert (p.layers[0], p.ffn[0], p.vocab[0], p.sequence[0]) == (4, 11008, 100, 128)
+
+
+@pytest.mark.parametrize(
+    ("row", "gpus", "dp"),
+    [
+        ({"n_gpus": "64", "tp": "4", "pp": "2"}, 64, 8),
+        ({"nodes": "4"}, 32, 32),
+        ({"nodes": "4", "gpus_per_node": "4"}, 16, 16),
+        ({"dp": "4", "tp": "2", "pp": "2"}, 16, 4),
+        ({"n_gpus": "64", "dp": "3"}, 64, 64),
+        ({"tp": "8", "pp": "2"}, 16, 1),  # as many as one copy needs, and 8 at least
+        ({}, 8, 8),
+    ],
+)
+def test_how_many_cards(row: dict[str, str], gpus: float, dp: float) -> None:
+    p = read(**row).points
+    assert (p.gpus[0], p.dp[0]) == (gpus, dp)
+
+
+@pytest.mark.parametrize(
+    ("row", "sp"),
+    [
+        ({"tp": "2", "seq_parallel": "yes"}, 1),
+        ({"tp": "2", "seq_parallel": "False"}, 0),
+        ({"tp": "1", "seq_parallel": "1"}, 0),
+        ({"tp": "2", "backend": "megatron"}, 1),
+        ({"tp": "2", "backend": "deepspeed"}, 0),
+    ],
+)
+def test_sequence_parallelism(row: dict[str, str], sp: float) -> None:
+    assert value("sp", **row) == sp
+
+
+def test_notes_may_tell_the_vocabulary() -> None:
+    assert value("vocab", notes="vocab ~64k, 40 GB used") == 64000
+    assert value("vocab", notes="vocab ~64k", vocab="32000") == 32000
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({}, "reserved"),
+        ({"notes": "memory from nvidia-smi"}, "device"),
+        ({"notes": "max_memory_allocated of rank 0"}, "allocated first"),
+        ({"notes": "Allocated, last rank"}, "allocated last"),
+        ({"mem_kind": "device", "notes": "allocated"}, "device"),
+        ({"mem_kind": "reserved", "notes": "nvidia-smi"}, "reserved"),
+    ],
+)
+def test_what_a_memory_figure_means(row: dict[str, str], kind: str) -> None:
+    assert read(**row).memory_kinds == [kind]
+
+
+@pytest.mark.parametrize(
+    ("row", "seconds"),
+    [
+        # 64 x 1024 tokens, at 16 x 1000 tokens a second
+        ({"tokens_per_s_per_gpu": "1000"}, 4.096),
+        ({"tokens_per_s_per_gpu": "1000", "step_s": "3"}, 3.0),
+        ({"step_s": "3"}, 3.0),
+        ({"tokens_per_s_per_gpu": "1000", "global_batch": ""}, np.nan),  # of how many tokens?
+        ({}, np.nan),
+    ],
+)
+def test_seconds_of_a_step(row: dict[str, str], seconds: float) -> None:
+    assert read(**{**FULL, **row}).step_seconds.tolist() == pytest.approx([seconds], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("row", "oom"),
+    [
+        ({"oom": "1"}, 1.0),
+        ({"oom": "0"}, 0.0),
+        ({"outcome": "OOM"}, 1.0),
+        ({"outcome": "ok"}, 0.0),
+        ({"outcome": "nccl"}, np.nan),
+        ({"oom": "0", "outcome": "oom"}, 0.0),
+        ({"oom": "True"}, 1.0),  # as pandas writes it
+        ({"oom": "no", "outcome": "failed"}, 0.0),
+    ],
+)
+def test_what_did_not_fit(row: dict[str, str], oom: float) -> None:
+    assert read(**row).oom.tolist() == pytest.approx([oom], nan_ok=True)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+TABLE = """\
+# Source: somebody's runs, transcribed
+# of last year
+model,n_gpus,tp,tokens_per_s_per_gpu,comment
+llama_7b,8,2,1000,"fine, though # is no remark here"
+# the second node was slow
+llama_7b,16,4,2000,#
+"""
+
+
+def test_lines_that_begin_with_a_hash_are_remarks(tmp_path: Path) -> None:
+    found = sheets.read(write(tmp_path / "runs.csv", TABLE))
+    assert found.speed.tolist() == [1000, 2000]
+    assert found.points.tp.tolist() == [2, 4]
+    assert [row["comment"] for row in found.rows] == ["fine, though # is no remark here", "#"]
+    assert found.points.layers.tolist() == [32, 32]  # of conf/model/llama_7b.yaml
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a remark\n", "model,n_gpus\n"])
+def test_a_file_without_rows_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"no\.csv: no rows below its first line$"):
+        sheets.read(write(tmp_path / "no.csv", text))
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.csv: No such file or directory$"):
+        sheets.read(tmp_path / "none.csv")
+    (tmp_path / "latin.csv").write_bytes(b"model\n\xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.csv: .*can't decode"):
+        sheets.read(tmp_path / "latin.csv")
+
+
+def test_a_row_may_be_short(tmp_path: Path) -> None:
+    found = sheets.read(write(tmp_path / "runs.csv", "model,n_gpus,tp,recompute\nllama_7b,8\n"))
+    assert found.points.tp.tolist() == [1]
+
+
+def test_predictions_are_beside_the_columns_of_the_sheet(tmp_path: Path) -> None:
+    text = "model,hardware,n_gpus,global_batch,micro_batch,remark\n" \
+           "llama_7b,h100,8,64,1,mine\nllama3_70b,h100,8,64,1,too large\n"  # fmt: skip
+    small, large = sheets.predicted(sheets.read(write(tmp_path / "runs.csv", text)), FIXED)
+    assert (small["remark"], small["plan_outcome"], small["plan_reason"]) == ("mine", "ok", None)
+    assert small["pred_oom_prob"] < 0.01 < 0.99 < large["pred_oom_prob"]
+    assert large["plan_outcome"] == "oom"
+    assert large["plan_reason"].endswith("GiB, the device has 78.6")
+    # 64 x 4096 tokens of 8 cards; the milliseconds are rounded
+    speed = 64 * 4096 / 8 / small["pred_step_ms"] * 1e3
+    assert small["pred_tokens_per_s_per_gpu"] == pytest.approx(speed, rel=1e-4)
+    assert "seq_len 4096" in small["plan_note"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("llama_7b,8,1,1,1,64", None),
+        ("llama_7b,8,3,1,1,64", "tp 3 does not divide 8 gpus"),
+        ("llama_7b,8,,1,1,3", None),  # tp was assumed, and may have been 8
+        ("llama_7b,8,1,1,1,3", "micro_batch 1 x dp 8 (8) does not divide global_batch 3"),
+        ("mixtral_8x7b,64,1,1,8,64", None),
+        ("mixtral_8x7b,64,1,1,16,64", "ep 16 does not divide experts 8"),
+        ("mixtral_8x7b,64,3,1,8,64", "tp 3 does not divide 64 gpus"),
+        ("mixtral_8x7b,64,1,1,3,64", "ep 3 does not divide experts 8"),
+    ],
+)
+def test_what_arithmetic_rules_out_is_rejected(
+    tmp_path: Path, row: str, reason: str | None
+) -> None:
+    text = f"model,n_gpus,tp,pp,ep,global_batch\n{row}\n"
+    (found,) = sheets.predicted(sheets.read(write(tmp_path / "r.csv", text)), FIXED)
+    assert found["plan_outcome"] == ("rejected" if reason else "ok")
+    assert found["plan_reason"] == reason

@@ -1,0 +1,342 @@
+"""Seconds of a step, against sums worked out by hand, and against what cannot be."""
+
+import dataclasses
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from launcher.cluster import Accelerator, Cluster
+from launcher.errors import LayoutError
+from launcher.layout import ParallelLayout
+from launcher.planner.constants import constants_of
+from launcher.planner.points import Points
+from launcher.planner.steptime import StepTime, TimeConstants, step_time
+from launcher.shape import ModelShape
+from launcher.spec import RunSpec
+from tests.conftest import spec
+from tests.launcher.planner.made import FIXED, only, points
+
+N, H, V, L, M = 512, 1024, 1024, 4, 8
+"""Tokens of a micro batch, sizes of the model, micro batches of a step on one card."""
+
+LAYER_FLOPS, HEAD_FLOPS = 2 * N * 12 * H * H, 2 * N * H * V
+"""Forward, of the matrix products: 2 per parameter and token; a layer has 12 h^2 of them."""
+
+SCORE_FLOPS = 2 * N * 512 * H
+"""Forward: 4 n s q, half of it as attention is causal."""
+
+WORK = replace(only(FIXED.time), flash=0.5)
+"""Nothing but FLOPs and bytes."""
+
+SHARE = 312e12 * 0.8
+
+FAST_MEMORY: dict[str, Any] = {"memory_rate": 1e30}
+
+
+def seconds(constants: TimeConstants = WORK, **changes: Any) -> StepTime:
+    return step_time(points(**changes), constants)
+
+
+@pytest.mark.parametrize(
+    ("changes", "forward"),
+    [
+        ({}, LAYER_FLOPS),
+        ({"gated": 1}, LAYER_FLOPS + 2 * N * H * 4096),
+        ({"kv_heads": 2}, LAYER_FLOPS - 2 * N * H * 2 * 768),
+        ({"experts": 4}, LAYER_FLOPS + 2 * N * 8 * H * H),  # every token visits two
+        ({"tp": 2, "gpus": 2}, LAYER_FLOPS / 2),
+    ],
+)
+def test_matrix_products_take_their_flops_at_the_share_of_the_peak(
+    changes: dict[str, Any], forward: float
+) -> None:
+    t = changes.get("tp", 1)
+    # Backward is twice forward, and 2.5 times for flash attention, which has no scores stored.
+    layers = L * (3 * forward + 3.5 * SCORE_FLOPS / t / 0.5)
+    head = 3 * HEAD_FLOPS / t
+    found = seconds(**FAST_MEMORY, **changes)
+    assert found.compute[0] == pytest.approx(M * (layers + head) / SHARE, rel=1e-6)
+
+
+def test_a_large_model_takes_its_model_flops() -> None:
+    model = ModelShape(name="7b", layers=32, hidden=4096, ffn=11008, heads=32, kv_heads=32,
+                       vocab=32000, sequence=2048)  # fmt: skip
+    one = replace(
+        spec(global_batch=8, precision="bf16"), model=model, cluster=cluster("a100", 1, 1)
+    )
+    found = step_time(Points.from_specs([one]), replace(WORK, flash=1.0)).total[0]
+    ideal = one.tokens_per_step * model.flops_per_token / SHARE
+    assert 1.0 < found / ideal < 1.25  # norms, the optimizer, and attention's fifth product
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        ({"peak": 990e12, "peak_half": 990e12}, 990e12 * 0.8 * 0.9),
+        ({"peak": 1980e12, "peak_half": 990e12}, 1980e12 * 0.8 * 0.9 * 0.7),
+        ({"peak": 19.5e12, "peak_half": 19.5e12, "number": "fp32"}, 19.5e12 * 0.8),
+        ({"peak": 1e12, "peak_half": 1e12, "cpu": 1}, 1e12),
+    ],
+)
+def test_share_of_the_peak(changes: dict[str, Any], share: float) -> None:
+    # all products and no attention: flash infinitely fast
+    c = replace(WORK, matmul_h100=0.9, matmul_fp8=0.7, flash=1e30, cpu_launch=0.0)
+    found = seconds(c, **FAST_MEMORY, **changes, sequence=1, micro_batch=512, global_batch=4096)
+    assert found.compute[0] == pytest.approx(
+        M * 3 * (L * LAYER_FLOPS + HEAD_FLOPS) / share, rel=2e-3
+    )
+
+
+def test_small_products_are_slower() -> None:
+    c = replace(WORK, half_rows=512.0, flash=1e30)
+    # 512 rows: half the speed
+    half, whole = (seconds(one, **FAST_MEMORY).compute[0] for one in (c, replace(c, half_rows=0.0)))
+    assert half / whole == pytest.approx(2.0)
+
+
+def test_norms_and_activation_functions_take_their_bytes() -> None:
+    c = replace(WORK, flash=1e30, matmul=1.0)
+    slow = {"memory_rate": 1e6, "peak": 1e30, "peak_half": 1e30}
+    # Forward per token and layer, in bytes: (26 h + 8 x 4 h), and of products inputs, weights and
+    # outputs. Three times that, and 12 per logit and its product; at 0.8 of 1 MB/s.
+    c = replace(c, matmul_h100=1.0)
+    other = 26 * H + 8 * 4096
+    products = [(H, 3 * H), (H, H), (H, 4096), (4096, H)]
+    moved = sum(2 * (N * a + a * b + N * b) for a, b in products)
+    head = 2 * (N * H + H * V + N * V) + 12 * N * V
+    bytes_moved = M * 3 * (L * (N * other + moved) + head)
+    assert seconds(c, **slow).compute[0] == pytest.approx(bytes_moved / 0.8e6, rel=1e-6)
+
+
+def test_a_step_is_no_faster_than_its_kernels_are_launched() -> None:
+    c = replace(WORK, launch=1.0)
+    # 14 kernels forward and twice as many backward
+    assert seconds(c).compute[0] == pytest.approx(M * L * 3 * 14, rel=1e-3)
+
+
+def test_full_recomputation_adds_a_forward_pass() -> None:
+    c = replace(WORK, flash=1e30)
+    found = seconds(c, **FAST_MEMORY, recompute="full")
+    assert found.recompute[0] == pytest.approx(M * L * LAYER_FLOPS / SHARE, rel=1e-6)
+    assert seconds(c, **FAST_MEMORY).recompute[0] == 0
+    full, none = (seconds(c, tp=2, gpus=2, recompute=r).tensor[0] for r in ("full", "none"))
+    assert full / none == pytest.approx(6 / 4)  # collectives of the forward pass, again
+
+
+def test_selective_recomputation_adds_attention() -> None:
+    found = seconds(**FAST_MEMORY, recompute="selective")
+    assert found.recompute[0] == pytest.approx(M * L * SCORE_FLOPS / (SHARE * 0.5))
+
+
+@pytest.mark.parametrize(
+    ("pp", "vpp", "batches", "share"),
+    [(4, 1, 8, 3 / 8), (4, 2, 8, 3 / 16), (2, 2, 2, 1 / 4), (4, 1, 1, 3), (1, 1, 8, 0)],
+)
+def test_the_bubble(pp: int, vpp: int, batches: int, share: float) -> None:
+    """(p - 1) / (v m) of the ideal time, arXiv:2104.04473 section 2.2."""
+    c = replace(WORK, exposed_sends=0.0)
+    sizes: dict[str, Any] = {"pp": pp, "vpp": vpp, "gpus": pp, "global_batch": batches, "vocab": 1}
+    one = seconds(c, **FAST_MEMORY, **sizes)
+    assert one.bubble[0] / one.compute[0] == pytest.approx(share, rel=1e-3)
+
+
+def test_tensor_parallel_all_reduces() -> None:
+    c = replace(only(FIXED.time, "collective"), collective=20e-6, link=0.7)
+    # 4 all-reduces of n h bf16 in each layer: 2 (t - 1) / t of the bytes, at 0.7 of 300 GB/s
+    one = 2 * 3 / 4 * N * H * 2 / 210e9 + 20e-6 * 2
+    assert seconds(c, tp=4, gpus=4).tensor[0] == pytest.approx(M * L * 4 * one)
+    assert seconds(c, gpus=4).tensor[0] == 0
+
+
+def test_context_parallel_ring() -> None:
+    c = replace(only(FIXED.time, "collective"), collective=20e-6, link=0.7)
+    # Keys and values of the other 3 ranks, forward, and with their gradients backward: 3 times.
+    tokens = 512 / 4
+    ring = 3 * (2 * H * tokens * 3 * 2 / 210e9 + 3 * 20e-6)
+    assert seconds(c, cp=4, gpus=4).tensor[0] == pytest.approx(M * L * ring)
+
+
+def test_expert_parallel_all_to_all() -> None:
+    c = replace(only(FIXED.time, "collective"), collective=20e-6, link=0.7)
+    # Twice forward, twice backward: two copies of each token, of which 3 of 4 go to other ranks.
+    one = N * 2 * H * 2 * 3 / 4 / 210e9 + 20e-6 * 2
+    found = seconds(c, experts=4, ep=4, gpus=4, global_batch=4 * M).experts[0]
+    assert found == pytest.approx(M * L * 4 * one)
+
+
+def test_sends_between_stages() -> None:
+    c = replace(only(FIXED.time, "send"), send=40e-6, exposed_sends=0.5)
+    # There and back, once for each of 2 chunks; half of n h bf16 is hidden.
+    one = 0.5 * N * H * 2 / 210e9 + 40e-6
+    assert seconds(c, pp=2, vpp=2, gpus=2).pipeline[0] == pytest.approx(M * 2 * 2 * one)
+    across = 0.5 * N * H * 2 / (0.75 * 25e9) + 40e-6
+    found = seconds(c, pp=2, gpus=2, gpus_per_node=1).pipeline[0]
+    assert found == pytest.approx(M * 2 * across)
+
+
+DATA_PARAMS = L * 12 * H * H + V * H
+
+
+def test_gradients_are_reduced_once_a_step() -> None:
+    # 2 (d - 1) / d of the bf16 parameters, of which 0.3 is not hidden
+    found = seconds(gpus=4, zero=1)
+    assert found.data[0] == pytest.approx(0.3 * 2 * 3 / 4 * DATA_PARAMS * 2 / 210e9)
+    assert seconds(gpus=1).data[0] == 0
+    # Eight cards of a node send to the next one: each has a card of 25 GB/s, which together are
+    # less than the links inside.
+    found = seconds(gpus=16, zero=1)
+    assert found.data[0] == pytest.approx(0.3 * 2 * 15 / 16 * DATA_PARAMS * 2 / (8 * 0.75 * 25e9))
+
+
+def test_zero_3_gathers_weights_for_each_micro_batch() -> None:
+    common: dict[str, Any] = {"gpus": 4, "zero": 3, "micro_batch": 4, "global_batch": 128}
+    found = seconds(**common)  # 8 micro batches
+    each = 3 * 3 / 4 * DATA_PARAMS * 2 / 210e9 * 8
+    assert each < found.compute[0]  # what is hidden has room
+    assert found.data[0] == pytest.approx(0.2 * each)
+    slow = seconds(**common, link_rate=1e9)  # and here it has not
+    late = each * 300 - slow.compute[0]
+    assert slow.data[0] == pytest.approx(late, rel=1e-3)
+
+
+@pytest.mark.parametrize(("zero", "calls"), [(0, 1), (1, 1), (2, 8), (3, 3 * (4 + 2) * 8)])
+def test_collectives_of_data_parallel_ranks_take_time_of_their_own(zero: int, calls: int) -> None:
+    """ZeRO 2 reduces after each of 8 micro batches; ZeRO 3 gathers each layer twice besides."""
+    c = replace(only(FIXED.time, "collective"), collective=20e-6)
+    found = seconds(c, gpus=4, global_batch=32, zero=zero, engine="deepspeed", link_rate=1e30)
+    assert found.data[0] == pytest.approx(calls * 20e-6 * 2)
+
+
+def test_experts_are_reduced_where_they_are() -> None:
+    """With one of four experts on each rank, as much as a dense model's feed-forward blocks."""
+    moe, dense = seconds(gpus=4, experts=4, ep=4), seconds(gpus=4)
+    assert moe.data[0] == pytest.approx(dense.data[0])
+    # with two on each, 8 h^2 more per layer
+    more = seconds(gpus=4, experts=8, ep=4).data[0] / dense.data[0]
+    assert more == pytest.approx(1 + L * 8 * H * H / DATA_PARAMS)
+    # and split like all else where there is no expert parallelism: half of four, between two ranks
+    half = (L * (4 + 4 * 8) * H * H + V * H) / 2
+    found = seconds(gpus=4, experts=4, tp=2).data[0]
+    assert found == pytest.approx(0.3 * 2 * 1 / 2 * half * 2 / 210e9)
+
+
+def test_the_optimizer_reads_and_writes_28_bytes_per_parameter() -> None:
+    whole = 28 * DATA_PARAMS / (0.8 * 2039e9)
+    assert seconds(gpus=4).optimizer[0] == pytest.approx(whole)
+    assert seconds(gpus=4, zero=1).optimizer[0] == pytest.approx(whole / 4)
+
+
+@pytest.mark.parametrize("recompute", ["none", "full"])
+@pytest.mark.parametrize("tp", [2, 4, 8])
+def test_tensor_parallelism_is_faster_inside_a_node_than_across(tp: int, recompute: str) -> None:
+    inside, across = (
+        step_time(points(tp=tp, gpus=8, gpus_per_node=n, recompute=recompute), FIXED.time)
+        for n in (8, tp // 2)
+    )
+    assert inside.tensor[0] < across.tensor[0]
+    assert inside.total[0] < across.total[0]
+
+
+CORE = {"cpu": 1, "peak": 0.05e12, "peak_half": 0.05e12, "memory_rate": 8e9, "link_rate": 1e9,
+        "network_rate": 0.125e9}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("machine", "constants"),
+    [
+        ({}, FIXED.time),
+        ({}, constants_of(None).time),
+        ({}, replace(FIXED.time, exposed_gradients=1.0, exposed_gathers=0.1)),
+        (CORE, FIXED.time),
+    ],
+    ids=["fixed", "shipped", "hidden", "cpu"],
+)
+def test_zero_3_never_communicates_less_than_zero_1(
+    machine: dict[str, float], constants: TimeConstants
+) -> None:
+    rows = [
+        {"gpus": gpus, "micro_batch": micro, "tp": tp, "gpus_per_node": node}
+        for gpus in (2, 8, 64) for micro in (1, 4) for tp in (1, 2) for node in (1, 8)
+    ]  # fmt: skip
+    common = {"global_batch": 256, "engine": "deepspeed", **machine}
+    three, one = (step_time(points(*rows, **common, zero=zero), constants).data for zero in (3, 1))
+    assert (three >= one * (1 - 1e-9)).all()
+
+
+def cluster(name: str, nodes: int, cards: int) -> Cluster:
+    peak, fp32, memory, link = {"a100": (312.0, 19.5, 2039.0, 300.0),
+                                "h100": (989.4, 66.9, 3350.0, 450.0)}[name]  # fmt: skip
+    card = Accelerator(name=name, memory_gib=78.6, bf16_tflops=peak, fp32_tflops=fp32,
+                       memory_gb_s=memory, link_gb_s=link)  # fmt: skip
+    return Cluster(name=name, nodes=nodes, gpus_per_node=cards, accelerator=card, network_gb_s=25.0)
+
+
+MODELS = [
+    ModelShape(name="tiny", layers=4, hidden=128, ffn=384, heads=4, kv_heads=4, vocab=2048,
+               sequence=64),
+    ModelShape(name="7b", layers=32, hidden=4096, ffn=11008, heads=32, kv_heads=32, vocab=32000,
+               sequence=4096),
+    ModelShape(name="moe", layers=32, hidden=4096, ffn=14336, heads=32, kv_heads=8, vocab=32000,
+               sequence=4096, experts=8),
+    ModelShape(name="long", layers=80, hidden=8192, ffn=28672, heads=64, kv_heads=8,
+               vocab=128256, sequence=32768),
+]  # fmt: skip
+
+
+def some_specs(count: int) -> Iterator[RunSpec]:
+    """Layouts that arithmetic allows, of few and of many cards."""
+    draw = random.Random(0)
+    while count:
+        layout = ParallelLayout(
+            tp=draw.choice((1, 2, 4, 8)), pp=draw.choice((1, 2, 4)), vpp=draw.choice((1, 2)),
+            cp=draw.choice((1, 2)), zero=draw.choice((0, 1, 2, 3)),
+            micro_batch=draw.choice((1, 2, 4, 16)), ep=draw.choice((1, 1, 2)),
+            recompute=draw.choice(("none", "selective", "full")),
+        )  # fmt: skip
+        where = cluster(draw.choice(("a100", "h100")), draw.choice((1, 4, 32)), 8)
+        base = spec(layout, backend=draw.choice(("megatron", "deepspeed")),
+                    global_batch=draw.choice((256, 4096)),
+                    precision=draw.choice(("bf16", "fp32")))  # fmt: skip
+        one = dataclasses.replace(base, model=draw.choice(MODELS), cluster=where)
+        try:
+            one.check()
+        except LayoutError:
+            continue
+        count -= 1
+        yield one
+
+
+def peak(one: RunSpec) -> float:
+    return 1e12 * (one.cluster.accelerator.peak_tflops(one.train.precision) or 0.0)
+
+
+@pytest.mark.parametrize(
+    "constants",
+    [
+        FIXED.time,
+        constants_of(None).time,
+        # as fast as the bounds of the fit allow
+        replace(only(FIXED.time), matmul=1.0, flash=1.0, flash_h100=1.0, matmul_h100=1.0,
+                memory=1.0, hidden_bytes=0.0, ffn_bytes=0.0, link=1.0, network=1.0),
+    ],
+    ids=["fixed", "shipped", "fastest"],
+)  # fmt: skip
+def test_nothing_is_faster_than_the_peak(constants: TimeConstants) -> None:
+    specs = list(some_specs(300))
+    found = step_time(Points.from_specs(specs), constants)
+    share = [
+        one.tokens_per_step
+        * one.model.hardware_flops_per_token(one.layout.recompute)
+        / (seconds * one.cluster.gpus * peak(one))
+        for one, seconds in zip(specs, found.total, strict=True)
+    ]
+    assert min(share) > 0
+    assert max(share) < 1
+    assert max(share) > 0.5  # and not because all of it is far too slow
+    terms = [getattr(found, one.name) for one in dataclasses.fields(StepTime)]
+    assert (np.array(terms) >= 0).all()
+    assert np.sum(terms, axis=0) == pytest.approx(found.total)
