@@ -1,19 +1,30 @@
-"""Many runs: a sweep's points, and strategies that choose which of them to run next.
+"""Many runs: a sweep's points, and strategies that choose which of them to run next."""
 
-A strategy is a pure function of the sweep, its runnable points and every record so far; it
-returns the specs to run next, best first, and ``[]`` once it wants no more. It starts nothing
-and reads no files, so continuing a sweep needs no state of its own.
-"""
+from sweeps.best_first import best_first
+from sweeps.halving import halving
+from sweeps.listed import grid, shuffled
+from sweeps.points import Sweep, expand, pinned, specs, unique
+from sweeps.search import Answer, Search, Stop, Strategy
 
-from collections.abc import Callable, Sequence
+STRATEGIES: dict[str, Strategy] = {
+    "grid": grid,
+    "random": shuffled,
+    "best_first": best_first,
+    "halving": halving,
+}
 
-from launcher.record import RunRecord
-from launcher.spec import RunSpec
-from sweeps.grid import grid
-from sweeps.points import Sweep, expand, pinned
+LEARNING = {"best_first", "halving"}
+"""Those that look at results, so that not all is to be submitted at once."""
 
-Strategy = Callable[[Sweep, Sequence[RunSpec], Sequence[RunRecord]], list[RunSpec]]
+HANDFUL = 8
+"""Points up to which all are run where no strategy is named."""
 
-STRATEGIES: dict[str, Strategy] = {"grid": grid}
 
-__all__ = ["STRATEGIES", "Strategy", "Sweep", "expand", "pinned"]
+def strategy(sweep: Sweep, points: int) -> tuple[str, Strategy]:
+    """The strategy a sweep names, or that suits so many points, and its name."""
+    name = sweep.strategy or ("best_first" if points > HANDFUL else "grid")
+    return name, STRATEGIES[name]
+
+
+__all__ = ["LEARNING", "STRATEGIES", "Answer", "Search", "Stop", "Strategy", "Sweep", "expand",
+           "pinned", "specs", "strategy", "unique"]  # fmt: skip

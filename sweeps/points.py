@@ -2,15 +2,16 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import simpleeval
 
-from launcher.decode import decode, encode, field_at, hint, join
+from launcher.decode import Whole, decode, field_at, hint, join
 from launcher.errors import ConfigError
 from launcher.spec import RunSpec
+from sweeps.search import Stop
 
 T = TypeVar("T")
 
@@ -21,8 +22,12 @@ class Sweep:
 
     name: str = "adhoc"
     """Names the folder of the sweep's trials."""
-    strategy: str = "grid"
-    """A key of ``sweeps.STRATEGIES``."""
+    strategy: str | None = None
+    """A key of ``sweeps.STRATEGIES``; None is best_first for more than a handful of points."""
+    stop: Stop = field(default_factory=Stop)
+    """When the strategy has seen enough."""
+    seed: Whole = 0
+    """Of what a strategy draws."""
     axes: dict[str, Any] = field(default_factory=dict)
     """Every combination of these is a point."""
     zip: tuple[dict[str, Any], ...] = ()
@@ -40,31 +45,65 @@ class _Choice:
 
     values: tuple[tuple[tuple[str, ...], Any], ...]
 
+    def touches(self, name: str) -> bool:
+        """Whether it sets something in a part of the run."""
+        return any(path[0] == name for path, _ in self.values)
+
+    def of(self, name: str) -> "_Choice":
+        """What it sets there."""
+        return _Choice(tuple(pair for pair in self.values if pair[0][0] == name))
+
 
 def expand(sweep: Sweep, base: RunSpec) -> list[RunSpec]:
-    """The points of a sweep around ``base``, each once, in the order the axes list them.
+    """The points of a sweep around ``base``, each once: see `specs` and `unique`."""
+    return unique(specs(sweep, base))
 
-    Raises:
-        ConfigError: an axis that is no field, a value of the wrong type, lists of unequal
-            length under ``zip``, a condition that cannot be evaluated, no point at all.
-    """
-    found = {spec.id: spec for spec in _specs(sweep, base)}
+
+def unique(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """Each spec once, in its first place. Raises ConfigError where there is none."""
+    found = {spec.id: spec for spec in specs}
     if not found:
         raise ConfigError("sweep.where: no point of the sweep meets every condition")
     return list(found.values())
 
 
-def _specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
+def specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
+    """The points of a sweep around ``base``, in the order the axes list them.
+
+    Raises:
+        ConfigError: an axis that is no field, a value of the wrong type, lists of unequal
+            length under ``zip``, a condition that cannot be evaluated.
+    """
     _check_listed_once(sweep)
     axes = [_axis(path, values, "sweep.axes") for path, values in _leaves(sweep.axes)]
     axes += [_together(tree, f"sweep.zip[{n}]") for n, tree in enumerate(sweep.zip)]
     meets = _condition(sweep.where)
     if axes or not sweep.points:
-        changed = (_changed(base, choices) for choices in itertools.product(*axes))
-        yield from filter(meets, changed)
+        yield from filter(meets, _product(base, axes))
     for number, tree in enumerate(sweep.points):
         where = f"sweep.points[{number}]"
         yield _changed(base, [_one(path, value, where) for path, value in _leaves(tree)])
+
+
+def _product(base: RunSpec, axes: Sequence[Sequence[_Choice]]) -> Iterator[RunSpec]:
+    """Every combination. Parts of a run (its layout, its model) are made once for all that share
+    them, and looked up by the numbers of the values chosen.
+    """
+    touched = {
+        name: [n for n, axis in enumerate(axes) if any(c.touches(name) for c in axis)]
+        for name in (field.name for field in dataclasses.fields(base))
+    }
+    made: dict[tuple[str, tuple[int, ...]], Any] = {}
+    for combination in itertools.product(*(range(len(axis)) for axis in axes)):
+        parts = {}
+        for name, numbers in touched.items():
+            if numbers:
+                key = (name, tuple(combination[n] for n in numbers))
+                if key not in made:
+                    choices = [axes[n][combination[n]].of(name) for n in numbers]
+                    made[key] = getattr(_changed(base, choices), name)
+                parts[name] = made[key]
+        yield dataclasses.replace(base, **parts)
 
 
 def pinned(sweep: Sweep, path: Sequence[str]) -> Sweep:
@@ -158,10 +197,11 @@ def _replaced(owner: T, path: tuple[str, ...], value: Any) -> T:
 def _condition(expressions: Sequence[str]) -> Callable[[RunSpec], bool]:
     evaluator = simpleeval.EvalWithCompoundTypes(functions={})
     parsed = [(text, _parsed(evaluator, text)) for text in expressions]
+    names = [one.name for one in dataclasses.fields(RunSpec)]
 
     def meets(spec: RunSpec) -> bool:
         if parsed:
-            evaluator.names = encode(spec)
+            evaluator.names = {name: getattr(spec, name) for name in names}
         return all(_evaluated(evaluator, text, tree) for text, tree in parsed)
 
     return meets

@@ -1,0 +1,182 @@
+"""The search that learns: what it starts with, how soon it ends, and what it says of the rest."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from launcher.planner.forecast import Forecast, Seen
+from sweeps import STRATEGIES, Search, Stop
+from sweeps.best_first import best_first
+from tests.launcher.planner.made import grid, points
+from tests.sweeps.made import LAYOUTS, LLAMA, Machine, layouts
+
+GRID = layouts()
+
+REASONS = re.compile(
+    r"\d+\.\d % chance that anything left is more than 1 % faster than the best"
+    r"|the same fits with less recomputation"
+    r"|micro batch \d+ ran out of memory, the rest equal"
+    r"|predicted \d+\.\d GiB, the device has 78\.6"
+)
+
+TP, MICRO = (np.array([row[name] for row in LAYOUTS]) for name in ("tp", "micro_batch"))
+
+MACHINES: dict[str, dict[str, Any]] = {
+    "as predicted": {},
+    "slower": {"slower": 1.4},
+    "bad at tensor parallelism": {"slower": np.where(TP > 1, 1.25, 1.0)},
+    "good at tensor parallelism": {"slower": np.where(TP == 4, 0.75, 1.0)},
+    "good at large micro batches": {"slower": MICRO**-0.1},
+    "needs more memory": {"larger": 1.15},
+    "needs less memory": {"larger": 0.85},
+    "noisy": {"slower": np.random.default_rng(5).normal(1.0, 0.02, len(LAYOUTS))},
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_it_ends_by_itself_near_the_best(machine: dict[str, Any], seed: int) -> None:
+    there = Machine(GRID, **machine)
+    seen, answer = there.search(best_first, seed=seed)
+    assert max(there.speed[i] for i in seen) >= 0.97 * there.speed.max()
+    assert 3 <= len(seen) <= 20  # of 64
+    assert sum(not one.fitted for one in seen.values()) <= 4
+    assert answer.given_up.keys() == set(range(64)) - seen.keys()
+    assert all(REASONS.fullmatch(why) for why in answer.given_up.values())
+
+
+def test_it_starts_with_what_is_fast_and_fits() -> None:
+    now = Forecast(grid=GRID)
+    assert now.oom[int(now.speed.argmax())] > 0.99  # the fastest of all cannot
+    (first,) = best_first(Search(grid=GRID)).next
+    assert now.oom[first] < 0.1
+    assert now.speed[first] > 0.9 * now.speed[now.oom < 0.1].max()
+
+
+def test_the_same_question_has_the_same_answer() -> None:
+    search = Search(grid=GRID, room=3, seed=7, seen={0: Machine(GRID).run(0)})
+    assert best_first(search) == best_first(search)
+
+
+@pytest.mark.parametrize(
+    ("room", "running", "asked"),
+    [(1, set(), 1), (4, set(), 4), (4, {0, 16, 18}, 1), (4, {0, 16, 18, 20}, 0), (2, {0, 1, 2}, 0)],
+)
+def test_it_asks_for_no_more_than_there_is_room_for(
+    room: int, running: set[int], asked: int
+) -> None:
+    answer = best_first(Search(grid=GRID, room=room, running=frozenset(running)))
+    assert len(set(answer.next)) == len(answer.next) == asked
+    assert not running & set(answer.next)
+
+
+def test_what_runs_is_taken_to_do_as_expected() -> None:
+    """Of two alike only one is worth a trial at a time, though it comes before all others."""
+    rows = [
+        {"tp": 1, "pp": 1, "micro_batch": 1},  # seen: as fast as predicted
+        {"tp": 2, "pp": 1, "micro_batch": 4, "sp": 1},  # 1 % slower
+        {"tp": 2, "pp": 1, "micro_batch": 4, "sp": 1},
+        {"tp": 1, "pp": 2, "micro_batch": 1},  # 7 % slower
+    ]
+    where = grid(points(*rows, **LLAMA))
+    seen = {0: Seen(fitted=True, step=float(where.seconds[0]))}
+    first, second, third = best_first(Search(grid=where, seen=seen, room=3)).next
+    assert ({first, third}, second) == ({1, 2}, 3)
+    for one in (1, 2):
+        search = Search(grid=where, seen=seen, room=2, running=frozenset({one}))
+        assert best_first(search).next == (3,)
+
+
+@pytest.mark.parametrize(
+    ("stop", "spent", "reason"),
+    [
+        (Stop(trials=2), 0.0, "sweep.stop.trials=2 have run"),
+        (Stop(gpu_hours=1.5), 1.5, "sweep.stop.gpu_hours=1.5 have been spent"),
+    ],
+)
+def test_it_ends_when_a_budget_is_spent(stop: Stop, spent: float, reason: str) -> None:
+    there = Machine(GRID)
+    search = Search(
+        grid=GRID, stop=stop, gpu_hours=spent, room=4, seen={0: there.run(0), 4: there.run(4)}
+    )
+    answer = best_first(search)
+    assert answer.next == ()
+    assert set(answer.given_up) == set(range(64)) - {0, 4}
+    assert reason in answer.given_up.values()
+    assert best_first(Search(grid=GRID, seen=search.seen, gpu_hours=spent)).next
+
+
+def test_failed_trials_count_and_so_do_those_that_run() -> None:
+    search = Search(grid=GRID, stop=Stop(trials=3), seen={0: Seen(fitted=None)},
+                    running=frozenset({1, 2}), room=8)  # fmt: skip
+    assert best_first(search).next == ()
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_no_more_is_asked_for_than_the_budget_has_left(name: str) -> None:
+    search = Search(grid=GRID, stop=Stop(trials=3), running=frozenset({0}), room=8,
+                    steps=np.zeros(64), twins=np.arange(64))  # fmt: skip
+    assert len(STRATEGIES[name](search).next) == 2
+
+
+@pytest.mark.parametrize(("share", "tried"), [(1.3, True), (1.0, True), (0.88, False)])
+def test_what_hardly_fits_does_not_keep_it_going(share: float, tried: bool) -> None:
+    """A point 12 % faster than the best so far, on cards with a share of what it wants."""
+    rows = [{"tp": 4, "micro_batch": micro, "sp": 1} for micro in (1, 2, 4)]
+    rows += [{"tp": 1, "micro_batch": 1}]
+    wants = float(Forecast(grid=grid(points(*rows, **LLAMA))).wanted[3])
+    where = grid(points(*rows, **LLAMA, memory=share * wants))
+    seen = {i: Seen(fitted=True, step=float(where.seconds[i])) for i in range(3)}
+    search = Search(grid=where, seen=seen)
+    assert where.seconds[3] < 0.9 * where.seconds[:3].min()
+    assert search.forecast.oom[3] < 0.98
+    assert best_first(search).next == ((3,) if tried else ())
+
+
+def test_a_larger_tolerance_ends_it_sooner() -> None:
+    there = Machine(GRID, slower=MACHINES["noisy"]["slower"])
+    trials = [
+        len(there.search(best_first, stop=Stop(tolerance=one))[0]) for one in (0.001, 0.01, 0.2)
+    ]
+    assert trials == sorted(trials, reverse=True) and trials[0] > trials[-1]
+
+
+def test_where_nothing_fits_nothing_runs() -> None:
+    answer = best_first(Search(grid=layouts(memory=2.0 * 2**30)))
+    assert answer.next == ()
+    assert len(answer.given_up) == 64
+    said = re.compile(r"predicted \d+\.\d GiB, the device has 2\.0")
+    assert all(said.fullmatch(why) for why in answer.given_up.values())
+
+
+def test_where_all_have_run_there_is_nothing_left_to_say() -> None:
+    there = Machine(GRID)
+    answer = best_first(Search(grid=GRID, seen={i: there.run(i) for i in range(64)}))
+    assert answer.next == () and answer.given_up == {}
+
+
+def test_where_all_fails_it_goes_on() -> None:
+    seen = {i: Seen(fitted=None) for i in range(60)}
+    assert set(best_first(Search(grid=GRID, seen=seen, room=64)).next) <= {60, 61, 62, 63}
+    assert best_first(Search(grid=GRID, seen=seen)).next
+
+
+def test_an_axis_that_no_formula_knows_is_tried() -> None:
+    rows = [row for row in LAYOUTS for _ in range(2)]
+    kernel = np.arange(128) % 2
+    where = grid(points(*rows, **LLAMA), kernel[:, None])
+    there = Machine(where, slower=np.where(kernel == 1, 0.8, 1.0))
+    seen, _ = there.search(best_first)
+    assert max(there.speed[i] for i in seen) >= 0.97 * there.speed.max()
+    assert len(seen) <= 25
+
+
+def test_processes_of_a_cpu_are_searched_too() -> None:
+    """What memory there is nobody knows, so everything fits."""
+    where = layouts(cpu=1, memory=np.inf, peak=0.05e12, peak_half=0.05e12)
+    there = Machine(where, slower=1.2)
+    seen, answer = there.search(best_first)
+    assert max(there.speed[i] for i in seen) >= 0.97 * there.speed.max()
+    assert len(answer.given_up) == 64 - len(seen) > 0
