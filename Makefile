@@ -7,7 +7,7 @@ ARGS ?=
 .PHONY: sweep test slurm lint benchmark clean
 
 sweep: $(VENV)/installed  ## train the grid of layouts on this machine and print the table
-	$(BIN)/launch sweep=parallelism_grid $(ARGS)
+	$(BIN)/launch sweep=parallelism_grid sweep.strategy=grid $(ARGS)
 
 test: lint $(if $(CI),slurm)  ## lint, types, import contracts, all tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -25,6 +25,7 @@ benchmark: $(VENV)/installed  ## ratios of our step time to bare loops, each in 
 	$(BIN)/python tests/benchmarks/overhead.py
 	$(BIN)/python tests/benchmarks/mfu.py
 	$(BIN)/python tests/benchmarks/submit.py
+	$(BIN)/python tests/benchmarks/plan.py
 
 # torch first and by plain pip: a range that admits a newer release would pull the CUDA build.
 $(VENV)/installed: pyproject.toml constraints.txt

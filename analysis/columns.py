@@ -1,9 +1,14 @@
 """The columns of a table, and what can be asked of one: without pandas, which takes a while."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from launcher.decode import one_of
 from launcher.errors import ConfigError
+from launcher.shape import ModelShape
+from launcher.spec import RunSpec
 
 COLUMNS = {
     "row": "d",
@@ -52,10 +57,57 @@ COLUMNS = {
     "commit": "",
     "code": "",
     "pred_mem_gib": ",.2f",
+    "pred_oom_prob": ".3f",
     "pred_step_ms": ",.1f",
+    "pred_mem_err_pct": "+,.1f",
+    "pred_step_err_pct": "+,.1f",
 }
 """Every column in its order, and how a person reads it: text, "d" a whole number, or a number
 of so many digits."""
+
+
+@lru_cache(maxsize=4096)
+def _params(model: ModelShape) -> int:
+    return model.params
+
+
+def _dp(spec: RunSpec) -> int | None:
+    layout = spec.layout
+    return None if spec.cluster.gpus % (layout.tp * layout.pp * layout.cp) else spec.dp
+
+
+OF_SPEC: dict[str, Callable[[RunSpec], Any]] = {
+    "backend": lambda spec: spec.backend,
+    "model": lambda spec: spec.model.name,
+    "params_b": lambda spec: _params(spec.model) / 1e9,
+    "nodes": lambda spec: spec.cluster.nodes,
+    "gpus": lambda spec: spec.cluster.gpus,
+    "dp": lambda spec: _dp(spec),
+    "tp": lambda spec: spec.layout.tp,
+    "pp": lambda spec: spec.layout.pp,
+    "vpp": lambda spec: spec.layout.vpp,
+    "cp": lambda spec: spec.layout.cp,
+    "ep": lambda spec: spec.layout.ep,
+    "sp": lambda spec: spec.layout.sp,
+    "zero": lambda spec: spec.layout.zero,
+    "global_batch": lambda spec: spec.train.global_batch,
+    "micro_batch": lambda spec: spec.layout.micro_batch,
+    "recompute": lambda spec: spec.layout.recompute,
+    "seq_len": lambda spec: spec.model.sequence,
+    "precision": lambda spec: spec.train.precision,
+}
+"""Columns that the spec alone decides."""
+
+PLANNED = {
+    "tokens_per_s": ",.0f",
+    "tflops_per_gpu": ",.1f",
+    "days": ",.2f",
+    "gpu_hours": ",.0f",
+    "price": ",.0f",
+}
+"""Columns of a plan that come from its predictions."""
+
+FORMS = {**COLUMNS, **PLANNED}
 
 
 def check(sort: str | None, form: str, path: str | None) -> None:

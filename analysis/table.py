@@ -10,10 +10,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from analysis.columns import COLUMNS
+from analysis.columns import COLUMNS, FORMS, OF_SPEC
 from launcher.decode import one_of
 from launcher.errors import ConfigError
-from launcher.record import Figures, Planned, RunRecord
+from launcher.record import Figures, Prediction, RunRecord
 
 
 def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:
@@ -36,12 +36,12 @@ def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame
         speed = -pd.to_numeric(rows["tokens_per_s"]).where(order == 0)
         keys = pd.DataFrame({"order": order, "speed": speed, "row": rows["row"]})
         return rows.loc[keys.sort_values(["order", "speed", "row"]).index].reset_index(drop=True)
-    return _sorted(rows, sort)
+    return sorted_by(rows, sort)
 
 
 _MEASURED = (*(f.name for f in dataclasses.fields(Figures) if f.name in COLUMNS),
              "attempt", "seconds", "eta_days", "bad_hosts", "hosts", "job_id", "commit",
-             "code")  # fmt: skip
+             "code", "pred_mem_err_pct", "pred_step_err_pct")  # fmt: skip
 """Columns that have nothing to say before a run."""
 
 
@@ -49,26 +49,7 @@ def plain(rows: Sequence[Mapping[str, Any]], sort: str | None = None) -> pd.Data
     """Rows of any columns; what is unknown is NA. Raises ConfigError: no column to sort by."""
     table = pd.DataFrame(list(rows)).convert_dtypes()
     table.attrs["plain"] = True
-    return table if sort is None else _sorted(table, sort)
-
-
-def plan(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
-    """One row per point before anything ran: what would run first, then what is rejected."""
-    records = [
-        RunRecord(
-            spec=point.spec,
-            outcome="rejected" if point.reason else "ok",
-            cause=point.reason,
-            remark=point.remark,
-            prediction=point.prediction,
-            row=point.row,
-        )
-        for point in points
-    ]
-    rows = frame(records).rename(columns={"outcome": "plan", "cause": "reason"})
-    rows["plan"] = rows["plan"].replace({"ok": "run"})
-    rows = rows.drop(columns=list(_MEASURED))
-    return rows if sort is None else _sorted(rows, sort)
+    return table if sort is None else sorted_by(table, sort)
 
 
 def render(rows: pd.DataFrame, form: str) -> str:
@@ -78,19 +59,28 @@ def render(rows: pd.DataFrame, form: str) -> str:
 
 def put(rows: pd.DataFrame, form: str, path: str | None) -> None:
     """Print a table, or write it to a file. Raises ConfigError where that is not possible."""
+    if path is not None and form == "parquet":
+        try:
+            rows.to_parquet(path)
+        except OSError as error:
+            raise ConfigError(f"--output: {path}: {error.strerror}") from error
+        return
+    write(render(rows, form), path)
+
+
+def write(text: str, path: str | None) -> None:
+    """Print a text, or write it to a file. Raises ConfigError where that is not possible."""
     if path is None:
-        print(render(rows, form))
+        print(text)
         return
     try:
-        if form == "parquet":
-            rows.to_parquet(path)
-        else:
-            Path(path).write_text(render(rows, form) + "\n", encoding="utf-8")
+        Path(path).write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--output: {path}: {error.strerror}") from error
 
 
-def _sorted(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
+def sorted_by(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
+    """Rows in the order of a column; what is unknown comes last. Raises ConfigError."""
     column = sort.removeprefix("-")
     one_of(column, dict.fromkeys(rows.columns), "--sort")
     up = not sort.startswith("-")
@@ -100,23 +90,15 @@ def _sorted(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
 
 
 def _row(record: RunRecord) -> dict[str, Any]:
-    spec, layout, figures = record.spec, record.spec.layout, record.figures
+    spec, figures = record.spec, record.figures
+    expected, rss = record.prediction or Prediction(), figures.memory_kind == "rss"
     values = {
         "row": record.row,
         "spec_id": spec.id,
         "outcome": record.outcome,
         "cause": record.cause,
         "remark": record.remark,
-        "backend": spec.backend,
-        "model": spec.model.name,
-        "params_b": spec.model.params / 1e9,
-        "nodes": spec.cluster.nodes,
-        "gpus": spec.cluster.gpus,
-        "dp": None if spec.cluster.gpus % (layout.tp * layout.pp * layout.cp) else spec.dp,
-        "sp": layout.sp,
-        "global_batch": spec.train.global_batch,
-        "seq_len": spec.model.sequence,
-        "precision": spec.train.precision,
+        **{name: get(spec) for name, get in OF_SPEC.items()},
         "attempt": record.attempt,
         "seconds": record.seconds,
         "eta_days": record.eta_days,
@@ -125,13 +107,20 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "job_id": record.job_id,
         "commit": record.commit,
         "code": record.code,
-        "pred_mem_gib": record.prediction.memory_gib,
-        "pred_step_ms": record.prediction.step_ms,
+        "pred_mem_gib": expected.memory_gib,
+        "pred_oom_prob": expected.oom,
+        "pred_step_ms": expected.step_ms,
+        "pred_mem_err_pct": None if rss else _error(expected.memory_gib, figures.mem_max_gib),
+        "pred_step_err_pct": _error(expected.step_ms, figures.step_ms_p50),
     }
     for name in COLUMNS:
         if name not in values:
-            values[name] = getattr(layout if hasattr(layout, name) else figures, name)
+            values[name] = getattr(figures, name)
     return {name: values[name] for name in COLUMNS}
+
+
+def _error(expected: float | None, measured: float | None) -> float | None:
+    return 100 * (expected / measured - 1) if expected and measured else None
 
 
 def _rank(record: RunRecord) -> int:
@@ -148,7 +137,7 @@ def _text(rows: pd.DataFrame) -> str:
     shared, shown = _split(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in shown:
-        side: Literal["left", "right"] = "right" if COLUMNS.get(name) else "left"
+        side: Literal["left", "right"] = "right" if FORMS.get(name) else "left"
         title = rows.attrs.get("memory", name) if name == "mem_max_gib" else _SHORT.get(name, name)
         table.add_column(title, justify=side, no_wrap=name not in _LONG)
     for _, row in rows.iterrows():
@@ -197,7 +186,7 @@ def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
 def _cell(name: str, value: Any) -> str:
     if pd.isna(value):
         return ""
-    return format(value, COLUMNS.get(name, "")) if COLUMNS.get(name) else str(value)
+    return format(value, FORMS[name]) if FORMS.get(name) else str(value)
 
 
 def _filled(rows: pd.DataFrame, unknown: str | None) -> pd.DataFrame:

@@ -78,9 +78,18 @@ def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def fingerprint(value: Any) -> str:
     """12 hex digits of the content of a dataclass or of plain data."""
+    return digest(canonical(value))
+
+
+def canonical(value: Any) -> str:
+    """JSON of a dataclass or of plain data, the same for equal content."""
     data = encode(value) if dataclasses.is_dataclass(value) else value
-    canonical = json.dumps(data, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    return json.dumps(data, sort_keys=True, ensure_ascii=True, allow_nan=False)
+
+
+def digest(text: str) -> str:
+    """12 hex digits of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def field_at(kind: Any, path: Iterable[str], where: str = "") -> Any:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
-from launcher.folder import read_jsonl, write_text
+from launcher.folder import RunFolder, read_json, read_jsonl, write_json, write_text
 from launcher.spec import RunSpec
 
 Outcome = Literal[
@@ -64,11 +64,15 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """What the planner expects of a spec. None is "no prediction"."""
+    """What the planner expected of a spec before it ran. None is "no prediction"."""
 
     memory_gib: float | None = None
-    """On the fullest rank, GiB."""
+    """On the fullest rank, GiB; of the kind that is measured, torch's reserved bytes."""
+    oom: float | None = None
+    """Probability of not fitting."""
     step_ms: float | None = None
+    step_error: float | None = None
+    """Standard deviation of log(measured / predicted)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +82,15 @@ class Planned:
     row: int
     """Position in the sweep, from 1."""
     spec: RunSpec
-    reason: str | None
-    """Why it will not run; None where it will."""
+    rejected: str | None
+    """Why it cannot run; None where it can."""
+    pruned: str | None = None
+    """Why it is not worth a trial; None where it may be."""
     remark: str | None = None
     """Fields in which it differs from other points and that have no column."""
     prediction: Prediction
+    price_per_gpu_hour: float | None = None
+    """Of one card."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +104,8 @@ class RunRecord:
     remark: str | None = None
     """Anything else a reader of the table should know."""
     figures: Figures = field(default_factory=Figures)
-    prediction: Prediction = field(default_factory=Prediction)
+    prediction: Prediction | None = None
+    """Made before it was submitted."""
     row: int | None = None
     """Position of the point in its sweep, from 1."""
     attempt: int | None = None
@@ -119,6 +128,19 @@ class RunRecord:
         """Days that ``train.tokens`` take at the measured speed."""
         tokens, speed = self.spec.train.tokens, self.figures.tokens_per_s
         return tokens / speed / 86400 if tokens and speed else None
+
+
+def write_prediction(folder: RunFolder, prediction: Prediction) -> None:
+    """Keep what was expected of a run in its folder. Raises WorkError."""
+    write_json(folder.path / "prediction.json", encode(prediction))
+
+
+def read_prediction(folder: RunFolder) -> Prediction | None:
+    """What was expected of a run; None where nobody wrote it down."""
+    try:
+        return decode(Prediction, read_json(folder.path / "prediction.json"))
+    except (ReadError, ConfigError):
+        return None
 
 
 def write(path: Path, records: Iterable[RunRecord]) -> None:

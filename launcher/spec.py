@@ -1,11 +1,12 @@
 """One run, fully described: equal specs are the same run."""
 
+import dataclasses
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from launcher.cluster import Cluster, Precision
-from launcher.decode import Count, Fraction, NotNegative, Positive, Whole, fingerprint
+from launcher.decode import Count, Fraction, NotNegative, Positive, Whole, canonical, digest
 from launcher.errors import ConfigError
 from launcher.layout import ParallelLayout
 from launcher.shape import ModelShape
@@ -68,6 +69,9 @@ class Data:
     """Digest of what the sources and the tokenizer hold; the launcher fills it in, so that a run
     on changed text is another run."""
 
+    def __hash__(self) -> int:
+        return hash((frozenset(self.blend.items()), self.tokenizer, self.content))
+
 
 @dataclass(frozen=True, kw_only=True)  # no slots, to keep `id`: it is asked for all the time
 class RunSpec:
@@ -84,7 +88,9 @@ class RunSpec:
     @cached_property
     def id(self) -> str:
         """12 hex digits of the content: the name of the run's folder."""
-        return fingerprint(self)
+        # `fingerprint(self)`, but the points of a sweep share most of their parts.
+        parts = (f'"{name}": {_text(getattr(self, name))}' for name in NAMES)
+        return digest("{" + ", ".join(parts) + "}")
 
     @property
     def tokens_per_step(self) -> int:
@@ -115,3 +121,8 @@ class RunSpec:
                 f" train.optimizer.lr {train.optimizer.lr:g}"
             )
         self.layout.check(self.model, self.cluster.gpus, train.global_batch)
+
+
+NAMES = sorted(one.name for one in dataclasses.fields(RunSpec))
+
+_text = lru_cache(maxsize=2**16)(canonical)

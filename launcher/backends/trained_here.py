@@ -9,7 +9,7 @@ from typing import Any
 from launcher.errors import ReadError
 from launcher.folder import RunFolder, Status
 from launcher.outcome import Verdict, classify, tail
-from launcher.record import Figures, RunRecord
+from launcher.record import Figures, RunRecord, read_prediction
 from launcher.spec import RunSpec
 
 
@@ -71,6 +71,7 @@ class TrainedHere:
             outcome=outcome,
             cause=cause,
             figures=figures,
+            prediction=read_prediction(folder),
             attempt=status.attempt if status else None,
             seconds=_seconds(status),
             commit=status.commit if status else None,

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -28,18 +28,19 @@ from slurm.handover import Setting
 from slurm.scheduler import Slurm
 
 
-def settled(points: Sequence[RunSpec]) -> list[RunSpec]:
+def settled(points: Iterable[RunSpec]) -> Iterator[RunSpec]:
     """The points with absolute paths, once their names and their data have been looked at.
 
     Raises:
         ConfigError: no such engine; a source that is missing, empty or no text; a weight of 0.
     """
-    known: dict[int, Data] = {}  # points share what they do not differ in
+    known: dict[Data, Data] = {}  # points share what they do not differ in
     for spec in points:
         one_of(spec.backend, BACKENDS, "backend")
-        if id(spec.data) not in known:
-            known[id(spec.data)] = corpora.settled(spec.data, "data")
-    return [dataclasses.replace(spec, data=known[id(spec.data)]) for spec in points]
+        if spec.data not in known:
+            known[spec.data] = corpora.settled(spec.data, "data")
+        found = known[spec.data]
+        yield spec if found == spec.data else dataclasses.replace(spec, data=found)
 
 
 def scheduler(request: Request, points: Sequence[RunSpec]) -> Scheduler:

@@ -47,7 +47,7 @@ class Progress(Watch):
 
     def start(self, loop: Loop) -> None:
         """Say how much there is to do."""
-        self.labels = loop.labels
+        self.labels = loop.trials.labels
         self.before = len(loop.records)
         counts = _counts(loop)
         to_run = len(loop.points) - self.before

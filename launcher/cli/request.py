@@ -8,7 +8,6 @@ from launcher.cluster import Cluster
 from launcher.decode import Count, Positive, one_of
 from launcher.errors import ConfigError
 from launcher.layout import ParallelLayout
-from launcher.planner import PLANNERS
 from launcher.record import Outcome
 from launcher.shape import ModelShape
 from launcher.spec import Data, RunSpec, Train
@@ -55,8 +54,10 @@ class Request:
     """Return once all is submitted; the same command, status, cancel and table go on from there."""
     retry: tuple[Outcome, ...] = ()
     """Finished trials of these outcomes run again."""
-    planner: str = "none"
-    """A key of ``launcher.planner.PLANNERS``."""
+    constants: str | None = None
+    """File of the planner's constants, as `launch plan --fit` writes it; null is those shipped."""
+    price_per_gpu_hour: Positive | None = None
+    """Of one card, in any currency: the plan then says what training costs."""
 
     @property
     def spec(self) -> RunSpec:
@@ -75,10 +76,10 @@ class Request:
 
     def check(self) -> "Request":
         """Raise ConfigError on what is wrong with every point of the request; return itself."""
-        one_of(self.points.strategy, STRATEGIES, "sweep.strategy")
+        if self.points.strategy is not None:
+            one_of(self.points.strategy, STRATEGIES, "sweep.strategy")
         if not self.output.strip():
             raise ConfigError("output: is empty; name a folder")
-        one_of(self.planner, PLANNERS, "planner")
         self.tracking.check()
         if self.detach and self.scheduler.name == "local":
             raise ConfigError("detach: true, but scheduler.name local ends its trials when it ends")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.cli import job_verbs
+from launcher.cli import job_verbs, plan_verbs
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ _EXAMPLES = """\
 verbs (launch VERB --help says more):
   launch [KEY=VALUE ...]        one run; with sweep=NAME a sweep. The same command continues it
   launch plan [KEY=VALUE ...]   every point before anything runs, and why some are rejected
+  launch plan --runs FILE.csv   the same for the rows of a sheet of your own
+  launch replay FILE.csv        what a strategy would have done with measured rows
   launch submit [KEY=VALUE ...] hand it to SLURM and return; --dry-run prints the batch scripts
   launch status DIR             where each run below a folder stands now
   launch cancel DIR             end the jobs of SLURM's below a folder
@@ -37,7 +39,8 @@ examples:
 
 keys: model, layout, cluster, train, data and sweep take the name of a file below conf/ (or
 --config-dir); their fields follow a dot. Of this command itself: output, name, cache, parallel,
-time_limit, hang_after, max_attempts, retry, backend, tracking.
+time_limit, hang_after, max_attempts, retry, backend, tracking, constants,
+price_per_gpu_hour.
 exit code: 0, 1 the work failed, 2 the request was wrong.
 """
 
@@ -66,25 +69,6 @@ def run(words: Sequence[str]) -> int:
     _print(records, options)
     _advise(loop)
     return 0 if any(r.outcome == "ok" for r in records) and not loop.stop_reason else 1
-
-
-def plan(words: Sequence[str]) -> int:
-    """Say what would run."""
-    parser = new_parser("plan", "Every point of a run or a sweep before anything runs: what would"
-                        " run, what is rejected and why.")  # fmt: skip
-    takes_overrides(parser)
-    prints_a_table(parser)
-    options = parsed(parser, words)
-
-    from launcher.cli.compose import compose
-    from launcher.cli.loop import Loop
-
-    points = Loop(compose(options.overrides, options.multirun, options.config_dir)).plan()
-
-    from analysis import table
-
-    table.put(table.plan(points, options.sort), options.format, options.output)
-    return 0
 
 
 def show_table(words: Sequence[str]) -> int:
@@ -122,7 +106,8 @@ def sync(words: Sequence[str]) -> int:
 
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
-    "plan": plan,
+    "plan": plan_verbs.plan,
+    "replay": plan_verbs.replay,
     "submit": job_verbs.submit,
     "status": job_verbs.status,
     "cancel": job_verbs.cancel,
@@ -157,7 +142,8 @@ def _advise(loop: "Loop") -> None:
     from launcher.action import advice
     from launcher.folder import RunFolder
 
-    failed = {r.outcome: r for r in loop.finished() if r.outcome not in ("ok", "rejected")}
+    never = ("ok", "rejected", "pruned")
+    failed = {r.outcome: r for r in loop.finished() if r.outcome not in never}
     for outcome, found in failed.items():
         folder = RunFolder(loop.folder / found.spec.id)
         status = folder.readable_status()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import table
+from analysis import plan, table
 from launcher.layout import ParallelLayout
 from launcher.record import Figures, Planned, Prediction, RunRecord
 from tests.conftest import spec
@@ -20,7 +20,7 @@ HEADER = (
     "global_batch,micro_batch,recompute,seq_len,precision,tflops_per_gpu,mfu_pct,hfu_pct,"
     "tokens_per_s,step_ms_p50,step_ms_p95,mem_min_gib,mem_max_gib,power_min_w,power_max_w,"
     "loss_first,loss_last,grad_norm_max,steps,attempt,seconds,eta_days,bad_hosts,hosts,"
-    "job_id,commit,code,pred_mem_gib,pred_step_ms"
+    "job_id,commit,code,pred_mem_gib,pred_oom_prob,pred_step_ms,pred_mem_err_pct,pred_step_err_pct"
 )
 
 FAST = RunRecord(
@@ -107,20 +107,28 @@ def test_no_record_is_a_header() -> None:
 
 def test_a_plan_says_why_not() -> None:
     points = [
-        Planned(row=1, spec=REJECTED.spec, reason=REJECTED.cause, prediction=Prediction()),
-        Planned(row=2, spec=FAST.spec, reason=None, prediction=Prediction(memory_gib=1.5)),
-    ]
-    rows = table.plan(points)
-    assert list(zip(rows["row"], rows["plan"], strict=True)) == [(2, "run"), (1, "rejected")]
-    assert list(rows["reason"].dropna()) == ["tp 4 does not divide 2 gpus"]
+        Planned(row=1, spec=REJECTED.spec, rejected=REJECTED.cause, prediction=Prediction()),
+        Planned(row=2, spec=SLOW.spec, rejected=None, pruned="hopeless", prediction=Prediction()),
+        Planned(row=3, spec=FAST.spec, rejected=None, price_per_gpu_hour=2.5,
+                prediction=Prediction(memory_gib=1.5, step_ms=256.0)),
+    ]  # fmt: skip
+    rows = plan.frame(points)
+    plans = [(3, "run"), (2, "pruned"), (1, "rejected")]
+    assert list(zip(rows["row"], rows["plan"], strict=True)) == plans
+    assert list(rows["reason"].dropna()) == ["hopeless", "tp 4 does not divide 2 gpus"]
     assert list(rows["pred_mem_gib"].dropna()) == [1.5]
-    assert not {"tokens_per_s", "loss_last", "attempt"} & set(rows.columns)
+    # 86.4 M tokens at 1,000 a second: one day, of two cards, at 2.5 an hour
+    figures = rows[["tokens_per_s", "days", "gpu_hours", "price"]].iloc[0]
+    assert list(figures) == [1000.0, 1.0, 48.0, 120.0]
+    assert not {"loss_last", "attempt"} & set(rows.columns)
 
 
 def test_predictions_are_beside_what_was_measured() -> None:
     predicted = replace(FAST, prediction=Prediction(memory_gib=0.4, step_ms=250.0))
     (row,) = table.frame([predicted]).to_dict(orient="records")
     assert (row["pred_mem_gib"], row["pred_step_ms"], row["step_ms_p50"]) == (0.4, 250.0, 256.0)
+    assert row["pred_step_err_pct"] == pytest.approx(-2.34375)
+    assert row["pred_mem_err_pct"] == pytest.approx(-20.0)
 
 
 def _from_html(path: Path) -> pd.DataFrame:

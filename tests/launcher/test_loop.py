@@ -25,7 +25,7 @@ from launcher.folder import UMASK, RunFolder, Status, write_json
 from launcher.record import RunRecord
 from launcher.schedulers import Job
 from launcher.schedulers.local import Local
-from sweeps import Sweep
+from sweeps import Stop, Sweep
 from tests.conftest import ROOT, spec
 
 SCRIPT = """
@@ -103,6 +103,37 @@ def test_every_point_is_a_row_and_runs_once(folder: Path) -> None:
     assert starts(folder) == 3
     assert run(folder, 1, 2, 5, 7) == first
     assert starts(folder) == 3
+
+
+def searched(folder: Path, **stop: object) -> Request:
+    """Fourteen points, of which a search runs a few."""
+    axes = {"layout": {"micro_batch": [1, 10, 12, 15, 20, 30, 60], "zero": [0, 1]}}
+    sweep = Sweep(name=folder.name, axes=axes, stop=Stop(**stop))  # type: ignore[arg-type]
+    return request_for(folder, sweep=sweep)
+
+
+def test_a_budget_ends_a_search_and_the_rest_is_pruned(folder: Path) -> None:
+    found = Loop(searched(folder, trials=3)).run(Local())
+    assert sorted(outcomes(found)) == ["ok"] * 3 + ["pruned"] * 11
+    ran = [one for one in found if one.outcome == "ok"]
+    pruned = [one for one in found if one.outcome == "pruned"]
+    assert {one.cause for one in pruned} == {"sweep.stop.trials=3 have run"}
+    assert all(one.prediction and one.prediction.step_ms for one in found)
+    # What was expected before it ran, not what is known since.
+    assert any(abs(one.prediction.step_ms / 100 - 1) > 0.01 for one in ran)  # type: ignore[union-attr,operator]
+    assert Loop(searched(folder, trials=3)).run(Local()) == found and starts(folder) == 3
+    more = Loop(searched(folder, trials=5)).run(Local())
+    assert outcomes(more).count("ok") == 5 and starts(folder) == 5
+
+
+def test_a_search_is_not_misled_by_its_first_guess(folder: Path) -> None:
+    """Steps take 100 ms per sequence of a micro batch here, so that the smallest is the fastest."""
+    found = Loop(searched(folder)).run(Local())
+    ran = {one.spec.layout.micro_batch: one for one in found if one.outcome == "ok"}
+    assert min(ran) == 1 and len(ran) < 14
+    assert (
+        len([one for one in found if one.outcome == "ok"]) + outcomes(found).count("pruned") == 14
+    )
 
 
 def test_figures_leave_the_untimed_steps_out(folder: Path) -> None:

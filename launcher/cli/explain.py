@@ -1,0 +1,95 @@
+"""What a prediction is made of, term by term: ``launch plan --explain ROW``."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from launcher.cli.loop import Loop
+from launcher.errors import ConfigError
+from launcher.planner import memory, steptime
+from launcher.planner.constants import Constants
+from launcher.planner.memory import Memory
+from launcher.planner.points import GIB, Points
+from launcher.planner.sheet import Sheet
+from launcher.planner.steptime import StepTime
+
+MEANING = {
+    Memory: {
+        "weights": "parameters of this rank",
+        "gradients": "accumulated over the micro batches",
+        "optimizer": "fp32 copy of the weights, and two moments",
+        "activations": "kept for the backward passes of all micro batches in flight",
+        "logits": "output of the LM head, and the loss",
+        "buffers": "gathered weights, communication buckets",
+        "other": "workspaces",
+    },
+    StepTime: {
+        "compute": "matrix products, attention, norms: forward and backward",
+        "recompute": "forward passes that activation checkpointing repeats",
+        "tensor": "collectives between tensor and context parallel ranks",
+        "experts": "all-to-all between expert parallel ranks",
+        "pipeline": "sends between stages",
+        "bubble": "waiting for the pipeline to fill and to drain",
+        "data": "data parallel communication that nothing hides",
+        "optimizer": "update of weights and moments",
+        "other": "once a step, whatever its size",
+    },
+}
+
+
+def terms(loop: Loop, row: int) -> list[dict[str, Any]]:
+    """Of a point of a sweep. Raises ConfigError where there is no such row, or it is rejected."""
+    by_row = {number: spec_id for spec_id, number in loop.rows.items()}
+    if row not in by_row:
+        raise ConfigError(f"--explain {row}: the rows are 1 to {len(by_row)}")
+    if by_row[row] in loop.refused:
+        raise ConfigError(f"--explain {row}: it is rejected: {loop.refused[by_row[row]]}")
+    points = Points.from_specs([loop.points[by_row[row]]])
+    return list(_terms(points, loop.chooser.grid.constants))
+
+
+def of_sheet(sheet: Sheet, constants: Constants, row: int) -> list[dict[str, Any]]:
+    """Of a row of a sheet, counted from 1. Raises ConfigError where there is none."""
+    if not 1 <= row <= len(sheet.rows):
+        raise ConfigError(f"--explain {row}: the rows are 1 to {len(sheet.rows)}")
+    return list(_terms(sheet.points[np.array([row - 1])], constants))
+
+
+def _terms(points: Points, constants: Constants) -> Iterator[dict[str, Any]]:
+    stages = ("first", "last") if points.pp[0] > 1 else ("first",)
+    for stage in stages:
+        found = memory.stage_memory(points, constants.memory, stage)
+        where = f"memory, {stage} stage" if len(stages) > 1 else "memory"
+        yield from _rows(where, found, GIB, "gib", found.allocated)
+    wanted = float(memory.wanted(points, constants.memory)[0]) / GIB
+    yield _row("memory", "needed on the device", "gib", wanted, None)
+    if np.isfinite(points.memory[0]):
+        yield _row("memory", "there is", "gib", float(points.memory[0]) / GIB, None)
+    times = steptime.step_time(points, constants.time)
+    yield from _rows("step", times, 1e-3, "ms", times.total)
+
+
+def _rows(
+    where: str, found: Memory | StepTime, unit: float, name: str, total: Any
+) -> Iterator[dict[str, Any]]:
+    for one in dataclasses.fields(found):
+        value = float(getattr(found, one.name)[0])
+        share = 100 * value / float(total[0])
+        yield _row(where, one.name, name, value / unit, share, MEANING[type(found)][one.name])
+    yield _row(where, "together", name, float(total[0]) / unit, 100.0)
+
+
+def _row(
+    where: str, term: str, unit: str, value: float, share: float | None, meaning: str | None = None
+) -> dict[str, Any]:
+    digits = 2 if unit == "gib" else 1
+    return {
+        "of": where,
+        "term": term,
+        "gib": round(value, digits) if unit == "gib" else None,
+        "ms": round(value, digits) if unit == "ms" else None,
+        "share_pct": None if share is None else round(share, 1),
+        "meaning": meaning,
+    }

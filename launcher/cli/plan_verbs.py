@@ -1,0 +1,128 @@
+"""The verbs that start nothing: ``plan`` and ``replay``."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
+from launcher.errors import ConfigError, RequestError
+
+RUNS = """Every point of a run or a sweep before anything runs: predicted memory, speed, days, GPU
+hours and price, what is rejected, what is not worth a trial, and why. Best first."""
+
+REPLAY = """Run a strategy against a table of measured runs instead of a cluster: it sees what a row
+measured only after it has chosen the row."""
+
+
+def plan(words: Sequence[str]) -> int:
+    """Say what would run, and what it would cost."""
+    parser = new_parser("plan", RUNS)
+    takes_overrides(parser)
+    prints_a_table(parser)
+    parser.add_argument("--explain", metavar="ROW", type=int, help="the terms of one row")
+    parser.add_argument("--runs", metavar="FILE.csv", help="predict for the rows of a sheet")
+    parser.add_argument("--fit", metavar="FILE.csv",
+                        help="fit the planner's constants to measured rows, and print the errors"
+                        " on sources left out; -o writes the constants")  # fmt: skip
+    options = parsed(parser, words)
+    if options.runs and options.fit:
+        raise RequestError("--runs and --fit: one at a time")
+    if options.fit:
+        return _fit(options)
+    if options.runs:
+        return _runs(options)
+
+    from launcher.cli.compose import compose
+    from launcher.cli.loop import Loop
+
+    loop = Loop(compose(options.overrides, options.multirun, options.config_dir))
+    if options.explain is not None:
+        from launcher.cli import explain
+
+        return _print(explain.terms(loop, options.explain), options)
+    points = loop.plan()
+
+    from analysis import plan as plans
+    from analysis import table
+
+    table.put(plans.frame(points, options.sort), options.format, options.output)
+    return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from launcher.cli import explain, sheets
+    from launcher.cli.compose import compose
+    from launcher.planner.constants import constants_of
+
+    request = compose(options.overrides, options.multirun, options.config_dir)
+    constants = constants_of(request.constants)
+    sheet = sheets.read(Path(options.runs).expanduser())
+    if options.explain is not None:
+        rows = explain.of_sheet(sheet, constants, options.explain)
+    else:
+        rows = sheets.predicted(sheet, constants)
+    return _print(rows, options)
+
+
+def _print(rows: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> int:
+    from analysis import table
+
+    table.put(table.plain(rows, options.sort), options.format, options.output)
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from analysis import table
+    from launcher.cli import sheets
+
+    constants, rows = sheets.fitted(Path(options.fit).expanduser())
+    print(table.render(table.plain(rows), "table"))
+    if options.output:
+        from launcher.folder import write_json
+
+        write_json(Path(options.output), asdict(constants))
+    return 0
+
+
+def replay(words: Sequence[str]) -> int:
+    """Try a strategy on measured rows."""
+    from launcher.cli import sheets
+    from launcher.planner.constants import constants_of
+    from sweeps import STRATEGIES, Stop
+
+    parser = new_parser("replay", REPLAY)
+    parser.add_argument("file", metavar="FILE.csv", help="columns as in docs/planner.md")
+    parser.add_argument("--strategy", choices=STRATEGIES, default="best_first", metavar="NAME",
+                        help=f"{', '.join(STRATEGIES)}; best_first where not given")  # fmt: skip
+    parser.add_argument("--group-by", metavar="COL,...", default=",".join(sheets.GROUP_BY),
+                        help="columns whose rows are compared; %(default)s")  # fmt: skip
+    parser.add_argument("--axis", metavar="COL", action="extend", nargs="+", default=[],
+                        help="a column beyond the schema whose effect is learnt")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of what the strategy draws")
+    parser.add_argument("--constants", metavar="FILE", help="of launch plan --fit")
+    prints_a_table(parser)
+    options = parsed(parser, words)
+    constants = constants_of(options.constants)
+    sheet = sheets.read(Path(options.file).expanduser())
+    found = list(sheets.replayed(
+        sheet, constants, options.strategy, options.group_by.split(","), options.axis,
+        options.seed, Stop(),
+    ))  # fmt: skip
+    if not found:
+        raise ConfigError(f"{options.file}: no row has tokens_per_s_per_gpu, or oom 1")
+
+    from analysis import table
+
+    if options.format == "json":
+        text = json.dumps([asdict(one) for one in found], indent=1)
+        table.write(text, options.output)
+        return 0
+    rows = [
+        {**one.group, **{k: v for k, v in asdict(one).items() if k not in ("group", "trials")},
+         "trials": len(one.trials)}
+        for one in found
+    ]  # fmt: skip
+    return _print(rows, options)

@@ -1,0 +1,117 @@
+"""From specs to jobs and back: what starts a trial, where it may not go, whether it goes again."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from launcher import tracking
+from launcher.action import NEXT_ACTION
+from launcher.backends import BACKENDS
+from launcher.backends.trained_here import Conduct
+from launcher.cli import history, preflight
+from launcher.cli.labels import labels
+from launcher.cli.request import Request
+from launcher.folder import RunFolder, Status
+from launcher.record import Prediction, RunRecord, write_prediction
+from launcher.schedulers import Job
+from launcher.spec import RunSpec
+
+RANK_BYTES = 400 * 2**20
+"""Resident memory of a rank before it holds a model: Python, torch and megatron-core."""
+
+
+@dataclass(kw_only=True)
+class Trials:
+    """The trials of one sweep's folder."""
+
+    request: Request
+    folder: Path
+    points: Sequence[RunSpec]
+    avoid: dict[str, set[str]] = field(default_factory=dict)
+    """For the id of a spec the nodes that earlier attempts of it point at."""
+
+    def started(
+        self, specs: Iterable[RunSpec], predicted: Callable[[RunSpec], Prediction]
+    ) -> Iterator[Job]:
+        """The jobs of specs, each with its folder, made as it is asked for."""
+        for spec in specs:
+            folder = RunFolder(self.folder / spec.id)
+            folder.create(spec)
+            write_prediction(folder, predicted(spec))
+            tracking.write(folder, self.request.tracking, spec, self.labels[spec.id])
+            yield self.job(spec)
+
+    def job(self, spec: RunSpec) -> Job:
+        """What starts a trial."""
+        request, cluster, folder = self.request, spec.cluster, self.folder / spec.id
+        backend = BACKENDS[spec.backend]
+        conduct = Conduct(
+            cache=preflight.cache_folder(request),
+            hang_after=request.hang_after,
+            checkpoint_every=request.checkpoint_every,
+            python=preflight.interpreter(request),
+        )
+        return Job(
+            name=spec.id,
+            command=backend.command(folder, conduct),
+            folder=folder,
+            nodes=cluster.nodes,
+            ranks_per_node=cluster.gpus_per_node,
+            time_limit=request.time_limit,
+            memory=cluster.gpus * RANK_BYTES + 16 * spec.model.params,
+            cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
+            checkpoint_bytes=backend.checkpoint_bytes(spec) if request.checkpoint_every else 0,
+            avoid=tuple(sorted(self.unfit | self._avoided(spec))),
+            commit=preflight.commit(),
+        )
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """For the id of each point of the sweep what tells it from the others."""
+        return labels(self.points)
+
+    @property
+    def unfit(self) -> set[str]:
+        """Nodes that no trial is sent to."""
+        return history.unfit(self.avoid)
+
+    def runs_again(self, spec: RunSpec, status: Status) -> bool:
+        """Whether the same command runs a trial once more that has ended."""
+        found = BACKENDS[spec.backend].record(spec, self.folder / spec.id)
+        return self.has_more_time(status) or self.again(found, continued=True)
+
+    def has_more_time(self, status: Status) -> bool:
+        """Whether a trial that ran out of time is given more of it now."""
+        limit = status.time_limit
+        return status.stopped == "timeout" and limit is not None and self.request.time_limit > limit
+
+    def again(self, found: RunRecord, continued: bool = False) -> bool:
+        """Whether a record is to be replaced by another attempt; ``continued`` by a new command."""
+        request, action = self.request, NEXT_ACTION[found.outcome]
+        if continued and (action == "stop" or found.outcome in ("cancelled", *request.retry)):
+            return True
+        continues = request.checkpoint_every is not None
+        if found.outcome == "timeout" and continues:
+            action = "requeue"
+        if action not in ("requeue", "elsewhere") or found.outcome == "cancelled":
+            return False
+        before = self._before(found)
+        self.avoid[found.spec.id] = history.blamed([found, *before])
+        if found.outcome in history.INNOCENT:
+            return True
+        most = request.max_hangs if found.outcome == "hang" else request.max_attempts
+        return history.failures(found, before, continues) < most
+
+    def _before(self, found: RunRecord) -> list[RunRecord]:
+        return list(history.earlier(RunFolder(self.folder / found.spec.id), found))
+
+    def _avoided(self, spec: RunSpec) -> set[str]:
+        """Nodes that earlier attempts of a trial point at, this launcher's or another's."""
+        folder = RunFolder(self.folder / spec.id)
+        status = folder.readable_status()
+        if spec.id not in self.avoid and (status or folder.attempts()):
+            last = BACKENDS[spec.backend].record(spec, folder.path)
+            ends = [last] if status and status.state == "ended" else []
+            self.avoid[spec.id] = history.blamed([*ends, *self._before(last)])
+        return self.avoid.get(spec.id, set())
