@@ -107,7 +107,7 @@ PLANNED = {
 }
 """Columns of a plan that come from its predictions."""
 
-FORMS = {**COLUMNS, **PLANNED}
+FORMS = {**PLANNED, **COLUMNS}
 
 
 def check(sort: str | None, form: str, path: str | None) -> None:

@@ -186,7 +186,8 @@ def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
 def _cell(name: str, value: Any) -> str:
     if pd.isna(value):
         return ""
-    return format(value, FORMS[name]) if FORMS.get(name) else str(value)
+    form = "" if isinstance(value, str) else FORMS.get(name)
+    return format(value, form) if form else str(value)
 
 
 def _filled(rows: pd.DataFrame, unknown: str | None) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from scipy.optimize import least_squares
 
+from launcher.errors import ConfigError
 from launcher.planner import memory, steptime
 from launcher.planner.constants import Constants
 from launcher.planner.memory import MemoryConstants
@@ -85,8 +86,14 @@ class _Rows:
 
 
 def fit(sheet: Sheet) -> tuple[Constants, list[Errors]]:
-    """The constants, and the errors on each source if it is left out of the fit."""
+    """The constants, and the errors on each source if it is left out of the fit.
+
+    Raises:
+        ConfigError: there is nothing to fit to.
+    """
     timed, weighed = _timed(sheet), _weighed(sheet)
+    if not len(timed.measured) or not len(weighed.measured):
+        raise ConfigError("--fit: no row has a step time, or none a mem_gb, and all sizes")
     kinds = np.array(sheet.memory_kinds)
 
     def seconds(rows: _Rows, constants: TimeConstants) -> Array:

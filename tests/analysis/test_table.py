@@ -137,3 +137,8 @@ def _from_html(path: Path) -> pd.DataFrame:
     assert not {"None", "&lt;NA&gt;", "NaN"} & set(cells)
     rows = [cells[n : n + len(names)] for n in range(0, len(cells), len(names))]
     return pd.DataFrame(rows, columns=names)
+
+
+def test_a_plain_table_may_hold_text_in_any_column() -> None:
+    rows = table.plain([{"row": "3", "zero": "1", "rows": 12, "tflops_per_gpu": 0.033}])
+    assert table.render(rows, "table").splitlines()[1].split() == ["3", "1", "12", "0.033"]
