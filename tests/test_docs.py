@@ -39,7 +39,7 @@ def test_the_list_of_keys_is_what_its_command_prints() -> None:
 
 def test_every_outcome_is_explained() -> None:
     text = (ROOT / "docs" / "sweeps.md").read_text()
-    assert {o for o in OUTCOMES if f"`{o}`" not in text} == {"pruned"}  # nothing prunes yet
+    assert not [outcome for outcome in OUTCOMES if f"`{outcome}`" not in text]
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
