@@ -229,7 +229,7 @@ def _in_flight(points: Points, stage: str, layers: Array) -> Array:
     p, v, m = points.pp, points.vpp, points.accumulation
     chunk = layers / v
     if stage == "first":
-        chunks = np.where(v > 1, 2 * (p - 1) + (v - 1) * p + 1, np.minimum(p, m))
+        chunks = np.where(v > 1, 2 * (p - 1) + (v - 1) * p + 1, p)
     else:
         chunks = np.where(v > 1, (v - 1) * p + 1, 1.0)
     return chunk * np.minimum(chunks, m * v)
