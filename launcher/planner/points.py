@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launcher.cluster import Accelerator, Cluster
-from launcher.shape import ModelShape
+from launcher.shape import ModelShape, Recompute
 from launcher.spec import RunSpec
 
 Array = NDArray[Any]
@@ -24,7 +24,7 @@ Engine = Literal["megatron", "deepspeed", "fsdp"]
 Number = Literal["fp32", "fp16", "bf16", "fp8"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 NUMBERS: tuple[Number, ...] = get_args(Number)
-RECOMPUTE = ("none", "selective", "full")
+RECOMPUTE: tuple[Recompute, ...] = get_args(Recompute)
 
 TERA, GIGA, GIB = 1e12, 1e9, 2.0**30
 
