@@ -24,6 +24,8 @@ REQUESTS: list[tuple[str, list[str], str]] = [
     ("known as", ["train.lr=1"], "train.lr: no such key; it is train.optimizer.lr"),
     ("verb later", ["layout.tp=1", "plan"], "'plan' is a verb, which comes first"),
     ("one for a list", ["retry=failed"], "retry: expected a list, got 'failed'; write [failed]"),
+    ("rungs", ["plan", GRID, "sweep.strategy=halving"],
+     "sweep.strategy: halving needs rungs: an axis train.steps of several values"),
     ("constants", ["plan", "constants=nowhere.json"],
      "constants: nowhere.json: No such file or directory"),
     ("explain", ["plan", "--explain", "2"], "--explain 2: the rows are 1 to 1"),

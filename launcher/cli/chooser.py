@@ -7,6 +7,7 @@ import numpy as np
 
 from launcher.cli.labels import differences
 from launcher.cli.request import Request
+from launcher.errors import ConfigError
 from launcher.planner.constants import constants_of
 from launcher.planner.forecast import Forecast, Grid, Seen
 from launcher.planner.points import GIB, Array, Points
@@ -32,7 +33,7 @@ class Chooser:
     """Says what to run next, and what is expected of every point."""
 
     def __init__(self, request: Request, specs: Sequence[RunSpec]) -> None:
-        """Raises ConfigError on constants that cannot be read; ``specs`` are those that can run."""
+        """For specs that can run. Raises ConfigError: no such constants, halving without rungs."""
         self.sweep, self.specs = request.points, specs
         self.number = {spec.id: i for i, spec in enumerate(specs)}
         differ = differences(specs)
@@ -46,6 +47,10 @@ class Chooser:
         self.forecast = Forecast(grid=self.grid)
         """As of the last question."""
         name, self._choose = strategy(self.sweep, len(specs))
+        if name == "halving" and len(set(self.steps)) < 2:
+            raise ConfigError(
+                "sweep.strategy: halving needs rungs: an axis train.steps of several values"
+            )
         self.room = request.parallel or ROOM if name in LEARNING else len(specs)
 
     def ask(
