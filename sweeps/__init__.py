@@ -3,7 +3,7 @@
 from sweeps.best_first import best_first
 from sweeps.halving import halving
 from sweeps.listed import grid, shuffled
-from sweeps.points import Sweep, expand, pinned, specs, unique
+from sweeps.points import Sweep, pinned, specs, unique
 from sweeps.search import Answer, Search, Stop, Strategy
 
 STRATEGIES: dict[str, Strategy] = {
@@ -26,5 +26,5 @@ def strategy(sweep: Sweep, points: int) -> tuple[str, Strategy]:
     return name, STRATEGIES[name]
 
 
-__all__ = ["LEARNING", "STRATEGIES", "Answer", "Search", "Stop", "Strategy", "Sweep", "expand",
+__all__ = ["LEARNING", "STRATEGIES", "Answer", "Search", "Stop", "Strategy", "Sweep",
            "pinned", "specs", "strategy", "unique"]  # fmt: skip

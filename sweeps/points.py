@@ -54,11 +54,6 @@ class _Choice:
         return _Choice(tuple(pair for pair in self.values if pair[0][0] == name))
 
 
-def expand(sweep: Sweep, base: RunSpec) -> list[RunSpec]:
-    """The points of a sweep around ``base``, each once: see `specs` and `unique`."""
-    return unique(specs(sweep, base))
-
-
 def unique(specs: Iterable[RunSpec]) -> list[RunSpec]:
     """Each spec once, in its first place. Raises ConfigError where there is none."""
     found = {spec.id: spec for spec in specs}

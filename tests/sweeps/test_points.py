@@ -8,14 +8,14 @@ import pytest
 from launcher.decode import decode
 from launcher.errors import ConfigError
 from launcher.spec import RunSpec
-from sweeps import Sweep, expand, pinned
+from sweeps import Sweep, pinned, specs, unique
 from tests.conftest import spec
 
 BASE = spec()
 
 
 def points(**sweep: Any) -> list[RunSpec]:
-    return expand(decode(Sweep, sweep), BASE)
+    return unique(specs(decode(Sweep, sweep), BASE))
 
 
 def layouts(**sweep: Any) -> list[tuple[int, int]]:
