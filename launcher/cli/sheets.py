@@ -74,7 +74,11 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
 
 def fitted(path: Path) -> tuple[Constants, list[dict[str, Any]]]:
     """Constants fitted to a sheet, and a table of the errors on each source that is left out."""
-    constants, errors = fit.fit(read(path))
+    found = read(path)
+    try:
+        constants, errors = fit.fit(found)
+    except ConfigError as error:
+        raise ConfigError(f"--fit: {path}: {error}") from error
     rows = [
         {
             "of": one.what,

@@ -93,7 +93,7 @@ def fit(sheet: Sheet) -> tuple[Constants, list[Errors]]:
     """
     timed, weighed = _timed(sheet), _weighed(sheet)
     if not len(timed.measured) or not len(weighed.measured):
-        raise ConfigError("--fit: no row has a step time, or none a mem_gb, and all sizes")
+        raise ConfigError("no row has a step time, or none a mem_gb, and all sizes")
     kinds = np.array(sheet.memory_kinds)
 
     def seconds(rows: _Rows, constants: TimeConstants) -> Array:
