@@ -14,9 +14,11 @@ NODES = ["cluster=h100", "train.global_batch=32"]
 
 NEEDS = {
     **{c: NODES for c in CHOICES if c.startswith("model=") and c != "model=tiny"},
-    "cluster=a100": ["train.global_batch=32"],
-    "cluster=h100": ["train.global_batch=32"],
-    "cluster=h200": ["train.global_batch=32"],
+    **{
+        c: ["train.global_batch=32"]
+        for c in CHOICES
+        if c.startswith("cluster=") and not c.startswith("cluster=local")
+    },
 }
 """What a choice needs besides, to have a point that is not rejected."""
 
