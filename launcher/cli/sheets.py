@@ -1,8 +1,8 @@
 """Sheets somebody keeps by hand: predictions for their rows, constants fitted to them, replays."""
 
 import csv
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,12 +13,11 @@ import yaml
 
 from launcher.cluster import Cluster
 from launcher.decode import decode, hint
-from launcher.errors import ConfigError, LayoutError
-from launcher.layout import ParallelLayout
-from launcher.planner import fit, memory, sheet
+from launcher.errors import ConfigError
+from launcher.planner import fit, memory, rules, sheet, spelling
 from launcher.planner.constants import Constants
 from launcher.planner.forecast import Forecast, Grid
-from launcher.planner.points import GIB
+from launcher.planner.points import GIB, RECOMPUTE
 from launcher.planner.sheet import Sheet
 from launcher.shape import ModelShape
 from sweeps import STRATEGIES
@@ -35,11 +34,25 @@ def read(path: Path) -> Sheet:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    lines = (line for line in text.splitlines() if not line.startswith("#"))
-    rows = list(csv.DictReader(lines, restkey="", restval=""))
-    if not rows:
+    lines = text.splitlines(keepends=True)
+    comma = max(",;\t", key=lambda comma: max((_known(line, comma) for line in lines), default=0))
+    # A line that begins with # is a remark, unless it is a head: # gpus,model,tp
+    told = (line for line in lines if not line.startswith("#") or _known(line, comma) > 1)
+    found = [row for row in csv.reader(told, delimiter=comma) if any(map(str.strip, row))]
+    if len(found) < 2:
         raise ConfigError(f"{path}: no rows below its first line")
+    titles, *cells = found
+    if not _known(comma.join(titles), comma):
+        raise ConfigError(f"{path}: none of its columns is known: {', '.join(titles)}")
+    wide = max(map(len, cells))
+    titles += [f"column_{number}" for number in range(len(titles) + 1, wide + 1)]
+    rows = [dict(zip(titles, row + [""] * (len(titles) - len(row)), strict=True)) for row in cells]
     return sheet.read(rows, _clusters(), _models())
+
+
+def _known(line: str, comma: str) -> int:
+    """How many of a line's cells are names of columns."""
+    return sum(spelling.column(cell) is not None for cell in line.split(comma))
 
 
 def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
@@ -53,8 +66,8 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
         figures[mine] = memory.figure(points[mine], constants.memory, str(kind))
     oom = Forecast(grid=grid).oom
     out = []
-    for i, row in enumerate(sheet.rows):
-        reason = _impossible(sheet, i)
+    for i, row in enumerate(sheet.written):
+        reason = rules.broken(sheet, i)
         outcome = "rejected" if reason else "oom" if oom[i] > 0.5 else "ok"
         wanted = memory.wanted(points[i : i + 1], constants.memory)[0] / GIB
         if outcome == "oom":
@@ -70,6 +83,62 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
             "plan_note": sheet.notes[i] or None,
         })  # fmt: skip
     return out
+
+
+BRIEF = {
+    "row": "row", "id": "id", "model": "model", "layout": "layout", "gpus": "gpus",
+    "pred_mem_gib": "mem_gib", "pred_oom_prob": "oom_prob", "pred_step_ms": "step_ms",
+    "tokens_per_s": "tok_s_gpu", "reason": "plan",
+}  # fmt: skip
+"""Columns of the table that a person reads, and their titles."""
+
+
+def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each row of `predicted` the columns of `BRIEF` that it does not have."""
+    out = []
+    for i, (row, found) in enumerate(zip(sheet.rows, rows, strict=True)):
+        one = {name: array[i] for name, array in dataclasses.asdict(sheet.points).items()}
+        name = row.get("model") or f"{one['layers']:g} x {one['hidden']:g}"
+        splits = [f"{name}{one[name]:g}" for name in ("tp", "pp", "vpp", "cp", "ep")]
+        recompute = RECOMPUTE[int(one["recompute"])]
+        layout = [
+            *(split for split in splits if not split.endswith("p1")),
+            f"z{one['zero']:g}{'+offload' if one['offload'] else ''}",
+            *([recompute] if recompute != "none" else []),
+            f"mbs{one['micro_batch']:g}",
+        ]
+        told = [str(found[name]) for name in ("plan_outcome", "plan_reason") if found[name]]
+        title = next((title for title in ("id", "run", "row") if title in row), None)
+        out.append(({"id": row[title]} if title else {}) | {
+            "row": i + 1, "model": name if len(name) < 21 else f"{name[:18]}..",
+            "layout": " ".join(layout), "gpus": int(one["gpus"]), "reason": ": ".join(told),
+            "tokens_per_s": found["pred_tokens_per_s_per_gpu"],
+        })  # fmt: skip
+    return out
+
+
+def shared_notes(sheet: Sheet) -> list[str]:
+    """What was assumed in all rows, and then in which."""
+    parts = [note.split(", ") for note in sheet.notes]
+    shared = [part for part in parts[0] if part and all(part in others for others in parts)]
+    groups: dict[str, list[int]] = {}
+    for number, own in enumerate(parts, 1):
+        rest = ", ".join(part for part in own if part not in shared)
+        groups.setdefault(rest, []).append(number)
+    lines = [f"assumed in all rows: {', '.join(shared)}"] if shared else []
+    return lines + [f"in {_ranges(rows)}: {rest}" for rest, rows in groups.items() if rest]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """``row 3``, ``rows 1-4, 9``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    return f"row{'s' if len(numbers) > 1 else ''} {', '.join(shown)}"
 
 
 def fitted(path: Path) -> tuple[Constants, list[dict[str, Any]]]:
@@ -90,7 +159,7 @@ def fitted(path: Path) -> tuple[Constants, list[dict[str, Any]]]:
         for one in errors
     ]
     said = f"launch plan --fit {path.name}"
-    return replace(constants, fitted=said), rows
+    return dataclasses.replace(constants, fitted=said), rows
 
 
 def replayed(
@@ -112,38 +181,6 @@ def replayed(
     for rows in groups(sheet, by).values():
         order, why = replay(sheet, rows, choose, constants, axes=axes, stop=stop, seed=seed)
         yield judged(sheet, by, rows, order, why)
-
-
-def _impossible(sheet: Sheet, number: int) -> str | None:
-    """Which rule of arithmetic a row breaks."""
-    one = sheet.points[number : number + 1]
-    value = {name: getattr(one, name)[0] for name in _WHOLE}
-    if any(not np.isfinite(size) or size % 1 for size in value.values()):
-        return None
-    size = {name: int(size) for name, size in value.items()}
-    layout = ParallelLayout(
-        tp=size["tp"], pp=size["pp"], vpp=size["vpp"], cp=size["cp"], ep=size["ep"],
-        micro_batch=size["micro_batch"], sequence_parallel=False,
-    )  # fmt: skip
-    model = ModelShape(
-        name=sheet.rows[number].get("model") or "the model", layers=size["layers"],
-        hidden=size["hidden"], ffn=size["ffn"], heads=size["heads"], kv_heads=size["kv_heads"],
-        vocab=size["vocab"], sequence=size["sequence"], experts=int(one.experts[0]),
-    )  # fmt: skip
-    try:
-        layout.check(model, size["gpus"], size["global_batch"])
-    except LayoutError as error:
-        assumed = {note.split(" ")[0] for note in sheet.notes[number].split(", ")}
-        unknown = size["ep"] > 1 and not one.experts[0]  # nothing is said of its experts
-        return None if unknown or assumed & set(_DECIDE) else str(error)
-    return None
-
-
-_DECIDE = ("layers", "heads", "ffn", "n_gpus", "global_batch", "tp", "pp")
-"""Where one of these was assumed, a rule that is broken says nothing of the row."""
-
-_WHOLE = ("tp", "pp", "vpp", "cp", "ep", "micro_batch", "layers", "hidden", "ffn", "heads",
-          "kv_heads", "vocab", "sequence", "gpus", "global_batch")  # fmt: skip
 
 
 @cache

@@ -1,19 +1,18 @@
 """Rows of a sheet somebody else made, as points: what is blank gets a default, and is named.
 
-Columns: hardware n_gpus (or nodes) gpus_per_node model params_b layers hidden ffn heads kv_heads
-experts top_k vocab seq_len global_batch micro_batch tp pp vpp cp ep dp zero_stage_or_strategy (or
-zero) recompute seq_parallel precision flash_attn, and of what was measured tokens_per_s_per_gpu,
-step_s, mem_gb, oom (or outcome). All others are left alone.
+What the columns are called, and how their cells are written: `launcher.planner.spelling`. Columns
+that are not known are left alone.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from launcher.cluster import Cluster
+from launcher.planner import known, spelling
 from launcher.planner.points import (
     ENGINES,
     GIB,
@@ -28,26 +27,30 @@ from launcher.shape import ModelShape
 
 Row = Mapping[str, str]
 
-FLAGS = {"1": True, "1.0": True, "true": True, "yes": True,
-         "0": False, "0.0": False, "false": False, "no": False}  # fmt: skip
-
-
 LARGEST_GATED = 3.6
 """ffn / hidden up to which a feed-forward block of three matrices is assumed; of two it has 4."""
+
+MOST_SEQUENCES = 1e6
+"""A global batch of as many is one of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sheet:
     """The rows, as columns."""
 
+    written: Sequence[Row]
+    """The rows as they are in the file."""
     rows: Sequence[Row]
+    """The same under the names of `launcher.planner.spelling.COLUMNS` besides."""
     points: Points
     notes: Sequence[str]
     """For each row what was assumed: ``seq_len 2048, vocab 51200``."""
+    assumed: Sequence[frozenset[str]]
+    """For each row the columns that the notes give a value."""
 
     def figure(self, name: str) -> Array:
         """A column of numbers, nan where it is blank or is none."""
-        found = [_number(row.get(name, "")) for row in self.rows]
+        found = [spelling.number(row.get(name, "")) for row in self.rows]
         return np.array([np.nan if value is None else value for value in found])
 
     @property
@@ -64,7 +67,7 @@ class Sheet:
         """Measured seconds of a step; nan where not measured."""
         points, stated = self.points, self.figure("step_s")
         derived = points.global_batch * points.sequence / (self.speed * points.gpus)
-        known = ["global_batch" not in note for note in self.notes]
+        known = ["global_batch" not in assumed for assumed in self.assumed]
         return np.where(np.isfinite(stated), stated, np.where(known, derived, np.nan))
 
     @property
@@ -88,11 +91,16 @@ def read(
         clusters: by name; a row's hardware picks the one whose accelerator it names.
         models: by name, for rows that say no sizes.
     """
-    by_name = {_bare(name): shape for name, shape in models.items()}
-    readers = [_Reader(row, clusters, by_name) for row in rows]
+    by_name = known.by_bare_name(models)
+    readers = [_Reader(spelling.understood(row), clusters, by_name) for row in rows]
     values = [reader.values() for reader in readers]
-    notes = [", ".join(reader.assumed) for reader in readers]
-    return Sheet(rows=rows, points=Points.from_rows(values), notes=notes)
+    return Sheet(
+        written=rows,
+        rows=[reader.row for reader in readers],
+        points=Points.from_rows(values),
+        notes=[", ".join(reader.notes) for reader in readers],
+        assumed=[frozenset(reader.assumed) for reader in readers],
+    )
 
 
 @dataclass(slots=True)
@@ -102,142 +110,209 @@ class _Reader:
     row: Row
     clusters: Mapping[str, Cluster]
     models: Mapping[str, ModelShape]
+    notes: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
 
     def values(self) -> dict[str, Any]:
         """Every field of `Points`."""
-        splits = {name: self._count(name, 1) for name in ("tp", "pp", "vpp", "cp", "ep")}
-        model, machine = self._model(splits["tp"]), self._machine()
-        size = splits["tp"] * splits["pp"] * splits["cp"]
-        stated = _number(self.row.get("n_gpus", ""))
-        nodes = _number(self.row.get("nodes", ""))
-        if stated is None and nodes is not None:
-            stated = nodes * machine["gpus_per_node"]
-        dp = _number(self.row.get("dp", ""))
-        gpus = stated or (dp * size if dp else None) or self._default("n_gpus", max(size, 8))
-        dp = max(gpus // size, 1)
-        strategy = self._strategy(dp * splits["cp"])
-        micro = self._count("micro_batch", 1)
-        batch = _number(self.row.get("global_batch", ""))
-        batch = batch or self._default("global_batch", micro * dp * 4 * splits["pp"])
-        sp = self._flag(
-            "seq_parallel", splits["tp"] > 1 and strategy["engine"] != ENGINES.index("deepspeed")
-        )
+        splits = {name: self._size(name, 1) for name in ("tp", "pp", "vpp", "cp", "ep")}
+        machine = self._machine()
+        model = self._model(splits)
+        copy = splits["tp"] * splits["pp"] * splits["cp"]
+        gpus = self._gpus(machine, copy)
+        dp = max(gpus // copy, 1)
+        strategy = self._strategy(dp * splits["cp"], machine)
+        micro = self._size("micro_batch", 1)
+        split = splits["tp"] > 1
+        sp = self._flag("seq_parallel", split and strategy["engine"] != ENGINES.index("deepspeed"))
         return {
-            **model, **machine, **splits, **strategy, "gpus": gpus, "sp": sp and splits["tp"] > 1,
-            "micro_batch": micro, "global_batch": batch, "recompute": self._recompute(),
-            "offload": False, "flash": self._flag("flash_attn", True),
+            **model, **machine, **splits, **strategy, "gpus": gpus, "sp": sp and split,
+            "micro_batch": micro,
+            "global_batch": self._batch(micro * dp, splits["pp"], model["sequence"]),
+            "recompute": RECOMPUTE.index(self._word("recompute", spelling.RECOMPUTED, "none")),
+            "flash": self._flag("flash_attn", True),
         }  # fmt: skip
+
+    def _said(self, name: str) -> str:
+        return self.row.get(name, "")
+
+    def _number(self, name: str, thousand: int = 1000) -> float | None:
+        """What a column states; 0 of anything is nothing stated."""
+        return spelling.number(self._said(name), thousand) or None
 
     def _default(self, name: str, value: Any) -> Any:
-        self.assumed.append(
-            f"{name} {value:g}" if isinstance(value, float | int) else f"{name} {value}"
-        )
+        self.assumed.append(name)
+        shown = f"{value:g}" if isinstance(value, float | int) else value
+        self.notes.append(f"{name} {shown}")
         return value
 
-    def _count(self, name: str, default: float) -> float:
-        return _number(self.row.get(name, "")) or self._default(name, default)
+    def _size(self, name: str, default: float) -> float:
+        return self._number(name) or self._default(name, default)
 
     def _flag(self, name: str, default: bool) -> bool:
-        said = FLAGS.get(self.row.get(name, "").strip().lower())
+        said = spelling.flag(name, self._said(name))
         return self._default(name, int(default)) == 1 if said is None else said
 
-    def _recompute(self) -> int:
-        said = self.row.get("recompute", "").strip().lower()
-        return RECOMPUTE.index(said if said in RECOMPUTE else self._default("recompute", "none"))
+    def _word(self, name: str, patterns: Sequence[tuple[spelling.T, str]], default: Any) -> Any:
+        said = spelling.first(patterns, self._said(name)) if self._said(name) else None
+        return self._default(name, default) if said is None else said
 
-    def _model(self, tp: float) -> dict[str, Any]:
-        known = self.models.get(_bare(self.row.get("model", "")))
-        layers, hidden = self._depth_and_width(known)
-        near = max(round(hidden / (128 * tp)), 1) * tp  # heads of 128, so that tp divides them
-        heads = self._size("heads", known, near)
-        ffn = self._size("ffn", known, 4 * hidden)
-        stated = {
-            name: _number(self.row.get(name, "")) for name in ("kv_heads", "experts", "top_k")
-        }
-        noted = re.search(r"vocab ~?(\d+)k", self.row.get("notes", ""))
-        default = known.padded_vocab if known else 1000 * int(noted[1]) if noted else None
-        vocab = _number(self.row.get("vocab", "")) or default or self._default("vocab", 51200)
-        return {
-            "layers": layers, "hidden": hidden, "heads": heads,
-            "head_dim": known.head_dim if known else hidden / heads,
-            "kv_heads": stated["kv_heads"] or (known.kv_heads if known else heads), "ffn": ffn,
-            "vocab": vocab, "sequence": self._sequence(known),
-            "gated": known.gated if known else ffn <= LARGEST_GATED * hidden,
-            "tied": known.tied if known else False,
-            "experts": stated["experts"] or (known.experts if known else 0),
-            "top_k": stated["top_k"] or (known.top_k if known else 2),
+    def _gpus(self, machine: Mapping[str, Any], copy: float) -> float:
+        """Cards: what is stated of them first, then nodes, then dp, then the hardware's "8x"."""
+        nodes, dp, stated = self._number("nodes"), self._number("dp"), self._number("n_gpus")
+        of_nodes = nodes * machine["gpus_per_node"] if nodes else None
+        counted = known.machine(self._said("hardware"), self.clusters).cards
+        gpus = stated or of_nodes or (dp * copy if dp else None) or counted
+        gpus = gpus or self._default("n_gpus", max(copy, 8.0))
+        if stated and of_nodes and of_nodes != stated:
+            per_node = machine["gpus_per_node"]
+            self.notes.append(f"{stated:g} gpus (not {nodes:g} nodes of {per_node:g})")
+        if dp and dp != gpus / copy:
+            self.notes.append(f"dp {max(gpus // copy, 1):g} (not {dp:g}: {gpus:g} gpus / {copy:g})")
+        return gpus
+
+    def _batch(self, at_once: float, stages: float, sequence: float) -> float:
+        """Sequences of a step."""
+        said = self._said("global_batch")
+        stated = self._number("global_batch", 1024)
+        if stated and (stated >= MOST_SEQUENCES or "tok" in said.lower()):
+            sequences = max(round(stated / sequence), 1)
+            self.notes.append(f"a batch of {sequences} for {said.removesuffix(' tokens')} tokens")
+            return float(sequences)
+        steps = self._number("accumulation")
+        if not stated and steps:
+            return at_once * steps
+        return stated or self._default("global_batch", at_once * 4 * stages)
+
+    def _model(self, splits: Mapping[str, float]) -> dict[str, Any]:
+        like = known.model(self._said("model"), self.models)
+        layers, hidden = self._depth_and_width(like)
+        sizes = like if like and like.hidden == hidden else None
+        near = max(round(hidden / (128 * splits["tp"])), 1) * splits["tp"]  # tp divides them
+        heads = self._like(sizes, "heads", near)
+        wide = like.ffn / like.hidden if like else 4
+        ffn = self._like(sizes, "ffn", round(wide * hidden))
+        sizes = sizes if sizes and sizes.heads == heads else None
+        experts = self._experts(like, splits["ep"])
+        out = {
+            "layers": layers, "hidden": hidden, "heads": heads, "ffn": ffn, "experts": experts,
+            "kv_heads": self._like(sizes, "kv_heads", heads),
+            "head_dim": sizes.head_dim if sizes else hidden / heads,
+            "top_k": self._like(like, "top_k", 2) if experts else 2,
+            "gated": self._trait(like, "gated", ffn <= LARGEST_GATED * hidden),
+            "tied": self._trait(like, "tied", False),
+            "vocab": self._vocab(like),
+            "sequence": self._number("seq_len", 1024)
+            or self._default("seq_len", like.sequence if like else 2048),
         }  # fmt: skip
+        if like:
+            self._compare(like)
+        return out
 
-    def _depth_and_width(self, known: ModelShape | None) -> tuple[float, float]:
-        layers, hidden = (_number(self.row.get(name, "")) for name in ("layers", "hidden"))
+    def _like(self, shape: ModelShape | None, name: str, default: float) -> float:
+        """What is stated, else what a model of ours has, else an assumption."""
+        return self._number(name) or (
+            getattr(shape, name) if shape else self._default(name, default)
+        )
+
+    def _trait(self, shape: ModelShape | None, name: str, default: bool) -> bool:
+        said = spelling.flag(name, self._said(name))
+        if said is None:
+            return getattr(shape, name) if shape else bool(self._default(name, int(default)))
+        return said
+
+    def _depth_and_width(self, like: ModelShape | None) -> tuple[float, float]:
+        layers, hidden = self._number("layers"), self._number("hidden")
+        if like:
+            return layers or like.layers, hidden or like.hidden
         if layers and hidden:
             return layers, hidden
-        if known:
-            return known.layers, known.hidden
-        named = re.search(r"(\d+(?:\.\d+)?)b", self.row.get("model", "").lower())
-        params = _number(self.row.get("params_b", "")) or (float(named[1]) if named else None)
-        layers, hidden = _guess(params or self._default("params_b", 7.0))
-        self.assumed.append(f"layers {layers:g}, hidden {hidden:g}")
-        return layers, hidden
+        params = spelling.billions(self._said("params_b")) or known.billions(self._said("model"))
+        if not (params or layers or hidden):
+            params = self._default("params_b", 7.0)
+        guessed = known.guess(params, layers, hidden)
+        layers = layers or self._default("layers", guessed[0])
+        return layers, hidden or self._default("hidden", guessed[1])
 
-    def _size(self, name: str, known: ModelShape | None, default: float) -> float:
-        stated = _number(self.row.get(name, "")) or (getattr(known, name) if known else None)
-        return stated or self._default(name, default)
+    def _experts(self, like: ModelShape | None, ep: float) -> float:
+        stated = spelling.number(self._said("experts"))
+        if stated is None and like:
+            return like.experts
+        if stated is None and (ep > 1 or known.sounds_like_experts(self._said("model"))):
+            return float(self._default("experts", 0))
+        return stated if stated and stated > 1 else 0
 
-    def _sequence(self, known: ModelShape | None) -> float:
-        default = known.sequence if known else 2048
-        return _number(self.row.get("seq_len", "")) or self._default("seq_len", default)
+    def _vocab(self, like: ModelShape | None) -> float:
+        stated = self._number("vocab") or (like.padded_vocab if like else None)
+        noted = re.search(r"vocab ~?(\d+)k", self._said("notes"))
+        if stated or not noted:
+            return stated or self._default("vocab", 51200)
+        self.assumed.append("vocab")
+        self.notes.append(f"vocab {noted[1]}000 of the notes")
+        return 1000.0 * int(noted[1])
+
+    def _compare(self, like: ModelShape) -> None:
+        """Note what the model's name was taken for, and where the sizes contradict it."""
+        names = ("layers", "hidden", "ffn", "heads", "kv_heads", "experts", "top_k", "vocab")
+        stated = {name: value for name in names if (value := self._number(name))}
+        own = {"vocab": (like.vocab, like.padded_vocab)}
+        unlike = [
+            name for name in stated if stated[name] not in own.get(name, (getattr(like, name),))
+        ]
+        if unlike:  # after a colon: a name and a blank is how a value is assumed
+            self.notes.append(f"unlike {like.name}: {'/'.join(unlike)}")
+        elif spelling.bare(self._said("model")) != spelling.bare(like.name) and len(stated) < 5:
+            self.notes.append(f"model {like.name}")
+        params = spelling.billions(self._said("params_b"))
+        if params and not unlike and abs(params * 1e9 / like.params - 1) > 0.2:
+            self.notes.append(f"{like.params / 1e9:.1f} B parameters (not {params:g})")
 
     def _machine(self) -> dict[str, Any]:
-        said = self.row.get("hardware", "")
-        number = self._precision()
-        if number not in self.row.get("precision", "").lower():
-            self._default("precision", number)
-        cluster = _cluster(said, self.clusters)
-        if cluster is None:
-            cluster = self.clusters[self._default("hardware", "h100")]
+        found = known.machine(self._said("hardware"), self.clusters)
+        if found.assumed:
+            self._default("hardware", found.assumed)
+        number: Number = self._word("precision", spelling.PRECISIONS, "bf16")
+        if "tf32" in self._said("precision").lower():
+            self.notes.append("precision fp32 without TF32")
+        cluster = found.cluster
         values = device(cluster.accelerator, number, cluster.network_gb_s)
-        if memory := re.search(r"(\d+)\s*GB", said):
+        if found.memory_gb:
             # A card of 80 GB lets a process have 78.6 GiB; see conf/cluster/h100.yaml.
-            values["memory"] = float(memory[1]) * 78.6 / 80 * GIB
-        per_node = _number(self.row.get("gpus_per_node", "")) or cluster.gpus_per_node
+            values["memory"] = found.memory_gb * 78.6 / 80 * GIB
+        per_node = self._size("gpus_per_node", cluster.gpus_per_node)
         return {**values, "gpus_per_node": per_node, "number": NUMBERS.index(number), "fused": True}
 
-    def _precision(self) -> Number:
-        said = self.row.get("precision", "").lower()
-        known: tuple[Number, ...] = ("fp8", "bf16", "fp16", "fp32")
-        return next((name for name in known if name in said), "bf16")
-
-    def _strategy(self, dp: float) -> dict[str, Any]:
-        said = (self.row.get("zero_stage_or_strategy") or self.row.get("zero") or "").lower()
-        source = f"{said} {self.row.get('source', '')} {self.row.get('backend', '')}".lower()
-        stage = re.search(r"zero[_-]?(\d)|^\s*(\d)(?:\.0)?\s*$", said)
-        if stage:
-            zero = int(stage[1] or stage[2])
-        elif "fsdp" in said:
-            zero = 3
-        elif "none" in said or "ddp" in said:
-            zero = 0
+    def _strategy(self, dp: float, machine: Mapping[str, Any]) -> dict[str, Any]:
+        said = self._said("zero_stage_or_strategy").lower()
+        engine = "fsdp" if re.search(spelling.FSDP, said) else spelling.first(
+            spelling.ENGINES_SAID, f"{said} {self._said('source')} {self._said('backend')}"
+        )  # fmt: skip
+        engine = engine or self._default("engine", "deepspeed")
+        zero = spelling.first(spelling.STAGES, said) if said else None
+        if zero is None:
+            zero = self._default("zero", 3 if engine == "fsdp" else 1)
+        if group := re.search(r"group (\d+)", said):
+            shards = float(group[1])
         else:
-            zero = self._default("zero", 1)
-        plain = any(word in source for word in ("megatron", "mcore", "nemo", "ptd"))
-        engine = "fsdp" if "fsdp" in said else "megatron" if plain else "deepspeed"
-        group = re.search(r"group (\d+)", said)
-        shards = float(group[1]) if group else dp
-        half = self._precision() in ("fp16", "bf16") and engine == "deepspeed"
-        fp16 = self._precision() == "fp16"
+            inside = re.search(spelling.HYBRID, said)
+            shards = min(dp, machine["gpus_per_node"]) if inside else dp
+        offload = spelling.flag("offload", self._said("offload"))
+        if offload is None:
+            offload = re.search(spelling.OFFLOADED, said) is not None
+        number = NUMBERS[machine["number"]]
+        half = number == "fp16" or (number == "bf16" and engine == "deepspeed")
         return {
-            "zero": zero, "engine": ENGINES.index(engine), "shards": shards,
-            "gradient": 2.0 if half or fp16 else 4.0,
+            "zero": zero, "engine": ENGINES.index(engine), "offload": offload,
+            "shards": shards,
+            "gradient": 2.0 if half else 4.0,
         }  # fmt: skip
 
 
 def _oom(row: Row) -> float:
     """What the column oom says, or the outcome."""
-    flag = FLAGS.get(row.get("oom", "").strip().lower())
-    known = {"oom": True, "ok": False}.get(row.get("outcome", "").strip().lower())
-    said = known if flag is None else flag
+    said = spelling.flag("oom", row.get("oom", ""))
+    if said is None:
+        said = {"oom": True, "ok": False}.get(row.get("outcome", "").lower())
     return np.nan if said is None else float(said)
 
 
@@ -249,33 +324,3 @@ def _memory_kind(row: Row) -> str:
     if "allocated" in said:
         return "allocated last" if "last rank" in said else "allocated first"
     return "reserved"
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) and value >= 0 else None
-
-
-def _bare(name: str) -> str:
-    """A model's name without what people write differently: ``LLAMA3.1_70B``, ``llama2-7b``."""
-    plain = re.sub(r"\(.*\)|\[.*\]", "", name.lower())
-    plain = re.sub(r"(llama-?_?3)\.\d", r"\1", plain).replace("llama2", "llama")
-    return re.sub(r"\W|_", "", plain)
-
-
-def _guess(params_b: float) -> tuple[float, float]:
-    """Layers and hidden of a GPT of so many parameters: hidden = 128 x layers, 12 L h^2 of them."""
-    layers = max(round((params_b * 1e9 / (12 * 128**2)) ** (1 / 3)), 1)
-    return float(layers), 128.0 * layers
-
-
-def _cluster(hardware: str, clusters: Mapping[str, Cluster]) -> Cluster | None:
-    """The cluster whose accelerator a sheet means: ``A100-40GB``, ``NVIDIA H100 80GB HBM3``."""
-    words = re.findall(r"[a-z]+\d+", hardware.lower())
-    small = "40gb" in hardware.lower()
-    names: Iterable[str] = (f"{word}_40gb" if small else word for word in words)
-    found = [name for name in [*names, *words] if name in clusters]
-    return clusters[found[0]] if found else None

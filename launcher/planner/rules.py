@@ -1,0 +1,72 @@
+"""Whether a row of a sheet can have run as stated: divisibility of what was not assumed."""
+
+from collections.abc import Mapping
+
+from launcher.errors import LayoutError
+from launcher.layout import ParallelLayout
+from launcher.planner.sheet import Sheet
+from launcher.shape import ModelShape
+
+WHOLE: Mapping[str, str] = {
+    "tp": "tp", "pp": "pp", "vpp": "vpp", "cp": "cp", "ep": "ep", "micro_batch": "micro_batch",
+    "layers": "layers", "hidden": "hidden", "ffn": "ffn", "heads": "heads",
+    "kv_heads": "kv_heads", "experts": "experts", "top_k": "top_k", "sequence": "seq_len",
+    "gpus": "n_gpus", "global_batch": "global_batch",
+}  # fmt: skip
+"""Field of a point -> column of the sheet."""
+
+
+def broken(sheet: Sheet, number: int) -> str | None:
+    """The rule that the stated numbers of a row break, whatever the others are; None if none."""
+    one, assumed = sheet.points[number : number + 1], sheet.assumed[number]
+    value = {field: float(getattr(one, field)[0]) for field in WHOLE}
+    for field, found in value.items():
+        if found % 1:
+            return None if WHOLE[field] in assumed else f"{field} {found:g} is no whole number"
+    size = {field: int(value[field]) for field in WHOLE}
+    layout = ParallelLayout(
+        tp=size["tp"], pp=size["pp"], vpp=size["vpp"], cp=size["cp"], ep=size["ep"],
+        micro_batch=size["micro_batch"], sequence_parallel=False,
+    )  # fmt: skip
+    gpus, batch = size["gpus"], size["global_batch"]
+    if "n_gpus" in assumed:
+        gpus = layout.tp * layout.pp * layout.cp * layout.ep
+    if assumed & {"n_gpus", "tp", "pp", "global_batch"}:
+        # How many replicas share the batch is not known, but a micro batch must divide it.
+        if not assumed & {"micro_batch", "global_batch"} and batch % layout.micro_batch:
+            return f"micro_batch {layout.micro_batch} does not divide global_batch {batch}"
+        batch = layout.micro_batch * max(layout.dp(gpus), 1) * layout.pp
+    try:
+        layout.check(_agreeable(sheet, number, size), gpus, batch)
+    except LayoutError as error:
+        return str(error)
+    return None
+
+
+def _agreeable(sheet: Sheet, number: int, size: Mapping[str, int]) -> ModelShape:
+    """The model of a row, with sizes that divide where they were assumed."""
+    assumed = sheet.assumed[number]
+    tp, free = size["tp"], {"heads", "hidden"} & assumed
+    heads = size["heads"] if "heads" not in assumed else tp * size["kv_heads"]
+    kv_heads = heads if "kv_heads" in assumed else size["kv_heads"]
+    dense = not size["experts"]
+    return ModelShape(
+        name=sheet.rows[number].get("model") or "the model",
+        layers=size["pp"] * size["vpp"] if "layers" in assumed else size["layers"],
+        hidden=size["hidden"],
+        ffn=tp if "ffn" in assumed else size["ffn"],
+        heads=heads,
+        kv_heads=kv_heads,
+        head_width=128 if free else _width(sheet, number),
+        vocab=128 * tp,  # padded to what tp divides
+        sequence=2 * size["cp"] * tp if "seq_len" in assumed else size["sequence"],
+        experts=size["ep"] if dense and "experts" in assumed else size["experts"],
+        top_k=1 if "top_k" in assumed or dense else size["top_k"],
+    )
+
+
+def _width(sheet: Sheet, number: int) -> int | None:
+    """Of a head where a model of ours says it, else what follows from hidden and heads."""
+    one = sheet.points[number : number + 1]
+    width = float(one.head_dim[0])
+    return int(width) if width != float(one.hidden[0] / one.heads[0]) else None

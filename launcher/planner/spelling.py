@@ -1,0 +1,205 @@
+"""What people write in sheets: names of columns, numbers, words for yes and for ZeRO 3."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from launcher.planner.points import Engine, Number
+from launcher.shape import Recompute
+
+COLUMNS: Mapping[str, str] = {
+    "hardware": "gpu gpu_type gpu_name gpu_model accelerator device device_name card cluster",
+    "n_gpus": "gpus num_gpus n_gpu gpu_count world_size num_devices devices total_gpus cards",
+    "nodes": "n_nodes num_nodes node_count",
+    "gpus_per_node": "gpus_node gpu_per_node num_gpus_per_node n_gpus_per_node nproc_per_node",
+    "model": "model_name network",
+    "params_b": "params parameters n_params num_params model_size size_b params_billion",
+    "layers": "n_layers num_layers n_layer num_hidden_layers depth",
+    "hidden": "hidden_size hidden_dim d_model n_embd dim embed_dim",
+    "ffn": "ffn_hidden_size ffn_size ffn_dim d_ff intermediate_size mlp_hidden",
+    "heads": "n_heads num_heads n_head attention_heads num_attention_heads",
+    "kv_heads": "n_kv_heads num_kv_heads num_key_value_heads num_query_groups query_groups",
+    "experts": "n_experts num_experts num_moe_experts num_local_experts",
+    "top_k": "moe_top_k router_topk moe_router_topk num_experts_per_tok experts_per_token",
+    "vocab": "vocab_size padded_vocab_size vocabulary",
+    "gated": "swiglu glu activation activation_function hidden_act act_fn",
+    "tied": "tie_word_embeddings tie_embeddings tied_embeddings",
+    "seq_len": "seq sequence sequence_length seq_length sequence_len context context_length"
+    " ctx_len ctx max_seq_len",
+    "global_batch": "gbs global_batch_size batch_size batch global_bsz train_batch_size"
+    " batch_tokens tokens_per_batch global_batch_tokens",
+    "micro_batch": "mbs micro_batch_size micro_bsz mbsz batch_per_gpu batch_size_per_gpu"
+    " per_gpu_batch_size per_device_batch_size per_device_train_batch_size"
+    " train_micro_batch_size_per_gpu",
+    "accumulation": "ga grad_accum grad_acc gradient_accumulation gradient_accumulation_steps"
+    " grad_accum_steps accumulation_steps num_microbatches micro_batches",
+    "tp": "tp_size mp mp_size model_parallel model_parallel_size tensor_parallel"
+    " tensor_parallel_size tensor_model_parallel_size",
+    "pp": "pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",
+    "vpp": "vp vp_size vpp_size virtual_pipeline virtual_pp virtual_pipeline_parallel_size"
+    " virtual_pipeline_model_parallel_size",
+    "cp": "cp_size context_parallel context_parallel_size",
+    "ep": "ep_size expert_parallel expert_parallel_size expert_model_parallel_size",
+    "dp": "dp_size data_parallel data_parallel_size",
+    "zero_stage_or_strategy": "zero zero_stage zero_level zero_optimization strategy sharding"
+    " sharding_strategy distributed_strategy parallel_strategy"
+    " distributed_optimizer use_distributed_optimizer dist_optimizer",
+    "offload": "cpu_offload optimizer_offload offload_optimizer optimizer_cpu_offload",
+    "backend": "engine framework trainer",
+    "recompute": "recomputation recompute_granularity activation_recompute"
+    " activation_checkpointing activation_checkpoint act_ckpt gradient_checkpointing"
+    " checkpointing ckpt ac remat recompute_activations",
+    "seq_parallel": "sp sequence_parallel sequence_parallel_enabled",
+    "precision": "dtype data_type mixed_precision prec amp_dtype",
+    "flash_attn": "flash flash_attention use_flash_attn fa attn attention attn_impl"
+    " attention_impl attention_backend attn_implementation",
+    "tokens_per_s_per_gpu": "tokens_per_sec_per_gpu tokens_s_gpu tok_s_gpu tgs"
+    " tokens_per_gpu_per_second tokens_per_second_per_gpu",
+    "step_s": "step_time step_time_s iter_time iter_time_s iteration_time_s sec_per_step"
+    " s_per_step",
+    "mem_gb": "mem_gib peak_mem_gb peak_mem_gib peak_memory_gb max_mem_gb max_memory_gb",
+    "mem_kind": "memory_kind",
+    "oom": "is_oom out_of_memory",
+    "outcome": "",
+    "source": "",
+    "notes": "note",
+}
+"""Column -> other names that it goes by. Case and what is no letter or digit do not matter."""
+
+JOINED = ("zero_stage_or_strategy", "recompute", "backend")
+"""Columns that may be there under several names, all of which say something."""
+
+YES = r"1|true|t|yes|y|on|enabled?|x"
+NO = r"0|false|f|no|n|off|disabled?|none|null|without"
+
+FLAGS: Mapping[str, tuple[str, str]] = {
+    "seq_parallel": ("", ""),
+    "flash_attn": (
+        r"(use_?)?flash.*|fa_?[234]?|sdpa|fused|te|cudnn|triton|xformers|mem.*efficient",
+        r"torch|eager|math|naive|unfused|local|core|baddbmm",
+    ),
+    "offload": (r"cpu|nvme|optimizer|.*offload", ""),
+    "gated": (r".*glu|silu|swish", r".*gelu(_new)?|.*relu"),
+    "tied": (r"tied?", r"untied?"),
+    "oom": ("oom", "ok"),
+}
+"""Column -> patterns that mean yes and no, besides `YES` and `NO`."""
+
+PRECISIONS: Sequence[tuple[Number, str]] = (
+    ("fp8", r"fp8|float8|e4m3|hybrid"),
+    ("bf16", r"bf16|bfloat|brain"),
+    ("fp16", r"fp16|float16|f16|half|^16\b"),
+    ("fp32", r"fp32|float32|f32|single|^32\b"),
+)
+RECOMPUTED: Sequence[tuple[Recompute, str]] = (
+    ("selective", r"selective|\bsel\b|attn|attention|core"),
+    ("full", r"full|every|uniform|block"),
+    ("none", rf"\b({NO})\b"),
+    ("full", rf"layer|checkpoint|\b({YES}|all)\b"),
+)
+STAGES: Sequence[tuple[int, str]] = (
+    *((n, rf"(zero|stage|\bz)[^a-z\d]*(dp|stage)?[^a-z\d]*{n}(?!\d)") for n in range(4)),
+    (3, r"full_shard|hybrid_shard|hsdp|infinity"),
+    (2, r"grad_op"),
+    (1, r"dist\w*[ _-]?opt|optimizer[ _-]?shard"),
+    (0, r"no_shard"),
+    (3, r"fsdp|fully.shard"),
+    (0, rf"ddp|\b({NO})\b"),
+)
+FSDP = r"fsdp|fully.shard|full_shard|hybrid_shard|no_shard|grad_op|hsdp"
+HYBRID = r"hybrid_shard|hsdp"
+OFFLOADED = r"(?<!no)(?<!no.)(?<!without.)offload(?!\W*(no|off|false|none|0)\b)"
+ENGINES_SAID: Sequence[tuple[Engine, str]] = (
+    ("deepspeed", r"deepspeed"),
+    ("megatron", r"megatron|mcore|nemo|ptd|dist\w*[ _-]?opt"),
+    ("fsdp", r"fsdp|torchtitan"),
+)
+"""What a text in lower case says: the first pattern that is found in it."""
+
+
+def bare(name: str) -> str:
+    """A name's letters and digits."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+_CALLED = {bare(one): name for name, said in COLUMNS.items() for one in (name, *said.split())}
+
+
+def column(title: str) -> str | None:
+    """The column that a title means, such as ``Micro Batch Size``."""
+    return _CALLED.get(bare(title).replace("parallelism", "parallel"))
+
+
+_TICKS = str.maketrans({"\u2713": "yes", "\u2714": "yes", "\u2717": "no", "\u2718": "no"})
+
+
+def understood(row: Mapping[str, str]) -> dict[str, str]:
+    """A row, and besides what its columns mean under the names of `COLUMNS`."""
+    out = {title: text.translate(_TICKS).strip() for title, text in row.items()}
+    told: dict[str, list[str]] = {}
+    for title in sorted(out, key=lambda title: title not in COLUMNS):
+        if (name := column(title)) and out[title]:
+            told.setdefault(name, []).append(_with_title(name, bare(title), out[title]))
+    return out | {
+        name: " ".join(said) if name in JOINED else said[0] for name, said in told.items()
+    }
+
+
+def _with_title(name: str, title: str, text: str) -> str:
+    """A cell, with what its title adds: that a 1 is a stage, that a batch is of tokens."""
+    if name == "zero_stage_or_strategy" and "opt" in title and "dist" in title:
+        return "megatron ddp" if flag("tied", text) is False else "distributed optimizer"
+    if name == "zero_stage_or_strategy" and re.match(r"\d(\.0)?($|[^\w.])", text):
+        return f"zero {text}"
+    if name == "global_batch" and "token" in title:
+        return f"{text} tokens"
+    return text
+
+
+_GROUPED = r"[1-9]\d{0,2}(?:[,_ ]\d{3})+(?:\.\d+)?"
+_NUMBER = re.compile(
+    rf"[~\u2248]?\s*(?P<value>{_GROUPED}|\d+(?:[.,]\d+)?(?:e[+-]?\d+)?|\.\d+)\s*"
+    r"(?P<times>[kmbgt]?)(?P<unit>(?:\s*(?:tokens?|toks?|seqs?|sequences|samples|gpus?|cards"
+    r"|nodes?|layers|heads|params|parameters|gib|gb|ib|b|s|sec))?)",
+    re.I,
+)
+_TIMES = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+
+
+def number(text: str, thousand: int = 1000) -> float | None:
+    """A number of 0 or more: ``1,024``, ``2k``, ``80 GB``; None where there is none."""
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None:
+        return None
+    digits, times = found["value"], found["times"].lower()
+    if re.fullmatch(_GROUPED, digits):
+        digits = re.sub(r"[,_ ]", "", digits)
+    if times in ("b", "g") and re.match(r"b|ib|$", found["unit"].strip().lower()):
+        times = ""  # 80 GB, 7B: the column's own unit
+    scale = thousand if times == "k" else thousand**2 if times == "m" else _TIMES[times]
+    return float(digits.replace(",", ".")) * scale
+
+
+def billions(text: str) -> float | None:
+    """Parameters: ``7``, ``7B``, ``350M``, ``6.7e9``, ``7,000,000,000``."""
+    value = number(text)
+    return value / 1e9 if value and value > 1e5 else value
+
+
+def flag(name: str, text: str) -> bool | None:
+    """What a cell of a column of `FLAGS` says; None where it says neither."""
+    word = re.sub(r"[\s-]+", "_", text.strip().lower())
+    yes, no = FLAGS[name]
+    if re.fullmatch(rf"{NO}|0\.0|{no or NO}", word):
+        return False
+    many = number(text)  # a 2 may be a version, or how many ranks
+    return True if re.fullmatch(rf"{YES}|{yes or YES}", word) or (many or 0) >= 1 else None
+
+
+T = TypeVar("T")
+
+
+def first(patterns: Sequence[tuple[T, str]], text: str) -> T | None:
+    """What the first pattern says that is found in a text."""
+    lower = text.lower().removesuffix(".0")
+    return next((said for said, pattern in patterns if re.search(pattern, lower)), None)

@@ -1,0 +1,229 @@
+"""What people write in sheets, and which model and machine of ours they mean."""
+
+import pytest
+
+from launcher.cli import sheets
+from launcher.planner import known, sheet, spelling
+from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
+from launcher.planner.sheet import Sheet
+
+
+def read(**row: str) -> Sheet:
+    return sheet.read([row], sheets._clusters(), sheets._models())
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("n_gpus", "n_gpus"), ("GPUs", "n_gpus"), (" # gpus", "n_gpus"), ("GPU", "hardware"),
+        ("num_gpus", "n_gpus"), ("Micro Batch Size", "micro_batch"), ("mbs", "micro_batch"),
+        ("per_device_train_batch_size", "micro_batch"), ("gbs", "global_batch"),
+        ("tp_size", "tp"), ("Tensor Parallelism", "tp"), ("tensor_parallel", "tp"),
+        ("sequence_length", "seq_len"), ("seq_length", "seq_len"), ("Seq Len", "seq_len"),
+        ("activation_checkpointing", "recompute"), ("Sequence parallel", "seq_parallel"),
+        ("Params (B)", "params_b"), ("tokens/s/GPU", "tokens_per_s_per_gpu"),
+        ("Step time (s)", "step_s"), ("zero_stage", "zero_stage_or_strategy"), ("GPUs/node", "gpus_per_node"),
+        ("hidden-size", "hidden"), ("power_w", None), ("", None), ("mem_min_gb", None),
+    ],
+)  # fmt: skip
+def test_titles(title: str, name: str | None) -> None:
+    assert spelling.column(title) == name
+
+
+def test_no_name_means_two_columns() -> None:
+    names = [
+        spelling.bare(one)
+        for name, said in spelling.COLUMNS.items()
+        for one in (name, *said.split())
+    ]
+    twice = {name for name in names if names.count(name) > 1}
+    assert not twice
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("8", 8), (" 8.0 ", 8), ("1,024", 1024), ("1_024", 1024), ("1 024", 1024), ("2,7", 2.7),
+        ("1,234,567.5", 1234567.5), ("0,175", 0.175), ("6.7e9", 6.7e9), ("32k", 32000),
+        ("4M", 4e6), ("4M tokens", 4e6), ("80 GB", 80), ("80GiB", 80), ("7B", 7), ("~64", 64),
+        ("16 GPUs", 16), ("512 tokens", 512), ("32 layers", 32), ("0", 0), (".5", 0.5),
+        ("", None), ("n/a", None), ("-", None), ("-1", None), ("3-4", None), ("8x8", None),
+        ("inf", None), ("nan", None), ("two", None), ("tp2", None),
+    ],
+)  # fmt: skip
+def test_numbers(text: str, value: float | None) -> None:
+    assert spelling.number(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("2k", 2048), ("8K", 8192), ("128k", 131072), ("4096", 4096), ("1,024", 1024)],
+)
+def test_sequences(text: str, tokens: float) -> None:
+    assert read(seq_len=text).points.sequence.tolist() == [tokens]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("7", 7), ("7B", 7), ("350M", 0.35), ("6.7e9", 6.7), ("7,000,000,000", 7)]
+)
+def test_billions(text: str, value: float) -> None:
+    assert spelling.billions(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        *(("seq_parallel", text, True) for text in ("1", "1.0", "True", "YES", "y", "on", "x", "4")),
+        *(("seq_parallel", text, False) for text in ("0", "0.0", "False", "No", "n", "off", "none")),
+        *(("seq_parallel", text, None) for text in ("", "?", "auto")),
+        *(("flash_attn", text, True) for text in ("flash2", "FA2", "fa3", "yes", "flash-attn 2", "flash",
+                                                 "sdpa", "flash_attention_2")),
+        *(("flash_attn", text, False) for text in ("False", "torch", "eager", "unfused", "no")),
+        *(("gated", text, True) for text in ("SwiGLU", "geglu", "silu", "1")),
+        *(("gated", text, False) for text in ("gelu", "relu", "squared-relu", "no")),
+        *(("offload", text, True) for text in ("cpu", "yes", "optimizer", "cpu_offload")),
+        *(("offload", text, False) for text in ("none", "0", "false")),
+    ],
+)  # fmt: skip
+def test_flags(name: str, text: str, value: bool | None) -> None:
+    assert spelling.flag(name, text) is value
+
+
+@pytest.mark.parametrize(
+    ("column", "said", "zero", "engine", "offload"),
+    [
+        ("zero", "ZeRO 3", 3, None, 0), ("zero", "ZeRO-3", 3, None, 0), ("zero", "stage3", 3, None, 0),
+        ("zero", "stage 2", 2, None, 0), ("strategy", "zero_stage=1", 1, None, 0),
+        ("strategy", "ZeRO stage 2", 2, None, 0), ("strategy", "z3", 3, None, 0),
+        ("strategy", "FSDP", 3, "fsdp", 0), ("strategy", "SHARD_GRAD_OP", 2, "fsdp", 0),
+        ("strategy", "fsdp NO_SHARD", 0, "fsdp", 0), ("strategy", "HYBRID_SHARD", 3, "fsdp", 0),
+        ("strategy", "distributed optimizer", 1, "megatron", 0),
+        ("use_distributed_optimizer", "True", 1, "megatron", 0),
+        ("use_distributed_optimizer", "no", 0, "megatron", 0),
+        ("zero", "zero1+offload", 1, None, 1), ("zero", "2 + cpu offload", 2, None, 1),
+        ("zero", "zero2, no offload", 2, None, 0), ("zero", "zero2 offload=none", 2, None, 0),
+        ("strategy", "DeepSpeed ZeRO-2", 2, "deepspeed", 0), ("strategy", "off", 0, None, 0),
+        ("zero_stage", "2.0", 2, None, 0), ("strategy", "megatron-deepspeed zero1", 1, "deepspeed", 0),
+        ("framework", "NeMo", 1, "megatron", 0), ("framework", "torchtitan", 3, "fsdp", 0),
+        ("offload_optimizer", "cpu", 1, None, 1),
+    ],
+)  # fmt: skip
+def test_strategies(
+    column: str, said: str, zero: float, engine: str | None, offload: float
+) -> None:
+    found = read(**{column: said})
+    p = found.points
+    assert (p.zero[0], p.offload[0]) == (zero, offload)
+    assert ENGINES[int(p.engine[0])] == (engine or "deepspeed")
+    assert ("engine" in found.assumed[0]) == (engine is None)
+    assert ("zero" in found.assumed[0]) == (column in ("framework", "offload_optimizer"))
+
+
+def test_what_several_columns_say_of_a_strategy_is_put_together() -> None:
+    found = read(strategy="FSDP", zero_stage="2", offload="no")
+    assert (found.points.zero[0], ENGINES[int(found.points.engine[0])]) == (2, "fsdp")
+
+
+def test_hybrid_shards_are_those_of_a_node() -> None:
+    assert read(strategy="hybrid_shard", n_gpus="32").points.shards.tolist() == [8]
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        ("float32", "fp32"), ("32-true", "fp32"), ("bfloat16", "bf16"), ("mixed-bf16", "bf16"),
+        ("bf16-mixed", "bf16"), ("torch.bfloat16", "bf16"), ("float16", "fp16"), ("16-mixed", "fp16"),
+        ("half", "fp16"), ("fp8-hybrid", "fp8"), ("FP8-CS", "fp8"), ("mxfp8", "fp8"), ("bf16+fp8", "fp8"),
+    ],
+)  # fmt: skip
+def test_precisions(said: str, number: str) -> None:
+    found = read(precision=said)
+    assert NUMBERS[int(found.points.number[0])] == number
+    assert "precision" not in found.assumed[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        *((said, "full") for said in ("every_layer", "yes", "True", "1", "1.0", "full", "block", "uniform",
+                                      "activation checkpointing on", "every layer", "\u2713", "Full (12 layers)")),
+        *((said, "selective") for said in ("selective", "Selective (core_attn)", "core attention")),
+        *((said, "none") for said in ("no", "False", "0", "0.0", "off", "none", "no recompute",
+                                      "activation checkpointing off", "disabled")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("title", ["recompute", "activation_checkpointing"])
+def test_recomputation(said: str, kind: str, title: str) -> None:
+    found = read(**{title: said})
+    assert RECOMPUTE[int(found.points.recompute[0])] == kind
+    assert "recompute" not in found.assumed[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Llama 2 7B", "llama_7b"), ("Llama-2-7b", "llama_7b"), ("meta-llama/Llama-2-7b-hf", "llama_7b"),
+        ("LLAMA 13B", "llama_13b"), ("llama1-13b", "llama_13b"), ("Llama2 70B", "llama_70b"), ("LLaMA-30B", "llama_30b"),
+        ("llama 33b", "llama_30b"), ("llama-65B (ours)", "llama_65b"), ("Llama 3.1 70B", "llama3_70b"),
+        ("meta-llama/Llama-3.1-8B", "llama3_8b"), ("Llama3-8B-Instruct", "llama3_8b"),
+        ("LLAMA3.1_405B", "llama3_405b"), ("Llama-3.3-70B", "llama3_70b"), ("Llama 3.2 1B", "llama3_2_1b"),
+        ("Mixtral-8x7B-v0.1", "mixtral_8x7b"), ("Mixtral 8x22B", "mixtral_8x22b"),
+        ("mistralai/Mistral-7B-v0.1", "mistral_7b"), ("Qwen2.5-72B-Instruct", "qwen2_5_72b"),
+        ("Qwen2 7B", "qwen2_5_7b"), ("Qwen3-30B-A3B", "qwen3_30b_a3b"), ("Qwen3_235B_a22B", "qwen3_235b_a22b"),
+        ("GPT-175B", "gpt3_175b"), ("GPT-3 175B", "gpt3_175b"), ("deepseek-llm-67b", "deepseek_67b"),
+        ("GPT-NeoX-20B", "gpt_neox_20b"), ("BLOOM", "bloom_176b"), ("tiny", "tiny"),
+        ("llama 7b seq4k tp8", "llama_7b"),
+        ("BLOOM-like-176B", None), ("codellama-7b", None), ("llama-3.2-70b", None), ("a tiny one", None),
+        ("Llama 2 9B", None), ("", None), ("7B", None), ("DeepSeek-V3", None),
+    ],
+)  # fmt: skip
+def test_models(said: str, name: str | None) -> None:
+    found = known.model(said, known.by_bare_name(sheets._models()))
+    assert (found.name if found else None) == name
+
+
+@pytest.mark.parametrize(
+    ("said", "cluster", "memory", "cards", "noted"),
+    [
+        ("A100-80GB", "a100", 78.6, None, False), ("A100 SXM4 80GB", "a100", 78.6, None, False),
+        ("NVIDIA A100-SXM4-40GB", "a100_40gb", 39.0, None, False), ("a100 40G", "a100_40gb", 39.0, None, False),
+        ("H100-SXM5-80GB", "h100", 78.6, None, False), ("DGX H100", "h100", 78.6, None, False),
+        ("DGX H100 640GB", "h100", 78.6, None, False), ("8xA100", "a100", 78.6, 8, False),
+        ("8 x H100 80GB", "h100", 78.6, 8, False), ("H200", "h200", 139.3, None, False),
+        ("H100 x16", "h100", 78.6, 16, False), ("NVIDIA H800", "h800", 78.6, None, False),
+        ("A800-80GB", "a800", 78.6, None, False), ("NVIDIA GH200 480GB", "gh200", 94.0, None, False),
+        ("GH200 144GB", "gh200", 144 * 78.6 / 80, None, False), ("B200 192GB", "b200", 177.8, None, False),
+        ("H100-96GB-HBM2e", "h100", 96 * 78.6 / 80, None, False),
+        ("H100 NVL", "h100", 94 * 78.6 / 80, None, True), ("A100-PCIE-40GB", "a100_40gb", 39.0, None, True),
+        ("GB200 NVL72", "b200", 177.8, None, True), ("V100 32GB", "h100", 32 * 78.6 / 80, None, True),
+        ("RTX 4090", "h100", 78.6, None, True), ("MI300X", "h100", 78.6, None, True), ("?", "h100", 78.6, None, True),
+    ],
+)  # fmt: skip
+def test_machines(said: str, cluster: str, memory: float, cards: float | None, noted: bool) -> None:
+    found = read(hardware=said)
+    card = sheets._clusters()[cluster].accelerator
+    assert found.points.memory_rate[0] == (card.memory_gb_s or 0) * 1e9
+    assert found.points.link_rate[0] == (card.link_gb_s or 0) * 1e9
+    assert found.points.memory[0] / GIB == pytest.approx(memory)
+    assert (f"hardware {cluster}" in found.notes[0]) == noted
+    assert known.machine(said, sheets._clusters()).cards == cards
+    assert found.points.gpus[0] == (cards or 8)
+    assert read(hardware=said, n_gpus="64").points.gpus[0] == 64
+
+
+@pytest.mark.parametrize(
+    ("row", "sizes"),
+    [
+        ({"model": "GPT-350m"}, (12, 1536)),  # 12 x 12 x 1536^2 = 0.34e9
+        ({"params_b": "2,7"}, (24, 3072)),
+        ({"params_b": "7", "hidden": "4096"}, (35, 4096)),
+        ({"params_b": "7", "layers": "32"}, (32, 4224)),
+        ({"layers": "24"}, (24, 3072)),
+        ({"hidden": "2048"}, (16, 2048)),
+    ],
+)
+def test_sizes_are_guessed_from_what_there_is(
+    row: dict[str, str], sizes: tuple[float, float]
+) -> None:
+    p = read(**row).points
+    assert (p.layers[0], p.hidden[0]) == sizes
