@@ -52,6 +52,26 @@ def plain(rows: Sequence[Mapping[str, Any]], sort: str | None = None) -> pd.Data
     return table if sort is None else sorted_by(table, sort)
 
 
+def narrow(
+    rows: Sequence[Mapping[str, Any]],
+    shown: Mapping[str, str],
+    notes: Sequence[str],
+    sort: str | None = None,
+) -> pd.DataFrame:
+    """Some columns of rows, for a text of usual width. Raises ConfigError: none to sort by.
+
+    Args:
+        rows: of any columns.
+        shown: the columns, and their titles.
+        notes: lines below the table.
+        sort: a column of the rows, whether it is shown or not.
+    """
+    table = plain(rows, sort)[list(shown)]
+    table.attrs |= {"plain": True, "titles": shown, "notes": notes, "wide": 120}
+    table.attrs["folded"] = ("model", "layout")
+    return table
+
+
 def render(rows: pd.DataFrame, form: str) -> str:
     """A table as text; ``form`` is a key of `FORMATS`."""
     return FORMATS[form](rows)
@@ -135,20 +155,24 @@ _WIDE = 250
 def _text(rows: pd.DataFrame) -> str:
     """The columns that tell the rows apart; what all rows share is said once, above."""
     shared, shown = _split(rows)
+    folded = {*_LONG, *rows.attrs.get("folded", ())}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in shown:
         side: Literal["left", "right"] = "right" if FORMS.get(name) else "left"
         title = rows.attrs.get("memory", name) if name == "mem_max_gib" else _SHORT.get(name, name)
-        table.add_column(title, justify=side, no_wrap=name not in _LONG)
+        title = rows.attrs.get("titles", {}).get(name, title)
+        table.add_column(title, justify=side, no_wrap=name not in folded)
     for _, row in rows.iterrows():
         table.add_row(*(_cell(name, row[name]) for name in shown))
-    width = None if Console().is_terminal else _WIDE
+    width = None if Console().is_terminal else rows.attrs.get("wide", _WIDE)
     # A cause may say [/path] or :name:, which are no markup.
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         if shared:
             console.print("  ".join(f"{key} {_cell(key, value)}" for key, value in shared.items()))
         console.print(table)
+        for note in rows.attrs.get("notes", ()):
+            console.print(note)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 

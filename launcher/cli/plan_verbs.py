@@ -62,9 +62,20 @@ def _runs(options: argparse.Namespace) -> int:
     sheet = sheets.read(Path(options.runs).expanduser())
     if options.explain is not None:
         rows = explain.of_sheet(sheet, constants, options.explain)
-    else:
-        rows = sheets.predicted(sheet, constants)
-    return _print(rows, options)
+        return _print(rows, options)
+    rows = sheets.predicted(sheet, constants)
+    if options.format != "table":
+        return _print(rows, options)
+    from analysis import table
+
+    brief = [row | few for row, few in zip(rows, sheets.brief(sheet, rows), strict=True)]
+    titles = {name: title for name, title in sheets.BRIEF.items() if name in brief[0]}
+    table.put(
+        table.narrow(brief, titles, sheets.shared_notes(sheet), options.sort),
+        "table",
+        options.output,
+    )
+    return 0
 
 
 def _print(rows: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> int:

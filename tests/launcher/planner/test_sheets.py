@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from launcher.cli import sheets
+from launcher.cli import main, sheets
 from launcher.cluster import Accelerator, Cluster
 from launcher.errors import ConfigError
 from launcher.planner import sheet
 from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
 from launcher.planner.sheet import Sheet
 from launcher.shape import ModelShape
+from tests.conftest import ROOT
 from tests.launcher.planner.made import FIXED
 
 
@@ -24,13 +25,13 @@ def cluster(name: str, peak: float) -> Cluster:
 CLUSTERS = {"a100": cluster("a100", 312.0), "h100": cluster("h100", 989.0)}
 
 MODELS = {
-    "llama_7b": ModelShape(name="l", layers=32, hidden=4096, ffn=11008, heads=32, kv_heads=32,
+    "llama_7b": ModelShape(name="llama_7b", layers=32, hidden=4096, ffn=11008, heads=32, kv_heads=32,
                            vocab=32000, sequence=4096),
-    "llama3_70b": ModelShape(name="l", layers=80, hidden=8192, ffn=28672, heads=64, kv_heads=8,
+    "llama3_70b": ModelShape(name="llama3_70b", layers=80, hidden=8192, ffn=28672, heads=64, kv_heads=8,
                              vocab=128256, sequence=8192),
-    "gpt3_175b": ModelShape(name="g", layers=96, hidden=12288, ffn=49152, heads=96, kv_heads=96,
+    "gpt3_175b": ModelShape(name="gpt3_175b", layers=96, hidden=12288, ffn=49152, heads=96, kv_heads=96,
                             vocab=51200, sequence=2048, gated=False, tied=True),
-    "qwen3_30b_a3b": ModelShape(name="q", layers=48, hidden=2048, ffn=768, heads=32, kv_heads=4,
+    "qwen3_30b_a3b": ModelShape(name="qwen3_30b_a3b", layers=48, hidden=2048, ffn=768, heads=32, kv_heads=4,
                                 vocab=151936, sequence=4096, head_width=128, experts=128, top_k=8),
 }  # fmt: skip
 
@@ -49,6 +50,7 @@ FULL = {
     "seq_len": "1024", "global_batch": "64", "micro_batch": "2", "tp": "2", "pp": "2", "vpp": "2",
     "cp": "2", "ep": "2", "zero_stage_or_strategy": "1", "backend": "megatron",
     "recompute": "selective", "seq_parallel": "1", "precision": "bf16", "flash_attn": "0",
+    "gated": "1", "tied": "0",
 }  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def test_a_row_that_says_everything_assumes_nothing() -> None:
         "zero": 1, "sp": 1, "flash": 0, "recompute": RECOMPUTE.index("selective"),
         "engine": ENGINES.index("megatron"), "number": NUMBERS.index("bf16"), "gradient": 4,
         "shards": 4, "peak": 989e12, "memory": 78.6 * GIB, "network_rate": 50e9, "cpu": 0,
-        "offload": 0, "gated": 1,  # 5632 is 2.75 x 2048: three matrices
+        "offload": 0, "gated": 1, "tied": 0,
     }  # fmt: skip
     assert {name: getattr(found.points, name)[0] for name in expected} == expected
 
@@ -72,7 +74,8 @@ def test_a_row_that_says_everything_assumes_nothing() -> None:
     [
         ("hardware", "hardware h100"),
         ("n_gpus", "n_gpus 8"),
-        ("layers", "layers 33, hidden 4224"),  # of 7 B parameters: 12 x 33 x 4224^2 = 7.1e9
+        ("layers", "layers 16"),  # hidden / 128
+        ("hidden", "hidden 3072"),  # 128 x layers
         ("ffn", "ffn 8192"),
         ("heads", "heads 16"),
         ("vocab", "vocab 51200"),
@@ -86,13 +89,21 @@ def test_a_row_that_says_everything_assumes_nothing() -> None:
         ("seq_parallel", "seq_parallel 1"),
         ("precision", "precision bf16"),
         ("flash_attn", "flash_attn 1"),
+        ("gpus_per_node", "gpus_per_node 8"),
+        ("kv_heads", "kv_heads 16"),
+        ("top_k", "top_k 2"),
+        ("experts", "experts 0"),  # though ep is 2
+        ("gated", "gated 1"),  # 5632 is 2.75 x 2048: three matrices
+        ("tied", "tied 0"),
+        ("backend", "engine deepspeed"),
     ],
 )
 def test_what_is_blank_is_assumed_and_named(blank: str, note: str) -> None:
-    wanted = {"layers": "params_b 7, layers 33, hidden 4224"}.get(blank, note)
-    assert read(**{**FULL, blank: ""}).notes == [wanted]
+    assert read(**{**FULL, blank: ""}).notes == [note]
     without = {name: text for name, text in FULL.items() if name != blank}
-    assert read(**without).notes == [wanted]
+    found = read(**without)
+    assert found.notes == [note]
+    assert found.assumed == [{note.split(" ")[0]}]
 
 
 @pytest.mark.parametrize("said", ["n/a", "-", "?", "nan", "inf", "two"])
@@ -127,6 +138,9 @@ def test_hardware(said: str, peak: float, memory: float, noted: bool) -> None:
     assert found.points.peak[0] == peak * 1e12
     assert found.points.memory[0] / GIB == pytest.approx(memory)
     assert found.notes == ["hardware h100" if noted else ""]
+    assert (
+        read(hardware=said, **{k: v for k, v in FULL.items() if k != "hardware"}).points.gpus == 16
+    )
 
 
 def test_a_cluster_of_smaller_cards_is_preferred_where_there_is_one() -> None:
@@ -157,7 +171,8 @@ def test_strategies(said: str, zero: int, engine: str, shards: int, gradient: fl
     p = found.points
     assert (p.zero[0], ENGINES[int(p.engine[0])]) == (zero, engine)
     assert (p.shards[0], p.gradient[0]) == (shards, gradient)
-    assert found.notes == ["" if said else "zero 1"]
+    known = engine != "deepspeed"
+    assert found.notes == [", ".join(["engine deepspeed"] * (not known) + ["zero 1"] * (not said))]
     if said:
         other = {**row, "zero_stage_or_strategy": "", "zero": said}
         assert read(**other).points.zero[0] == zero
@@ -330,6 +345,44 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, text: str) -> None:
         sheets.read(write(tmp_path / "no.csv", text))
 
 
+MESS = [
+    ("\ufeffModel , # GPUs,TP size,Micro Batch Size\r\nllama_7b, 16 ,2,1\r\n,,,\r\n", 16, 2, 1),
+    ("model;gpus;tensor_parallel;mbs\nllama_7b;16;2;1\n", 16, 2, 1),
+    ("model\tnum_gpus\ttp\tmicro_batch_size\nllama_7b\t1,024\t2\t1\n", 1024, 2, 1),
+    ('# gpus,model,tp,mbs,what\n16,llama_7b,2,1,"two\nlines"\n', 16, 2, 1),
+    ("model,n_gpus,tp,micro_batch\nllama_7b,16,2,1,and,more\n", 16, 2, 1),
+    ("model,n_gpus,gpus,tp,micro_batch\nllama_7b,,16,2,1\n", 16, 2, 1),
+    ("mbs,model,GPUs,Tensor-Parallelism,n_gpus\n1,llama_7b,9,2,16\n", 16, 2, 1),
+]
+
+
+@pytest.mark.parametrize(("text", "gpus", "tp", "micro"), MESS)
+def test_a_file_as_people_write_it(
+    tmp_path: Path, text: str, gpus: float, tp: float, micro: float
+) -> None:
+    found = sheets.read(write(tmp_path / "runs.csv", text))
+    p = found.points
+    assert [len(p), p.gpus[0], p.tp[0], p.micro_batch[0], p.layers[0]] == [1, gpus, tp, micro, 32]
+    title = text.lstrip("\ufeff").splitlines()[0]
+    assert next(iter(found.written[0])) == title.replace(";", ",").replace("\t", ",").split(",")[0]
+
+
+def test_columns_are_passed_through_as_they_are(tmp_path: Path) -> None:
+    text = "GPUs, model ,my own,zero\n 8 , llama_7b ,  x ,ZeRO-3\n8,llama_7b\n"
+    first, second = sheets.predicted(sheets.read(write(tmp_path / "r.csv", text)), FIXED)
+    given = {"GPUs": " 8 ", " model ": " llama_7b ", "my own": "  x ", "zero": "ZeRO-3"}
+    predictions = ["pred_mem_gib", "pred_oom_prob", "pred_step_ms", "pred_tokens_per_s_per_gpu",
+                   "plan_outcome", "plan_reason", "plan_note"]  # fmt: skip
+    assert list(first) == [*given, *predictions]
+    assert {name: first[name] for name in given} == given
+    assert [second[name] for name in given] == ["8", "llama_7b", "", ""]
+
+
+def test_a_sheet_none_of_whose_columns_is_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none of its columns is known: name, value$"):
+        sheets.read(write(tmp_path / "r.csv", "name,value\na,1\n"))
+
+
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.csv: No such file or directory$"):
         sheets.read(tmp_path / "none.csv")
@@ -360,20 +413,129 @@ def test_predictions_are_beside_the_columns_of_the_sheet(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("llama_7b,8,1,1,1,64", None),
-        ("llama_7b,8,3,1,1,64", "tp 3 does not divide 8 gpus"),
-        ("llama_7b,8,,1,1,3", None),  # tp was assumed, and may have been 8
-        ("llama_7b,8,1,1,1,3", "micro_batch 1 x dp 8 (8) does not divide global_batch 3"),
-        ("mixtral_8x7b,64,1,1,8,64", None),
-        ("mixtral_8x7b,64,1,1,16,64", "ep 16 does not divide experts 8"),
-        ("mixtral_8x7b,64,3,1,8,64", "tp 3 does not divide 64 gpus"),
-        ("mixtral_8x7b,64,1,1,3,64", "ep 3 does not divide experts 8"),
+        ({}, None),
+        ({"tp": "3"}, "tp 3 does not divide 8 gpus"),
+        ({"tp": "", "global_batch": "3"}, None),  # tp may have been 8
+        ({"global_batch": "3"}, "micro_batch 1 x dp 8 (8) does not divide global_batch 3"),
+        ({"global_batch": "64", "micro_batch": "3", "n_gpus": ""},
+         "micro_batch 3 does not divide global_batch 64"),
+        ({"global_batch": "4", "micro_batch": ""},
+         "micro_batch 1 x dp 8 (8) does not divide global_batch 4"),
+        ({"global_batch": "", "micro_batch": "3"}, None),
+        ({"n_gpus": "", "tp": "3"}, "tp 3 does not divide heads 32"),
+        ({"n_gpus": "", "nodes": "2", "pp": "6"}, "pp 6 does not divide 16 gpus"),
+        ({"n_gpus": "12", "tp": "3", "model": "ours"}, None),  # heads are a guess
+        ({"n_gpus": "12", "tp": "3", "model": "ours", "heads": "32"}, "tp 3 does not divide heads 32"),
+        ({"n_gpus": "12", "tp": "3", "heads": "33", "hidden": "4224", "ffn": "11000"},
+         "tp 3 does not divide ffn 11000"),
+        ({"n_gpus": "12", "tp": "3", "heads": "33", "hidden": "4224", "kv_heads": "33"}, None),
+        ({"model": "ours", "hidden": "4096", "heads": "31"}, "heads 31 does not divide hidden 4096"),
+        ({"model": "ours", "heads": "31"}, None),  # hidden is a guess
+        ({"pp": "8", "vpp": "8", "global_batch": "64"}, "pp 8 x vpp 8 (64) is more than layers 32"),
+        ({"model": "ours", "pp": "8", "vpp": "8", "global_batch": "64"}, None),
+        ({"n_gpus": "48", "cp": "6", "seq_len": "4096"}, "2 x cp (12) does not divide sequence 4096"),
+        ({"n_gpus": "48", "cp": "6"}, None),  # seq_len is a guess
+        ({"tp": "2.5"}, "tp 2.5 is no whole number"),
+        ({"ep": "8"}, "ep 8 needs a model with experts, llama_7b is dense"),
+        ({"ep": "8", "model": "ours"}, None),  # nothing is said of its experts
+        ({"ep": "8", "model": "ours", "experts": "12"}, "ep 8 does not divide experts 12"),
+        ({"model": "mixtral_8x7b", "n_gpus": "64", "ep": "8"}, None),
+        ({"model": "mixtral_8x7b", "n_gpus": "64", "ep": "16"}, "ep 16 does not divide experts 8"),
+        ({"model": "mixtral_8x7b", "n_gpus": "64", "ep": "3"}, "ep 3 does not divide experts 8"),
+        ({"model": "mixtral_8x7b", "n_gpus": "64", "tp": "3", "ep": "8"},
+         "tp 3 does not divide 64 gpus"),
     ],
-)
-def test_what_arithmetic_rules_out_is_rejected(
-    tmp_path: Path, row: str, reason: str | None
+)  # fmt: skip
+def test_what_stated_numbers_rule_out_is_rejected(
+    tmp_path: Path, row: dict[str, str], reason: str | None
 ) -> None:
-    text = f"model,n_gpus,tp,pp,ep,global_batch\n{row}\n"
+    whole = {"model": "llama_7b", "n_gpus": "8", "tp": "1", "pp": "1", "micro_batch": "1",
+             "global_batch": "192", **row}  # fmt: skip
+    text = f"{','.join(whole)}\n{','.join(whole.values())}\n"
     (found,) = sheets.predicted(sheets.read(write(tmp_path / "r.csv", text)), FIXED)
-    assert found["plan_outcome"] == ("rejected" if reason else "ok")
-    assert found["plan_reason"] == reason
+    assert (found["plan_outcome"] == "rejected") == (reason is not None)
+    if reason:
+        assert found["plan_reason"] == reason
+
+
+def test_the_sheet_kept_by_hand_is_rejected_where_its_numbers_do_not_divide() -> None:
+    rows = sheets.predicted(sheets.read(ROOT / "tests/data/tanuki_phase1_grid.csv"), FIXED)
+    assert {
+        row["row"]: row["plan_reason"] for row in rows if row["plan_outcome"] == "rejected"
+    } == {
+        "10": "tp 6 x pp 6 (36) does not divide 16 gpus",
+        "52": "micro_batch 3 x dp 8 (24) does not divide global_batch 512",
+        "66": "pp 6 does not divide 16 gpus",
+        "75": "micro_batch 3 x dp 24 (72) does not divide global_batch 1536",
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "notes"),
+    [
+        ({"model": "llama2-7b"}, {"model llama_7b"}),
+        ({"model": "LLaMA-7B"}, set()),
+        ({"model": "llama_7b", "layers": "4", "ffn": "11008"}, {"unlike llama_7b: layers"}),
+        ({"model": "llama_7b", "hidden": "2048"},
+         {"unlike llama_7b: hidden", "ffn 5504", "heads 16", "kv_heads 16"}),
+        ({"model": "llama_7b", "params_b": "13"}, {"6.7 B parameters (not 13)"}),
+        ({"model": "llama_7b", "vocab": "32000"}, set()),
+        ({"model": "our 8x7B", "layers": "32", "hidden": "4096"},
+         {"experts 0", "ffn 16384", "heads 32", "kv_heads 32", "gated 0", "tied 0", "vocab 51200"}),
+        ({"model": "llama_7b", "notes": "vocab ~64k"}, set()),
+        ({"model": "ours", "layers": "2", "hidden": "256", "notes": "vocab ~64k"},
+         {"vocab 64000 of the notes", "ffn 1024", "heads 2", "kv_heads 2", "gated 0", "tied 0"}),
+        ({"model": "llama_7b", "dp": "8"}, {"dp 4 (not 8: 8 gpus / 2)"}),
+        ({"model": "llama_7b", "dp": "4"}, set()),
+        ({"model": "llama_7b", "nodes": "2"}, {"8 gpus (not 2 nodes of 8)"}),
+        ({"model": "llama_7b", "precision": "tf32"}, {"precision fp32 without TF32"}),
+        ({"model": "llama_7b", "precision": "fp4"}, {"precision bf16"}),
+        ({"model": "llama_7b", "global_batch": "4M tokens"}, {"a batch of 1024 for 4M tokens"}),
+        ({"model": "llama_7b", "global_batch": "4194304"}, {"a batch of 1024 for 4194304 tokens"}),
+        ({"model": "llama_7b", "global_batch": "2k"}, set()),
+    ],
+)  # fmt: skip
+def test_what_is_believed_is_noted(row: dict[str, str], notes: set[str]) -> None:
+    stated = {"hardware": "h100", "n_gpus": "8", "gpus_per_node": "8", "tp": "2", "pp": "1",
+              "vpp": "1", "cp": "1", "ep": "1", "seq_len": "4k", "global_batch": "64",
+              "micro_batch": "1", "zero": "megatron zero1", "recompute": "none",
+              "precision": "bf16", "flash_attn": "1", "seq_parallel": "1"}  # fmt: skip
+    (found,) = read(**{**stated, **row}).notes
+    assert set(found.split(", ")) - {""} == notes
+
+
+def test_a_batch_of_tokens_is_known_where_a_step_is_measured() -> None:
+    row = {**FULL, "global_batch": "", "batch_tokens": "64k", "tokens_per_s_per_gpu": "1000"}
+    assert read(**row).points.global_batch.tolist() == [64]
+    assert read(**row).step_seconds.tolist() == pytest.approx([4.096])
+
+
+def test_micro_batches_of_a_step_make_its_batch() -> None:
+    found = read(**{**FULL, "global_batch": "", "grad_accum": "16"})  # x 2 x dp 2
+    assert (found.points.global_batch.tolist(), found.notes) == ([64], [""])
+
+
+def test_the_table_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "run,model,n_gpus,tp,zero,recompute,remark,global_batch,micro_batch\n"
+    text += f"a,llama_7b,8,2,ZeRO-3,full,{'long ' * 40},64,1\n"
+    text += "b,llama_65b,8,1,zero1+offload,,,64,2\nc,a model with quite a long name,8,3,,,,64,1\n"
+    path = write(tmp_path / "runs.csv", text)
+    assert main(["plan", "--runs", str(path), "--sort=-pred_step_ms"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[0].split() == ["row", "id", "model", "layout", "gpus", "mem_gib", "oom_prob",
+                                "step_ms", "tok_s_gpu", "plan"]  # fmt: skip
+    second, first, third = [line for line in lines if line[:5].strip().isdigit()]
+    assert second.split()[:3] == ["2", "b", "llama_65b"]
+    assert " z1+offload mbs2 " in second
+    assert "oom: needs " in second
+    assert " tp2 z3 full mbs1 " in first
+    assert "a model with quite.. " in third
+    assert "rejected: tp 3 does not" in third
+    told = " ".join(lines)
+    assert "assumed in all rows: pp 1, vpp 1, cp 1, ep 1, hardware h100," in told
+    assert "in row 1: seq_len 4096" in told
+    assert "in rows 2-3" not in told  # their notes differ
+
+    assert main(["plan", "--runs", str(path), "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("run,model,n_gpus,tp,zero,recompute,remark,global")
