@@ -45,9 +45,19 @@ _MEASURED = (*(f.name for f in dataclasses.fields(Figures) if f.name in COLUMNS)
 """Columns that have nothing to say before a run."""
 
 
-def plain(rows: Sequence[Mapping[str, Any]], sort: str | None = None) -> pd.DataFrame:
-    """Rows of any columns; what is unknown is NA. Raises ConfigError: no column to sort by."""
-    table = pd.DataFrame(list(rows)).convert_dtypes()
+def plain(
+    rows: Sequence[Mapping[str, Any]],
+    sort: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Rows of any columns, or of these where there may be no row; what is unknown is NA.
+
+    Raises:
+        ConfigError: no column to sort by.
+    """
+    table = pd.DataFrame(
+        list(rows), columns=None if columns is None else list(columns)
+    ).convert_dtypes()
     table.attrs["plain"] = True
     return table if sort is None else sorted_by(table, sort)
 

@@ -46,6 +46,11 @@ def test_table_works(tmp_path: Path) -> None:
     assert (done.returncode, '"outcome": "ok"' in done.stdout) == (0, True)
 
 
+def test_spikes_works(tmp_path: Path) -> None:
+    done = launch(tmp_path, "spikes", str(ROOT / "tests" / "data" / "losses" / "mixtral.csv"))
+    assert (done.returncode, done.stdout.count("loss_spike  loss")) == (0, 3), done.stderr
+
+
 def test_training_says_what_to_install(tmp_path: Path) -> None:
     done = launch(tmp_path)
     assert done.returncode == 2

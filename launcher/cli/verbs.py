@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.cli import job_verbs, plan_verbs
+from launcher.cli.spikes import spikes
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ verbs (launch VERB --help says more):
   launch cancel DIR             end the jobs of SLURM's below a folder
   launch check [KEY=VALUE ...]  look at this machine, or at nodes of a cluster; train nothing
   launch table DIR              the table of what has run below a folder
+  launch spikes FILE.csv|DIR    spikes of losses that were logged anywhere
   launch sync DIR               upload the W&B runs that were kept in their folders
 
 examples:
@@ -113,6 +115,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "cancel": job_verbs.cancel,
     "check": job_verbs.check,
     "table": show_table,
+    "spikes": spikes,
     "sync": sync,
 }
 

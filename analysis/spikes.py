@@ -1,0 +1,178 @@
+"""What the spike detector makes of logged series, and how that compares with labelled events."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from analysis.series import Series
+from launcher.errors import ConfigError
+from launcher.ladder import Ladder
+from launcher.spike_guard import SpikeGuard
+from launcher.spikes import Detector, Event, Kind, Quantity
+
+SLACK = 10
+"""Iterations before the start and after the end of a labelled event in which an alarm is for it."""
+
+
+@dataclass(slots=True)
+class Alarm:
+    """An event from its first step to its end. Figures as in `launcher.spikes.Event`."""
+
+    kind: Kind
+    of: Quantity
+    step: int
+    value: float | None
+    baseline: float | None
+    size: float | None
+    """Of the worst value until its end."""
+    end: Literal["recovery", "divergence"] | None = None
+    """None where the log ends first, or shows no end of it."""
+    steps: int | None = None
+    """From its start, or that of what it made worse, to its end; of a creep, to ``step``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """An event that somebody found."""
+
+    start: int
+    end: int
+
+    def covers(self, step: int) -> bool:
+        """Whether an alarm at this step is for it."""
+        return self.start - SLACK <= step <= self.end + SLACK
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """All about one series."""
+
+    series: Series
+    alarms: Sequence[Alarm]
+    actions: Mapping[str, int] = field(default_factory=dict)
+    """What the ladder would have said besides apply, and how often."""
+    labels: Sequence[Label] | None = None
+    """None where there are no labels at all."""
+
+    @property
+    def found(self) -> int:
+        """Labelled events with an alarm."""
+        return sum(any(label.covers(alarm.step) for alarm in self.alarms)
+                   for label in self.labels or ())  # fmt: skip
+
+    @property
+    def false_alarms(self) -> int:
+        """Alarms for none of the labelled events."""
+        return sum(not self.is_labelled(alarm) for alarm in self.alarms)
+
+    def is_labelled(self, alarm: Alarm) -> bool:
+        """Whether it is for a labelled event."""
+        return any(label.covers(alarm.step) for label in self.labels or ())
+
+
+def judge(series: Series, guard: SpikeGuard, labels: Sequence[Label] | None = None) -> Verdict:
+    """Run the detector and the ladder over a series, as if it were just being trained."""
+    detector, ladder = Detector(guard), Ladder(guard)
+    alarms: list[Alarm] = []
+    ongoing: dict[Quantity, list[Alarm]] = {"loss": [], "grad_norm": []}
+    actions: Counter[str] = Counter()
+    stage = series.points[0].stage
+    for point in series.points:
+        if point.stage != stage:
+            detector.expect_shift(point.step)
+            stage = point.stage
+        reading = detector.update(point.step, point.loss, point.norm)
+        for event in reading.events:
+            alarms += _fold(event, ongoing)
+        action = ladder.decide(reading).kind
+        if action != "apply":
+            actions[action] += 1
+    return Verdict(series=series, alarms=alarms, actions=dict(actions), labels=labels)
+
+
+def _fold(event: Event, ongoing: dict[Quantity, list[Alarm]]) -> list[Alarm]:
+    """The alarm that an event is, if it is no end; an end is written into what it ends."""
+    if event.kind in ("recovery", "divergence"):
+        for alarm in ongoing[event.of]:
+            alarm.end, alarm.steps, alarm.size = event.kind, event.steps, event.size
+        ongoing[event.of] = []
+        return []
+    if event.start == event.step:
+        ongoing[event.of] = []  # what was open before has no end
+    alarm = Alarm(event.kind, event.of, event.step, event.value, event.baseline, event.size)
+    if event.kind == "creep":  # by then it has not come back
+        alarm.end, alarm.steps = "divergence", event.steps
+        return [alarm]
+    ongoing[event.of].append(alarm)
+    return [alarm]
+
+
+def read_labels(path: Path) -> dict[str, list[Label]]:
+    """Labelled events by the name of their file. Raises ConfigError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"--labels: {path}: {error}") from error
+    out: dict[str, list[Label]] = {}
+    for number, row in enumerate(rows, 2):
+        try:
+            label = Label(int(row["start_iter"]), int(row["end_iter"]))
+            out.setdefault(row["file"], []).append(label)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"--labels: {path}:{number}: needs file, start_iter and end_iter: {error!r}"
+            ) from error
+    return out
+
+
+def columns(labelled: bool) -> list[str]:
+    """Of a row per alarm."""
+    own = ["series", *(one.name for one in fields(Alarm))]
+    return [*own, "labelled"] if labelled else own
+
+
+def alarm_rows(verdict: Verdict) -> Iterator[dict[str, Any]]:
+    """One row per alarm."""
+    for alarm in verdict.alarms:
+        row = {"series": verdict.series.name, **asdict(alarm)}
+        if verdict.labels is not None:
+            row["labelled"] = verdict.is_labelled(alarm)
+        yield row
+
+
+def series_row(verdict: Verdict) -> dict[str, Any]:
+    """The counts of one series."""
+    series, actions = verdict.series, verdict.actions
+    counts = Counter(alarm.kind for alarm in verdict.alarms)
+    ends = Counter(alarm.end for alarm in verdict.alarms)
+    row = {
+        "series": series.name,
+        "points": len(series.points),
+        "skipped_lines": len(series.skipped),
+        "events": len(verdict.alarms),
+        **{kind: counts[kind] for kind in ("loss_spike", "norm_spike", "nan", "inf", "creep")},
+        "recovered": ends["recovery"],
+        "diverged": ends["divergence"],
+        "skipped_updates": actions.get("skip", 0),
+        "rollbacks": actions.get("roll_back", 0),
+        "stops": actions.get("stop", 0),
+    }
+    if verdict.labels is not None:
+        row |= {"labelled": len(verdict.labels), "found": verdict.found}
+        row["false_alarms"] = verdict.false_alarms
+    return row
+
+
+def total(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """The counts of all series together; with labels also those of the series without an event."""
+    rows = [series_row(verdict) for verdict in verdicts]
+    sums = {name: sum(row[name] for row in rows) for name in rows[0] if name != "series"}
+    calm = [verdict for verdict in verdicts if verdict.labels is not None and not verdict.labels]
+    if any(verdict.labels is not None for verdict in verdicts):
+        sums["clean_series"] = len(calm)
+        sums["clean_false_alarms"] = sum(verdict.false_alarms for verdict in calm)
+    return {"series": len(rows), **sums}

@@ -1,0 +1,163 @@
+"""The verb ``spikes``: what the spike guard makes of losses that were logged anywhere."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.cli.words import new_parser, parsed, prints_a_table
+from launcher.decode import decode, encode
+from launcher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from analysis.series import Series
+    from analysis.spikes import Verdict
+    from launcher.spike_guard import SpikeGuard
+
+DESCRIPTION = """Spikes of loss and gradient norm in logged series, found as training would have
+found them, and what the guard would have done about them."""
+
+
+def spikes(words: Sequence[str]) -> int:
+    """Print the events of loss series."""
+    parser = new_parser("spikes", DESCRIPTION)
+    parser.add_argument("paths", metavar="FILE.csv|DIR", nargs="+",
+                        help="columns iteration, lm_loss or loss [, grad_norm]; a folder of such"
+                        " files; or the folder of a run")  # fmt: skip
+    parser.add_argument("--labels", metavar="FILE.csv",
+                        help="columns file, start_iter, end_iter: print also how many of these"
+                        " events were found, and the alarms beyond them")  # fmt: skip
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
+                        help="a setting of the guard, as in docs/spikes.md")  # fmt: skip
+    prints_a_table(parser)
+    options = parsed(parser, words)
+    guard = _guard(options.set)
+
+    from analysis.spikes import judge, read_labels
+
+    labels = read_labels(Path(options.labels).expanduser()) if options.labels else None
+    verdicts = [
+        judge(one, guard, None if labels is None else labels.get(one.name, []))
+        for one in _all(options.paths)
+    ]
+    _say_missing(labels or {}, verdicts)
+    _say_skipped(verdicts)
+    _print(verdicts, guard, options)
+    return 0
+
+
+def _guard(words: Sequence[str]) -> "SpikeGuard":
+    import yaml
+
+    from launcher.spike_guard import SpikeGuard
+
+    data: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"--set: {word!r} is not KEY=VALUE")
+        try:
+            data[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set: {word!r} is no YAML") from error
+    guard = decode(SpikeGuard, data, "spike_guard")
+    guard.check()
+    return guard
+
+
+def _all(paths: Sequence[str]) -> "Iterator[Series]":
+    """The series of files and folders. Raises ConfigError where one of these has none."""
+    from analysis.series import read
+
+    for word in paths:
+        path = Path(word).expanduser()
+        if path.is_dir():
+            yield from _below(path)
+        else:
+            yield read(path, path.name)
+
+
+def _below(path: Path) -> "Iterator[Series]":
+    """Of a folder: every CSV file that has the columns, and every run that has metrics."""
+    from analysis.series import read
+    from launcher.cli.collect import runs
+
+    files = {file.name: file for file in sorted(path.glob("*.csv"))}
+    files |= {run.path.name: run.metrics for run in runs(path) if run.metrics.exists()}
+    if (path / "metrics.jsonl").exists():
+        files[path.name] = path / "metrics.jsonl"
+    usable = 0
+    for name, file in files.items():
+        try:
+            series = read(file, name)
+        except ConfigError as error:
+            print(f"launch: left out: {error}", file=sys.stderr)
+            continue
+        usable += 1
+        yield series
+    if not usable:
+        raise ConfigError(f"{path}: no loss series in this folder")
+
+
+def _say_missing(labels: Mapping[str, Any], verdicts: "Sequence[Verdict]") -> None:
+    """Labels of series that are not here: of those nothing is counted."""
+    missing = sorted(set(labels) - {verdict.series.name for verdict in verdicts})
+    if missing:
+        several = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        print(f"launch: --labels: not among the series: {missing[0]}{several}", file=sys.stderr)
+
+
+def _say_skipped(verdicts: "Sequence[Verdict]") -> None:
+    for series in (verdict.series for verdict in verdicts):
+        if series.skipped:
+            count = len(series.skipped)
+            lines = f"{count} line{'s' if count > 1 else ''} left out"
+            print(f"launch: {series.name}: {lines}; {series.skipped[0]}", file=sys.stderr)
+
+
+def _print(verdicts: "Sequence[Verdict]", guard: "SpikeGuard", options: argparse.Namespace) -> None:
+    from analysis import spikes, table
+
+    events = [row for verdict in verdicts for row in spikes.alarm_rows(verdict)]
+    counts = [spikes.series_row(verdict) for verdict in verdicts]
+    if options.format == "json":
+        document = {"settings": encode(guard), "events": events, "series": counts,
+                    "total": spikes.total(verdicts)}  # fmt: skip
+        table.write(json.dumps(document, indent=1, allow_nan=False), options.output)
+        return
+    columns = spikes.columns(labelled=options.labels is not None)
+    if options.format != "table":
+        rows = table.plain(events, options.sort, columns)
+        return table.put(rows, options.format, options.output)
+    shown = table.plain([_rounded(row) for row in events], options.sort, columns)
+    parts = [table.render(shown, "table")] if events else []
+    parts.append(table.render(table.plain(_shown(counts)), "table"))
+    parts.append(_summary(spikes.total(verdicts)))
+    table.write("\n\n".join(parts), options.output)
+
+
+def _shown(counts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Without the columns in which every series has 0."""
+    always = ("series", "points", "events", "labelled", "found", "false_alarms")
+    names = [name for name in counts[0] if name in always or any(row[name] for row in counts)]
+    return [{name: row[name] for name in names} for row in counts]
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Four digits are enough to read."""
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value
+            for name, value in row.items()}  # fmt: skip
+
+
+def _summary(sums: Mapping[str, int]) -> str:
+    text = (f"{sums['points']:,} points: {sums['events']} events, {sums['recovered']} recovered,"
+            f" {sums['diverged']} diverged; the guard would have skipped {sums['skipped_updates']}"
+            f" updates, rolled back {sums['rollbacks']} times")  # fmt: skip
+    if "labelled" in sums:
+        share = f" ({100 * sums['found'] / sums['labelled']:.1f} %)" if sums["labelled"] else ""
+        text += (f"\n{sums['found']} of {sums['labelled']} labelled events found{share},"
+                 f" {sums['false_alarms']} other alarms, {sums['clean_false_alarms']} of these in"
+                 f" the {sums['clean_series']} series without a label")  # fmt: skip
+    return text
