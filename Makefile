@@ -26,6 +26,7 @@ benchmark: $(VENV)/installed  ## ratios of our step time to bare loops, each in 
 	$(BIN)/python tests/benchmarks/mfu.py
 	$(BIN)/python tests/benchmarks/submit.py
 	$(BIN)/python tests/benchmarks/plan.py
+	$(BIN)/python tests/benchmarks/spikes.py
 
 # torch first and by plain pip: a range that admits a newer release would pull the CUDA build.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -1,0 +1,135 @@
+"""What the spike guard costs a step, and how well its thresholds carry over to other runs.
+
+    python tests/benchmarks/spikes.py [DIR]
+
+Microseconds of a step with a loss and a norm, calm and in a spike, in turns with reading one line
+of metrics (json.loads), which is the yardstick that hits the same machine. Exit code 1 above
+`LIMIT`.
+
+With a folder of series, spike_labels.csv and clean_runs.txt it also chooses the thresholds anew
+without one run, or without one family of runs, and counts what they do on what was left out.
+"""
+
+import itertools
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from analysis.series import read
+from analysis.spikes import Verdict, judge, read_labels
+from launcher.ladder import Ladder
+from launcher.spike_guard import SpikeGuard
+from launcher.spikes import Detector
+
+LIMIT = 50.0
+"""Microseconds a step."""
+STEPS, TURNS = 2000, 9
+LINE = json.dumps({"step": 12345, "tokens": 6321000, "loss": 2.3456789, "grad_norm": 0.2345,
+                   "lr": 1.2e-4, "step_ms": 812.3, "tokens_per_s": 630123.0, "stage": None})  # fmt: skip
+GRID = [
+    SpikeGuard(window=window, sigmas=sigmas, loss_nats=nats)
+    for window, sigmas, nats in itertools.product(
+        (32, 64, 128), (5.0, 6.0, 8.0, 10.0, 12.0), (0.2, 0.25, 0.3, 0.4)
+    )
+]
+
+
+def main() -> int:
+    """Print the figures; 1 where a step costs too much."""
+    calm, spiky, line = (statistics.median(times) for times in zip(*_turns(), strict=True))
+    print(f"a calm step {calm:.1f} us, a step at the edge of a spike {spiky:.1f} us (limit {LIMIT:g}):"
+          f" {calm / line:.1f} and {spiky / line:.1f} times reading a line of metrics")  # fmt: skip
+    if len(sys.argv) > 1:
+        leave_out(Path(sys.argv[1]))
+    return int(max(calm, spiky) > LIMIT)
+
+
+def _turns() -> Iterator[tuple[float, float, float]]:
+    noise = random.Random(0)
+    calm = [(2.3 + noise.gauss(0, 0.02), 0.25 + noise.uniform(-0.05, 0.05)) for _ in range(STEPS)]
+    # Every value is above the floor and below the noise's limit: the noise is looked at each time.
+    wild = [
+        (2.3 + noise.choice((-1, 1)), 0.25 * 6.0 ** noise.choice((-1, 1))) for _ in range(STEPS)
+    ]
+    for _ in range(TURNS):
+        yield _microseconds(calm), _microseconds(wild), _reading()
+
+
+def _microseconds(values: Sequence[tuple[float, float]]) -> float:
+    detector, ladder = Detector(SpikeGuard()), Ladder(SpikeGuard())
+    began = time.perf_counter()
+    for step, (loss, norm) in enumerate(values):
+        ladder.decide(detector.update(step, loss, norm))
+    return (time.perf_counter() - began) / len(values) * 1e6
+
+
+def _reading() -> float:
+    began = time.perf_counter()
+    for _ in range(STEPS):
+        json.loads(LINE)
+    return (time.perf_counter() - began) / STEPS * 1e6
+
+
+def leave_out(folder: Path) -> None:
+    """Print what thresholds do on runs they were chosen without."""
+    labels = read_labels(folder / "spike_labels.csv")
+    names = [*labels, *(folder / "clean_runs.txt").read_text().split()]
+    runs = [read(folder / name, name) for name in names]
+    verdicts = [[judge(run, guard, labels.get(run.name, [])) for run in runs] for guard in GRID]
+    for what, key in (("run", str), ("family", _family)):
+        folds = sorted({key(name) for name in names})
+        parts = [_fold(verdicts, [key(name) == fold for name in names]) for fold in folds]
+        print(f"thresholds chosen without one {what}, {len(folds)} times:")
+        for fold, (guard, left) in zip(folds, parts, strict=True):
+            if what == "family" or any(v.labels for v in left) or _alarms(left):
+                print(f"  {fold[:60]}: {_text(left)}; window {guard.window}, sigmas"
+                      f" {guard.sigmas:g}, nats {guard.loss_nats:g}")  # fmt: skip
+        print(f"  together: {_text([one for _, left in parts for one in left])}")
+
+
+def _family(name: str) -> str:
+    """Model and size: what comes before the version of the software."""
+    parts = name.split("__")
+    return parts[1].removesuffix("_gb200").removesuffix("_sm").removesuffix("_release")
+
+
+def _fold(
+    verdicts: Sequence[Sequence[Verdict]], left: Sequence[bool]
+) -> tuple[SpikeGuard, list[Verdict]]:
+    """The thresholds chosen on all other runs, and the verdicts on what is left out.
+
+    No alarm on a clean run comes first, then events found; of those that are equal the middle one
+    of the grid, so that it is not at the edge of what works. Other alarms of runs with events do
+    not count: they are jumps as well, a little smaller than what was labelled.
+    """
+
+    def score(column: Sequence[Verdict]) -> tuple[int, int]:
+        kept = [one for one, out in zip(column, left, strict=True) if not out]
+        return _alarms([one for one in kept if not one.labels]), -sum(one.found for one in kept)
+
+    best = min(score(column) for column in verdicts)
+    equal = [i for i, column in enumerate(verdicts) if score(column) == best]
+    chosen = equal[len(equal) // 2]
+    return GRID[chosen], [one for one, out in zip(verdicts[chosen], left, strict=True) if out]
+
+
+def _alarms(verdicts: Sequence[Verdict]) -> int:
+    return sum(one.false_alarms for one in verdicts)
+
+
+def _text(verdicts: Sequence[Verdict]) -> str:
+    labelled = sum(len(one.labels or ()) for one in verdicts)
+    found = sum(one.found for one in verdicts)
+    clean = [one for one in verdicts if not one.labels]
+    return (f"{found}/{labelled} found, {_alarms(clean)} alarms on {len(clean)} clean runs,"
+            f" {_alarms(verdicts) - _alarms(clean)} others")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
