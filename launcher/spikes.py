@@ -1,8 +1,8 @@
 """Spikes of loss and gradient norm, found step by step from what came before alone.
 
 The baseline is the median of the newer half of the window, the noise the median distance of its
-values from the median of their half: a trend, and the spikes of the past, move neither. Norms are
-compared as logarithms. docs/spikes.md has the formulas and how well they do.
+values from the median of their half, so that single values move neither. Norms are compared as
+logarithms. docs/spikes.md has the formulas and how well they do.
 """
 
 import math
