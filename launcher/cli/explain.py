@@ -27,6 +27,7 @@ MEANING = {
     },
     StepTime: {
         "compute": "matrix products, attention, norms: forward and backward",
+        "host": "waiting for the host to start kernels",
         "recompute": "forward passes that activation checkpointing repeats",
         "tensor": "collectives between tensor and context parallel ranks",
         "experts": "all-to-all between expert parallel ranks",

@@ -14,7 +14,7 @@ import yaml
 from launcher.cluster import Cluster
 from launcher.decode import decode, hint
 from launcher.errors import ConfigError
-from launcher.planner import fit, memory, rules, sheet, spelling
+from launcher.planner import fit, memory, rules, sheet, spelling, validation
 from launcher.planner.constants import Constants
 from launcher.planner.forecast import Forecast, Grid
 from launcher.planner.points import GIB, RECOMPUTE
@@ -145,7 +145,7 @@ def fitted(path: Path) -> tuple[Constants, list[dict[str, Any]]]:
     """Constants fitted to a sheet, and a table of the errors on each source that is left out."""
     found = read(path)
     try:
-        constants, errors = fit.fit(found)
+        constants, errors = fit.fit(found), validation.errors(found)
     except ConfigError as error:
         raise ConfigError(f"--fit: {path}: {error}") from error
     rows = [
@@ -153,13 +153,21 @@ def fitted(path: Path) -> tuple[Constants, list[dict[str, Any]]]:
             "of": one.what,
             "source": one.source,
             "rows": one.rows,
-            "median_err_pct": round(100 * one.median, 1),
-            "bias_pct": round(100 * one.bias, 1),
+            "median_err_pct": _percent(one.median),
+            "bias_pct": _percent(one.bias),
+            "rank_in_grid": None if one.rank is None else round(one.rank, 2),
+            "err_after_3_pct": _percent(one.corrected),
+            "right_pct": _percent(one.right),
+            "missed_oom_pct": _percent(one.missed),
         }
         for one in errors
     ]
     said = f"launch plan --fit {path.name}"
     return dataclasses.replace(constants, fitted=said), rows
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 1)
 
 
 def replayed(

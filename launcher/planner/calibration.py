@@ -5,7 +5,7 @@ fitted says that its memory is below what the device has, one that did not that 
 run whose memory was measured says it exactly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,10 +45,21 @@ class Spread:
     """Of one run."""
 
 
-TIME = Spread(common=0.15, axis=0.035, unknown_axis=0.15, joint=0.06, noise=0.015)
+TIME = Spread(common=0.15, axis=0.035, unknown_axis=0.15, joint=0.05, noise=0.02)
 CPU_NOISE = 0.05
 """Noise of a step time where ranks share cores with everything else."""
-MEMORY = Spread(common=0.08, axis=0.02, unknown_axis=0.12, joint=0.02, noise=0.015)
+MEMORY = Spread(common=0.06, axis=0.02, unknown_axis=0.12, joint=0.02, noise=0.015)
+
+TIME_PARTS: Mapping[str, float] = {
+    "compute": 0.08, "host": 0.15, "recompute": 0.15, "tensor": 0.4, "experts": 0.5,
+    "pipeline": 0.5, "bubble": 0.15, "data": 0.5, "optimizer": 0.5, "other": 0.5,
+}  # fmt: skip
+"""Standard deviation of log(true / predicted) of each part of a step time."""
+MEMORY_PARTS: Mapping[str, float] = {
+    "weights": 0.02, "gradients": 0.1, "optimizer": 0.03, "activations": 0.1, "logits": 0.3,
+    "buffers": 0.4, "other": 0.5,
+}  # fmt: skip
+"""The same of memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,9 +70,13 @@ class Axes:
     """(points, axes), as logarithms to base 2 where that makes sense; formulas know of these."""
     unknown: Array
     """(points, axes), numbers that stand for names."""
+    parts: Array
+    """(points, parts): the share of each part of a prediction, times how wrong that part may be."""
 
     def __getitem__(self, chosen: Array) -> "Axes":
-        return Axes(known=self.known[chosen], unknown=self.unknown[chosen])
+        return Axes(
+            known=self.known[chosen], unknown=self.unknown[chosen], parts=self.parts[chosen]
+        )
 
 
 def covariance(a: Axes, b: Axes, spread: Spread) -> Array:
@@ -76,14 +91,15 @@ def covariance(a: Axes, b: Axes, spread: Spread) -> Array:
         same = a.unknown[:, column, None] == b.unknown[None, :, column]
         total += spread.unknown_axis**2 * same
         joint *= same
-    return total + joint
+    return total + joint + a.parts @ b.parts.T
 
 
 def variance(a: Axes, spread: Spread) -> Array:
     """The diagonal of `covariance(a, a)`."""
     known, unknown = a.known.shape[1], a.unknown.shape[1]
     one = spread.common**2 + spread.joint**2
-    return np.full(len(a.known), one + known * spread.axis**2 + unknown * spread.unknown_axis**2)
+    one += known * spread.axis**2 + unknown * spread.unknown_axis**2
+    return one + np.sum(a.parts**2, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """What is expected of every point of a grid: formulas, corrected by what was measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -10,6 +10,7 @@ from launcher.planner import calibration, memory, steptime
 from launcher.planner.calibration import Axes, Correction
 from launcher.planner.constants import Constants
 from launcher.planner.points import Array, Points
+from launcher.planner.steptime import StepTime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,9 +37,14 @@ class Grid:
     """What measured memory is: a key of `launcher.planner.memory.KINDS`."""
 
     @cached_property
+    def time(self) -> StepTime:
+        """Seconds of a step, itemised."""
+        return steptime.step_time(self.points, self.constants.time)
+
+    @cached_property
     def seconds(self) -> Array:
         """Of a step."""
-        return steptime.step_time(self.points, self.constants.time).total
+        return self.time.total
 
     @cached_property
     def tokens(self) -> Array:
@@ -56,8 +62,21 @@ class Grid:
         return np.log(self.points.memory / memory.wanted(self.points, self.constants.memory))
 
     @cached_property
-    def axes(self) -> Axes:
-        """Where the points lie."""
+    def time_axes(self) -> Axes:
+        """Where the points lie, for what time says of them."""
+        whole = self.seconds
+        parts = [d * getattr(self.time, n) / whole for n, d in calibration.TIME_PARTS.items()]
+        return self._axes(parts)
+
+    @cached_property
+    def memory_axes(self) -> Axes:
+        """The same for memory."""
+        found = memory.fullest(self.points, self.constants.memory)
+        whole = found.allocated
+        parts = [d * getattr(found, n) / whole for n, d in calibration.MEMORY_PARTS.items()]
+        return self._axes(parts)
+
+    def _axes(self, parts: Sequence[Array]) -> Axes:
         p = self.points
         sizes = (p.tp, p.pp, p.vpp, p.cp, p.ep, p.micro_batch, p.gpus, p.shards, p.global_batch,
                  p.sequence, p.hidden)  # fmt: skip
@@ -66,7 +85,7 @@ class Grid:
         columns = [*logs, *(4.0 * name for name in names)]
         varying = [column for column in columns if column.size and np.ptp(column) > 0]
         known = np.stack(varying, axis=1) if varying else np.zeros((len(p), 0))
-        return Axes(known=known, unknown=self.extra)
+        return Axes(known=known, unknown=self.extra, parts=np.stack(parts, axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +104,9 @@ class Forecast:
         spread = calibration.TIME
         if self.grid.points.cpu.any():
             spread = replace(spread, noise=calibration.CPU_NOISE)
-        return calibration.from_times(self.grid.axes[np.array(timed, dtype=int)], ratios, spread)
+        return calibration.from_times(
+            self.grid.time_axes[np.array(timed, dtype=int)], ratios, spread
+        )
 
     @cached_property
     def _memories(self) -> Correction:
@@ -93,7 +114,7 @@ class Forecast:
         known = [i for i, s in self.seen.items() if s.fitted is not None and np.isfinite(room[i])]
         measured = np.array([self.seen[i].memory or np.nan for i in known], dtype=float)
         return calibration.from_memory(
-            self.grid.axes[np.array(known, dtype=int)],
+            self.grid.memory_axes[np.array(known, dtype=int)],
             room=self.grid.room[known],
             fitted=[bool(self.seen[i].fitted) for i in known],
             ratios=np.log(measured / self.grid.bytes[known]),
@@ -102,12 +123,12 @@ class Forecast:
     @cached_property
     def log_seconds(self) -> Array:
         """Expected logarithm of a step's seconds."""
-        return np.log(self.grid.seconds) + self._times.mean(self.grid.axes)
+        return np.log(self.grid.seconds) + self._times.mean(self.grid.time_axes)
 
     @cached_property
     def deviation(self) -> Array:
         """Standard deviation of that."""
-        return self._times.deviation(self.grid.axes)
+        return self._times.deviation(self.grid.time_axes)
 
     @cached_property
     def speed(self) -> Array:
@@ -118,24 +139,24 @@ class Forecast:
     def wanted(self) -> Array:
         """Bytes a device must have."""
         wanted = memory.wanted(self.grid.points, self.grid.constants.memory)
-        return wanted * np.exp(self._memories.mean(self.grid.axes))
+        return wanted * np.exp(self._memories.mean(self.grid.memory_axes))
 
     @cached_property
     def bytes(self) -> Array:
         """Expected memory."""
-        return self.grid.bytes * np.exp(self._memories.mean(self.grid.axes))
+        return self.grid.bytes * np.exp(self._memories.mean(self.grid.memory_axes))
 
     @cached_property
     def oom(self) -> Array:
         """Probability of not fitting."""
-        axes = self.grid.axes
+        axes = self.grid.memory_axes
         mean, deviation = self._memories.mean(axes), self._memories.deviation(axes)
         chance = calibration.chance_of_oom(mean, deviation, self.grid.room)
         return np.where(np.isfinite(self.grid.room), chance, 0.0)
 
     def draw(self, chosen: Array, count: int, seed: int) -> Array:
         """(count, chosen): tokens per second and device that may be, with what they share."""
-        spread = self._times.joint(self.grid.axes[chosen])
+        spread = self._times.joint(self.grid.time_axes[chosen])
         noise = np.random.default_rng(seed).standard_normal((count, len(chosen)))
         root = np.linalg.cholesky(spread + 1e-6 * np.eye(len(chosen)))
         return self.grid.tokens[chosen] / np.exp(self.log_seconds[chosen] + noise @ root.T)

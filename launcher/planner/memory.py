@@ -13,6 +13,9 @@ import numpy as np
 
 from launcher.planner.points import ENGINES, GIB, NUMBERS, Array, Points
 
+STAGES = ("first", "second", "last")
+"""Pipeline stages of which one is the fullest."""
+
 MEGATRON, DEEPSPEED, FSDP = range(len(ENGINES))
 FP32, FP16, BF16, FP8 = range(len(NUMBERS))
 
@@ -25,21 +28,23 @@ class MemoryConstants:
     """Measured activations / those counted here."""
     unfused: float = 1.15
     """The same where norms and activation functions are several kernels that each keep a copy."""
-    logit_bytes: float = 8.0
+    logit_bytes: float = 9.0
     """Bytes per logit at the peak of the loss: half precision, and fp32 copies of it."""
+    fused_logit_bytes: float = 4.0
+    """The same where the loss is one kernel that overwrites them."""
     score_bytes: float = 5.0
     """Bytes per attention score without flash attention: softmax in, out, and dropout's mask."""
     workspace_gib: float = 0.15
     """Allocated besides all that is counted: workspaces, alignment, small buffers."""
     bucket_gib: float = 1.0
     """Communication buckets of DeepSpeed and FSDP where several ranks share the weights."""
-    reserved: float = 1.10
+    reserved: float = 1.12
     """torch's reserved / allocated bytes, where there is room."""
     squeezed: float = 1.03
     """The same just before it runs out of memory: what is cached and free is given back first."""
-    context_gib: float = 1.0
+    context_gib: float = 1.5
     """CUDA context and kernels."""
-    communicator_gib: float = 0.5
+    communicator_gib: float = 0.6
     """NCCL's buffers per communicator, outside torch."""
 
 
@@ -67,17 +72,21 @@ class Memory:
 
 
 def stage_memory(points: Points, constants: MemoryConstants, stage: str) -> Memory:
-    """Bytes on a rank of the first or of the last pipeline stage.
+    """Bytes on a rank of one pipeline stage.
 
     Args:
         points: what is to be predicted.
         constants: the fitted figures.
-        stage: "first" or "last"; with one stage both are the same.
+        stage: "first", "second" or "last"; with fewer stages some are the same. Layers that do
+            not split evenly go to the middle: `launcher.layout.ParallelLayout.stages`.
     """
     ends = points.pp == 1
+    inner = (points.pp > 2) & (stage == "second")  # besides first and last
     embedding = points.vocab * points.hidden / points.tp
-    outside = np.where(ends & (points.tied == 0), 2, 1) * embedding
-    layers = np.ceil(points.layers / points.pp)
+    outside = np.where(inner, 0, np.where(ends & (points.tied == 0), 2, 1)) * embedding
+    layers, extra = points.layers // points.pp, points.layers % points.pp
+    longer = np.where(inner, extra > 0, (extra > 0) & (extra == points.pp - 1) & (stage != "last"))
+    layers = layers + longer
     dense = layers * _dense_params(points) + outside
     experts = layers * _expert_params(points)
     shards = np.maximum(points.shards, 1)
@@ -94,7 +103,7 @@ def stage_memory(points: Points, constants: MemoryConstants, stage: str) -> Memo
         optimizer=parts[2],
         activations=_activations(points, constants, in_flight),
         logits=np.where(has_head, points.tokens * points.vocab / points.tp, 0.0)
-        * constants.logit_bytes,
+        * np.where(points.fused_loss > 0, constants.fused_logit_bytes, constants.logit_bytes),
         buffers=_buffers(points, constants, embedding),
         other=np.full(len(points), constants.workspace_gib * GIB),
     )
@@ -102,10 +111,10 @@ def stage_memory(points: Points, constants: MemoryConstants, stage: str) -> Memo
 
 def fullest(points: Points, constants: MemoryConstants) -> Memory:
     """Bytes on the fullest rank."""
-    first, last = (stage_memory(points, constants, stage) for stage in ("first", "last"))
-    higher = first.allocated >= last.allocated
+    stages = [stage_memory(points, constants, stage) for stage in STAGES]
+    highest = np.argmax([one.allocated for one in stages], axis=0)
     names = [one.name for one in dataclasses.fields(Memory)]
-    return Memory(**{n: np.where(higher, getattr(first, n), getattr(last, n)) for n in names})
+    return Memory(**{n: np.choose(highest, [getattr(one, n) for one in stages]) for n in names})
 
 
 def figure(points: Points, constants: MemoryConstants, kind: str) -> Array:
@@ -196,9 +205,12 @@ def _layer_activations(points: Points, constants: MemoryConstants) -> Array:
     without sequence parallelism, and [4q + 4k + 6f or 4f + 4 heads] / t.
     """
     n, h = points.tokens, points.hidden
-    ffn = np.where(points.gated > 0, 6, 4) * points.ffn * points.visits
+    low = points.number == FP8  # what a matrix product was fed is kept in a byte
+    ffn = (np.where(points.gated > 0, 6, 4) - low) * points.ffn * points.visits
     split = 4 * points.query + 4 * points.key + ffn + 4 * points.heads
-    whole = 8 * h + np.where(points.experts > 0, 4 * h * points.visits, 0.0)
+    whole = (8 - 2 * low + 2 * points.dropout) * h + np.where(
+        points.experts > 0, 4 * h * points.visits, 0.0
+    )
     factor = np.where(points.fused > 0, 1.0, constants.unfused) * constants.activations
     return (
         _width(points)
@@ -222,23 +234,23 @@ def _scores(points: Points, constants: MemoryConstants) -> Array:
 def _in_flight(points: Points, stage: str, layers: Array) -> Array:
     """Layers whose activations a rank holds at once, counting each micro batch's.
 
-    1F1B: min(m, p) micro batches on the first stage, one on the last. Interleaved (Megatron-LM,
-    arXiv:2104.04473): the first holds (p - 1) / (p v) of a model more, the last (v - 1) p + 1
-    chunks.
+    1F1B: min(m, p - r) micro batches on stage r. Interleaved (Megatron-LM, arXiv:2104.04473):
+    2 (p - r - 1) + (v - 1) p + 1 chunks of 1 / v of a stage.
     """
     p, v, m = points.pp, points.vpp, points.accumulation
-    chunk = layers / v
-    if stage == "first":
-        chunks = np.where(v > 1, 2 * (p - 1) + (v - 1) * p + 1, p)
-    else:
-        chunks = np.where(v > 1, (v - 1) * p + 1, 1.0)
-    return chunk * np.minimum(chunks, m * v)
+    behind = {"first": p, "second": np.maximum(p - 1, 1), "last": 1}[stage]
+    chunks = np.where(v > 1, 2 * (behind - 1) + (v - 1) * p + 1, behind)
+    return layers / v * np.minimum(chunks, m * v)
 
 
 def _buffers(points: Points, constants: MemoryConstants, embedding: Array) -> Array:
-    """Gathered weights under ZeRO 3: two layers, or the embedding; and buckets."""
+    """Gathered weights under ZeRO 3 and their gradients, of a layer or the embedding; buckets.
+
+    FSDP gathers the next layer meanwhile, DeepSpeed no more than 5e7 elements of it.
+    """
     half = np.where(points.number == FP32, 4.0, 2.0)
     layer = _dense_params(points) + _expert_params(points)
-    gathered = np.where(points.zero == 3, half * 2 * np.maximum(2 * layer, embedding), 0.0)
+    copies = np.where(points.engine == FSDP, 3.0, 2.0)
+    gathered = np.where(points.zero == 3, half * copies * np.maximum(layer, embedding), 0.0)
     several = (points.engine != MEGATRON) & (points.shards > 1) & (points.cpu == 0)
     return gathered + np.where(several, constants.bucket_gib * GIB, 0.0)

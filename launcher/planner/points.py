@@ -71,7 +71,11 @@ class Points:
     flash: Array
     """Whether attention scores never reach memory."""
     fused: Array
-    """Whether norms, activations and the loss are single kernels."""
+    """Whether norms and activation functions are single kernels."""
+    fused_loss: Array
+    """Whether the loss needs no copy of the logits."""
+    dropout: Array
+    """Whether masks of dropout on the residual are kept."""
     engine: Array
     """Index into `ENGINES`."""
     number: Array
@@ -188,6 +192,8 @@ def _row(spec: RunSpec) -> dict[str, Any]:
         "offload": layout.offload,
         "flash": True,
         "fused": machine["cpu"],  # on cards without Transformer Engine, norms are several kernels
+        "fused_loss": False,
+        "dropout": False,
         "engine": ENGINES.index(spec.backend),
         "number": NUMBERS.index(spec.train.precision),
         "gradient": _gradient(spec),

@@ -7,12 +7,14 @@ that are not known are left alone.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from launcher.cluster import Cluster
 from launcher.planner import known, spelling
+from launcher.planner.frameworks import GRADIENT, UNKNOWN, Framework, framework
 from launcher.planner.points import (
     ENGINES,
     GIB,
@@ -103,7 +105,7 @@ def read(
     )
 
 
-@dataclass(slots=True)
+@dataclass
 class _Reader:
     """One row on its way to a point."""
 
@@ -113,11 +115,18 @@ class _Reader:
     notes: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
 
+    @cached_property
+    def framework(self) -> Framework:
+        """What it was run with."""
+        names = ("zero_stage_or_strategy", "source", "backend", "model", "notes")
+        return framework(" ".join(self._said(name) for name in names).lower())
+
     def values(self) -> dict[str, Any]:
         """Every field of `Points`."""
-        splits = {name: self._size(name, 1) for name in ("tp", "pp", "vpp", "cp", "ep")}
+        splits = {name: self._size(name, 1) for name in ("tp", "pp", "cp", "ep")}
         machine = self._machine()
         model = self._model(splits)
+        splits["vpp"] = self._chunks(model["layers"] / splits["pp"])
         copy = splits["tp"] * splits["pp"] * splits["cp"]
         gpus = self._gpus(machine, copy)
         dp = max(gpus // copy, 1)
@@ -130,7 +139,8 @@ class _Reader:
             "micro_batch": micro,
             "global_batch": self._batch(micro * dp, splits["pp"], model["sequence"]),
             "recompute": RECOMPUTE.index(self._word("recompute", spelling.RECOMPUTED, "none")),
-            "flash": self._flag("flash_attn", True),
+            "flash": self._flag("flash_attn", self.framework.flash),
+            "dropout": self.framework.gpt_dropout and not model["gated"],
         }  # fmt: skip
 
     def _said(self, name: str) -> str:
@@ -156,6 +166,11 @@ class _Reader:
     def _word(self, name: str, patterns: Sequence[tuple[spelling.T, str]], default: Any) -> Any:
         said = spelling.first(patterns, self._said(name)) if self._said(name) else None
         return self._default(name, default) if said is None else said
+
+    def _chunks(self, layers: float) -> float:
+        """Virtual stages of a stage of so many layers."""
+        each = self._number("layers_per_chunk")
+        return layers / each if each and not self._number("vpp") else self._size("vpp", 1)
 
     def _gpus(self, machine: Mapping[str, Any], copy: float) -> float:
         """Cards: what is stated of them first, then nodes, then dp, then the hardware's "8x"."""
@@ -199,8 +214,8 @@ class _Reader:
             "kv_heads": self._like(sizes, "kv_heads", heads),
             "head_dim": sizes.head_dim if sizes else hidden / heads,
             "top_k": self._like(like, "top_k", 2) if experts else 2,
-            "gated": self._trait(like, "gated", ffn <= LARGEST_GATED * hidden),
-            "tied": self._trait(like, "tied", False),
+            "gated": (gated := self._trait(like, "gated", ffn <= LARGEST_GATED * hidden)),
+            "tied": self._trait(like, "tied", self.framework.gpt_tied and not gated),
             "vocab": self._vocab(like),
             "sequence": self._number("seq_len", 1024)
             or self._default("seq_len", like.sequence if like else 2048),
@@ -283,14 +298,16 @@ class _Reader:
         return {**values, "gpus_per_node": per_node, "number": NUMBERS.index(number), "fused": True}
 
     def _strategy(self, dp: float, machine: Mapping[str, Any]) -> dict[str, Any]:
-        said = self._said("zero_stage_or_strategy").lower()
-        engine = "fsdp" if re.search(spelling.FSDP, said) else spelling.first(
-            spelling.ENGINES_SAID, f"{said} {self._said('source')} {self._said('backend')}"
-        )  # fmt: skip
-        engine = engine or self._default("engine", "deepspeed")
+        said, used = self._said("zero_stage_or_strategy").lower(), self.framework
+        fully = re.search(spelling.FSDP, said) is not None
+        engine = "fsdp" if fully else used.engine
+        if used is UNKNOWN and not fully:
+            self._default("engine", engine)
         zero = spelling.first(spelling.STAGES, said) if said else None
         if zero is None:
             zero = self._default("zero", 3 if engine == "fsdp" else 1)
+        if used.sharded and "ddp" in said:
+            zero = 1
         if group := re.search(r"group (\d+)", said):
             shards = float(group[1])
         else:
@@ -299,12 +316,11 @@ class _Reader:
         offload = spelling.flag("offload", self._said("offload"))
         if offload is None:
             offload = re.search(spelling.OFFLOADED, said) is not None
-        number = NUMBERS[machine["number"]]
-        half = number == "fp16" or (number == "bf16" and engine == "deepspeed")
+        gradient = GRADIENT if fully else used.gradient
         return {
             "zero": zero, "engine": ENGINES.index(engine), "offload": offload,
-            "shards": shards,
-            "gradient": 2.0 if half else 4.0,
+            "shards": shards, "gradient": gradient[NUMBERS[machine["number"]]],
+            "fused_loss": used.fused_loss,
         }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from launcher.planner.points import Engine, Number
+from launcher.planner.points import Number
 from launcher.shape import Recompute
 
 COLUMNS: Mapping[str, str] = {
@@ -23,7 +23,8 @@ COLUMNS: Mapping[str, str] = {
     "top_k": "moe_top_k router_topk moe_router_topk num_experts_per_tok experts_per_token",
     "vocab": "vocab_size padded_vocab_size vocabulary",
     "gated": "swiglu glu activation activation_function hidden_act act_fn",
-    "tied": "tie_word_embeddings tie_embeddings tied_embeddings",
+    "tied": "tie_word_embeddings tie_embeddings tied_embeddings untied"
+    " untie_embeddings_and_output_weights",
     "seq_len": "seq sequence sequence_length seq_length sequence_len context context_length"
     " ctx_len ctx max_seq_len",
     "global_batch": "gbs global_batch_size batch_size batch global_bsz train_batch_size"
@@ -38,6 +39,7 @@ COLUMNS: Mapping[str, str] = {
     "pp": "pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",
     "vpp": "vp vp_size vpp_size virtual_pipeline virtual_pp virtual_pipeline_parallel_size"
     " virtual_pipeline_model_parallel_size",
+    "layers_per_chunk": "num_layers_per_virtual_pipeline_stage",
     "cp": "cp_size context_parallel context_parallel_size",
     "ep": "ep_size expert_parallel expert_parallel_size expert_model_parallel_size",
     "dp": "dp_size data_parallel data_parallel_size",
@@ -109,11 +111,6 @@ STAGES: Sequence[tuple[int, str]] = (
 FSDP = r"fsdp|fully.shard|full_shard|hybrid_shard|no_shard|grad_op|hsdp"
 HYBRID = r"hybrid_shard|hsdp"
 OFFLOADED = r"(?<!no)(?<!no.)(?<!without.)offload(?!\W*(no|off|false|none|0)\b)"
-ENGINES_SAID: Sequence[tuple[Engine, str]] = (
-    ("deepspeed", r"deepspeed"),
-    ("megatron", r"megatron|mcore|nemo|ptd|dist\w*[ _-]?opt"),
-    ("fsdp", r"fsdp|torchtitan"),
-)
 """What a text in lower case says: the first pattern that is found in it."""
 
 
@@ -130,16 +127,24 @@ def column(title: str) -> str | None:
     return _CALLED.get(bare(title).replace("parallelism", "parallel"))
 
 
+_ARGUMENT = r"(?<![\w-])([a-z][a-z_-]+)=([^;,\s]+)"
+
 _TICKS = str.maketrans({"\u2713": "yes", "\u2714": "yes", "\u2717": "no", "\u2718": "no"})
 
 
 def understood(row: Mapping[str, str]) -> dict[str, str]:
-    """A row, and besides what its columns mean under the names of `COLUMNS`."""
+    """A row, and besides what its columns mean under the names of `COLUMNS`.
+
+    What no column says its notes may, as arguments: ``num-experts=8; swiglu=True``.
+    """
     out = {title: text.translate(_TICKS).strip() for title, text in row.items()}
     told: dict[str, list[str]] = {}
     for title in sorted(out, key=lambda title: title not in COLUMNS):
         if (name := column(title)) and out[title]:
             told.setdefault(name, []).append(_with_title(name, bare(title), out[title]))
+    for title, text in re.findall(_ARGUMENT, out.get("notes", "")):
+        if (name := column(title)) and name not in told:
+            told[name] = [_with_title(name, bare(title), text)]
     return out | {
         name: " ".join(said) if name in JOINED else said[0] for name, said in told.items()
     }
@@ -151,6 +156,8 @@ def _with_title(name: str, title: str, text: str) -> str:
         return "megatron ddp" if flag("tied", text) is False else "distributed optimizer"
     if name == "zero_stage_or_strategy" and re.match(r"\d(\.0)?($|[^\w.])", text):
         return f"zero {text}"
+    if name == "tied" and title.startswith("untie"):
+        return "untied" if flag("tied", text) else "tied"
     if name == "global_batch" and "token" in title:
         return f"{text} tokens"
     return text

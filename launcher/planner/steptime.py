@@ -20,7 +20,7 @@ class TimeConstants:
     """Share of the peak that a large bf16 matrix product reaches on an A100."""
     matmul_h100: float = 0.90
     """The same on an H100 / on an A100."""
-    matmul_fp8: float = 0.80
+    matmul_fp8: float = 1.0
     """The same in fp8 / in bf16."""
     half_rows: float = 300.0
     """Rows (tokens) at which a matrix product reaches half of that."""
@@ -28,7 +28,7 @@ class TimeConstants:
     """The same for the other two sizes."""
     memory: float = 0.80
     """Share of the memory bandwidth that kernels without matrix products reach."""
-    hidden_bytes: float = 26.0
+    hidden_bytes: float = 32.0
     """Bytes such kernels move in a layer's forward pass, per token and unit of hidden."""
     ffn_bytes: float = 8.0
     """The same per unit of ffn."""
@@ -38,7 +38,7 @@ class TimeConstants:
     """Speed of flash attention / that of a large matrix product."""
     flash_h100: float = 0.60
     """The same on an H100 / on an A100: FlashAttention 2 was written for the latter."""
-    launch: float = 30e-6
+    launch: float = 37e-6
     """Seconds the host needs per kernel."""
     link: float = 0.70
     """Share of the bandwidth inside a node that collectives reach."""
@@ -46,6 +46,8 @@ class TimeConstants:
     """The same between nodes."""
     collective: float = 20e-6
     """Seconds of a collective of no bytes between two ranks."""
+    ring: float = 5e-6
+    """Seconds that each further rank adds to gathering or scattering a bucket of weights."""
     send: float = 40e-6
     """The same of a send between pipeline stages."""
     exposed_gradients: float = 0.3
@@ -72,6 +74,8 @@ class StepTime:
 
     compute: Array
     """Layers and LM head of the slowest stage, forward and backward."""
+    host: Array
+    """Waiting for the host to start the next kernel."""
     recompute: Array
     """The forward passes that activation checkpointing repeats."""
     tensor: Array
@@ -98,18 +102,25 @@ def step_time(points: Points, constants: TimeConstants) -> StepTime:
     parts = _Parts(points, constants)
     m, p = points.accumulation, points.pp
     layers = np.ceil(points.layers / p)
-    forward, backward, head = parts.forward(), parts.backward(), parts.head()
-    again = np.where(points.full, forward, np.where(points.selective, parts.scores(), 0.0))
+    once, back = parts.forward(), parts.backward()
+    again = np.where(points.full, once, np.where(points.selective, parts.scores(), 0.0))
     tensor, experts, send = parts.tensor(), parts.experts(), parts.send()
-    stage = layers * (forward + backward + again + tensor + experts) + send
+    # The host starts kernels and collectives; where it is slower than they are, they wait for it.
+    busy = once + back + again + tensor + experts
+    layer = _either(busy, parts.host() * np.where(points.full, 4, 3))
+    waits = layer - busy
+    # Where layers do not split evenly, the last stage has one less, and the head instead.
+    head = np.where(points.layers % p > 0, np.maximum(parts.head() - layer, 0.0), parts.head())
+    stage = layers * layer + send
     return StepTime(
-        compute=m * (layers * (forward + backward) + head),
+        compute=m * (layers * (once + back) + head),
+        host=m * layers * waits,
         recompute=m * layers * again,
         tensor=m * layers * tensor,
         experts=m * layers * experts,
         pipeline=m * send,
         bubble=(p - 1) / points.vpp * stage,
-        data=parts.data(m * (stage + head)),
+        data=parts.data(m * (stage + head), layers * back),
         optimizer=parts.optimizer(),
         other=np.where(points.cpu > 0, constants.cpu_step, constants.step),
     )
@@ -154,12 +165,11 @@ class _Parts:
 
     def forward(self) -> Array:
         """Forward pass of one layer."""
-        return _either(self._matmuls() + self.scores() + self._other(), self._host())
+        return self._matmuls() + self.scores() + self._other()
 
     def backward(self) -> Array:
         """Backward pass: every product twice."""
-        work = 2 * self._matmuls() + 2.5 * self.scores() + 2 * self._other()
-        return _either(work, 2 * self._host())
+        return 2 * self._matmuls() + 2.5 * self.scores() + 2 * self._other()
 
     def head(self) -> Array:
         """LM head and loss, forward and backward."""
@@ -189,11 +199,12 @@ class _Parts:
         return np.where(t > 1, several * one, 0.0) + np.where(c > 1, ring, 0.0)
 
     def experts(self) -> Array:
-        """Dispatch and combine, forward and backward."""
+        """Dispatch and combine, forward and backward: of a token's experts some are in the node."""
         points, e = self.points, self.points.ep
-        moved = points.tokens * points.visits * points.hidden * self.stored * (e - 1) / e
-        rate = np.where(points.tp * points.cp * e <= points.gpus_per_node, self.link, self.network)
-        return np.where(e > 1, 4 * (moved / rate + self.collective * np.log2(e)), 0.0)
+        moved = points.tokens * points.visits * points.hidden * self.stored
+        near = np.minimum(points.gpus_per_node / (points.tp * points.cp), e) / e
+        out = moved * ((1 - near) / self.network + np.maximum(near - 1 / e, 0) / self.link)
+        return np.where(e > 1, 4 * (out + self.collective * np.log2(e)), 0.0)
 
     def send(self) -> Array:
         """Of one micro batch, to the next stage and back, once per chunk."""
@@ -203,21 +214,30 @@ class _Parts:
         one = moved / self.stage_rate * self.constants.exposed_sends + latency
         return np.where(points.pp > 1, 2 * points.vpp * one, 0.0)
 
-    def data(self, busy: Array) -> Array:
-        """Reduce gradients and gather weights: 2 P, under ZeRO 3 again for each micro batch."""
+    def data(self, busy: Array, last: Array) -> Array:
+        """Reduce gradients and gather weights: 2 P, under ZeRO 3 again for each micro batch.
+
+        Args:
+            busy: seconds of all micro batches, which hide what ZeRO 3 gathers.
+            last: seconds of the last backward pass, which hides the reduction.
+        """
         points, c = self.points, self.constants
         ranks = points.dp * points.cp
         moved = (ranks - 1) / ranks * self._params() / self.data_rate
         once = 2 * moved * self.stored
         each = moved * self.stored * 3 * points.accumulation
-        whole = np.where(points.cpu > 0, once, c.exposed_gradients * once)
+        shown = np.where(points.cpu > 0, 1.0, c.exposed_gradients)
+        whole = shown * once + np.maximum((1 - shown) * once - last, 0.0)
         gathers = np.where(points.cpu > 0, each, c.exposed_gathers * each)
         late = np.maximum(gathers + np.maximum(each - gathers - busy, 0.0), whole)
         # ZeRO 2 reduces after each micro batch; ZeRO 3 gathers each layer twice besides.
         m, layers = points.accumulation, points.layers / points.pp + 2
         calls = np.select([points.zero == 3, points.zero == 2], [3 * layers * m, m], 1.0)
         latency = calls * self.collective * np.log2(np.maximum(ranks, 1))
-        return np.where(ranks > 1, np.where(points.zero == 3, late, whole) + latency, 0.0)
+        ring = np.where(
+            points.cpu > 0, 0.0, 2 * layers * c.ring * (points.zero > 0) * points.shards
+        )
+        return np.where(ranks > 1, np.where(points.zero == 3, late, whole) + latency + ring, 0.0)
 
     def optimizer(self) -> Array:
         """Read and write weight, gradient and both moments."""
@@ -259,7 +279,7 @@ class _Parts:
         ffn = c.ffn_bytes * points.ffn * points.visits / points.tp
         return points.tokens * (whole + ffn) * self.stored / 2 / self.memory
 
-    def _host(self) -> Array:
+    def host(self) -> Array:
         """Seconds to launch a layer's forward kernels."""
         points = self.points
         kernels = 14 + 6 * (points.flash == 0) + 2 * (points.tp > 1) + 12 * (points.experts > 0)

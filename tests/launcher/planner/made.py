@@ -12,20 +12,21 @@ from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE, Points
 from launcher.planner.steptime import TimeConstants
 
 PLAIN = MemoryConstants(
-    activations=1.0, unfused=1.0, logit_bytes=8.0, score_bytes=5.0, workspace_gib=0.0,
+    activations=1.0, unfused=1.0, logit_bytes=8.0, fused_logit_bytes=4.0, score_bytes=5.0, workspace_gib=0.0,
     bucket_gib=0.0, reserved=1.0, squeezed=1.0, context_gib=0.0, communicator_gib=0.0,
 )  # fmt: skip
 """The formulas' own bytes and nothing besides."""
 
 FIXED = Constants(
     memory=MemoryConstants(
-        activations=1.0, unfused=1.15, logit_bytes=8.0, score_bytes=5.0, workspace_gib=0.15,
+        activations=1.0, unfused=1.15, logit_bytes=8.0, fused_logit_bytes=4.0, score_bytes=5.0, workspace_gib=0.15,
         bucket_gib=1.0, reserved=1.1, squeezed=1.03, context_gib=1.0, communicator_gib=0.5,
     ),
     time=TimeConstants(
         matmul=0.8, matmul_h100=0.9, matmul_fp8=0.8, half_rows=300.0, half_width=100.0,
         memory=0.8, hidden_bytes=26.0, ffn_bytes=8.0, score_traffic=10.0, flash=0.6,
-        flash_h100=0.6, launch=30e-6, link=0.7, network=0.75, collective=20e-6, send=40e-6,
+        flash_h100=0.6, launch=30e-6, link=0.7, network=0.75, collective=20e-6, ring=0.0,
+        send=40e-6,
         exposed_gradients=0.3, exposed_gathers=0.2, exposed_sends=0.5, step=5e-3,
         cpu_launch=25e-6, cpu_collective=300e-6, cpu_step=5e-3,
     ),
@@ -36,8 +37,8 @@ GPT = {
     "layers": 4, "hidden": 1024, "ffn": 4096, "heads": 8, "kv_heads": 8, "head_dim": 128,
     "vocab": 1024, "sequence": 512, "experts": 0, "top_k": 2, "gated": 0, "tied": 0,
     "tp": 1, "pp": 1, "vpp": 1, "cp": 1, "ep": 1, "sp": 0, "zero": 0, "micro_batch": 1,
-    "recompute": "none", "offload": 0, "flash": 1, "fused": 1, "engine": "megatron",
-    "number": "bf16", "gradient": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
+    "recompute": "none", "offload": 0, "flash": 1, "fused": 1, "fused_loss": 0,
+    "dropout": 0, "engine": "megatron", "number": "bf16", "gradient": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
     "peak": 312e12, "peak_half": 312e12, "memory": 78.6 * GIB, "memory_rate": 2039e9,
     "link_rate": 300e9, "network_rate": 25e9,
 }  # fmt: skip

@@ -99,5 +99,5 @@ def test_draws_are_around_what_is_expected_and_move_together() -> None:
 
 def test_one_point_alone_has_no_axes() -> None:
     one = grid(points())
-    assert one.axes.known.shape == (1, 0)
+    assert one.time_axes.known.shape == (1, 0)
     assert forecast({0: Seen(fitted=True, step=1.0)}, one).speed[0] == pytest.approx(4096, rel=0.05)

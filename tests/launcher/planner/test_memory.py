@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from launcher.layout import ParallelLayout
 from launcher.planner import memory
-from launcher.planner.memory import fullest, stage_memory, wanted
+from launcher.planner.memory import STAGES, fullest, stage_memory, wanted
 from launcher.planner.points import GIB, Points
 from tests.launcher.planner.made import FIXED, LAYER_PARAMS, PLAIN, point, points
 
@@ -167,6 +168,53 @@ def test_layers_in_flight(pp: int, vpp: int, batches: int, on_first: int, on_las
     assert held == pytest.approx([on_first, on_last])
 
 
+def test_the_second_stage_holds_one_micro_batch_less_and_no_embedding() -> None:
+    one = points(layers=16, pp=4, gpus=4)
+    first, second = (stage_memory(one, PLAIN, stage) for stage in ("first", "second"))
+    assert second.activations[0] / first.activations[0] == pytest.approx(3 / 4)
+    assert first.weights[0] - second.weights[0] == 2 * V * H
+
+
+@pytest.mark.parametrize(
+    ("layers", "pp", "held"),
+    [
+        (16, 4, (4, 4, 4)),
+        (18, 4, (4, 5, 4)),
+        (19, 4, (5, 5, 4)),
+        (5, 2, (3, 2, 2)),
+        (5, 1, (5,) * 3),
+    ],
+)
+def test_layers_that_do_not_split_evenly(layers: int, pp: int, held: tuple[int, ...]) -> None:
+    """As `ParallelLayout.stages` does it; with two stages there is no second one but the last."""
+    one = points(layers=layers, pp=pp, gpus=pp, vocab=0)
+    found = [stage_memory(one, PLAIN, stage).weights[0] for stage in STAGES]
+    assert found[0] / (2 * LAYER_PARAMS) == held[0]
+    assert found[2] / (2 * LAYER_PARAMS) == held[2]
+    if pp > 2:
+        stages = ParallelLayout(pp=pp).stages(layers)
+        assert (stages[0], stages[1], stages[-1]) == held
+        assert found[1] / (2 * LAYER_PARAMS) == held[1]
+
+
+def test_dropout_keeps_two_masks() -> None:
+    plain, masked = (stage_memory(points(dropout=d), PLAIN, "first").activations[0] for d in (0, 1))
+    assert masked - plain == L * N * 2 * H
+
+
+def test_fp8_keeps_what_a_product_was_fed_in_a_byte() -> None:
+    low, half = (
+        stage_memory(points(number=number), PLAIN, "first").activations[0]
+        for number in ("fp8", "bf16")
+    )
+    assert half - low == L * N * (2 * H + 4 * H)  # two of hidden, one of ffn
+
+
+def test_a_loss_that_overwrites_its_logits() -> None:
+    found = stage_memory(points(fused_loss=1), PLAIN, "last").logits[0]
+    assert found == N * V * 4
+
+
 def test_logits_are_on_the_last_stage() -> None:
     found = [
         stage_memory(points(pp=2, tp=2, gpus=4), PLAIN, stage).logits[0]
@@ -182,10 +230,11 @@ def test_logits_are_on_the_last_stage() -> None:
         ({"gpus": 8, "engine": "deepspeed", "zero": 1}, 0.25),
         ({"gpus": 1, "engine": "deepspeed", "zero": 1}, 0),
         ({"gpus": 8, "engine": "deepspeed", "zero": 1, "cpu": 1}, 0),
-        # two layers of 12584960 parameters are more than the embedding of 1048576, and are there
-        # twice in bf16: gathered and on their way
-        ({"gpus": 8, "engine": "fsdp", "zero": 3}, 0.25 + 2 * 2 * 2 * LAYER_PARAMS / GIB),
-        ({"gpus": 8, "engine": "fsdp", "zero": 3, "vocab": 65536}, 0.25 + 2 * 2 * 65536 * H / GIB),
+        # a layer of 12584960 parameters is more than the embedding of 1048576: its weights and
+        # gradients in bf16, and under FSDP the weights of the next one
+        ({"gpus": 8, "engine": "fsdp", "zero": 3}, 0.25 + 2 * 3 * LAYER_PARAMS / GIB),
+        ({"gpus": 8, "engine": "deepspeed", "zero": 3}, 0.25 + 2 * 2 * LAYER_PARAMS / GIB),
+        ({"gpus": 8, "engine": "fsdp", "zero": 3, "vocab": 65536}, 0.25 + 2 * 3 * 65536 * H / GIB),
     ],
 )
 def test_buffers(changes: dict[str, Any], gib: float) -> None:

@@ -481,10 +481,10 @@ def test_the_sheet_kept_by_hand_is_rejected_where_its_numbers_do_not_divide() ->
         ({"model": "llama_7b", "params_b": "13"}, {"6.7 B parameters (not 13)"}),
         ({"model": "llama_7b", "vocab": "32000"}, set()),
         ({"model": "our 8x7B", "layers": "32", "hidden": "4096"},
-         {"experts 0", "ffn 16384", "heads 32", "kv_heads 32", "gated 0", "tied 0", "vocab 51200"}),
+         {"experts 0", "ffn 16384", "heads 32", "kv_heads 32", "gated 0", "tied 1", "vocab 51200"}),
         ({"model": "llama_7b", "notes": "vocab ~64k"}, set()),
         ({"model": "ours", "layers": "2", "hidden": "256", "notes": "vocab ~64k"},
-         {"vocab 64000 of the notes", "ffn 1024", "heads 2", "kv_heads 2", "gated 0", "tied 0"}),
+         {"vocab 64000 of the notes", "ffn 1024", "heads 2", "kv_heads 2", "gated 0", "tied 1"}),
         ({"model": "llama_7b", "dp": "8"}, {"dp 4 (not 8: 8 gpus / 2)"}),
         ({"model": "llama_7b", "dp": "4"}, set()),
         ({"model": "llama_7b", "nodes": "2"}, {"8 gpus (not 2 nodes of 8)"}),
@@ -533,9 +533,51 @@ def test_the_table_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "a model with quite.. " in third
     assert "rejected: tp 3 does not" in third
     told = " ".join(lines)
-    assert "assumed in all rows: pp 1, vpp 1, cp 1, ep 1, hardware h100," in told
+    assert "assumed in all rows: pp 1, cp 1, ep 1, hardware h100," in told
     assert "in row 1: seq_len 4096" in told
     assert "in rows 2-3" not in told  # their notes differ
 
     assert main(["plan", "--runs", str(path), "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("run,model,n_gpus,tp,zero,recompute,remark,global")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        # Megatron-DeepSpeed adds bf16 gradients up in fp32 beside them, and has no flash attention
+        ({"backend": "Megatron-DeepSpeed"},
+         {"engine": ENGINES.index("deepspeed"), "gradient": 6, "flash": 0}),
+        ({"backend": "deepspeed"},
+         {"engine": ENGINES.index("deepspeed"), "gradient": 6, "flash": 1}),
+        # of which nothing is said: as the paper of ZeRO counts it
+        ({}, {"engine": ENGINES.index("deepspeed"), "gradient": 2, "flash": 1, "dropout": 0}),
+        ({"backend": "megatron", "ffn": "8192"}, {"gradient": 4, "dropout": 1, "tied": 1}),
+        ({"backend": "megatron", "ffn": "5632"}, {"gradient": 4, "dropout": 0, "tied": 0}),
+        ({"backend": "nemo", "precision": "fp8", "zero": "ddp"}, {"gradient": 2, "zero": 1}),
+        ({"backend": "megatron", "precision": "fp8", "zero": "ddp"}, {"gradient": 4, "zero": 0}),
+        ({"source": "llm-foundry", "zero": "fsdp"},
+         {"engine": ENGINES.index("fsdp"), "fused_loss": 1, "gradient": 4}),
+        ({"source": "torchtitan", "zero": "fsdp"}, {"fused_loss": 0}),
+    ],
+)  # fmt: skip
+def test_what_a_framework_does_unasked(row: dict[str, str], expected: dict[str, float]) -> None:
+    sizes = {"hidden": "2048", "layers": "24", "precision": "bf16"}
+    found = read(**{**sizes, **row}).points
+    assert {name: float(getattr(found, name)[0]) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("notes", "name", "expected"),
+    [
+        ("num-layers-per-virtual-pipeline-stage=2", "vpp", 3.0),  # 12 layers on each of 2 stages
+        ("untie-embeddings-and-output-weights=True; x", "tied", 0.0),
+        ("num-experts=8; moe-router-topk=1", "experts", 8.0),
+        ("num-experts=8; moe-router-topk=1", "top_k", 1.0),
+        ("swiglu=True", "gated", 1.0),
+        ("attention-backend=unfused;", "flash", 0.0),
+        ("tp=4", "tp", 2.0),  # a column has the last word
+    ],
+)
+def test_arguments_in_the_notes(notes: str, name: str, expected: float) -> None:
+    row = {"layers": "12", "hidden": "1024", "ffn": "4096", "pp": "2", "tp": "2", "n_gpus": "8"}
+    assert value(name, backend="megatron", notes=notes, **row) == expected

@@ -115,7 +115,9 @@ def test_norms_and_activation_functions_take_their_bytes() -> None:
 def test_a_step_is_no_faster_than_its_kernels_are_launched() -> None:
     c = replace(WORK, launch=1.0)
     # 14 kernels forward and twice as many backward
-    assert seconds(c).compute[0] == pytest.approx(M * L * 3 * 14, rel=1e-3)
+    found = seconds(c)
+    assert found.compute[0] + found.host[0] == pytest.approx(M * L * 3 * 14, rel=1e-3)
+    assert found.host[0] > 0.99 * found.total[0]
 
 
 def test_full_recomputation_adds_a_forward_pass() -> None:
@@ -168,6 +170,14 @@ def test_expert_parallel_all_to_all() -> None:
     assert found == pytest.approx(M * L * 4 * one)
 
 
+def test_tokens_for_experts_of_other_nodes_cross_the_network() -> None:
+    c = replace(only(FIXED.time), link=0.7, network=0.75)
+    # Of four experts in two nodes of two, one of the other three is in the same node.
+    one = N * 2 * H * 2 * (1 / 4 / 210e9 + 1 / 2 / (0.75 * 25e9))
+    found = seconds(c, experts=4, ep=4, gpus=4, gpus_per_node=2, global_batch=4 * M).experts[0]
+    assert found == pytest.approx(M * L * 4 * one)
+
+
 def test_sends_between_stages() -> None:
     c = replace(only(FIXED.time, "send"), send=40e-6, exposed_sends=0.5)
     # There and back, once for each of 2 chunks; half of n h bf16 is hidden.
@@ -188,8 +198,36 @@ def test_gradients_are_reduced_once_a_step() -> None:
     assert seconds(gpus=1).data[0] == 0
     # Eight cards of a node send to the next one: each has a card of 25 GB/s, which together are
     # less than the links inside.
-    found = seconds(gpus=16, zero=1)
+    found = seconds(gpus=16, zero=1, micro_batch=8, global_batch=128)
     assert found.data[0] == pytest.approx(0.3 * 2 * 15 / 16 * DATA_PARAMS * 2 / (8 * 0.75 * 25e9))
+
+
+def test_the_last_backward_pass_hides_what_it_can_of_the_reduction() -> None:
+    slow = {"gpus": 4, "zero": 1, "link_rate": 1e9}
+    once = 2 * 3 / 4 * DATA_PARAMS * 2 / 0.7e9
+    last = seconds(**slow).compute[0] * 4 / M * 2 / 3  # 2 micro batches on each of 4 cards
+    assert 0.3 * once < seconds(**slow).data[0] < once
+    assert seconds(**slow).data[0] == pytest.approx(once - last, rel=0.02)  # and not of the head
+
+
+def test_each_rank_adds_to_gathering_under_zero() -> None:
+    c = replace(only(FIXED.time), ring=5e-6)
+    alike = {"gpus": 16, "link_rate": 1e30, "network_rate": 1e30}
+    assert seconds(c, zero=1, **alike).data[0] == pytest.approx(2 * (L + 2) * 5e-6 * 16)
+    assert seconds(c, zero=1, shards=4, **alike).data[0] == pytest.approx(2 * (L + 2) * 5e-6 * 4)
+    assert seconds(c, zero=0, **alike).data[0] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("layers", "more"), [(4, 1.0), (5, 0.0)])
+def test_the_head_fills_the_place_of_a_layer_that_the_last_stage_lacks(
+    layers: int, more: float
+) -> None:
+    """A head smaller than a layer costs nothing then; with an even split it comes on top."""
+    split = {"pp": 2, "gpus": 2, "layers": layers}
+    with_head = seconds(**split).compute[0]
+    without = seconds(**split, vocab=1e-9).compute[0]
+    head = seconds(layers=0).compute[0] - seconds(layers=0, vocab=1e-9).compute[0]
+    assert (with_head - without) / head == pytest.approx(more, abs=0.01)
 
 
 def test_zero_3_gathers_weights_for_each_micro_batch() -> None:
