@@ -112,6 +112,8 @@ class RunRecord:
     """Starts of this spec so far; None where it never started."""
     seconds: float | None = None
     """From start to end of the last attempt, import and set-up included."""
+    ended: float | None = None
+    """When the last attempt ended, in seconds since 1970."""
     commit: str | None = None
     """Commit of this project that ran it."""
     code: str | None = None

@@ -56,6 +56,8 @@ def _enough(search: Search, left: list[int]) -> str | None:
     best = search.best
     if best is None or sum(one.step is not None for one in search.seen.values()) < FEWEST:
         return None
+    if search.stop.patience is not None and search.in_vain >= search.stop.patience:
+        return f"sweep.stop.patience={search.stop.patience} trials without a better one"
     view = _View.of(search, left)
     better = view.chance(best * (1 + search.stop.tolerance))
     if better >= search.stop.chance:

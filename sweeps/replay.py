@@ -11,7 +11,7 @@ import numpy as np
 
 from launcher.planner.constants import Constants
 from launcher.planner.forecast import Grid, Seen
-from launcher.planner.points import Array
+from launcher.planner.points import GIB, Array
 from launcher.planner.sheet import Sheet
 from sweeps.search import Search, Stop, Strategy
 
@@ -75,7 +75,8 @@ def replay(
     """
     index = np.array(rows)
     points = sheet.points[index]
-    grid = Grid(points=points, constants=constants, extra=_codes(sheet, rows, axes))
+    kind, used = _memory(sheet, rows)
+    grid = Grid(points=points, constants=constants, extra=_codes(sheet, rows, axes), kind=kind)
     speed, oom = sheet.speed[index], sheet.oom[index] == 1
     seen: dict[int, Seen] = {}
     while True:
@@ -85,7 +86,8 @@ def replay(
             return list(seen), reasons[-1] if reasons else "every row has been tried"
         for chosen in answer.next:
             step = None if oom[chosen] else float(grid.tokens[chosen] / speed[chosen])
-            seen[chosen] = Seen(fitted=not oom[chosen], step=step)
+            memory = used[chosen] if np.isfinite(used[chosen]) and not oom[chosen] else None
+            seen[chosen] = Seen(fitted=not oom[chosen], step=step, memory=memory)
 
 
 def judged(
@@ -123,6 +125,14 @@ def judged(
 def _until(speeds: Array, enough: float) -> int | None:
     reached = np.flatnonzero(speeds >= enough)
     return int(reached[0]) + 1 if len(reached) else None
+
+
+def _memory(sheet: Sheet, rows: Sequence[int]) -> tuple[str, Array]:
+    """What the memory figures of rows mean, and their bytes; nan where they differ in that."""
+    kinds = {sheet.memory_kinds[number] for number in rows}
+    used = sheet.figure("mem_gb")[list(rows)] * GIB
+    kind = min(kinds)
+    return kind, used if len(kinds) == 1 else np.full(len(rows), np.nan)
 
 
 def _codes(sheet: Sheet, rows: Sequence[int], axes: Sequence[str]) -> Array:

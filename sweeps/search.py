@@ -21,6 +21,8 @@ class Stop:
     """A layout counts as better if it is faster by this share."""
     chance: Fraction = 0.05
     """Chance that anything left is better below which the search ends."""
+    patience: Count | None = 8
+    """Trials in a row of which none is better, once a few have been measured."""
     trials: Count | None = None
     """Trials, failed ones included."""
     gpu_hours: Positive | None = None
@@ -33,7 +35,7 @@ class Search:
 
     grid: Grid
     seen: Mapping[int, Seen] = field(default_factory=dict)
-    """What has ended, by the number of the point."""
+    """What has ended, by the number of the point, in the order in which it did."""
     running: frozenset[int] = frozenset()
     """What has been submitted and has not ended."""
     stop: Stop = field(default_factory=Stop)
@@ -62,6 +64,16 @@ class Search:
     def best(self) -> float | None:
         """Highest speed seen: tokens per second and device."""
         return max((speed for i in self.seen if (speed := self.speed(i))), default=None)
+
+    @property
+    def in_vain(self) -> int:
+        """Trials that have ended since one was better than all before it."""
+        best, since = 0.0, 0
+        for point in self.seen:
+            speed = self.speed(point) or 0.0
+            since = 0 if speed > best * (1 + self.stop.tolerance) else since + 1
+            best = max(best, speed)
+        return since
 
     def speed(self, point: int) -> float | None:
         """Speed of one that has ended; None where it was not measured."""

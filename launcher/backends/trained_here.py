@@ -74,6 +74,7 @@ class TrainedHere:
             prediction=read_prediction(folder),
             attempt=status.attempt if status else None,
             seconds=_seconds(status),
+            ended=status.ended if status else None,
             commit=status.commit if status else None,
             code=status.code if status else None,
             job_id=status.job_id if status else None,

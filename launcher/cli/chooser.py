@@ -59,9 +59,13 @@ class Chooser:
         """The specs to run next, and for the id of each that is given up, why."""
         known = {spec_id: records[spec_id] for spec_id in self.number.keys() & records.keys()}
         ended = {i: record for i, record in known.items() if record.outcome not in NEVER_RAN}
+
+        def when(spec_id: str) -> tuple[float, int]:
+            return ended[spec_id].ended or 0.0, self.number[spec_id]
+
         search = Search(
             grid=self.grid,
-            seen=dict(sorted((self.number[i], _seen(record)) for i, record in ended.items())),
+            seen={self.number[i]: _seen(ended[i]) for i in sorted(ended, key=when)},
             running=frozenset(self.number[i] for i in running),
             stop=self.sweep.stop,
             gpu_hours=sum(map(_gpu_hours, ended.values())),

@@ -17,6 +17,7 @@ GRID = layouts()
 REASONS = re.compile(
     r"\d+\.\d % chance that anything left is more than 1 % faster than the best"
     r"|the same fits with less recomputation"
+    r"|sweep\.stop\.patience=8 trials without a better one"
     r"|micro batch \d+ ran out of memory, the rest equal"
     r"|predicted \d+\.\d GiB, the device has 78\.6"
 )
@@ -141,6 +142,38 @@ def test_a_larger_tolerance_ends_it_sooner() -> None:
         len(there.search(best_first, stop=Stop(tolerance=one))[0]) for one in (0.001, 0.01, 0.2)
     ]
     assert trials == sorted(trials, reverse=True) and trials[0] > trials[-1]
+
+
+@pytest.mark.parametrize(
+    ("speeds", "vain"),
+    [
+        ([], 0),
+        ([3.0], 0),
+        ([3.0, 2.0, 3.02], 2),  # less than 1 % better is not better
+        ([3.0, 2.0, 3.05, 1.0], 1),
+        ([None, None, 2.0, None], 1),  # of those that failed none is better
+        ([2.0, 2.01, 2.02, 2.03], 3),  # small steps: each is compared with the best so far
+    ],
+)
+def test_trials_in_vain(speeds: list[float | None], vain: int) -> None:
+    """Counted in the order in which they ended, not in that of the points."""
+    order = range(len(speeds) - 1, -1, -1)
+    seen = {
+        i: Seen(fitted=speed is not None, step=speed and float(GRID.tokens[i] / speed))
+        for i, speed in zip(order, speeds, strict=True)
+    }
+    assert Search(grid=GRID, seen=seen).in_vain == vain
+
+
+def test_patience_ends_it() -> None:
+    there = Machine(GRID, slower=MACHINES["noisy"]["slower"])
+    tried = [
+        len(there.search(best_first, stop=Stop(chance=1e-9, patience=patience))[0])
+        for patience in (2, 5, None)
+    ]
+    assert tried == sorted(tried) and tried[0] < tried[1] < tried[2]
+    _, answer = there.search(best_first, stop=Stop(chance=1e-9, patience=2))
+    assert "sweep.stop.patience=2 trials without a better one" in answer.given_up.values()
 
 
 def test_where_nothing_fits_nothing_runs() -> None:

@@ -11,9 +11,11 @@ import pytest
 from launcher.cli import sheets
 from launcher.errors import ConfigError
 from launcher.planner.forecast import Seen
+from launcher.planner.points import GIB
 from launcher.planner.sheet import Sheet
 from sweeps import STRATEGIES, Search, Stop
 from sweeps.replay import groups, judged, replay
+from sweeps.search import Answer
 from tests.launcher.planner.made import FIXED
 from tests.sweeps.made import LAYOUTS, Machine, layouts
 
@@ -93,10 +95,32 @@ def test_what_has_been_chosen_is_seen(tmp_path: Path) -> None:
 
 def test_other_columns_of_what_was_measured_tell_nothing_either(tmp_path: Path) -> None:
     rows = table()
-    more = [
-        {**row, "mem_gb": 10 + i, "step_s": 1 + i, "outcome": "ok"} for i, row in enumerate(rows)
-    ]
+    more = [{**row, "step_s": 1 + i, "outcome": "ok"} for i, row in enumerate(rows)]
     assert order(tmp_path, more) == order(tmp_path, rows)
+
+
+def test_memory_of_a_row_is_seen_once_it_was_chosen(tmp_path: Path) -> None:
+    """Rows that used a third of what is predicted, on cards that otherwise look full."""
+    rows = [{**row, "mem_kind": "reserved"} for row in table()]
+    sheet = read(tmp_path, rows)
+    first = order(tmp_path, rows)[0]
+    asked: list[Search] = []
+
+    def spy(search: Search) -> Answer:
+        asked.append(search)
+        return Answer(next=(first,) if not search.seen else ())
+
+    known = read(tmp_path, [{**row, "mem_gb": 20} for row in rows])
+    replay(known, range(64), spy, FIXED)
+    before, after = asked
+    assert after.seen[first].memory == 20 * GIB
+    assert (after.forecast.bytes < before.forecast.bytes).all()
+    mixed = [{**row, "mem_gb": 20, "mem_kind": kind}
+             for row, kind in zip(rows, ["reserved", "nvidia-smi"] * 32, strict=True)]  # fmt: skip
+    asked.clear()
+    replay(read(tmp_path, mixed), range(64), spy, FIXED)
+    assert asked[1].seen[first].memory is None  # figures that do not mean the same
+    assert np.isnan(sheet.figure("mem_gb")).all()
 
 
 def test_plain_strategies_walk_through_all_of_it(tmp_path: Path) -> None:
