@@ -102,7 +102,7 @@ def _link(printed: str) -> dict[str, Any]:
 def _row(node: str, report: NodeReport | None, link: dict[str, Any]) -> dict[str, Any]:
     return {
         "node": node,
-        "ok": report is not None and not report.faults,
+        "ok": not report.faults if report else None,  # None: nobody looked
         "faults": "; ".join(fault.text for fault in report.faults) or None if report else None,
         "cards": len(report.cards) if report and report.cards else None,
         **({name: what for name, what in report.versions.items() if what} if report else {}),

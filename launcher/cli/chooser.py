@@ -47,11 +47,13 @@ class Chooser:
         self.forecast = Forecast(grid=self.grid)
         """As of the last question."""
         name, self._choose = strategy(self.sweep, len(specs))
+        self.learns = name if name in LEARNING else None
+        """The strategy, if it chooses by what trials show."""
         if name == "halving" and len(set(self.steps)) < 2:
             raise ConfigError(
                 "sweep.strategy: halving needs rungs: an axis train.steps of several values"
             )
-        self.room = request.parallel or ROOM if name in LEARNING else len(specs)
+        self.room = request.parallel or ROOM if self.learns else len(specs)
 
     def ask(
         self, records: Mapping[str, RunRecord], running: Iterable[str]

@@ -52,6 +52,9 @@ def handed_over(loop: "Loop") -> int:
     if loop.held_back:
         print(f"SLURM takes no more at once: the same command submits the other {loop.held_back}"
               " when some have ended")  # fmt: skip
+    if loop.chooser.learns:
+        print(f"{loop.chooser.learns} chooses the others by what these show: the same words without"
+              " submit or detach go on")  # fmt: skip
     return 0
 
 

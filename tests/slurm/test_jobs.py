@@ -146,6 +146,19 @@ def test_what_slurm_does_not_take_now_is_said(
     ]  # fmt: skip
 
 
+def test_a_strategy_that_learns_says_who_chooses_the_rest(
+    commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.say("sbatch", "Submitted batch job 17\n")
+    words = [*TWO, f"output={tmp_path}", "name=few", "sweep.strategy=best_first", "parallel=1"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "best_first chooses the others by what these show: the same words without submit or detach"
+        " go on"
+    )
+    assert len(commands.calls("sbatch")) == 1
+
+
 DRY = [
     # what sbatch --test-only says, and how: the exit code, the line of the dry run, and the error
     ("sbatch: Job 17 to start now\n", 0, 0, ["Job 17 to start now"], ""),
