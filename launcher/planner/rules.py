@@ -24,8 +24,10 @@ def broken(sheet: Sheet, number: int) -> str | None:
         if found % 1:
             return None if WHOLE[field] in assumed else f"{field} {found:g} is no whole number"
     size = {field: int(value[field]) for field in WHOLE}
+    # Of arguments in the notes not all are there: one of them lifts what vpp asks of micro batches.
+    vpp = size["vpp"] if sheet.rows[number].get("vpp") else 1
     layout = ParallelLayout(
-        tp=size["tp"], pp=size["pp"], vpp=size["vpp"], cp=size["cp"], ep=size["ep"],
+        tp=size["tp"], pp=size["pp"], vpp=vpp, cp=size["cp"], ep=size["ep"],
         micro_batch=size["micro_batch"], sequence_parallel=False,
     )  # fmt: skip
     gpus, batch = size["gpus"], size["global_batch"]

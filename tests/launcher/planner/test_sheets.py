@@ -8,7 +8,7 @@ import pytest
 from launcher.cli import main, sheets
 from launcher.cluster import Accelerator, Cluster
 from launcher.errors import ConfigError
-from launcher.planner import sheet
+from launcher.planner import rules, sheet
 from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
 from launcher.planner.sheet import Sheet
 from launcher.shape import ModelShape
@@ -581,3 +581,20 @@ def test_what_a_framework_does_unasked(row: dict[str, str], expected: dict[str, 
 def test_arguments_in_the_notes(notes: str, name: str, expected: float) -> None:
     row = {"layers": "12", "hidden": "1024", "ffn": "4096", "pp": "2", "tp": "2", "n_gpus": "8"}
     assert value(name, backend="megatron", notes=notes, **row) == expected
+
+
+def test_what_notes_tell_of_virtual_stages_rejects_nothing() -> None:
+    row = {
+        "layers": "12",
+        "hidden": "1024",
+        "pp": "4",
+        "tp": "1",
+        "n_gpus": "8",
+        "micro_batch": "4",
+    }
+    several = {**row, "global_batch": "40", "backend": "megatron"}  # 5 micro batches
+    noted = read(**several, notes="num-layers-per-virtual-pipeline-stage=1")
+    assert rules.broken(noted, 0) is None
+    assert "does not divide the 5 micro batches" in (
+        rules.broken(read(**several, vpp="3"), 0) or ""
+    )
