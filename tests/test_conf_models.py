@@ -64,11 +64,7 @@ PUBLISHED: dict[str, tuple[float, float | None, str]] = {
     "deepseek_67b": (67e9, None, "arXiv:2401.02954: 67B"),
     "gpt_neox_20b": (20.55e9, None, "arXiv:2204.06745: 20.55B"),
     "bloom_176b": (176.2e9, None, "arXiv:2211.05100: 176,247M"),
-    "gpt_oss_120b": (
-        116.8e9,
-        None,
-        "model card, table 1: 116.83B (active ones without the embedding)",
-    ),
+    "gpt_oss_120b": (116.8e9, 5.71e9, "model card, table 1: 116.83B; 5.13B and the embedding"),
     "qwen3_30b_a3b": (
         30.5e9,
         3.3e9,
