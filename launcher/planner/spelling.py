@@ -54,7 +54,8 @@ COLUMNS: Mapping[str, str] = {
     "seq_parallel": "sp sequence_parallel sequence_parallel_enabled",
     "precision": "dtype data_type mixed_precision prec amp_dtype",
     "flash_attn": "flash flash_attention use_flash_attn fa attn attention attn_impl"
-    " attention_impl attention_backend attn_implementation",
+    " attention_impl attention_backend attn_implementation kernel kernels attention_kernel"
+    " attn_kernel",
     "tokens_per_s_per_gpu": "tokens_per_sec_per_gpu tokens_s_gpu tok_s_gpu tgs"
     " tokens_per_gpu_per_second tokens_per_second_per_gpu",
     "step_s": "step_time step_time_s iter_time iter_time_s iteration_time_s sec_per_step"
@@ -78,7 +79,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "seq_parallel": ("", ""),
     "flash_attn": (
         r"(use_?)?flash.*|fa_?[234]?|sdpa|fused|te|cudnn|triton|xformers|mem.*efficient",
-        r"torch|eager|math|naive|unfused|local|core|baddbmm",
+        r"torch.*|megatron.*|eager|math|naive|unfused|local|core|baddbmm",
     ),
     "offload": (r"cpu|nvme|optimizer|.*offload", ""),
     "gated": (r".*glu|silu|swish", r".*gelu(_new)?|.*relu"),

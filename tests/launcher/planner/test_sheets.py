@@ -598,3 +598,12 @@ def test_what_notes_tell_of_virtual_stages_rejects_nothing() -> None:
     assert "does not divide the 5 micro batches" in (
         rules.broken(read(**several, vpp="3"), 0) or ""
     )
+
+
+def test_an_axis_of_kernels_tells_whether_attention_is_flash() -> None:
+    assert [value("flash", kernel=kernel) for kernel in ("torch", "megatron", "flash2")] == [
+        0,
+        0,
+        1,
+    ]
+    assert value("flash", kernel="flash2", flash_attn="0") == 0  # its own column has the last word
