@@ -1,23 +1,32 @@
 """The learning rate of every optimizer step, as a pure function."""
 
 import math
+from collections.abc import Callable, Mapping
 
-from launcher.spec import Optimizer
+from launcher.spec import Decay, Optimizer
+
+DECAYS: Mapping[Decay, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "linear": lambda done: 1 - done,
+    "exponential": lambda done: 2 * 0.5**done - 1,
+    "minus_sqrt": lambda done: 1 - math.sqrt(done),
+    "constant": lambda done: 1.0,
+}
+"""Share of lr - min_lr that is left when a share of the decay is done. The shapes, and their names,
+are those of Megatron-LM's WSD: megatron/core/optimizer_param_scheduler.py."""
 
 
 def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     """Learning rate of optimizer step ``step`` (from 1) of ``steps``.
 
-    Linear from 0, reaching ``lr`` at step ``warmup_steps``; then the decay from ``lr`` to
-    ``min_lr``, which the last step has exactly. A run shorter than its warm-up ends within it.
+    Linear from 0, reaching ``lr`` at step ``warmup_steps``; then ``lr`` until the last
+    ``decay_steps``, if there is such a number (warm-up, stable, decay); then the decay from ``lr``
+    to ``min_lr``, which the last step has exactly. A run shorter than its warm-up ends within it.
     """
     warmup = optimizer.warmup_steps
     if step <= warmup:
         return optimizer.lr * step / warmup
-    done = (step - warmup) / (steps - warmup)
-    left = {
-        "cosine": 0.5 * (1 + math.cos(math.pi * done)),
-        "linear": 1 - done,
-        "constant": 1.0,
-    }[optimizer.decay]
+    decaying = optimizer.decay_steps or steps - warmup
+    done = max(step - (steps - decaying), 0) / decaying
+    left = DECAYS[optimizer.decay](done)
     return optimizer.min_lr + (optimizer.lr - optimizer.min_lr) * left

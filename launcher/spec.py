@@ -11,6 +11,8 @@ from launcher.errors import ConfigError
 from launcher.layout import ParallelLayout
 from launcher.shape import ModelShape
 
+Decay = Literal["cosine", "linear", "exponential", "minus_sqrt", "constant"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optimizer:
@@ -22,8 +24,10 @@ class Optimizer:
     """Learning rate at the end of the decay."""
     warmup_steps: Whole = 2
     """Optimizer steps of linear warm-up from 0."""
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
-    """Shape of the decay from lr to min_lr over the steps after warm-up."""
+    decay: Decay = "cosine"
+    """Shape of the decay from lr to min_lr; constant stays at lr."""
+    decay_steps: Count | None = None
+    """Last steps, over which it decays, stable before (WSD); all after warm-up if null."""
     weight_decay: NotNegative = 0.1
     """Decoupled weight decay of matrices; vectors (norms) are not decayed."""
     beta1: Fraction = 0.9
@@ -119,6 +123,13 @@ class RunSpec:
             raise ConfigError(
                 f"train.optimizer.min_lr: {train.optimizer.min_lr:g} is above"
                 f" train.optimizer.lr {train.optimizer.lr:g}"
+            )
+        after = train.steps - train.optimizer.warmup_steps
+        if (train.optimizer.decay_steps or 0) > max(after, 0):
+            raise ConfigError(
+                f"train.optimizer.decay_steps: {train.optimizer.decay_steps} is more than the"
+                f" {max(after, 0)} of train.steps {train.steps} after warmup_steps"
+                f" {train.optimizer.warmup_steps}"
             )
         self.layout.check(self.model, self.cluster.gpus, train.global_batch)
 
