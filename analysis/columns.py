@@ -34,7 +34,7 @@ COLUMNS = {
     "recompute": "",
     "seq_len": "d",
     "precision": "",
-    "tflops_per_gpu": ",.3f",
+    "tflops_per_gpu": ",.4g",
     "mfu_pct": ",.1f",
     "hfu_pct": ",.1f",
     "tokens_per_s": ",.0f",
@@ -100,7 +100,7 @@ OF_SPEC: dict[str, Callable[[RunSpec], Any]] = {
 
 PLANNED = {
     "tokens_per_s": ",.0f",
-    "tflops_per_gpu": ",.1f",
+    "tflops_per_gpu": ",.4g",
     "days": ",.2f",
     "gpu_hours": ",.0f",
     "price": ",.0f",

@@ -41,8 +41,11 @@ def frame(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
     order = rows["plan"].map({"run": 0, "pruned": 1, "rejected": 2})
     fits = 1 - pd.to_numeric(rows["pred_oom_prob"]).fillna(0.0)
     speed = -rows["tokens_per_s"] * fits  # what it is expected to be, as it may not run at all
-    keys = pd.DataFrame({"order": order, "speed": speed, "row": rows["row"]})
-    return rows.loc[keys.sort_values(["order", "speed", "row"]).index].reset_index(drop=True)
+    # Where nothing fits, what misses by least comes first.
+    keys = pd.DataFrame({
+        "order": order, "speed": speed, "memory": rows["pred_mem_gib"], "row": rows["row"]
+    })  # fmt: skip
+    return rows.loc[keys.sort_values([*keys.columns]).index].reset_index(drop=True)
 
 
 def _what(point: Planned) -> str:

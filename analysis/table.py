@@ -113,6 +113,8 @@ def sorted_by(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
     """Rows in the order of a column; what is unknown comes last. Raises ConfigError."""
     column = sort.removeprefix("-")
     one_of(column, dict.fromkeys(rows.columns), "--sort")
+    if len(rows) and rows[column].isna().all():
+        raise ConfigError(f"--sort: {column} is empty in all rows")
     up = not sort.startswith("-")
     return rows.sort_values(column, ascending=up, na_position="last", kind="stable").reset_index(
         drop=True

@@ -37,7 +37,7 @@ def best_first(search: Search) -> Answer:
     left = [i for i in search.open if i not in given_up]
     reason = search.spent or (_enough(search, left) if left else None)
     if reason:
-        return Answer(given_up=given_up | dict.fromkeys(left, reason))
+        return Answer(given_up=given_up | dict.fromkeys(left, reason), ended=reason)
     return Answer(next=_batch(search, left), given_up=given_up)
 
 

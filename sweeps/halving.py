@@ -31,7 +31,7 @@ def halving(search: Search) -> Answer:
         given_up = {i: why for i in rung if twins[i] not in climbing} | given_up
     left = [i for i in search.open if i not in given_up]
     if search.spent:
-        return Answer(given_up=given_up | dict.fromkeys(left, search.spent))
+        return Answer(given_up=given_up | dict.fromkeys(left, search.spent), ended=search.spent)
     floor = min((steps[i] for i in (*left, *search.running)), default=0)
     now = [i for i in left if steps[i] == floor]
     return Answer(next=tuple(now[: search.free]), given_up=given_up)

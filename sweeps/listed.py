@@ -19,5 +19,5 @@ def shuffled(search: Search) -> Answer:
 
 def _next(search: Search, left: list[int]) -> Answer:
     if search.spent:
-        return Answer(given_up=dict.fromkeys(left, search.spent))
+        return Answer(given_up=dict.fromkeys(left, search.spent), ended=search.spent)
     return Answer(next=tuple(left[: search.free]))

@@ -82,8 +82,9 @@ def replay(
     while True:
         answer = strategy(Search(grid=grid, seen=dict(seen), stop=stop or Stop(), seed=seed))
         if not answer.next:
-            reasons = list(answer.given_up.values())
-            return list(seen), reasons[-1] if reasons else "every row has been tried"
+            all_of_it = len(seen) == len(rows)
+            why = "every row has been tried" if all_of_it else "the others cannot be the best"
+            return list(seen), answer.ended or why
         for chosen in answer.next:
             step = None if oom[chosen] else float(grid.tokens[chosen] / speed[chosen])
             memory = used[chosen] if np.isfinite(used[chosen]) and not oom[chosen] else None

@@ -21,7 +21,7 @@ class Stop:
     """A layout counts as better if it is faster by this share."""
     chance: Fraction = 0.05
     """Chance that anything left is better below which the search ends."""
-    patience: Count | None = 8
+    patience: Count | None = 10
     """Trials in a row of which none is better, once a few have been measured."""
     trials: Count | None = None
     """Trials, failed ones included."""
@@ -104,6 +104,8 @@ class Answer:
 
     next: tuple[int, ...] = ()
     """Points, the most promising first."""
+    ended: str | None = None
+    """Why there is nothing to run next, where a search ends before all has run."""
     given_up: Mapping[int, str] = field(default_factory=dict)
     """Points that are not worth a trial, and why; one that waits in a queue is taken back."""
 

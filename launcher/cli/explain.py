@@ -59,7 +59,7 @@ def of_sheet(sheet: Sheet, constants: Constants, row: int) -> list[dict[str, Any
 
 
 def _terms(points: Points, constants: Constants) -> Iterator[dict[str, Any]]:
-    stages = ("first", "last") if points.pp[0] > 1 else ("first",)
+    stages = memory.STAGES if points.pp[0] > 2 else ("first", "last")[: int(points.pp[0])]
     for stage in stages:
         found = memory.stage_memory(points, constants.memory, stage)
         where = f"memory, {stage} stage" if len(stages) > 1 else "memory"

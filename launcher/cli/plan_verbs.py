@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,8 @@ def plan(words: Sequence[str]) -> int:
     options = parsed(parser, words)
     if options.runs and options.fit:
         raise RequestError("--runs and --fit: one at a time")
+    if options.runs or options.fit:
+        _refuse_keys(options)
     if options.fit:
         return _fit(options)
     if options.runs:
@@ -52,6 +55,17 @@ def plan(words: Sequence[str]) -> int:
     return 0
 
 
+def _refuse_keys(options: argparse.Namespace) -> None:
+    """A sheet says all there is to say, but for the constants."""
+    option = "--runs" if options.runs else "--fit"
+    for word in options.overrides:
+        if options.fit or not word.startswith("constants="):
+            raise RequestError(f"{word}: has no meaning beside {option}, whose sheet says it all")
+    same = options.output and Path(options.output).resolve()
+    if same and same == Path(options.runs or options.fit).expanduser().resolve():
+        raise RequestError(f"--output: {options.output} is the sheet itself")
+
+
 def _runs(options: argparse.Namespace) -> int:
     from launcher.cli import explain, sheets
     from launcher.cli.compose import compose
@@ -63,6 +77,8 @@ def _runs(options: argparse.Namespace) -> int:
     if options.explain is not None:
         rows = explain.of_sheet(sheet, constants, options.explain)
         return _print(rows, options)
+    for line in sheets.mistyped(sheet):
+        print(f"launch: {line}", file=sys.stderr)
     rows = sheets.predicted(sheet, constants)
     if options.format != "table":
         return _print(rows, options)
@@ -98,6 +114,13 @@ def _fit(options: argparse.Namespace) -> int:
     return 0
 
 
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
 def replay(words: Sequence[str]) -> int:
     """Try a strategy on measured rows."""
     from launcher.cli import sheets
@@ -112,7 +135,9 @@ def replay(words: Sequence[str]) -> int:
                         help="columns whose rows are compared; %(default)s")  # fmt: skip
     parser.add_argument("--axis", metavar="COL", action="extend", nargs="+", default=[],
                         help="a column beyond the schema whose effect is learnt")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of what the strategy draws")
+    parser.add_argument(
+        "--seed", type=_whole, default=0, metavar="N", help="of what the strategy draws"
+    )
     parser.add_argument("--constants", metavar="FILE", help="of launch plan --fit")
     prints_a_table(parser)
     options = parsed(parser, words)

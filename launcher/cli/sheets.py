@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from launcher.cluster import Cluster
-from launcher.decode import decode, hint
+from launcher.decode import decode, hint, nearest
 from launcher.errors import ConfigError
 from launcher.planner import fit, memory, rules, sheet, spelling, validation
 from launcher.planner.constants import Constants
@@ -26,6 +26,10 @@ from sweeps.search import Stop
 
 GROUP_BY = ("model", "seq_len", "n_gpus", "hardware")
 """Columns whose rows are compared with each other where nothing else is said."""
+
+
+MEASURED = ("tokens_per_s_per_gpu", "step_s", "mem_gb", "oom", "outcome", "tflops_per_gpu", "mfu")
+"""Columns that no strategy may see before it has chosen a row."""
 
 
 def read(path: Path) -> Sheet:
@@ -48,6 +52,16 @@ def read(path: Path) -> Sheet:
     titles += [f"column_{number}" for number in range(len(titles) + 1, wide + 1)]
     rows = [dict(zip(titles, row + [""] * (len(titles) - len(row)), strict=True)) for row in cells]
     return sheet.read(rows, _clusters(), _models())
+
+
+def mistyped(sheet: Sheet) -> list[str]:
+    """Columns that are not read, but are called much like one that would be and is not there."""
+    titles = list(sheet.written[0])
+    there = {spelling.column(title) for title in titles}
+    missing = [name for name in spelling.COLUMNS if name not in there]
+    unknown = [title for title in titles if not spelling.column(title)]
+    hints = {title: nearest(title.lower(), missing) for title in unknown}
+    return [f"column {title!r} is not read{said}" for title, said in hints.items() if said]
 
 
 def _known(line: str, comma: str) -> int:
@@ -185,6 +199,9 @@ def replayed(
         for name in names:
             if name not in known:
                 raise ConfigError(f"{option}: no column {name!r}{hint(name, known)}")
+    for name in axes:
+        if spelling.column(name) in MEASURED or name in MEASURED:
+            raise ConfigError(f"--axis: {name} is what a run measures, not what it tries")
     choose = STRATEGIES[strategy]
     for rows in groups(sheet, by).values():
         order, why = replay(sheet, rows, choose, constants, axes=axes, stop=stop, seed=seed)

@@ -46,7 +46,7 @@ class Spread:
 
 
 TIME = Spread(common=0.15, axis=0.035, unknown_axis=0.15, joint=0.05, noise=0.02)
-CPU_NOISE = 0.05
+CPU_NOISE = 0.08
 """Noise of a step time where ranks share cores with everything else."""
 MEMORY = Spread(common=0.06, axis=0.02, unknown_axis=0.12, joint=0.02, noise=0.015)
 

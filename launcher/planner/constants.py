@@ -29,7 +29,7 @@ def constants_of(path: str | None) -> Constants:
     try:
         data = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or error
+        said = getattr(error, "strerror", None) or "is no JSON, as launch plan --fit writes it"
         raise ConfigError(f"constants: {path}: {said}") from error
     return decode(Constants, data, "constants")
 

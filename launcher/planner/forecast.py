@@ -12,6 +12,10 @@ from launcher.planner.constants import Constants
 from launcher.planner.points import Array, Points
 from launcher.planner.steptime import StepTime
 
+CERTAIN = 1.5
+"""log(memory of the device / memory wanted) by which a run has to exceed what others failed with
+for it to have been certain that it fits: a factor of 4.5."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
@@ -110,8 +114,7 @@ class Forecast:
 
     @cached_property
     def _memories(self) -> Correction:
-        room = self.grid.room  # without end where nobody says what there is
-        known = [i for i, s in self.seen.items() if s.fitted is not None and np.isfinite(room[i])]
+        known = self._telling()
         measured = np.array([self.seen[i].memory or np.nan for i in known], dtype=float)
         return calibration.from_memory(
             self.grid.memory_axes[np.array(known, dtype=int)],
@@ -119,6 +122,18 @@ class Forecast:
             fitted=[bool(self.seen[i].fitted) for i in known],
             ratios=np.log(measured / self.grid.bytes[known]),
         )
+
+    def _telling(self) -> list[int]:
+        """Runs that say more of memory than was certain before; the others take time to count."""
+        room = self.grid.room  # without end where nobody says what there is
+        known = {i: s for i, s in self.seen.items() if s.fitted is not None and room[i] < np.inf}
+        most = max((room[i] for i, s in known.items() if not s.fitted), default=0.0)
+        least = min((room[i] for i, s in known.items() if s.fitted), default=0.0)
+        low, high = min(least, 0.0) - CERTAIN, max(most, 0.0) + CERTAIN
+        return [
+            i for i, s in known.items()
+            if s.memory is not None or (room[i] < high if s.fitted else room[i] > low)
+        ]  # fmt: skip
 
     @cached_property
     def log_seconds(self) -> Array:

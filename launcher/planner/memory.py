@@ -13,8 +13,9 @@ import numpy as np
 
 from launcher.planner.points import ENGINES, GIB, NUMBERS, Array, Points
 
-STAGES = ("first", "second", "last")
-"""Pipeline stages of which one is the fullest."""
+STAGES = ("first", "middle", "last")
+"""Pipeline stages of which one is the fullest. The one in the middle is the first of those that
+have a layer more than others, or the second."""
 
 MEGATRON, DEEPSPEED, FSDP = range(len(ENGINES))
 FP32, FP16, BF16, FP8 = range(len(NUMBERS))
@@ -77,16 +78,14 @@ def stage_memory(points: Points, constants: MemoryConstants, stage: str) -> Memo
     Args:
         points: what is to be predicted.
         constants: the fitted figures.
-        stage: "first", "second" or "last"; with fewer stages some are the same. Layers that do
-            not split evenly go to the middle: `launcher.layout.ParallelLayout.stages`.
+        stage: one of `STAGES`; with fewer of them some are the same.
     """
-    ends = points.pp == 1
-    inner = (points.pp > 2) & (stage == "second")  # besides first and last
+    ends, index = points.pp == 1, _index(points, stage)
+    has_head, has_embedding = index == points.pp - 1, index == 0
     embedding = points.vocab * points.hidden / points.tp
-    outside = np.where(inner, 0, np.where(ends & (points.tied == 0), 2, 1)) * embedding
-    layers, extra = points.layers // points.pp, points.layers % points.pp
-    longer = np.where(inner, extra > 0, (extra > 0) & (extra == points.pp - 1) & (stage != "last"))
-    layers = layers + longer
+    both = ends & (points.tied == 0)
+    outside = np.where(both, 2, np.where(has_head | has_embedding, 1, 0)) * embedding
+    layers = points.layers // points.pp + _longer(points, index)
     dense = layers * _dense_params(points) + outside
     experts = layers * _expert_params(points)
     shards = np.maximum(points.shards, 1)
@@ -95,8 +94,7 @@ def stage_memory(points: Points, constants: MemoryConstants, stage: str) -> Memo
         _per_param(points, what, shards) * dense + _per_param(points, what, expert_shards) * experts
         for what in ("weights", "gradients", "optimizer")
     ]
-    in_flight = _in_flight(points, stage, layers)
-    has_head = ends | (stage == "last")
+    in_flight = _in_flight(points, index, layers)
     return Memory(
         weights=parts[0],
         gradients=parts[1],
@@ -231,15 +229,29 @@ def _scores(points: Points, constants: MemoryConstants) -> Array:
     return np.where(points.flash > 0, 0.0, constants.score_bytes * rows * points.sequence)
 
 
-def _in_flight(points: Points, stage: str, layers: Array) -> Array:
+def _index(points: Points, stage: str) -> Array:
+    """Number of a stage, from 0."""
+    p, extra = points.pp, points.layers % points.pp
+    if stage == "middle":
+        return np.minimum(np.where(extra > 0, (p - extra) // 2, 1), p - 1)
+    return p - 1 if stage == "last" else np.zeros_like(p)
+
+
+def _longer(points: Points, index: Array) -> Array:
+    """Whether a stage has a layer more: `launcher.layout.ParallelLayout.stages`."""
+    extra = points.layers % points.pp
+    start = (points.pp - extra) // 2
+    return (start <= index) & (index < start + extra)
+
+
+def _in_flight(points: Points, index: Array, layers: Array) -> Array:
     """Layers whose activations a rank holds at once, counting each micro batch's.
 
     1F1B: min(m, p - r) micro batches on stage r. Interleaved (Megatron-LM, arXiv:2104.04473):
     2 (p - r - 1) + (v - 1) p + 1 chunks of 1 / v of a stage.
     """
     p, v, m = points.pp, points.vpp, points.accumulation
-    behind = {"first": p, "second": np.maximum(p - 1, 1), "last": 1}[stage]
-    chunks = np.where(v > 1, 2 * (behind - 1) + (v - 1) * p + 1, behind)
+    chunks = np.where(v > 1, 2 * (p - index - 1) + (v - 1) * p + 1, p - index)
     return layers / v * np.minimum(chunks, m * v)
 
 

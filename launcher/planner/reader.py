@@ -17,6 +17,11 @@ Row = Mapping[str, str]
 LARGEST_GATED = 3.6
 """ffn / hidden up to which a feed-forward block of three matrices is assumed; of two it has 4."""
 
+BLANK = ("", "-", "?", "na", "n/a", "nan", "none", "null", "tbd", "auto", "default")
+"""What says that nothing is said."""
+
+STRATEGY = "zero_stage_or_strategy"
+
 MOST_SEQUENCES = 1e6
 """A global batch of as many is one of tokens."""
 
@@ -34,7 +39,7 @@ class Reader:
     @cached_property
     def framework(self) -> Framework:
         """What it was run with."""
-        names = ("zero_stage_or_strategy", "source", "backend", "model", "notes")
+        names = (STRATEGY, "source", "backend", "model", "notes")
         return framework(" ".join(self._said(name) for name in names).lower())
 
     def values(self) -> dict[str, Any]:
@@ -69,8 +74,15 @@ class Reader:
     def _default(self, name: str, value: Any) -> Any:
         self.assumed.append(name)
         shown = f"{value:g}" if isinstance(value, float | int) else value
-        self.notes.append(f"{name} {shown}")
+        self.notes.append(f"{name} {shown}{self._instead(name)}")
         return value
+
+    def _instead(self, name: str) -> str:
+        """What a cell says that cannot be used."""
+        if name == "engine" or (name == "zero" and not re.search(r"\d", self._said(STRATEGY))):
+            return ""
+        said = self._said(STRATEGY if name == "zero" else name)
+        return "" if said.lower() in BLANK else f" (not {said!r})"
 
     def _size(self, name: str, default: float) -> float:
         return self._number(name) or self._default(name, default)
@@ -161,6 +173,8 @@ class Reader:
         params = spelling.billions(self._said("params_b")) or known.billions(self._said("model"))
         if not (params or layers or hidden):
             params = self._default("params_b", 7.0)
+            if self._said("model").lower() not in BLANK:
+                self.notes.append(f"no model {self._said('model')!r} is known")
         guessed = known.guess(params, layers, hidden)
         layers = layers or self._default("layers", guessed[0])
         return layers, hidden or self._default("hidden", guessed[1])
@@ -214,7 +228,7 @@ class Reader:
         return {**values, "gpus_per_node": per_node, "number": NUMBERS.index(number), "fused": True}
 
     def _strategy(self, dp: float, machine: Mapping[str, Any]) -> dict[str, Any]:
-        said, used = self._said("zero_stage_or_strategy").lower(), self.framework
+        said, used = self._said(STRATEGY).lower(), self.framework
         fully = re.search(spelling.FSDP, said) is not None
         engine = "fsdp" if fully else used.engine
         if used is UNKNOWN and not fully:
@@ -232,7 +246,9 @@ class Reader:
         offload = spelling.flag("offload", self._said("offload"))
         if offload is None:
             offload = re.search(spelling.OFFLOADED, said) is not None
-        gradient = GRADIENT if fully else used.gradient
+        gradient = used.gradient
+        if fully or (used is not UNKNOWN and engine == "deepspeed" and zero > 1):
+            gradient = GRADIENT  # beyond ZeRO 1 DeepSpeed keeps only what it adds up
         return {
             "zero": zero, "engine": ENGINES.index(engine), "offload": offload,
             "shards": shards, "gradient": gradient[NUMBERS[machine["number"]]],

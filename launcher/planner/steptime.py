@@ -49,7 +49,7 @@ class TimeConstants:
     ring: float = 5e-6
     """Seconds that each further rank adds to gathering or scattering a bucket of weights."""
     send: float = 40e-6
-    """The same of a send between pipeline stages."""
+    """Seconds of a send of no bytes between pipeline stages."""
     exposed_gradients: float = 0.3
     """Share of the data parallel communication that no computation hides."""
     exposed_gathers: float = 0.2
@@ -211,7 +211,8 @@ class _Parts:
         points = self.points
         moved = points.tokens * points.hidden * self.stored / points.tp
         latency = np.where(points.cpu > 0, self.constants.cpu_send, self.constants.send)
-        one = moved / self.stage_rate * self.constants.exposed_sends + latency
+        shown = np.where(points.cpu > 0, 1.0, self.constants.exposed_sends)
+        one = moved / self.stage_rate * shown + latency
         return np.where(points.pp > 1, 2 * points.vpp * one, 0.0)
 
     def data(self, busy: Array, last: Array) -> Array:
@@ -224,7 +225,9 @@ class _Parts:
         points, c = self.points, self.constants
         ranks = points.dp * points.cp
         moved = (ranks - 1) / ranks * self._params() / self.data_rate
-        once = 2 * moved * self.stored
+        # Megatron reduces gradients as it keeps them, the others in the precision of the weights.
+        reduced = np.where(points.engine == 0, points.gradient, self.stored)
+        once = moved * np.where(points.zero == 0, 2 * reduced, reduced + self.stored)
         each = moved * self.stored * 3 * points.accumulation
         shown = np.where(points.cpu > 0, 1.0, c.exposed_gradients)
         whole = shown * once + np.maximum((1 - shown) * once - last, 0.0)

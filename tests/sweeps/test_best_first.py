@@ -17,7 +17,7 @@ GRID = layouts()
 REASONS = re.compile(
     r"\d+\.\d % chance that anything left is more than 1 % faster than the best"
     r"|the same fits with less recomputation"
-    r"|sweep\.stop\.patience=8 trials without a better one"
+    r"|sweep\.stop\.patience=10 trials without a better one"
     r"|micro batch \d+ ran out of memory, the rest equal"
     r"|predicted \d+\.\d GiB, the device has 78\.6"
 )

@@ -225,6 +225,7 @@ def test_each_group_is_replayed(tmp_path: Path) -> None:
     [
         ({"by": ("n_gpu",)}, "--group-by: no column 'n_gpu'; did you mean 'n_gpus'?"),
         ({"axes": ("kernal",)}, "--axis: no column 'kernal'; did you mean 'kernel'?"),
+        ({"axes": ("kernel", "oom")}, "--axis: oom is what a run measures, not what it tries"),
     ],
 )
 def test_a_column_there_is_not(tmp_path: Path, changes: Any, message: str) -> None:
@@ -270,3 +271,9 @@ def test_a_strategy_is_told_which_axis_differs(tmp_path: Path) -> None:
     assert known == [{}, {0: fast}, {0: fast, 1: oom}, {0: fast, 1: oom, 2: last}]
     assert replay(read(tmp_path, SMALL), [0], spy, FIXED)[0] == [0]
     assert asked[-1].grid.extra.shape == (1, 0)
+
+
+def test_why_a_strategy_that_ran_out_of_candidates_ended(tmp_path: Path) -> None:
+    """Not the reason of whatever row it happened to rule out last."""
+    chosen, why = replay(read(tmp_path, table()), range(64), STRATEGIES["halving"], FIXED)
+    assert len(chosen) < 64 and why == "the others cannot be the best"

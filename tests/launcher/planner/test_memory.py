@@ -170,31 +170,33 @@ def test_layers_in_flight(pp: int, vpp: int, batches: int, on_first: int, on_las
 
 def test_the_second_stage_holds_one_micro_batch_less_and_no_embedding() -> None:
     one = points(layers=16, pp=4, gpus=4)
-    first, second = (stage_memory(one, PLAIN, stage) for stage in ("first", "second"))
+    first, second = (stage_memory(one, PLAIN, stage) for stage in ("first", "middle"))
     assert second.activations[0] / first.activations[0] == pytest.approx(3 / 4)
     assert first.weights[0] - second.weights[0] == 2 * V * H
 
 
 @pytest.mark.parametrize(
-    ("layers", "pp", "held"),
+    ("layers", "pp", "held", "in_flight"),
     [
-        (16, 4, (4, 4, 4)),
-        (18, 4, (4, 5, 4)),
-        (19, 4, (5, 5, 4)),
-        (5, 2, (3, 2, 2)),
-        (5, 1, (5,) * 3),
+        # layers on the first, on the first of the longer ones (or the second) and on the last
+        (16, 4, (4, 4, 4), (4, 3, 1)),
+        (18, 4, (4, 5, 4), (4, 3, 1)),
+        (19, 4, (5, 5, 4), (4, 4, 1)),
+        (40, 12, (3, 4, 3), (12, 8, 1)),
+        (5, 2, (3, 3, 2), (2, 2, 1)),
+        (5, 1, (5, 5, 5), (1, 1, 1)),
     ],
 )
-def test_layers_that_do_not_split_evenly(layers: int, pp: int, held: tuple[int, ...]) -> None:
-    """As `ParallelLayout.stages` does it; with two stages there is no second one but the last."""
-    one = points(layers=layers, pp=pp, gpus=pp, vocab=0)
-    found = [stage_memory(one, PLAIN, stage).weights[0] for stage in STAGES]
-    assert found[0] / (2 * LAYER_PARAMS) == held[0]
-    assert found[2] / (2 * LAYER_PARAMS) == held[2]
-    if pp > 2:
-        stages = ParallelLayout(pp=pp).stages(layers)
-        assert (stages[0], stages[1], stages[-1]) == held
-        assert found[1] / (2 * LAYER_PARAMS) == held[1]
+def test_layers_that_do_not_split_evenly(
+    layers: int, pp: int, held: tuple[int, ...], in_flight: tuple[int, ...]
+) -> None:
+    one = points(layers=layers, pp=pp, gpus=pp, vocab=0, global_batch=16)
+    found = [stage_memory(one, PLAIN, stage) for stage in STAGES]
+    assert [part.weights[0] / (2 * LAYER_PARAMS) for part in found] == list(held)
+    kept = [part.activations[0] / (N * LAYER) for part in found]
+    assert kept == pytest.approx([a * b for a, b in zip(held, in_flight, strict=True)])
+    stages = ParallelLayout(pp=pp).stages(layers)
+    assert (stages[0], max(stages), stages[-1]) == (held[0], max(held), held[2])
 
 
 def test_dropout_keeps_two_masks() -> None:

@@ -108,7 +108,9 @@ def test_what_is_blank_is_assumed_and_named(blank: str, note: str) -> None:
 
 @pytest.mark.parametrize("said", ["n/a", "-", "?", "nan", "inf", "two"])
 def test_what_is_no_number_is_blank(said: str) -> None:
-    assert read(**{**FULL, "micro_batch": said}).notes == ["micro_batch 1"]
+    assert read(**{**FULL, "micro_batch": said}).notes == [
+        "micro_batch 1" + f" (not {said!r})" * (said in ("inf", "two"))
+    ]
 
 
 def test_an_empty_row_is_a_7b_model_on_a_node_of_h100() -> None:
@@ -137,7 +139,7 @@ def test_hardware(said: str, peak: float, memory: float, noted: bool) -> None:
     found = read(**{**FULL, "hardware": said})
     assert found.points.peak[0] == peak * 1e12
     assert found.points.memory[0] / GIB == pytest.approx(memory)
-    assert found.notes == ["hardware h100" if noted else ""]
+    assert found.notes == ["hardware h100" + f" (not {said!r})" * bool(said) if noted else ""]
     assert (
         read(hardware=said, **{k: v for k, v in FULL.items() if k != "hardware"}).points.gpus == 16
     )
@@ -193,7 +195,7 @@ def test_precision(said: str, number: str, peak: float, noted: bool) -> None:
     found = read(**{**FULL, "precision": said})
     assert NUMBERS[int(found.points.number[0])] == number
     assert found.points.peak[0] == peak * 1e12
-    assert found.notes == ["precision bf16" if noted else ""]
+    assert found.notes == [f"precision bf16 (not {said!r})" if noted else ""]
 
 
 @pytest.mark.parametrize(
@@ -489,7 +491,7 @@ def test_the_sheet_kept_by_hand_is_rejected_where_its_numbers_do_not_divide() ->
         ({"model": "llama_7b", "dp": "4"}, set()),
         ({"model": "llama_7b", "nodes": "2"}, {"8 gpus (not 2 nodes of 8)"}),
         ({"model": "llama_7b", "precision": "tf32"}, {"precision fp32 without TF32"}),
-        ({"model": "llama_7b", "precision": "fp4"}, {"precision bf16"}),
+        ({"model": "llama_7b", "precision": "fp4"}, {"precision bf16 (not 'fp4')"}),
         ({"model": "llama_7b", "global_batch": "4M tokens"}, {"a batch of 1024 for 4M tokens"}),
         ({"model": "llama_7b", "global_batch": "4194304"}, {"a batch of 1024 for 4194304 tokens"}),
         ({"model": "llama_7b", "global_batch": "2k"}, set()),
@@ -607,3 +609,28 @@ def test_an_axis_of_kernels_tells_whether_attention_is_flash() -> None:
         1,
     ]
     assert value("flash", kernel="flash2", flash_attn="0") == 0  # its own column has the last word
+
+
+def test_columns_called_much_like_others_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "a.csv", "Modell,GPUs,tp,url,remark\nllama_7b,8,1,x,y\n")
+    assert main(["plan", "--runs", str(path)]) == 0
+    told = capsys.readouterr()
+    assert told.err == "launch: column 'Modell' is not read; did you mean 'model'?\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "note"),
+    [
+        ({"zero_stage_or_strategy": "ZeRO 7"}, "zero 1 (not 'ZeRO 7')"),
+        ({"tp": "-8"}, "tp 1 (not '-8')"),
+        ({"n_gpus": "0"}, "n_gpus 8 (not '0')"),
+        ({"recompute": "maybe"}, "recompute none (not 'maybe')"),
+        ({"hardware": "V100"}, "hardware h100 (not 'V100')"),
+        ({"model": "gpt5"}, "no model 'gpt5' is known"),
+        ({"model": "tbd"}, "params_b 7"),
+    ],
+)
+def test_what_cannot_be_used_is_named(row: dict[str, str], note: str) -> None:
+    assert note in read(**row).notes[0].split(", ")

@@ -192,19 +192,25 @@ DATA_PARAMS = L * 12 * H * H + V * H
 
 
 def test_gradients_are_reduced_once_a_step() -> None:
-    # 2 (d - 1) / d of the bf16 parameters, of which 0.3 is not hidden
-    found = seconds(gpus=4, zero=1)
-    assert found.data[0] == pytest.approx(0.3 * 2 * 3 / 4 * DATA_PARAMS * 2 / 210e9)
+    # (d - 1) / d of the fp32 gradients and of the bf16 weights, of which 0.3 is not hidden
+    large = {"micro_batch": 8, "zero": 1}
+    found = seconds(gpus=4, global_batch=32, **large)
+    assert found.data[0] == pytest.approx(0.3 * (4 + 2) * 3 / 4 * DATA_PARAMS / 210e9)
+    # DeepSpeed reduces in bf16; without ZeRO gradients go both ways
+    found = seconds(gpus=4, global_batch=32, engine="deepspeed", **large)
+    assert found.data[0] == pytest.approx(0.3 * (2 + 2) * 3 / 4 * DATA_PARAMS / 210e9)
+    found = seconds(gpus=4, global_batch=32, micro_batch=8, zero=0)
+    assert found.data[0] == pytest.approx(0.3 * (4 + 4) * 3 / 4 * DATA_PARAMS / 210e9)
     assert seconds(gpus=1).data[0] == 0
     # Eight cards of a node send to the next one: each has a card of 25 GB/s, which together are
     # less than the links inside.
-    found = seconds(gpus=16, zero=1, micro_batch=8, global_batch=128)
-    assert found.data[0] == pytest.approx(0.3 * 2 * 15 / 16 * DATA_PARAMS * 2 / (8 * 0.75 * 25e9))
+    found = seconds(gpus=16, global_batch=128, **large)
+    assert found.data[0] == pytest.approx(0.3 * 6 * 15 / 16 * DATA_PARAMS / (8 * 0.75 * 25e9))
 
 
 def test_the_last_backward_pass_hides_what_it_can_of_the_reduction() -> None:
     slow = {"gpus": 4, "zero": 1, "link_rate": 1e9}
-    once = 2 * 3 / 4 * DATA_PARAMS * 2 / 0.7e9
+    once = 6 * 3 / 4 * DATA_PARAMS / 0.7e9
     last = seconds(**slow).compute[0] * 4 / M * 2 / 3  # 2 micro batches on each of 4 cards
     assert 0.3 * once < seconds(**slow).data[0] < once
     assert seconds(**slow).data[0] == pytest.approx(once - last, rel=0.02)  # and not of the head
@@ -251,15 +257,16 @@ def test_collectives_of_data_parallel_ranks_take_time_of_their_own(zero: int, ca
 
 def test_experts_are_reduced_where_they_are() -> None:
     """With one of four experts on each rank, as much as a dense model's feed-forward blocks."""
-    moe, dense = seconds(gpus=4, experts=4, ep=4), seconds(gpus=4)
+    shown = {"gpus": 4, "micro_batch": 8, "global_batch": 32}
+    moe, dense = seconds(experts=4, ep=4, **shown), seconds(**shown)
     assert moe.data[0] == pytest.approx(dense.data[0])
     # with two on each, 8 h^2 more per layer
-    more = seconds(gpus=4, experts=8, ep=4).data[0] / dense.data[0]
+    more = seconds(experts=8, ep=4, **shown).data[0] / dense.data[0]
     assert more == pytest.approx(1 + L * 8 * H * H / DATA_PARAMS)
     # and split like all else where there is no expert parallelism: half of four, between two ranks
     half = (L * (4 + 4 * 8) * H * H + V * H) / 2
-    found = seconds(gpus=4, experts=4, tp=2).data[0]
-    assert found == pytest.approx(0.3 * 2 * 1 / 2 * half * 2 / 210e9)
+    found = seconds(experts=4, tp=2, **shown).data[0]
+    assert found == pytest.approx(0.3 * 8 * 1 / 2 * half / 210e9)
 
 
 def test_the_optimizer_reads_and_writes_28_bytes_per_parameter() -> None:
