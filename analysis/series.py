@@ -78,7 +78,10 @@ def _of_csv(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
 
 def _cells(line: str) -> list[str]:
     """Of one line by itself, so that a stray quote does not swallow the rest of the file."""
-    return next(csv.reader([line]), [])
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []  # a cell of more than csv reads: a line without what is needed
 
 
 def _of_json(text: str) -> Iterator[tuple[int, Any]]:

@@ -116,17 +116,32 @@ def read_labels(path: Path) -> dict[str, list[Label]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"--labels: {path}: {error}") from error
+        said = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--labels: {path}: {said}") from error
     out: dict[str, list[Label]] = {}
     for number, row in enumerate(rows, 2):
         try:
-            label = Label(int(row["start_iter"]), int(row["end_iter"]))
-            out.setdefault(row["file"], []).append(label)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"--labels: {path}:{number}: needs file, start_iter and end_iter: {error!r}"
-            ) from error
+            out.setdefault(_cell(row, "file"), []).append(_label(row))
+        except ValueError as error:
+            raise ConfigError(f"--labels: {path}:{number}: {error}") from error
     return out
+
+
+def _label(row: Mapping[str, str | None]) -> Label:
+    """Raises ValueError, with what is wrong in one line."""
+    start, end = _cell(row, "start_iter"), _cell(row, "end_iter")
+    for name, text in (("start_iter", start), ("end_iter", end)):
+        if not text.isdecimal():
+            raise ValueError(f"{name} {text!r} is no whole number")
+    if int(end) < int(start):
+        raise ValueError(f"end_iter {end} is before start_iter {start}")
+    return Label(int(start), int(end))
+
+
+def _cell(row: Mapping[str, str | None], name: str) -> str:
+    if name not in row:
+        raise ValueError(f"no column {name}")
+    return (row[name] or "").strip()
 
 
 def columns(labelled: bool) -> list[str]:

@@ -48,6 +48,8 @@ class Ladder:
     def __init__(self, guard: SpikeGuard) -> None:
         self._guard = guard
         self._skipped = 0
+        self._since: int | None = None
+        """First of the steps in a row whose norm is insane."""
         self._windows: list[tuple[int, int]] = []
 
     @property
@@ -62,8 +64,9 @@ class Ladder:
             return self._roll_back(reading.step, *cause)
         ratio, guard = reading.norm_ratio, self._guard
         if ratio is None or ratio < guard.skip_factor:
-            self._skipped = 0
+            self._skipped, self._since = 0, None
             return APPLY
+        self._since = reading.step if self._since is None else self._since
         finite = math.isfinite(ratio)
         what = f"{ratio:.3g} times its baseline" if finite else "not finite"
         if self._skipped < guard.max_skips:
@@ -71,7 +74,7 @@ class Ladder:
             return Action(kind="skip", reason=f"step {reading.step}: gradient norm {what}")
         if finite:
             return APPLY
-        start = reading.step - self._skipped
+        start = self._since
         text = f"gradient norm {what}, after {self._skipped} skipped updates"
         return self._roll_back(reading.step, start, f"step {reading.step}: {text}")
 
@@ -90,7 +93,7 @@ class Ladder:
 
     def _roll_back(self, step: int, start: int, why: str) -> Action:
         guard = self._guard
-        self._skipped = 0
+        self._skipped, self._since = 0, None
         if self.rollbacks >= guard.budget:
             spent = f"; all {guard.budget} rollbacks of spike_guard.budget are spent"
             return Action(kind="stop", reason=why + spent)
@@ -100,7 +103,11 @@ class Ladder:
 
     def state_dict(self) -> dict[str, Any]:
         """All there is to go on from, as JSON can hold it."""
-        return {"skipped": self._skipped, "windows": [list(window) for window in self._windows]}
+        return {
+            "skipped": self._skipped,
+            "since": self._since,
+            "windows": [list(window) for window in self._windows],
+        }
 
     def load_state_dict(
         self, state: Mapping[str, Any], kept: Mapping[str, Any] | None = None
@@ -114,7 +121,7 @@ class Ladder:
         """
         if kept is not None and len(kept["windows"]) > len(state["windows"]):
             state = kept
-        self._skipped = state["skipped"]
+        self._skipped, self._since = state["skipped"], state["since"]
         self._windows = [(first, last) for first, last in state["windows"]]
 
 

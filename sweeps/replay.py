@@ -130,10 +130,11 @@ def _until(speeds: Array, enough: float) -> int | None:
 
 def _memory(sheet: Sheet, rows: Sequence[int]) -> tuple[str, Array]:
     """What the memory figures of rows mean, and their bytes; nan where they differ in that."""
-    kinds = {sheet.memory_kinds[number] for number in rows}
-    used = sheet.figure("mem_gb")[list(rows)] * GIB
-    kind = min(kinds)
-    return kind, used if len(kinds) == 1 else np.full(len(rows), np.nan)
+    used, every = sheet.figure("mem_gb")[list(rows)] * GIB, sheet.memory_kinds
+    kinds = {every[i] for i, one in zip(rows, used, strict=True) if np.isfinite(one)}
+    if len(kinds) != 1:
+        return "reserved", np.full(len(rows), np.nan)
+    return kinds.pop(), used
 
 
 def _codes(sheet: Sheet, rows: Sequence[int], axes: Sequence[str]) -> Array:

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -12,7 +13,7 @@ import numpy as np
 import yaml
 
 from launcher.cluster import Cluster
-from launcher.decode import decode, hint, nearest
+from launcher.decode import decode, hint
 from launcher.errors import ConfigError
 from launcher.planner import fit, memory, rules, sheet, spelling, validation
 from launcher.planner.constants import Constants
@@ -30,6 +31,10 @@ GROUP_BY = ("model", "seq_len", "n_gpus", "hardware")
 
 MEASURED = ("tokens_per_s_per_gpu", "step_s", "mem_gb", "oom", "outcome", "tflops_per_gpu", "mfu")
 """Columns that no strategy may see before it has chosen a row."""
+
+
+NEAR = 0.85
+"""Likeness of two titles, of which one is then taken for a slip: mem_max_gb is none of mem_gb."""
 
 
 def read(path: Path) -> Sheet:
@@ -60,8 +65,9 @@ def mistyped(sheet: Sheet) -> list[str]:
     there = {spelling.column(title) for title in titles}
     missing = [name for name in spelling.COLUMNS if name not in there]
     unknown = [title for title in titles if not spelling.column(title)]
-    hints = {title: nearest(title.lower(), missing) for title in unknown}
-    return [f"column {title!r} is not read{said}" for title, said in hints.items() if said]
+    close = {t: difflib.get_close_matches(t.lower(), missing, n=1, cutoff=NEAR) for t in unknown}
+    return [f"column {t!r} is not read; did you mean {names[0]!r}?"
+            for t, names in close.items() if names]  # fmt: skip
 
 
 def _known(line: str, comma: str) -> int:
@@ -78,14 +84,13 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
     for kind in np.unique(kinds):
         mine = kinds == kind
         figures[mine] = memory.figure(points[mine], constants.memory, str(kind))
-    oom = Forecast(grid=grid).oom
+    oom, wanted = Forecast(grid=grid).oom, memory.wanted(points, constants.memory)
     out = []
     for i, row in enumerate(sheet.written):
         reason = rules.broken(sheet, i)
         outcome = "rejected" if reason else "oom" if oom[i] > 0.5 else "ok"
-        wanted = memory.wanted(points[i : i + 1], constants.memory)[0] / GIB
         if outcome == "oom":
-            reason = f"needs {wanted:.1f} GiB, the device has {points.memory[i] / GIB:.1f}"
+            reason = f"needs {wanted[i] / GIB:.1f} GiB, the device has {points.memory[i] / GIB:.1f}"
         out.append({
             **row,
             "pred_mem_gib": round(float(figures[i]) / GIB, 2),
@@ -109,14 +114,14 @@ BRIEF = {
 
 def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each row of `predicted` the columns of `BRIEF` that it does not have."""
-    out = []
+    out, arrays = [], dataclasses.asdict(sheet.points)
     for i, (row, found) in enumerate(zip(sheet.rows, rows, strict=True)):
-        one = {name: array[i] for name, array in dataclasses.asdict(sheet.points).items()}
+        one = {name: array[i] for name, array in arrays.items()}
         name = row.get("model") or f"{one['layers']:g} x {one['hidden']:g}"
-        splits = [f"{name}{one[name]:g}" for name in ("tp", "pp", "vpp", "cp", "ep")]
+        splits = ("tp", "pp", "vpp", "cp", "ep")
         recompute = RECOMPUTE[int(one["recompute"])]
         layout = [
-            *(split for split in splits if not split.endswith("p1")),
+            *(f"{split}{one[split]:g}" for split in splits if one[split] > 1),
             f"z{one['zero']:g}{'+offload' if one['offload'] else ''}",
             *([recompute] if recompute != "none" else []),
             f"mbs{one['micro_batch']:g}",

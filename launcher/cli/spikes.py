@@ -85,7 +85,8 @@ def _below(path: Path) -> "Iterator[Series]":
     from launcher.cli.collect import runs
 
     files = {file.name: file for file in sorted(path.glob("*.csv"))}
-    files |= {run.path.name: run.metrics for run in runs(path) if run.metrics.exists()}
+    found = (run for run in runs(path) if run.metrics.exists() and run.path != path)
+    files |= {str(run.path.relative_to(path)): run.metrics for run in found}
     if (path / "metrics.jsonl").exists():
         files[path.name] = path / "metrics.jsonl"
     usable = 0
@@ -153,8 +154,8 @@ def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _summary(sums: Mapping[str, int]) -> str:
     text = (f"{sums['points']:,} points: {sums['events']} events, {sums['recovered']} recovered,"
-            f" {sums['diverged']} diverged; the guard would have skipped {sums['skipped_updates']}"
-            f" updates, rolled back {sums['rollbacks']} times")  # fmt: skip
+            f" {sums['diverged']} diverged; the guard said skip at {sums['skipped_updates']}"
+            f" steps, roll back at {sums['rollbacks']}")  # fmt: skip
     if "labelled" in sums:
         share = f" ({100 * sums['found'] / sums['labelled']:.1f} %)" if sums["labelled"] else ""
         text += (f"\n{sums['found']} of {sums['labelled']} labelled events found{share},"

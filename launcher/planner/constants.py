@@ -19,7 +19,7 @@ class Constants:
     memory: MemoryConstants = field(default_factory=MemoryConstants)
     time: TimeConstants = field(default_factory=TimeConstants)
     fitted: str | None = None
-    """By what: the command, its data and the day."""
+    """By what command."""
 
 
 def constants_of(path: str | None) -> Constants:

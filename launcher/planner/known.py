@@ -44,7 +44,7 @@ def model(name: str, models: Mapping[str, ModelShape]) -> ModelShape | None:
     """
     plain = re.sub(r"\(.*?\)|\[.*?\]", " ", name.lower())
     plain = re.sub(r"(llama[\W_]*3)[._][013](?=[\W_])", r"\1", plain)
-    plain = re.sub(r"llama[\W_]*[12](?=[\W_]+\d)", "llama", plain)
+    plain = re.sub(r"llama[\W_]*[12](?=[\s_-]+\d)", "llama", plain)
     words = re.findall(r"[a-z0-9]+", plain)
     spans = sorted(
         ((i, j) for i in range(len(words)) for j in range(i + 1, len(words) + 1)),

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from launcher.planner.points import ENGINES, GIB, NUMBERS, Array, Points
+from launcher.planner.points import FP8, FP16, FP32, FSDP, GIB, MEGATRON, Array, Points
 
 STAGES = ("first", "middle", "last")
 """Pipeline stages of which one is the fullest. The one in the middle is the first of those that
 have a layer more than others, or the second."""
 
-MEGATRON, DEEPSPEED, FSDP = range(len(ENGINES))
-FP32, FP16, BF16, FP8 = range(len(NUMBERS))
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryConstants:
-    """What no formula gives. Each was fitted to published runs: `launcher.planner.fit`."""
+    """What no formula gives. Those in `launcher.planner.fit.SPREADS` are fitted to runs."""
 
     activations: float = 1.0
     """Measured activations / those counted here."""

@@ -28,6 +28,9 @@ RECOMPUTE: tuple[Recompute, ...] = get_args(Recompute)
 
 TERA, GIGA, GIB = 1e12, 1e9, 2.0**30
 
+MEGATRON, DEEPSPEED, FSDP = range(len(ENGINES))
+FP32, FP16, BF16, FP8 = range(len(NUMBERS))
+
 CPU = Accelerator(name="cpu", bf16_tflops=0.042, fp32_tflops=0.042, memory_gb_s=8.0, link_gb_s=1.0)
 """What a rank on a CPU core is taken for where nothing is known of it: a core with AVX2 and the
 gloo of one machine, before any run on it has been measured."""

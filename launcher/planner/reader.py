@@ -119,9 +119,9 @@ class Reader:
         said = self._said("global_batch")
         stated = self._number("global_batch", 1024)
         if stated and (stated >= MOST_SEQUENCES or "tok" in said.lower()):
-            sequences = max(round(stated / sequence), 1)
-            self.notes.append(f"a batch of {sequences} for {said.removesuffix(' tokens')} tokens")
-            return float(sequences)
+            sequences = max(round(stated / sequence / at_once), 1) * at_once
+            self.notes.append(f"a batch of {sequences:g} for {said.removesuffix(' tokens')} tokens")
+            return sequences
         steps = self._number("accumulation")
         if not stated and steps:
             return at_once * steps

@@ -41,7 +41,7 @@ class Sheet:
         stated, points = self.figure("tokens_per_s_per_gpu"), self.points
         tokens = points.global_batch * points.sequence / points.gpus
         with np.errstate(divide="ignore", invalid="ignore"):
-            speed = np.where(np.isfinite(stated), stated, tokens / self.figure("step_s"))
+            speed = np.where(stated > 0, stated, tokens / self.figure("step_s"))
         return np.where(speed > 0, speed, np.nan)
 
     @property
@@ -50,7 +50,7 @@ class Sheet:
         points, stated = self.points, self.figure("step_s")
         derived = points.global_batch * points.sequence / (self.speed * points.gpus)
         known = ["global_batch" not in assumed for assumed in self.assumed]
-        return np.where(np.isfinite(stated), stated, np.where(known, derived, np.nan))
+        return np.where(stated > 0, stated, np.where(known, derived, np.nan))
 
     @property
     def memory_kinds(self) -> list[str]:

@@ -159,7 +159,7 @@ def _with_title(name: str, title: str, text: str) -> str:
         return f"zero {text}"
     if name == "tied" and title.startswith("untie"):
         return "untied" if flag("tied", text) else "tied"
-    if name == "global_batch" and "token" in title:
+    if name == "global_batch" and "token" in title and "tok" not in text.lower():
         return f"{text} tokens"
     return text
 
@@ -171,6 +171,8 @@ _NUMBER = re.compile(
     r"|nodes?|layers|heads|params|parameters|gib|gb|ib|b|s|sec))?)",
     re.I,
 )
+_PREFIXED = {"ms": 1e-3, "msec": 1e-3, "mb": 1e-3, "mib": 1 / 1024, "tb": 1e3, "tib": 1024}
+"""What is stated in other units than the columns': seconds, and GB or GiB."""
 _TIMES = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
 
@@ -184,8 +186,9 @@ def number(text: str, thousand: int = 1000) -> float | None:
         digits = re.sub(r"[,_ ]", "", digits)
     if times in ("b", "g") and re.match(r"b|ib|$", found["unit"].strip().lower()):
         times = ""  # 80 GB, 7B: the column's own unit
+    unit = found["unit"].strip().lower()
     scale = thousand if times == "k" else thousand**2 if times == "m" else _TIMES[times]
-    return float(digits.replace(",", ".")) * scale
+    return float(digits.replace(",", ".")) * _PREFIXED.get(times + unit, scale)
 
 
 def billions(text: str) -> float | None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from launcher.planner.points import Array, Points
+from launcher.planner.points import FP8, FP32, MEGATRON, Array, Points
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeConstants:
-    """What no formula gives. Each was fitted to published runs: `launcher.planner.fit`."""
+    """What no formula gives. Those in `launcher.planner.fit.SPREADS` are fitted to runs."""
 
     matmul: float = 0.80
     """Share of the peak that a large bf16 matrix product reaches on an A100."""
@@ -109,7 +109,7 @@ def step_time(points: Points, constants: TimeConstants) -> StepTime:
     busy = once + back + again + tensor + experts
     layer = _either(busy, parts.host() * np.where(points.full, 4, 3))
     waits = layer - busy
-    # Where layers do not split evenly, the last stage has one less, and the head instead.
+    # Where layers do not split evenly, the last stage lacks one (`memory._longer`).
     head = np.where(points.layers % p > 0, np.maximum(parts.head() - layer, 0.0), parts.head())
     stage = layers * layer + send
     return StepTime(
@@ -135,7 +135,7 @@ class _Parts:
         hopper = points.peak_half > 500e12
         newer = np.where(hopper, c.matmul_h100, 1.0)
         self.flash = np.where(cpu, 1.0, c.flash * np.where(hopper, c.flash_h100, 1.0))
-        low = np.where(points.peak > 1.5 * points.peak_half, c.matmul_fp8, 1.0)
+        low = np.where((points.number == FP8) & (points.peak > points.peak_half), c.matmul_fp8, 1.0)
         share = np.where(cpu, 1.0, c.matmul * newer)
         self.half_speed = points.peak_half * share
         self.speed = points.peak * share * low
@@ -146,10 +146,11 @@ class _Parts:
         self.network = points.network_rate * np.where(cpu, 1.0, c.network)
         close = points.tp * points.cp
         self.tensor_rate = self._rate(close, close)
-        there = np.maximum(points.gpus_per_node // close, 1)
-        self.data_rate = self._rate(close * points.dp, np.minimum(there, points.dp))
+        # Context parallel ranks hold the same weights, and reduce with the data parallel ones.
+        there = np.maximum(points.gpus_per_node // points.tp, 1)
+        self.data_rate = self._rate(close * points.dp, np.minimum(there, points.cp * points.dp))
         self.stage_rate = np.where(points.gpus <= points.gpus_per_node, self.link, self.network)
-        self.stored = np.where(points.number == 0, 4.0, 2.0)
+        self.stored = np.where(points.number == FP32, 4.0, 2.0)
         """Bytes of an activation."""
 
     def _rate(self, reach: Array, members: Array) -> Array:
@@ -201,8 +202,9 @@ class _Parts:
     def experts(self) -> Array:
         """Dispatch and combine, forward and backward: of a token's experts some are in the node."""
         points, e = self.points, self.points.ep
-        moved = points.tokens * points.visits * points.hidden * self.stored
-        near = np.minimum(points.gpus_per_node / (points.tp * points.cp), e) / e
+        held = points.tokens / np.where(points.sp > 0, points.tp, 1)
+        moved = held * points.visits * points.hidden * self.stored
+        near = np.minimum(points.gpus_per_node, e) / e  # its ranks are next to each other
         out = moved * ((1 - near) / self.network + np.maximum(near - 1 / e, 0) / self.link)
         return np.where(e > 1, 4 * (out + self.collective * np.log2(e)), 0.0)
 
@@ -224,9 +226,9 @@ class _Parts:
         """
         points, c = self.points, self.constants
         ranks = points.dp * points.cp
-        moved = (ranks - 1) / ranks * self._params() / self.data_rate
+        moved = (ranks - 1) / ranks * sum(self._params()) / self.data_rate
         # Megatron reduces gradients as it keeps them, the others in the precision of the weights.
-        reduced = np.where(points.engine == 0, points.gradient, self.stored)
+        reduced = np.where(points.engine == MEGATRON, points.gradient, self.stored)
         once = moved * np.where(points.zero == 0, 2 * reduced, reduced + self.stored)
         each = moved * self.stored * 3 * points.accumulation
         shown = np.where(points.cpu > 0, 1.0, c.exposed_gradients)
@@ -238,22 +240,27 @@ class _Parts:
         calls = np.select([points.zero == 3, points.zero == 2], [3 * layers * m, m], 1.0)
         latency = calls * self.collective * np.log2(np.maximum(ranks, 1))
         ring = np.where(
-            points.cpu > 0, 0.0, 2 * layers * c.ring * (points.zero > 0) * points.shards
+            points.cpu > 0, 0.0, 2 * layers * c.ring * (points.zero > 0) * (points.shards - 1)
         )
         return np.where(ranks > 1, np.where(points.zero == 3, late, whole) + latency + ring, 0.0)
 
     def optimizer(self) -> Array:
         """Read and write weight, gradient and both moments."""
         points = self.points
-        shards = np.where(points.zero > 0, points.shards, 1)
-        return 28 * self._params() / np.maximum(shards, 1) / self.memory
+        dense, experts = self._params()
+        shards = np.maximum(np.where(points.zero > 0, points.shards, 1), 1)
+        spread = np.where(points.ep > 1, np.maximum(shards * points.tp / points.ep, 1), shards)
+        own = dense / shards + experts / np.where(points.zero > 0, spread, 1)
+        return 28 * own / self.memory
 
-    def _params(self) -> Array:
+    def _params(self) -> tuple[Array, Array]:
+        """Of the weights a rank holds; of experts apart, which fewer ranks share."""
         points = self.points
         split = np.where(points.ep > 1, points.ep, points.tp)
-        experts = np.where(points.experts > 0, points.experts / split, 1 / points.tp)
-        layer = points.attention_params / points.tp + experts * points.ffn_params
-        return points.layers * layer / points.pp + points.vocab * points.hidden / points.tp
+        ffn = np.where(points.experts > 0, 0.0, points.ffn_params) / points.tp
+        layer = points.attention_params / points.tp + ffn
+        dense = points.layers * layer / points.pp + points.vocab * points.hidden / points.tp
+        return dense, points.layers * points.experts / split * points.ffn_params / points.pp
 
     def _matmul(self, rows: Array, inner: Array, width: Array) -> Array:
         """Roofline of one product, with fewer FLOP/s where a size is small."""

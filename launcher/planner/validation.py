@@ -116,9 +116,15 @@ def _in_grids(
         if source not in (of, ALL):
             continue
         grid, seconds = _grid(rows[mine], left_out[of]), rows.measured[mine]
-        ranks.append(float(spearmanr(grid.tokens / grid.seconds, grid.tokens / seconds).statistic))
+        predicted = grid.tokens / grid.seconds
+        if np.ptp(predicted) > 0:  # rows may differ in what no formula knows
+            ranks.append(float(spearmanr(predicted, grid.tokens / seconds).statistic))
         rest.extend(_corrected(grid, seconds, seed) for seed in range(DRAWS))
-    return (float(np.mean(ranks)), float(np.mean(rest))) if ranks else (None, None)
+    return _mean(ranks), _mean(rest)
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _grids(sheet: Sheet, rows: Rows) -> Iterator[Array]:

@@ -185,12 +185,16 @@ def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
     assert read_labels(written(tmp_path, head + "a,1,2\na,5,6\n")) == {
         "a": [Label(1, 2), Label(5, 6)]
     }
-    for text, where in ((head + "a,1,2\na,x,2\n", ":3: "), ("file,start\na,1\n", ":2: ")):
+    for text, wrong in (
+        (head + "a,1,2\na,x,2\n", ":3: start_iter 'x' is no whole number"),
+        (head + "a,9,5\n", ":2: end_iter 5 is before start_iter 9"),
+        ("file,start\na,1\n", ":2: no column start_iter"),
+        ("start_iter,end_iter,file\n1,2\n3\n", ":3: end_iter '' is no whole number"),
+    ):
         path = written(tmp_path, text)
         with pytest.raises(ConfigError) as found:
             read_labels(path)
-        said = f"--labels: {path}{where}needs file, start_iter and end_iter: "
-        assert str(found.value).startswith(said)
+        assert str(found.value) == f"--labels: {path}{wrong}"
     with pytest.raises(ConfigError, match="No such file"):
         read_labels(tmp_path / "none.csv")
 

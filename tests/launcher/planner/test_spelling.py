@@ -227,3 +227,14 @@ def test_sizes_are_guessed_from_what_there_is(
 ) -> None:
     p = read(**row).points
     assert (p.layers[0], p.hidden[0]) == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("350 ms", 0.35), ("1.5 s", 1.5), ("40000 MB", 40.0), ("81559MiB", 81559 / 1024),
+        ("1.2 TB", 1200.0), ("350M", 350e6), ("4M tokens", 4e6),
+    ],
+)  # fmt: skip
+def test_other_units(text: str, value: float) -> None:
+    assert spelling.number(text) == pytest.approx(value)

@@ -77,7 +77,7 @@ def test_a_large_model_takes_its_model_flops() -> None:
     ("changes", "share"),
     [
         ({"peak": 990e12, "peak_half": 990e12}, 990e12 * 0.8 * 0.9),
-        ({"peak": 1980e12, "peak_half": 990e12}, 1980e12 * 0.8 * 0.9 * 0.7),
+        ({"peak": 1980e12, "peak_half": 990e12, "number": "fp8"}, 1980e12 * 0.8 * 0.9 * 0.7),
         ({"peak": 19.5e12, "peak_half": 19.5e12, "number": "fp32"}, 19.5e12 * 0.8),
         ({"peak": 1e12, "peak_half": 1e12, "cpu": 1}, 1e12),
     ],
@@ -170,6 +170,30 @@ def test_expert_parallel_all_to_all() -> None:
     assert found == pytest.approx(M * L * 4 * one)
 
 
+def test_context_parallel_ranks_reduce_like_data_parallel_ones() -> None:
+    """16 ranks of two nodes hold the same weights, however they share the work."""
+    found = [
+        seconds(zero=1, gpus=16, micro_batch=8 * cp, global_batch=128, cp=cp).data[0]
+        for cp in (1, 4)
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+def test_experts_are_next_to_each_other_whatever_tp_is() -> None:
+    c = replace(only(FIXED.time), link=0.7, network=0.75)
+    shared: dict[str, Any] = {"experts": 8, "ep": 8, "gpus": 8, "global_batch": M}
+    alone = seconds(c, **shared, tp=1, micro_batch=1).experts[0]
+    split = seconds(c, **shared, tp=8, sp=1, micro_batch=1).experts[0]
+    # 8 micro batches instead of one; each rank sends its eighth of the tokens, inside the node
+    assert split == pytest.approx(alone)
+
+
+def test_the_optimizer_of_experts_is_shared_by_fewer_ranks() -> None:
+    one = {"gpus": 8, "zero": 1, "global_batch": 8, "experts": 8}
+    whole, spread = seconds(**one).optimizer[0], seconds(**one, ep=8).optimizer[0]
+    assert spread == pytest.approx(whole)  # an eighth of the experts, of which one rank has all
+
+
 def test_tokens_for_experts_of_other_nodes_cross_the_network() -> None:
     c = replace(only(FIXED.time), link=0.7, network=0.75)
     # Of four experts in two nodes of two, one of the other three is in the same node.
@@ -219,8 +243,8 @@ def test_the_last_backward_pass_hides_what_it_can_of_the_reduction() -> None:
 def test_each_rank_adds_to_gathering_under_zero() -> None:
     c = replace(only(FIXED.time), ring=5e-6)
     alike = {"gpus": 16, "link_rate": 1e30, "network_rate": 1e30}
-    assert seconds(c, zero=1, **alike).data[0] == pytest.approx(2 * (L + 2) * 5e-6 * 16)
-    assert seconds(c, zero=1, shards=4, **alike).data[0] == pytest.approx(2 * (L + 2) * 5e-6 * 4)
+    assert seconds(c, zero=1, **alike).data[0] == pytest.approx(2 * (L + 2) * 5e-6 * 15)
+    assert seconds(c, zero=1, shards=4, **alike).data[0] == pytest.approx(2 * (L + 2) * 5e-6 * 3)
     assert seconds(c, zero=0, **alike).data[0] == pytest.approx(0)
 
 
