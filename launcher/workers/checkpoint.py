@@ -185,8 +185,10 @@ class Checkpoints:
                 part = found.files[name]
                 if tensorfile.measured(path / name) != (part.bytes, part.sha256):
                     return None, f"{name} is not what was written"
-        except (OSError, ReadError, ConfigError) as error:
+        except (ReadError, ConfigError) as error:
             return None, str(error)
+        except OSError as error:
+            return None, f"{Path(error.filename or path).name}: {error.strerror}"
         return found, None
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from launcher.decode import decode, encode, fingerprint
 from launcher.errors import ReadError
-from launcher.folder import read_json
 from launcher.shape import ModelShape
 from launcher.spec import RunSpec
 
@@ -140,7 +139,8 @@ def completed(manifest: Manifest, files: dict[str, Part]) -> Manifest:
 
 def write(manifest: Manifest, path: Path) -> None:
     """Write it, one line for each of its fields."""
-    data = encode(manifest) | {"digest": _digest(manifest)}
+    data = encode(manifest)
+    data["digest"] = _digest(data)
     lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in data.items())
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -150,16 +150,20 @@ def read(path: Path) -> Manifest:
 
     Raises:
         ReadError: it is missing, or not what was written.
-        ConfigError: its fields are of another version.
+        ConfigError: this version does not know its fields.
     """
-    data = read_json(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReadError(f"{path.name}: {error.strerror}") from error
+    except ValueError as error:
+        raise ReadError(f"{path.name} is not what was written") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ReadError(f"{path.name} is not of format {FORMAT}")
-    manifest = decode(Manifest, data)
-    if _digest(manifest) != manifest.digest:
+    if _digest(data) != data.get("digest"):
         raise ReadError(f"{path.name} is not what was written")
-    return manifest
+    return decode(Manifest, data)
 
 
-def _digest(manifest: Manifest) -> str:
-    return fingerprint(dataclasses.replace(manifest, digest=""))
+def _digest(data: dict[str, Any]) -> str:
+    return fingerprint({name: value for name, value in data.items() if name != "digest"})

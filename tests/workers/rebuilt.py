@@ -59,11 +59,8 @@ class Case:
     """One layout."""
 
     def __init__(self, spec: RunSpec, folder: Path, cache: Path) -> None:
-        from launcher.workers.batches import Batches
-
-        self._spec, self._folder = spec, folder
+        self._spec, self._folder, self._cache = spec, folder, cache
         self._place = connect(spec)
-        self._batches = Batches(spec, self._place, cache)
 
     def run(self, before: Before | None) -> Before:
         """Everything that is to hold of it."""
@@ -119,17 +116,28 @@ class Case:
                 assert bool((parameter == value.to(parameter.dtype)).all()), name
 
     def _built(self) -> Any:
-        from launcher.workers import engine
-
-        return engine.build(self._spec, self._place, self._batches)
+        return built(self._spec, self._place, self._cache)
 
     def _store(self, folder: Path) -> Any:
-        from launcher.workers.checkpoint import Checkpoints
+        return store(folder, self._spec, accept=lambda found: None)
 
-        folder.mkdir(parents=True, exist_ok=True)
-        store = Checkpoints(RunFolder(folder), self._spec, 1, accept=lambda found: None)
-        store._metrics = folder  # anything that is there: nothing is measured here
-        return store
+
+def built(spec: RunSpec, place: Any, cache: Path) -> Any:
+    """An engine that has done no step yet."""
+    from launcher.workers import engine
+    from launcher.workers.batches import Batches
+
+    return engine.build(spec, place, Batches(spec, place, cache))
+
+
+def store(folder: Path, spec: RunSpec, accept: Any = None) -> Any:
+    """The checkpoints of a folder without metrics."""
+    from launcher.workers.checkpoint import Checkpoints
+
+    folder.mkdir(parents=True, exist_ok=True)
+    out = Checkpoints(RunFolder(folder), spec, 1, accept)
+    out._metrics = folder  # anything that is there
+    return out
 
 
 def connect(spec: RunSpec) -> Any:
