@@ -1,6 +1,6 @@
 """What a checkpoint is made of, as its manifest tells: files, the matrices in them, and the model.
 
-Standard library only, so that whoever looks at a checkpoint need not import what trains.
+Nothing that trains is imported, so that looking at a checkpoint costs nothing.
 """
 
 import dataclasses

@@ -1,11 +1,15 @@
 """Checkpoints at another layout, node count or engine: the same training goes on."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ranks
+
+from launcher.backends import BACKENDS
+from tests.conftest import ROOT
 
 DS = {"backend": "deepspeed"}
 PP = {"layout__pp": 2}
@@ -156,7 +160,9 @@ WARNING checkpoint at step 2 skipped: it is of another run
 """
 
 
-def test_what_is_wrong_with_a_checkpoint_and_how_much_is_read(tmp_path: Path, cache: Path) -> None:
+def test_what_is_wrong_with_a_checkpoint_and_how_much_is_read(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     env = {"MEGALAUNCH_CASES": json.dumps([changes for changes, _ in READ])}
     env |= {"MEGALAUNCH_FOLDER": str(tmp_path / "runs"), "MEGALAUNCH_CACHE": str(cache)}
     program = "import damaged; damaged.main()"
@@ -169,3 +175,12 @@ def test_what_is_wrong_with_a_checkpoint_and_how_much_is_read(tmp_path: Path, ca
         "WARNING checkpoint at step 4 skipped: rank1.safetensors is not what was written",
         "WARNING checkpoint at step 4 skipped: rank1.safetensors: No such file or directory",
     ]
+    path = tmp_path / "runs" / "whole" / "checkpoints" / "step-00000004"
+    expected = BACKENDS["megatron"].checkpoint_bytes(ranks.spec(2))
+    assert expected <= sum(file.stat().st_size for file in path.iterdir()) < 1.05 * expected
+    monkeypatch.chdir(path)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "checkpoints.md").read_text(), re.S
+    )
+    exec(code, shown := {})
+    assert shown["whole"].shape == (256, 64) and shown["whole"].isfinite().all()
