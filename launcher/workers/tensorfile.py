@@ -1,5 +1,6 @@
 """Files in the safetensors layout: written as a stream, read where they are mapped into memory."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from launcher.decode import decode, encode
 from launcher.workers.manifest import Manifest, Piece
@@ -70,9 +71,12 @@ def write(file: Hashing, filled: list[Filled]) -> None:
 
 
 def pieces(path: Path) -> tuple[Piece, ...]:
-    """What is in a file, as it says itself."""
-    with safe_open(path, "pt") as file:
-        return decode(tuple[Piece, ...], json.loads(file.metadata()[PIECES]))
+    """What is in a file, as it says itself. Raises OSError where it says nothing."""
+    try:
+        with safe_open(path, "pt") as file:
+            return decode(tuple[Piece, ...], json.loads(file.metadata()[PIECES]))
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def measured(path: Path) -> tuple[int, str]:

@@ -70,6 +70,7 @@ CHAINS: dict[str, tuple[dict[str, Any], list[tuple[int, list[dict[str, Any]]]]]]
                     {"layout__ep": 1, "layout__zero": 1},
                     {**DS, "layout__ep": 2, "layout__zero": 1},
                     {**SP, "layout__ep": 2, "layout__zero": 1},
+                    {**SP, "layout__ep": 1, "layout__zero": 0},
                 ],
             )
         ],

@@ -47,6 +47,13 @@ def test_it_is_what_safetensors_reads(tmp_path: Path, monkeypatch: pytest.Monkey
     assert tensors[f"{NAME}[0:3,0:3].weight"].shape == (3, 3)
 
 
+def test_a_file_that_says_nothing(tmp_path: Path) -> None:
+    """Written by another node, and not to be seen here yet: a save that fails, not a run."""
+    (tmp_path / "a.safetensors").write_bytes(bytes(100))
+    with pytest.raises(OSError, match="Input/output|header"):
+        tensorfile.pieces(tmp_path / "a.safetensors")
+
+
 def test_a_rectangle_over_two_pieces(tmp_path: Path) -> None:
     source = written(tmp_path / "a.safetensors", 3, 5)
     target = torch.zeros(2, 3, dtype=torch.bfloat16)
