@@ -85,13 +85,11 @@ class Manifest:
 
     def differing_size(self, model: ModelShape) -> str | None:
         """The first size in which a model is another one."""
-        if fingerprint(sizes(model)) == self.model.digest:
+        here, there = sizes(model), self.model.sizes
+        if fingerprint(here) == self.model.digest:
             return None
-        for name, here in sizes(model).items():
-            there = self.model.sizes.get(name)
-            if there != here:
-                return f"{name} is {there} in the checkpoint and {here} here"
-        return f"the checkpoint has sizes that nobody here knows: {', '.join(self.model.sizes)}"
+        name = next(name for name in here | there if here.get(name) != there.get(name))
+        return f"{name} is {there.get(name)} in the checkpoint and {here.get(name)} here"
 
 
 def sizes(model: ModelShape) -> dict[str, int]:

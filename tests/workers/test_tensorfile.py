@@ -50,7 +50,7 @@ def test_it_is_what_safetensors_reads(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_file_that_says_nothing(tmp_path: Path) -> None:
     """Written by another node, and not to be seen here yet: a save that fails, not a run."""
     (tmp_path / "a.safetensors").write_bytes(bytes(100))
-    with pytest.raises(OSError, match="Input/output|header"):
+    with pytest.raises(OSError, match=r"a\.safetensors"):
         tensorfile.pieces(tmp_path / "a.safetensors")
 
 
