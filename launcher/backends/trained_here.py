@@ -42,14 +42,8 @@ class TrainedHere:
         return tuple(words)
 
     def checkpoint_bytes(self, spec: RunSpec) -> int:
-        """At most, over all ranks: each saves all it holds.
-
-        Of a parameter: fp32 weight and two moments, and a bf16 weight, as far as ZeRO does not
-        partition them over data parallel ranks; megatron and DeepSpeed differ by 4 bytes.
-        """
-        copies = spec.dp * spec.layout.cp
-        per_parameter = {0: 14 * copies, 1: 4 * copies + 12, 2: 4 * copies + 12, 3: 16}
-        return per_parameter[spec.layout.zero] * spec.model.params
+        """Of its tensors, over all ranks: an fp32 weight and two moments, each written once."""
+        return 12 * spec.model.params
 
     def record(self, spec: RunSpec, path: Path) -> RunRecord:
         """Read a run's folder. What cannot be read makes a failed record that says so."""

@@ -13,7 +13,7 @@ from launcher.workers.batches import Batch, Batches
 from launcher.workers.engine import Done
 from launcher.workers.groups import Place
 from launcher.workers.model import transformer_config, whole
-from launcher.workers.training_state import TrainingState
+from launcher.workers.state import State
 
 
 class Groups:
@@ -54,11 +54,11 @@ class DeepSpeedEngine:
         deepspeed = deepspeed_setup.start()
         options = deepspeed_setup.configuration(spec)
         model, held = _model(spec, deepspeed, options)
-        named = list(weights.named_weights(model, spec, place))
-        weights.initialise(named, spec, place, held)
-        self.built = weights.count(named, len(model.decoder.layers), spec, place)
+        self._named = list(weights.named_weights(model, spec, place))
+        weights.initialise(self._named, spec, place, held)
+        self.built = weights.count(self._named, len(model.decoder.layers), spec, place)
         deepspeed_setup.sum_duplicates(model.parameters())
-        groups = deepspeed_setup.groups_of(named, spec)
+        groups = deepspeed_setup.groups_of(self._named, spec)
         if spec.layout.ep > 1:
             groups = _tell_experts(model, groups, spec)
         optimizer = deepspeed_setup.optimizer(groups, spec)
@@ -85,9 +85,9 @@ class DeepSpeedEngine:
             grad_norm=float(self._engine.get_global_grad_norm() if norm is None else norm),
         )
 
-    def state(self) -> TrainingState:
+    def state(self) -> State:
         """All that the steps so far have changed."""
-        return TrainingState(self._engine.module.parameters(), self._engine.optimizer)
+        return State(self._named, self._engine.optimizer, self._spec, self._place)
 
     def _forward_backward(self, batch: Batch) -> Any:
         losses = self._engine(batch["tokens"], None, None, labels=batch["labels"]).float()

@@ -22,7 +22,7 @@ from launcher.workers.batches import Batches
 from launcher.workers.engine import Done
 from launcher.workers.groups import Place
 from launcher.workers.model import layer_spec, transformer_config
-from launcher.workers.training_state import TrainingState
+from launcher.workers.state import State
 from launcher.workers.weights import Named
 
 
@@ -123,12 +123,12 @@ class PipelineEngine:
         self._spec, self._place, self._batches = spec, place, batches
         deepspeed = deepspeed_setup.start()
         net = Pipeline(spec, transformer_config(spec, pipeline=False))
-        named = list(net.named_weights(spec, place))
-        weights.initialise(named, spec, place)
+        self._named = list(net.named_weights(spec, place))
+        weights.initialise(self._named, spec, place)
         layers = sum(isinstance(module, Block) for module in net.children())
-        self.built = weights.count(named, layers, spec, place)
+        self.built = weights.count(self._named, layers, spec, place)
         deepspeed_setup.sum_duplicates(net.parameters())
-        optimizer = deepspeed_setup.optimizer(deepspeed_setup.groups_of(named, spec), spec)
+        optimizer = deepspeed_setup.optimizer(deepspeed_setup.groups_of(self._named, spec), spec)
         options = deepspeed_setup.configuration(spec)
         # Both assume that tensor parallel ranks hold equal activations; under SP they do not.
         options["pipeline"] = {"pipe_partitioned": False, "grad_partitioned": False}
@@ -149,9 +149,9 @@ class PipelineEngine:
         tokens = self._spec.tokens_per_step if counts else 0
         return Done(loss_sum=loss * tokens, tokens=tokens, grad_norm=float(norm))
 
-    def state(self) -> TrainingState:
+    def state(self) -> State:
         """All that the steps so far have changed."""
-        return TrainingState(self._engine.module.parameters(), self._engine.optimizer)
+        return State(self._named, self._engine.optimizer, self._spec, self._place)
 
     def _clip(self, optimizer: Any, *_: Any) -> None:
         """Clip by the norm of the whole model.

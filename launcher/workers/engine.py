@@ -8,7 +8,7 @@ from typing import Protocol
 from launcher.spec import RunSpec
 from launcher.workers.batches import Batches
 from launcher.workers.groups import Place
-from launcher.workers.training_state import TrainingState
+from launcher.workers.state import State
 from launcher.workers.weights import Built
 
 
@@ -32,7 +32,7 @@ class Engine(Protocol):
     def step(self, number: int, lr: float) -> Done:
         """Do optimizer step ``number`` (from 1) at learning rate ``lr``."""
 
-    def state(self) -> TrainingState:
+    def state(self) -> State:
         """All that the steps so far have changed; to be restored before the first one."""
 
 

@@ -14,7 +14,7 @@ class DeviceError(Exception):
 
 
 class CheckpointError(Exception):
-    """A whole checkpoint of this run does not fit the engine: another version wrote it."""
+    """A checkpoint is of another model; the message names the first size that differs."""
 
 
 class LinkError(Exception):

@@ -20,7 +20,7 @@ from launcher.workers.batches import Batch, Batches
 from launcher.workers.engine import Done
 from launcher.workers.groups import Place
 from launcher.workers.model import PRECISIONS, chunks, transformer_config
-from launcher.workers.training_state import TrainingState
+from launcher.workers.state import State
 
 
 class MegatronEngine:
@@ -30,10 +30,10 @@ class MegatronEngine:
         self._spec, self._place, self._batches = spec, place, batches
         config = transformer_config(spec)
         models = chunks(spec, config)
-        named = list(chain(*(weights.named_weights(model, spec, place) for model in models)))
-        weights.initialise(named, spec, place)
+        self._named = list(chain(*(weights.named_weights(one, spec, place) for one in models)))
+        weights.initialise(self._named, spec, place)
         layers = sum(len(model.decoder.layers) for model in models)
-        self.built = weights.count(named, layers, spec, place)
+        self.built = weights.count(self._named, layers, spec, place)
         self._chunks = _distributed(spec, config, models)
         self._optimizer = _optimizer(spec, self._chunks)
         config.grad_scale_func = self._optimizer.scale_loss
@@ -55,10 +55,9 @@ class MegatronEngine:
             grad_norm=float(grad_norm),
         )
 
-    def state(self) -> TrainingState:
+    def state(self) -> State:
         """All that the steps so far have changed."""
-        parameters = chain(*(chunk.parameters() for chunk in self._chunks))
-        return TrainingState(parameters, self._optimizer)
+        return State(self._named, self._optimizer, self._spec, self._place)
 
     def _forward_backward(self, number: int) -> list[dict[str, Any]]:
         several = len(self._chunks) > 1

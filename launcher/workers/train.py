@@ -82,8 +82,9 @@ class Run:
         """Go on from the newest checkpoint; its step."""
         from launcher.workers.checkpoint import Checkpoints
 
-        self._checkpoints = Checkpoints(self._folder, self._spec.id, self._attempt)
-        step = self._checkpoints.load(self._engine.state())
+        self._checkpoints = Checkpoints(self._folder, self._spec, self._attempt)
+        loaded = self._checkpoints.load(self._engine.state())
+        step = loaded.step if loaded else None
         if int(os.environ["RANK"]) == 0:
             history.restart(self._folder, step or 0)
         return step
@@ -116,7 +117,7 @@ class Run:
     def _save(self, step: int) -> str:
         """Write a checkpoint, in nobody's step; what became of it."""
         self._watchdog.saving()
-        written = self._checkpoints.save(step, self._engine.state())
+        written = self._checkpoints.save(step, self._engine.state(), {"step": step})
         self._watchdog.beat(step)
         self._meter.start()
         return "checkpoint written" if written else "checkpoint not written"

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from megatron.core.tensor_parallel import set_tensor_model_parallel_attributes
 
+from launcher.shape import ModelShape
 from launcher.spec import RunSpec
 from launcher.workers import init, platform
 from launcher.workers.groups import Place
@@ -59,12 +60,11 @@ def initialise(
     ``held`` makes a parameter that is spread over ranks whole while it is filled.
     """
     for name, parameter in weights:
-        if spec.model.tied and name == OUTPUT:  # the last stage's copy of the embedding
-            name = EMBEDDING
+        name = stored_name(name, spec.model)
         split = init.split_of(name, spec.model)
         if split is not None:
             set_tensor_model_parallel_attributes(parameter, True, split.dim, split.pieces)
-        shard = _shard(name, split, spec, place)
+        shard = shard_of(name, spec, place)
         with held(parameter):
             init.fill(parameter, name, spec.model, spec.train.seed, shard)
 
@@ -77,7 +77,7 @@ def count(weights: Iterable[Named], layers: int, spec: RunSpec, place: Place) ->
     """
     mine = torch.tensor(
         [
-            sum(_numel(p) for name, p in weights if _counts(name, spec, place)),
+            sum(_numel(p) for name, p in weights if is_first(name, spec, place)),
             layers if place.tp == place.dp == place.cp == 0 else 0,
         ],
         device=platform.device(),
@@ -90,21 +90,35 @@ def count(weights: Iterable[Named], layers: int, spec: RunSpec, place: Place) ->
     return built
 
 
-def _shard(name: str, split: init.Split | None, spec: RunSpec, place: Place) -> init.Shard:
+def stored_name(name: str, model: ModelShape) -> str:
+    """The name of whose copy a parameter is: the last stage has one of a tied embedding."""
+    return EMBEDDING if model.tied and name == OUTPUT else name
+
+
+def shard_of(name: str, spec: RunSpec, place: Place) -> init.Shard:
+    """Which part of a whole parameter this rank has."""
+    split = init.split_of(name, spec.model)
     if split is None or (_is_expert(name) and spec.layout.ep > 1):
         return init.Shard(None)
     return init.Shard(split, place.tp, spec.layout.tp)
 
 
-def _counts(name: str, spec: RunSpec, place: Place) -> bool:
-    """Whether this rank is the one that counts a parameter."""
+def is_first(name: str, spec: RunSpec, place: Place, sharded: bool = False) -> bool:
+    """Whether this rank is the first of those that have the same part of a parameter.
+
+    Args:
+        name: the parameter's.
+        spec: the run.
+        place: of this rank.
+        sharded: data parallel ranks have other parts of it, as under ZeRO.
+    """
     model = spec.model
     if model.tied and name == OUTPUT:
         return False
     if _is_expert(name) and spec.layout.ep > 1:
-        return place.expert_dp == 0
+        return sharded or place.expert_dp == 0
     whole = init.split_of(name, model) is None
-    return place.dp == place.cp == 0 and (not whole or place.tp == 0)
+    return (sharded or place.dp == place.cp == 0) and (not whole or place.tp == 0)
 
 
 def _is_expert(name: str) -> bool:

@@ -1,5 +1,7 @@
 """Imported once by the process that ranks are forked from: what every rank would import itself."""
 
+import gc
+
 import ranks
 
 from launcher.workers import train
@@ -9,3 +11,7 @@ train._import(ranks.spec())
 from launcher.workers import deepspeed_engine, deepspeed_pipeline, megatron_engine  # noqa: E402, F401
 
 train._import = lambda spec: None  # its patches are not applied twice
+
+# DeepSpeed collects garbage again and again while it sets up: not among the libraries' objects.
+gc.collect()
+gc.freeze()

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ranks
@@ -11,52 +10,6 @@ from launcher.folder import RunFolder, Status, read_json
 from launcher.workers import history
 
 DS = {"backend": "deepspeed"}
-BF16 = {"train__precision": "bf16"}
-PP = {"layout__pp": 2}
-MOE = {"model__experts": 4, "train__moe_aux_loss": 0.05, "layout__ep": 2}
-
-REBUILT: dict[str, list[dict[str, Any]]] = {
-    "data parallel": [
-        {"layout__zero": 0},
-        {"layout__zero": 0, **BF16},
-        {"layout__zero": 1},
-        {"layout__zero": 1, **BF16},
-        {**DS, "layout__zero": 0},
-        {**DS, "layout__zero": 1, **BF16},
-        {**DS, "layout__zero": 2},
-        {**DS, "layout__zero": 3},
-        {**DS, "layout__zero": 3, **BF16},
-        {**DS, "layout__zero": 2, **BF16, "layout__offload": True},
-        {**DS, "layout__zero": 3, "layout__offload": True},
-    ],
-    "tensor parallel": [
-        {"layout__tp": 2, "layout__sequence_parallel": True},
-        {**DS, "layout__tp": 2, "layout__sequence_parallel": True, "layout__zero": 1},
-    ],
-    "pipeline": [
-        PP,
-        {**DS, **PP, "layout__zero": 0},
-        {**DS, **PP, "layout__zero": 0, **BF16},
-        {**DS, **PP, "layout__zero": 1},
-    ],
-    "experts": [
-        {**MOE, "layout__zero": 0, **BF16},
-        {**MOE, "layout__zero": 1},
-        {**MOE, **DS, "layout__zero": 1},
-    ],
-}
-"""Two ranks each; one start of Python for all that share their process groups."""
-
-
-@pytest.mark.parametrize("cases", REBUILT.values(), ids=list(REBUILT))
-def test_a_rebuilt_engine_goes_on_bit_by_bit(
-    cases: list[dict[str, Any]], tmp_path: Path, cache: Path
-) -> None:
-    run = ranks.train(
-        ranks.spec(2, **cases[0]), tmp_path, cache,
-        program="import rebuilt; rebuilt.main()", env={"MEGALAUNCH_CASES": json.dumps(cases)},
-    )  # fmt: skip
-    assert run.codes == [0, 0], run.log(0) + run.log(1)
 
 
 def test_killed_and_resumed(tmp_path: Path, cache: Path) -> None:
@@ -77,14 +30,14 @@ def test_killed_and_resumed(tmp_path: Path, cache: Path) -> None:
     killed = ranks.train(spec, tmp_path / "run", cache, every=2, patch=kill)
     assert killed.codes[1] == -9
     assert names(killed.folder) == ["step-00000004", "step-00000006"], "the newest two stay"
-    damage(killed.folder.checkpoints / "step-00000006" / "rank1.pt")
+    damage(killed.folder.checkpoints / "step-00000006" / "rank1.safetensors")
     (killed.folder.checkpoints / ".step-00000008.attempt1").mkdir()
     killed.folder.write_status(Status(state="ended"))
     assert killed.folder.next_attempt() == 2
 
     resumed = ranks.train(spec, tmp_path / "run", cache, every=2, env={"MEGALAUNCH_ATTEMPT": "2"})
     assert resumed.codes == [0, 0], resumed.log()
-    warning = "WARNING checkpoint at step 6 skipped: rank1.pt is not what was written\n"
+    warning = "WARNING checkpoint at step 6 skipped: rank1.safetensors is not what was written\n"
     assert warning in resumed.log(1)
     assert [line["step"] for line in resumed.steps] == list(range(1, 9))
     assert resumed.losses == calm.losses
@@ -99,11 +52,11 @@ def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
     """The saves of the first run all fail on one rank; the second is stopped by the other's wish."""
     full = """
         import errno, os
-        from launcher.workers import checkpoint
+        from launcher.workers import tensorfile
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
         if os.environ["RANK"] == "1":
-            checkpoint.Hashing._put = write
+            tensorfile.Hashing.write = write
     """
     ask = """
         import os, signal

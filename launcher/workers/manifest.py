@@ -1,0 +1,167 @@
+"""What a checkpoint is made of, as its manifest tells: files, the matrices in them, and the model.
+
+Nothing that trains is imported, so that looking at a checkpoint costs nothing.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launcher.decode import decode, encode, fingerprint
+from launcher.errors import ReadError
+from launcher.shape import ModelShape
+from launcher.spec import RunSpec
+
+FORMAT = 2
+"""1 was a file for each rank's own tensors, of use to the same layout only."""
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A rectangle of a parameter; a file holds its weights and both moments of Adam."""
+
+    name: str
+    """The parameter's, in the whole model."""
+    rows: tuple[int, ...]
+    """First one, and the first one after it."""
+    columns: tuple[int, ...]
+    steps: int
+    """That Adam has done here."""
+
+    @property
+    def elements(self) -> int:
+        """Of each of its tensors."""
+        return (self.rows[1] - self.rows[0]) * (self.columns[1] - self.columns[0])
+
+    def key(self, kind: str) -> str:
+        """What a tensor of it is called in its file."""
+        (top, bottom), (left, right) = self.rows, self.columns
+        return f"{self.name}[{top}:{bottom},{left}:{right}].{kind}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One file."""
+
+    bytes: int
+    sha256: str
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """The model that was trained."""
+
+    name: str
+    digest: str
+    """Of the sizes."""
+    sizes: dict[str, int]
+    """What decides the parameters and their shapes, and nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A whole checkpoint."""
+
+    format: int = FORMAT
+    step: int
+    """The last one done."""
+    spec: str
+    """Id of the run's spec."""
+    seed: int
+    model: Model
+    written_by: dict[str, Any]
+    """Engine, layout, ranks and precision; of no meaning to whoever reads it."""
+    progress: dict[str, Any]
+    """What the caller wants to know when it goes on."""
+    tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Rows and columns of each whole parameter; a vector has one row."""
+    files: dict[str, Part] = field(default_factory=dict)
+    digest: str = ""
+    """Of everything else here."""
+
+    def differing_size(self, model: ModelShape) -> str | None:
+        """The first size in which a model is another one."""
+        here, there = sizes(model), self.model.sizes
+        if fingerprint(here) == self.model.digest:
+            return None
+        name = next(name for name in here | there if here.get(name) != there.get(name))
+        return f"{name} is {there.get(name)} in the checkpoint and {here.get(name)} here"
+
+
+def sizes(model: ModelShape) -> dict[str, int]:
+    """What decides the parameters of a model and their shapes."""
+    return {
+        "layers": model.layers,
+        "hidden": model.hidden,
+        "ffn": model.ffn,
+        "heads": model.heads,
+        "kv_heads": model.kv_heads,
+        "head_dim": model.head_dim,
+        "padded_vocab": model.padded_vocab,
+        "experts": model.experts,
+        "gated": int(model.gated),
+        "tied": int(model.tied),
+    }
+
+
+def begun(spec: RunSpec, step: int, progress: dict[str, Any]) -> Manifest:
+    """The manifest of a checkpoint that has no files yet."""
+    known = sizes(spec.model)
+    return Manifest(
+        step=step,
+        spec=spec.id,
+        seed=spec.train.seed,
+        model=Model(name=spec.model.name, digest=fingerprint(known), sizes=known),
+        written_by={
+            "backend": spec.backend,
+            "ranks": spec.cluster.gpus,
+            "precision": spec.train.precision,
+            "layout": encode(spec.layout),
+        },
+        progress=progress,
+    )
+
+
+def completed(manifest: Manifest, files: dict[str, Part]) -> Manifest:
+    """With its files, and the shapes that follow from them."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for piece in (piece for part in files.values() for piece in part.pieces):
+        rows, columns = shapes.get(piece.name, (0, 0))
+        shapes[piece.name] = (max(rows, piece.rows[1]), max(columns, piece.columns[1]))
+    return dataclasses.replace(manifest, files=files, tensors=shapes)
+
+
+def write(manifest: Manifest, path: Path) -> None:
+    """Write it, one line for each of its fields."""
+    data = encode(manifest)
+    data["digest"] = _digest(data)
+    lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in data.items())
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def read(path: Path) -> Manifest:
+    """Read what `write` wrote.
+
+    Raises:
+        ReadError: it is missing, or not what was written.
+        ConfigError: this version does not know its fields.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReadError(f"{path.name}: {error.strerror}") from error
+    except ValueError as error:
+        raise ReadError(f"{path.name} is not what was written") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ReadError(f"{path.name} is not of format {FORMAT}")
+    if _digest(data) != data.get("digest"):
+        raise ReadError(f"{path.name} is not what was written")
+    return decode(Manifest, data)
+
+
+def _digest(data: dict[str, Any]) -> str:
+    return fingerprint({name: value for name, value in data.items() if name != "digest"})
