@@ -74,7 +74,7 @@ class Data:
     on changed text is another run."""
 
     def __hash__(self) -> int:
-        return hash((frozenset(self.blend.items()), self.tokenizer, self.content))
+        return hash((self.tokenizer, self.content))  # cheap: it is asked for all the time
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots, to keep `id`: it is asked for all the time

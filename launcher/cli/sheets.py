@@ -84,7 +84,7 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
     for kind in np.unique(kinds):
         mine = kinds == kind
         figures[mine] = memory.figure(points[mine], constants.memory, str(kind))
-    oom, wanted = Forecast(grid=grid).oom, memory.wanted(points, constants.memory)
+    oom, wanted = Forecast(grid=grid).oom, grid.wanted
     out = []
     for i, row in enumerate(sheet.written):
         reason = rules.broken(sheet, i)

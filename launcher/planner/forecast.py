@@ -9,6 +9,7 @@ import numpy as np
 from launcher.planner import calibration, memory, steptime
 from launcher.planner.calibration import Axes, Correction
 from launcher.planner.constants import Constants
+from launcher.planner.memory import Memory
 from launcher.planner.points import Array, Points
 from launcher.planner.steptime import StepTime
 
@@ -58,12 +59,22 @@ class Grid:
     @cached_property
     def bytes(self) -> Array:
         """Memory, of the kind that is measured."""
-        return memory.figure(self.points, self.constants.memory, self.kind)
+        return memory.figure(self.points, self.constants.memory, self.kind, self.fullest)
+
+    @cached_property
+    def fullest(self) -> Memory:
+        """Bytes on the fullest rank, itemised."""
+        return memory.fullest(self.points, self.constants.memory)
+
+    @cached_property
+    def wanted(self) -> Array:
+        """Bytes a device must have."""
+        return memory.wanted(self.points, self.constants.memory, self.fullest)
 
     @cached_property
     def room(self) -> Array:
         """log(memory of the device / memory wanted)."""
-        return np.log(self.points.memory / memory.wanted(self.points, self.constants.memory))
+        return np.log(self.points.memory / self.wanted)
 
     @cached_property
     def time_axes(self) -> Axes:
@@ -75,8 +86,7 @@ class Grid:
     @cached_property
     def memory_axes(self) -> Axes:
         """The same for memory."""
-        found = memory.fullest(self.points, self.constants.memory)
-        whole = found.allocated
+        found, whole = self.fullest, self.fullest.allocated
         parts = [d * getattr(found, n) / whole for n, d in calibration.MEMORY_PARTS.items()]
         return self._axes(parts)
 
@@ -153,8 +163,7 @@ class Forecast:
     @cached_property
     def wanted(self) -> Array:
         """Bytes a device must have."""
-        wanted = memory.wanted(self.grid.points, self.grid.constants.memory)
-        return wanted * np.exp(self._memories.mean(self.grid.memory_axes))
+        return self.grid.wanted * np.exp(self._memories.mean(self.grid.memory_axes))
 
     @cached_property
     def bytes(self) -> Array:

@@ -112,25 +112,30 @@ def fullest(points: Points, constants: MemoryConstants) -> Memory:
     return Memory(**{n: np.choose(highest, [getattr(one, n) for one in stages]) for n in names})
 
 
-def figure(points: Points, constants: MemoryConstants, kind: str) -> Array:
-    """What a tool shows of the memory, bytes; ``kind`` is a key of `KINDS`."""
-    return KINDS[kind](points, constants)
+def figure(
+    points: Points, constants: MemoryConstants, kind: str, full: Memory | None = None
+) -> Array:
+    """What a tool shows of the memory, bytes; ``kind`` is a key of `KINDS`.
+
+    ``full`` is what `fullest` says of the points, where that is known.
+    """
+    return KINDS[kind](points, constants, full)
 
 
-def wanted(points: Points, constants: MemoryConstants) -> Array:
+def wanted(points: Points, constants: MemoryConstants, full: Memory | None = None) -> Array:
     """Bytes a device must have for the fullest rank: what is cached and free is given back."""
-    memory = fullest(points, constants).allocated * constants.squeezed
+    memory = (full or fullest(points, constants)).allocated * constants.squeezed
     return np.where(points.cpu > 0, memory, memory + _outside_torch(points, constants))
 
 
-def _reserved(points: Points, constants: MemoryConstants) -> Array:
-    memory = fullest(points, constants).allocated
+def _reserved(points: Points, constants: MemoryConstants, full: Memory | None) -> Array:
+    memory = (full or fullest(points, constants)).allocated
     most = np.maximum(points.memory - _outside_torch(points, constants), memory)
     return np.where(points.cpu > 0, memory, np.minimum(memory * constants.reserved, most))
 
 
-def _device(points: Points, constants: MemoryConstants) -> Array:
-    return _reserved(points, constants) + _outside_torch(points, constants)
+def _device(points: Points, constants: MemoryConstants, full: Memory | None) -> Array:
+    return _reserved(points, constants, full) + _outside_torch(points, constants)
 
 
 def _outside_torch(points: Points, constants: MemoryConstants) -> Array:
@@ -140,11 +145,11 @@ def _outside_torch(points: Points, constants: MemoryConstants) -> Array:
     return (constants.context_gib + constants.communicator_gib * communicators) * GIB
 
 
-KINDS: dict[str, Callable[[Points, MemoryConstants], Array]] = {
+KINDS: dict[str, Callable[[Points, MemoryConstants, Memory | None], Array]] = {
     "reserved": _reserved,  # torch, the fullest rank: this project's own
     "device": _device,  # nvidia-smi
-    "allocated first": lambda p, c: stage_memory(p, c, "first").allocated,  # torch, rank 0
-    "allocated last": lambda p, c: stage_memory(p, c, "last").allocated,  # torch, the last rank
+    "allocated first": lambda p, c, _: stage_memory(p, c, "first").allocated,  # torch, rank 0
+    "allocated last": lambda p, c, _: stage_memory(p, c, "last").allocated,  # torch, the last rank
 }
 
 
