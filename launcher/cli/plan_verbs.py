@@ -134,9 +134,7 @@ def replay(words: Sequence[str]) -> int:
                         help="columns whose rows are compared; %(default)s")  # fmt: skip
     parser.add_argument("--axis", metavar="COL", action="extend", nargs="+", default=[],
                         help="a column beyond the schema whose effect is learnt")  # fmt: skip
-    parser.add_argument(
-        "--seed", type=_whole, default=0, metavar="N", help="of what the strategy draws"
-    )
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of what it draws")
     parser.add_argument("--constants", metavar="FILE", help="of launch plan --fit")
     prints_a_table(parser)
     options = parsed(parser, words)

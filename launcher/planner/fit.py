@@ -90,8 +90,10 @@ def fit(sheet: Sheet, without: str | None = None) -> Constants:
         ConfigError: there is nothing to fit to.
     """
     time, used = timed(sheet), weighed(sheet)
-    if not len(time.measured) or not np.isfinite(used.measured).any():
-        raise ConfigError("no row has a step time, or none a mem_gb, and all sizes")
+    if not len(time.measured):
+        raise ConfigError("no row states its sizes and a step_s or tokens_per_s_per_gpu above 0")
+    if not np.isfinite(used.measured).any():
+        raise ConfigError(f"no row states its sizes, layout and a mem_gb of {LEAST_GIB:g} or more")
     # What mixtures of experts lose to many small kernels is not modelled: they would bend the rest.
     dense = time[(time.source != without) & (time.points.experts == 0)]
     return Constants(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from launcher.decode import Positive
 from launcher.planner.points import FP8, FP16, FP32, FSDP, GIB, MEGATRON, Array, Points
 
 STAGES = ("first", "middle", "last")
@@ -22,27 +23,27 @@ have a layer more than others, or the second."""
 class MemoryConstants:
     """What no formula gives. Those in `launcher.planner.fit.SPREADS` are fitted to runs."""
 
-    activations: float = 1.0
+    activations: Positive = 1.0
     """Measured activations / those counted here."""
-    unfused: float = 1.15
+    unfused: Positive = 1.15
     """The same where norms and activation functions are several kernels that each keep a copy."""
-    logit_bytes: float = 9.0
+    logit_bytes: Positive = 9.0
     """Bytes per logit at the peak of the loss: half precision, and fp32 copies of it."""
-    fused_logit_bytes: float = 4.0
+    fused_logit_bytes: Positive = 4.0
     """The same where the loss is one kernel that overwrites them."""
-    score_bytes: float = 5.0
+    score_bytes: Positive = 5.0
     """Bytes per attention score without flash attention: softmax in, out, and dropout's mask."""
-    workspace_gib: float = 0.15
+    workspace_gib: Positive = 0.15
     """Allocated besides all that is counted: workspaces, alignment, small buffers."""
-    bucket_gib: float = 1.0
+    bucket_gib: Positive = 1.0
     """Communication buckets of DeepSpeed and FSDP where several ranks share the weights."""
-    reserved: float = 1.12
+    reserved: Positive = 1.12
     """torch's reserved / allocated bytes, where there is room."""
-    squeezed: float = 1.03
+    squeezed: Positive = 1.03
     """The same just before it runs out of memory: what is cached and free is given back first."""
-    context_gib: float = 1.5
+    context_gib: Positive = 1.5
     """CUDA context and kernels."""
-    communicator_gib: float = 0.6
+    communicator_gib: Positive = 0.6
     """NCCL's buffers per communicator, outside torch."""
 
 

@@ -42,7 +42,7 @@ class Sheet:
         tokens = points.global_batch * points.sequence / points.gpus
         with np.errstate(divide="ignore", invalid="ignore"):
             speed = np.where(stated > 0, stated, tokens / self.figure("step_s"))
-        return np.where(speed > 0, speed, np.nan)
+        return np.where((speed > 0) & np.isfinite(speed), speed, np.nan)  # 0 s is no measurement
 
     @property
     def step_seconds(self) -> Array:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from launcher.decode import Positive
 from launcher.planner.points import FP8, FP32, MEGATRON, Array, Points
 
 
@@ -16,55 +17,55 @@ from launcher.planner.points import FP8, FP32, MEGATRON, Array, Points
 class TimeConstants:
     """What no formula gives. Those in `launcher.planner.fit.SPREADS` are fitted to runs."""
 
-    matmul: float = 0.80
+    matmul: Positive = 0.80
     """Share of the peak that a large bf16 matrix product reaches on an A100."""
-    matmul_h100: float = 0.90
+    matmul_h100: Positive = 0.90
     """The same on an H100 / on an A100."""
-    matmul_fp8: float = 1.0
+    matmul_fp8: Positive = 1.0
     """The same in fp8 / in bf16."""
-    half_rows: float = 300.0
+    half_rows: Positive = 300.0
     """Rows (tokens) at which a matrix product reaches half of that."""
-    half_width: float = 100.0
+    half_width: Positive = 100.0
     """The same for the other two sizes."""
-    memory: float = 0.80
+    memory: Positive = 0.80
     """Share of the memory bandwidth that kernels without matrix products reach."""
-    hidden_bytes: float = 32.0
+    hidden_bytes: Positive = 32.0
     """Bytes such kernels move in a layer's forward pass, per token and unit of hidden."""
-    ffn_bytes: float = 8.0
+    ffn_bytes: Positive = 8.0
     """The same per unit of ffn."""
-    score_traffic: float = 10.0
+    score_traffic: Positive = 10.0
     """Bytes moved per attention score where attention is not flash."""
-    flash: float = 0.60
+    flash: Positive = 0.60
     """Speed of flash attention / that of a large matrix product."""
-    flash_h100: float = 0.60
+    flash_h100: Positive = 0.60
     """The same on an H100 / on an A100: FlashAttention 2 was written for the latter."""
-    launch: float = 37e-6
+    launch: Positive = 37e-6
     """Seconds the host needs per kernel."""
-    link: float = 0.70
+    link: Positive = 0.70
     """Share of the bandwidth inside a node that collectives reach."""
-    network: float = 0.75
+    network: Positive = 0.75
     """The same between nodes."""
-    collective: float = 20e-6
+    collective: Positive = 20e-6
     """Seconds of a collective of no bytes between two ranks."""
-    ring: float = 5e-6
+    ring: Positive = 5e-6
     """Seconds that each further rank adds to gathering or scattering a bucket of weights."""
-    send: float = 40e-6
+    send: Positive = 40e-6
     """Seconds of a send of no bytes between pipeline stages."""
-    exposed_gradients: float = 0.3
+    exposed_gradients: Positive = 0.3
     """Share of the data parallel communication that no computation hides."""
-    exposed_gathers: float = 0.2
+    exposed_gathers: Positive = 0.2
     """The same of gathering weights under ZeRO 3."""
-    exposed_sends: float = 0.5
+    exposed_sends: Positive = 0.5
     """The same between pipeline stages."""
-    step: float = 5e-3
+    step: Positive = 5e-3
     """Seconds of a step that depend on nothing."""
-    cpu_launch: float = 25e-6
+    cpu_launch: Positive = 25e-6
     """`launch` where ranks are processes of a CPU."""
-    cpu_collective: float = 2.4e-3
+    cpu_collective: Positive = 2.4e-3
     """`collective` there: gloo between ranks that share the cores."""
-    cpu_send: float = 400e-6
+    cpu_send: Positive = 400e-6
     """`send` there."""
-    cpu_step: float = 5e-3
+    cpu_step: Positive = 5e-3
     """`step` there."""
 
 
@@ -108,13 +109,12 @@ def step_time(points: Points, constants: TimeConstants) -> StepTime:
     # The host starts kernels and collectives; where it is slower than they are, they wait for it.
     busy = once + back + again + tensor + experts
     layer = _either(busy, parts.host() * np.where(points.full, 4, 3))
-    waits = layer - busy
     # Where layers do not split evenly, the last stage lacks one (`memory._longer`).
     head = np.where(points.layers % p > 0, np.maximum(parts.head() - layer, 0.0), parts.head())
     stage = layers * layer + send
     return StepTime(
         compute=m * (layers * (once + back) + head),
-        host=m * layers * waits,
+        host=m * layers * (layer - busy),
         recompute=m * layers * again,
         tensor=m * layers * tensor,
         experts=m * layers * experts,
@@ -239,9 +239,8 @@ class _Parts:
         m, layers = points.accumulation, points.layers / points.pp + 2
         calls = np.select([points.zero == 3, points.zero == 2], [3 * layers * m, m], 1.0)
         latency = calls * self.collective * np.log2(np.maximum(ranks, 1))
-        ring = np.where(
-            points.cpu > 0, 0.0, 2 * layers * c.ring * (points.zero > 0) * (points.shards - 1)
-        )
+        passed = 2 * layers * c.ring * (points.zero > 0) * (points.shards - 1)
+        ring = np.where(points.cpu > 0, 0.0, passed)
         return np.where(ranks > 1, np.where(points.zero == 3, late, whole) + latency + ring, 0.0)
 
     def optimizer(self) -> Array:

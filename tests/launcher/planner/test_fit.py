@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from launcher.cluster import Accelerator, Cluster
+from launcher.errors import ConfigError
 from launcher.planner import fit, memory, sheet, steptime, validation
 from launcher.planner.constants import Constants
 from launcher.planner.memory import MemoryConstants
@@ -221,3 +222,16 @@ def test_shares_stay_below_one() -> None:
 def test_a_single_row_moves_little() -> None:
     one = measured(rows("one")[:1], Constants(), 2.0)
     assert alone(one).matmul == pytest.approx(TIME.matmul, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step_s": "0"}, "no row states its sizes and a step_s or tokens_per_s_per_gpu above 0"),
+        ({"mem_gb": "19"}, "no row states its sizes, layout and a mem_gb of 20 or more"),
+    ],
+)
+def test_nothing_to_fit_to(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        fit.fit(read([{**row, **changes} for row in ALL[:4]]))
+    assert str(caught.value) == message
