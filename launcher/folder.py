@@ -4,6 +4,7 @@ spec.json      the RunSpec; written before anything starts
 status.json    Status; written by the scheduler
 exits/A/N      exit code of rank N of attempt A, on a batch system
 metrics.jsonl  one line per optimizer step; written by rank 0
+events.jsonl   what happened in between: spikes, rollbacks, saves, resumes; never set aside
 result.json    written by rank 0 when the last step is done; its presence means success
 log/rank*.txt  what each rank printed
 link.json      what the all-reduce between the ranks did, where one was asked for; by rank 0
@@ -18,6 +19,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -101,6 +103,17 @@ class RunFolder:
     def metrics(self) -> Path:
         """One JSON line per optimizer step."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """One JSON line for each thing that happened, of all attempts; a ``kind`` and a ``step``."""
+        return self.path / "events.jsonl"
+
+    def add_event(self, kind: str, step: int, **figures: Any) -> None:
+        """Append an event; the caller is the only one that writes."""
+        line = {"kind": kind, "step": step, "time": time.time()} | figures
+        with self.events.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
 
     @property
     def logs(self) -> Path:

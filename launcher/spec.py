@@ -3,13 +3,26 @@
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from launcher.batch_ramp import BatchRamp, Phase
 from launcher.cluster import Cluster, Precision
-from launcher.decode import Count, Fraction, NotNegative, Positive, Whole, canonical, digest
+from launcher.decode import (
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Range,
+    Whole,
+    canonical,
+    digest,
+    encode,
+    fingerprint,
+)
 from launcher.errors import ConfigError
 from launcher.layout import ParallelLayout
 from launcher.shape import ModelShape
+from launcher.spike_guard import SpikeGuard
 
 Decay = Literal["cosine", "linear", "exponential", "minus_sqrt", "constant"]
 
@@ -22,8 +35,10 @@ class Optimizer:
     """Peak learning rate."""
     min_lr: NotNegative = 3e-5
     """Learning rate at the end of the decay."""
+    start_lr: NotNegative = 0.0
+    """Learning rate that the warm-up begins from."""
     warmup_steps: Whole = 2
-    """Optimizer steps of linear warm-up from 0."""
+    """Optimizer steps of linear warm-up."""
     decay: Decay = "cosine"
     """Shape of the decay from lr to min_lr; constant stays at lr."""
     decay_steps: Count | None = None
@@ -43,6 +58,8 @@ class Train:
 
     global_batch: Count
     """Sequences per optimizer step."""
+    batch_ramp: BatchRamp | None = None
+    """How the global batch grows to that; null is the whole of it from the first step on."""
     steps: Count
     """Optimizer steps of this run."""
     tokens: Count | None = None
@@ -56,6 +73,9 @@ class Train:
     moe_aux_loss: NotNegative = 0.0
     """Weight of the load-balancing loss of a mixture of experts (per sequence)."""
     optimizer: Optimizer = field(default_factory=Optimizer)
+    spike_guard: SpikeGuard | None = None
+    """What is done about loss spikes; null ends a run whose loss is not finite, and no more. It
+    needs checkpoint_every."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,12 +89,50 @@ class Data:
     """bpe (trained on the blend's text), bytes, or the path of a tokenizer.json."""
     tokenizer_vocab: Count = 2048
     """Vocabulary of the bpe tokenizer that is trained."""
+    tokenizer_texts: tuple[str, ...] = ()
+    """Texts the bpe tokenizer is trained on; the blend's where there are none."""
+    held_out: Annotated[float, Range(low=0.0, high=0.5)] = 0.0
+    """Share of the documents of each source that is not trained on, for validation."""
     content: str | None = None
     """Digest of what the sources and the tokenizer hold; the launcher fills it in, so that a run
     on changed text is another run."""
 
     def __hash__(self) -> int:
         return hash((self.tokenizer, self.content))  # cheap: it is asked for all the time
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Sources, of which the text ones train the tokenizer."""
+        return self.tokenizer_texts or tuple(self.blend)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """Where a run stands in a curriculum: what was trained before it, and its part of a schedule.
+
+    Steps of its metrics, checkpoints and events go on counting from the stages before.
+    """
+
+    number: Count
+    """From 1."""
+    name: str
+    steps_before: Whole
+    """Optimizer steps of the stages before."""
+    tokens_before: Whole
+    """Tokens of the stages before."""
+    parent: str | None
+    """Trajectory of the stage before, which this one goes on from; null for the first."""
+    schedule_after: Whole
+    """Step after which the learning-rate schedule begins that this stage is a part of."""
+    schedule_steps: Count
+    """Optimizer steps of that schedule."""
+    samples_before: dict[str, int]
+    """Source -> sequences of this length that the stages before took: this one goes on there."""
+    max_epochs: Positive
+    """Passes over a source, stages before included, of which more are refused."""
+
+    def __hash__(self) -> int:
+        return hash((self.number, self.name, self.parent))
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots, to keep `id`: it is asked for all the time
@@ -88,6 +146,8 @@ class RunSpec:
     data: Data
     backend: str
     """The engine: a key of ``launcher.backends.BACKENDS``."""
+    stage: Stage | None = None
+    """Its place in a curriculum; null for a run by itself."""
 
     @cached_property
     def id(self) -> str:
@@ -97,8 +157,63 @@ class RunSpec:
         return digest("{" + ", ".join(parts) + "}")
 
     @property
+    def name(self) -> str:
+        """The name of the run's folder, and of its job."""
+        return f"{self.stage.number}-{self.stage.name}" if self.stage else self.id
+
+    @cached_property
+    def trajectory(self) -> str:
+        """12 hex digits of what decides the losses: of two specs with the same one, either can go
+        on from the other's checkpoints."""
+        return fingerprint(self.losses_of())
+
+    def losses_of(self) -> dict[str, Any]:
+        """All that decides the losses: layout, machines and engine do not."""
+        train = encode(self.train)
+        for name in ("untimed_steps", "tokens"):
+            del train[name]
+        stage = encode(self.stage) if self.stage else {}
+        stage.pop("max_epochs", None)
+        model = encode(self.model) | {"name": ""}
+        return {"model": model, "train": train, "data": encode(self.data), "stage": stage}
+
+    @property
+    def first(self) -> int:
+        """Optimizer steps before this run's own."""
+        return self.stage.steps_before if self.stage else 0
+
+    @property
+    def last(self) -> int:
+        """The last optimizer step of this run."""
+        return self.first + self.train.steps
+
+    def batch_at(self, step: int) -> int:
+        """Sequences of optimizer step ``step``."""
+        return self._phase(step).batch
+
+    def samples_through(self, step: int) -> int:
+        """Sequences of this run's own steps up to ``step``, that one included."""
+        if step <= self.first:
+            return 0
+        phase = self._phase(step)
+        return phase.samples + phase.batch * (step - self.first - phase.steps)
+
+    def tokens_through(self, step: int) -> int:
+        """Tokens up to ``step``, stages before included."""
+        before = self.stage.tokens_before if self.stage else 0
+        return before + self.samples_through(step) * self.model.sequence
+
+    def _phase(self, step: int) -> Phase:
+        return next(one for one in reversed(self._phases) if one.steps < step - self.first)
+
+    @cached_property
+    def _phases(self) -> tuple[Phase, ...]:
+        ramp, batch = self.train.batch_ramp, self.train.global_batch
+        return ramp.phases(batch) if ramp else (Phase(batch, 0, 0),)
+
+    @property
     def tokens_per_step(self) -> int:
-        """Tokens of one optimizer step over all ranks."""
+        """Tokens of one optimizer step over all ranks, of the whole global batch."""
         return self.train.global_batch * self.model.sequence
 
     @property
@@ -108,8 +223,12 @@ class RunSpec:
 
     @property
     def accumulation(self) -> int:
-        """Micro batches per optimizer step of one data parallel rank."""
+        """Micro batches per optimizer step of one data parallel rank, of the whole global batch."""
         return self.layout.accumulation(self.cluster.gpus, self.train.global_batch)
+
+    def accumulation_at(self, step: int) -> int:
+        """`accumulation` in optimizer step ``step``."""
+        return self.layout.accumulation(self.cluster.gpus, self.batch_at(step))
 
     def check(self) -> None:
         """Raise RequestError on the first thing arithmetic alone shows to be impossible."""
@@ -119,19 +238,40 @@ class RunSpec:
                 f"train.untimed_steps: {train.untimed_steps} leaves none of"
                 f" train.steps {train.steps} to measure"
             )
-        if train.optimizer.min_lr > train.optimizer.lr:
-            raise ConfigError(
-                f"train.optimizer.min_lr: {train.optimizer.min_lr:g} is above"
-                f" train.optimizer.lr {train.optimizer.lr:g}"
-            )
-        after = train.steps - train.optimizer.warmup_steps
-        if (train.optimizer.decay_steps or 0) > max(after, 0):
-            raise ConfigError(
-                f"train.optimizer.decay_steps: {train.optimizer.decay_steps} is more than the"
-                f" {max(after, 0)} of train.steps {train.steps} after warmup_steps"
-                f" {train.optimizer.warmup_steps}"
-            )
+        self._check_schedule()
+        if train.spike_guard:
+            train.spike_guard.check("train.spike_guard")
+        if train.batch_ramp:
+            self._check_ramp(train.batch_ramp)
         self.layout.check(self.model, self.cluster.gpus, train.global_batch)
+
+    def _check_schedule(self) -> None:
+        optimizer = self.train.optimizer
+        if optimizer.min_lr > optimizer.lr:
+            raise ConfigError(
+                f"train.optimizer.min_lr: {optimizer.min_lr:g} is above"
+                f" train.optimizer.lr {optimizer.lr:g}"
+            )
+        steps = self.stage.schedule_steps if self.stage else self.train.steps
+        after = steps - optimizer.warmup_steps
+        if (optimizer.decay_steps or 0) > max(after, 0):
+            of = f"the {steps} steps of the schedule" if self.stage else f"train.steps {steps}"
+            raise ConfigError(
+                f"train.optimizer.decay_steps: {optimizer.decay_steps} is more than the"
+                f" {max(after, 0)} of {of} after warmup_steps {optimizer.warmup_steps}"
+            )
+
+    def _check_ramp(self, ramp: BatchRamp) -> None:
+        ramp.check(self.train.global_batch, "train.batch_ramp")
+        layout, dp = self.layout, self.dp
+        at_once = layout.micro_batch * dp * (layout.pp if layout.vpp > 1 else 1)
+        for name, value in (("start", ramp.start), ("increment", ramp.increment)):
+            if value % at_once:
+                pp = f" x pp {layout.pp}" if layout.vpp > 1 else ""
+                raise ConfigError(
+                    f"train.batch_ramp.{name}: {value} is not a multiple of micro_batch"
+                    f" {layout.micro_batch} x dp {dp}{pp} ({at_once})"
+                )
 
 
 NAMES = sorted(one.name for one in dataclasses.fields(RunSpec))

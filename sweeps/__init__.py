@@ -2,7 +2,7 @@
 
 from sweeps.best_first import best_first
 from sweeps.halving import halving
-from sweeps.listed import grid, shuffled
+from sweeps.listed import grid, in_order, shuffled
 from sweeps.points import Sweep, pinned, specs, unique
 from sweeps.search import Answer, Search, Stop, Strategy
 
@@ -11,9 +11,10 @@ STRATEGIES: dict[str, Strategy] = {
     "random": shuffled,
     "best_first": best_first,
     "halving": halving,
+    "in_order": in_order,
 }
 
-LEARNING = {"best_first", "halving"}
+LEARNING = {"best_first", "halving", "in_order"}
 """Those that look at results, so that not all is to be submitted at once."""
 
 HANDFUL = 8

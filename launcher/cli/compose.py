@@ -34,7 +34,7 @@ KNOWN_AS = {
 }
 """What people look for where it is not."""
 
-GROUPS = ("model", "layout", "cluster", "train", "data", "sweep")
+GROUPS = ("model", "layout", "cluster", "train", "data", "sweep", "curriculum")
 
 WHOLE = "# @package _global_"
 """The first line of a group's file that says something of other groups too."""
@@ -242,7 +242,7 @@ def _with_groups(tree: Any, content: Callable[[str, str, str], Any], where: str)
     if not isinstance(tree, dict):
         return tree
     out = dict(tree)
-    for group in GROUPS[:-1]:
+    for group in GROUPS[:-2]:
         names = out.get(group)
         if isinstance(names, str):
             out[group] = content(group, names, where)

@@ -4,7 +4,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.checkpointing import Checkpointing
 from launcher.cluster import Cluster
+from launcher.curriculum import Curriculum
 from launcher.decode import Count, Positive, one_of
 from launcher.errors import ConfigError
 from launcher.layout import ParallelLayout
@@ -28,6 +30,7 @@ class Request:
     backend: str
     scheduler: SchedulerOptions
     sweep: Sweep | None = None
+    curriculum: Curriculum | None = None
     tracking: Tracking = field(default_factory=Tracking)
     name: str | None = None
     """Folder of the runs below output; the sweep's name, or "single", where not given."""
@@ -45,6 +48,7 @@ class Request:
     checkpoint_every: Count | None = None
     """Optimizer steps from one checkpoint to the next. With it a run that is interrupted goes on
     where it was; without it, as suits a probe, it starts again."""
+    checkpoints: Checkpointing = field(default_factory=Checkpointing)
     max_attempts: Count = 3
     """Failures of one spec of the same kind, without a step of progress from one to the next,
     after which it is given up. Only what is worth another try is tried again at all."""
@@ -62,7 +66,8 @@ class Request:
     @property
     def spec(self) -> RunSpec:
         """The run, without the sweep around it."""
-        return RunSpec(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunSpec)})
+        names = [f.name for f in dataclasses.fields(RunSpec) if f.name != "stage"]
+        return RunSpec(**{name: getattr(self, name) for name in names})
 
     @property
     def root(self) -> Path:
@@ -71,7 +76,9 @@ class Request:
 
     @property
     def points(self) -> Sweep:
-        """The sweep; one run is a sweep of one point."""
+        """The sweep; one run is a sweep of one point, the stages of a curriculum follow each other."""
+        if self.curriculum:
+            return Sweep(name=self.curriculum.name, strategy="in_order")
         return self.sweep or Sweep(name=self.name or "single")
 
     def check(self) -> "Request":
@@ -81,6 +88,11 @@ class Request:
         if not self.output.strip():
             raise ConfigError("output: is empty; name a folder")
         self.tracking.check()
+        self.checkpoints.check(self.checkpoint_every)
+        if self.curriculum:
+            self._check_curriculum(self.curriculum)
+        if self.train.spike_guard and not self.checkpoint_every:
+            raise ConfigError("train.spike_guard: rolls back to checkpoints; give checkpoint_every")
         if self.detach and self.scheduler.name == "local":
             raise ConfigError("detach: true, but scheduler.name local ends its trials when it ends")
         before, limit = self.scheduler.signal_before, self.time_limit
@@ -90,8 +102,19 @@ class Request:
                 f" half of time_limit {limit:g} s to train"
             )
         self.scheduler.check()
-        _check_name("name" if self.name else "sweep.name", self.name or self.points.name)
+        of = "curriculum" if self.curriculum else "sweep"
+        _check_name("name" if self.name else f"{of}.name", self.name or self.points.name)
         return self
+
+    def _check_curriculum(self, curriculum: Curriculum) -> None:
+        curriculum.check()
+        if self.sweep:
+            raise ConfigError(
+                f"curriculum: {curriculum.name}, and sweep: {self.sweep.name}; one of them at a time"
+            )
+        if not self.checkpoint_every:
+            raise ConfigError("checkpoint_every: null, but each stage of a curriculum goes on from"
+                              " the last checkpoint of the one before")  # fmt: skip
 
 
 def _check_name(key: str, name: str) -> None:

@@ -133,9 +133,13 @@ def settled(data: Data, where: str) -> Data:
         check_tokenizer(tokenizer, f"{where}.tokenizer")
         tokenizer = os.path.abspath(tokenizer)
     blend = {absolute(source): weight for source, weight in data.blend.items()}
-    keys = [content_key(source) for source in blend]
+    texts = tuple(map(absolute, data.tokenizer_texts))
+    for text in texts:
+        check(text, f"{where}.tokenizer_texts")
+    keys = [content_key(source) for source in dict.fromkeys((*blend, *texts))]
     keys += [] if tokenizer in TRAINED else [_digest([tokenizer])]
-    return replace(data, blend=blend, tokenizer=tokenizer, content=fingerprint(keys))
+    content = fingerprint(keys)
+    return replace(data, blend=blend, tokenizer=tokenizer, tokenizer_texts=texts, content=content)
 
 
 def check_vocabulary(spec: RunSpec) -> None:

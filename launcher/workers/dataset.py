@@ -107,7 +107,7 @@ class _Lazy:
             return Bytes()
         if data.tokenizer != "bpe":
             return FromFile(Path(data.tokenizer))
-        texts = [source for source in data.blend if corpora.is_text(source)]
+        texts = [source for source in data.texts if corpora.is_text(source)]
         folder = self._cache / f"bpe-{_tokenizer_key(self._spec)}"
 
         def build(folder: Path) -> None:
@@ -159,7 +159,7 @@ def _samples(spec: RunSpec) -> int:
 def _tokenizer_key(spec: RunSpec) -> str:
     data = spec.data
     if data.tokenizer == "bpe":
-        texts = [corpora.content_key(s) for s in data.blend if corpora.is_text(s)]
+        texts = [corpora.content_key(s) for s in data.texts if corpora.is_text(s)]
         return fingerprint(["bpe", data.tokenizer_vocab, texts])
     if data.tokenizer == "bytes":
         return "bytes"

@@ -14,8 +14,8 @@ from launcher.errors import ReadError
 from launcher.shape import ModelShape
 from launcher.spec import RunSpec
 
-FORMAT = 2
-"""1 was a file for each rank's own tensors, of use to the same layout only."""
+FORMAT = 3
+"""1 was a file for each rank's own tensors, of use to the same layout only; 2 had no trajectory."""
 NAME = "manifest.json"
 
 
@@ -71,6 +71,8 @@ class Manifest:
     """The last one done."""
     spec: str
     """Id of the run's spec."""
+    trajectory: str
+    """What decides the losses: see `RunSpec.trajectory`."""
     seed: int
     model: Model
     written_by: dict[str, Any]
@@ -114,6 +116,7 @@ def begun(spec: RunSpec, step: int, progress: dict[str, Any]) -> Manifest:
     return Manifest(
         step=step,
         spec=spec.id,
+        trajectory=spec.trajectory,
         seed=spec.train.seed,
         model=Model(name=spec.model.name, digest=fingerprint(known), sizes=known),
         written_by={

@@ -1,0 +1,41 @@
+"""How checkpoints are made and kept; nothing here changes what a run computes."""
+
+import math
+from dataclasses import dataclass
+
+from launcher.decode import Count, Positive
+from launcher.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpointing:
+    """Besides how often: that is checkpoint_every."""
+
+    asynchronous: bool = False
+    """Write while training goes on, from a copy in the memory of the host."""
+    keep_last: Count = 2
+    """Newest checkpoints that stay. More than one, because the newest may turn out damaged."""
+    keep_every: Count | None = None
+    """Every checkpoint whose step is a multiple of this stays as well."""
+    keep_best: bool = False
+    """The one after the lowest mean training loss stays as well."""
+    mtbf_hours: Positive | None = None
+    """Mean time between failures of the whole run; with it the interval of Young and Daly for the
+    measured time of a save is said."""
+
+    def check(self, every: int | None) -> None:
+        """Raise ConfigError where it asks for checkpoints that are never made."""
+        if self.keep_every and every and self.keep_every % every:
+            raise ConfigError(
+                f"checkpoints.keep_every: {self.keep_every} is not a multiple of"
+                f" checkpoint_every {every}"
+            )
+
+
+def young_daly(save_s: float, mtbf_s: float) -> float:
+    """Seconds between two checkpoints that lose least, sqrt(2 x save x MTBF).
+
+    Young 1974, doi:10.1145/361147.361115; the first term of Daly 2006, doi:10.1016/
+    j.future.2004.11.016, which holds where a save takes much less than the MTBF.
+    """
+    return math.sqrt(2 * save_s * mtbf_s)

@@ -1,0 +1,216 @@
+"""A staged run: what each stage is trained on, and the specs that this makes of one run."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from launcher.batch_ramp import BatchRamp
+from launcher.decode import Count, NotNegative, Positive, Whole, decode, encode
+from launcher.errors import ConfigError
+from launcher.schedule import learning_rate
+from launcher.spec import Data, Decay, Optimizer, RunSpec, Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """A learning-rate schedule. It holds from the stage that states it until the next that does;
+    the run's own, in train.optimizer, until the first that does."""
+
+    lr: Positive | None = None
+    """Peak; null is the learning rate that the schedule before ended with."""
+    min_lr: NotNegative | None = None
+    """At its end; null is train.optimizer.min_lr, or lr where that is lower."""
+    warmup_steps: Whole = 0
+    """Optimizer steps from the learning rate that the schedule before ended with to lr."""
+    decay: Decay = "cosine"
+    """Shape of the decay from lr to min_lr; constant stays at lr."""
+    decay_steps: Count | None = None
+    """Last steps, over which it decays, stable before (WSD); all after warm-up if null."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StagePlan:
+    """One stage; what it does not say is as the run has it."""
+
+    tokens: Count
+    """To train on; rounded up to whole optimizer steps."""
+    blend: dict[str, float] | None = None
+    """Source -> weight; null is data.blend."""
+    sequence: Count | None = None
+    """Tokens of a sequence; null is model.sequence."""
+    global_batch: Count | None = None
+    """Sequences per optimizer step; null is train.global_batch."""
+    batch_ramp: BatchRamp | None = None
+    """How the global batch grows to that at the beginning of the stage."""
+    schedule: Schedule | None = None
+    """Of the learning rate, from here on; null goes on with the one before."""
+    layout: dict[str, Any] | None = None
+    """Fields of layout that are others here."""
+    nodes: Count | None = None
+    """null is cluster.nodes."""
+    backend: str | None = None
+    """null is the run's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curriculum:
+    """The stages of one run, in their order."""
+
+    name: str
+    """Of the folder of the run."""
+    stages: dict[str, StagePlan]
+    """Name -> stage."""
+    max_epochs: Positive = 4.0
+    """Passes over any source in all stages together, of which more are refused. Up to 4 cost next
+    to nothing (Muennighoff et al. 2023, arXiv:2305.16264)."""
+
+    def check(self) -> None:
+        """Raise ConfigError on what is wrong whatever the run."""
+        if not self.stages:
+            raise ConfigError("curriculum.stages: is empty; name at least one stage")
+        for name in self.stages:
+            if not name.strip() or "/" in name or "\0" in name:
+                raise ConfigError(f"curriculum.stages: {name!r} cannot name a folder")
+
+
+Settle = Callable[[Data, str], Data]
+"""Data by absolute paths and with the digest of its content; the text says which key it is of."""
+
+
+def compiled(curriculum: Curriculum, base: RunSpec, settle: Settle) -> list[RunSpec]:
+    """The spec of every stage, in their order.
+
+    Raises:
+        ConfigError: fields that disagree, or that a layout does not have; data that is not there.
+    """
+    plans = list(curriculum.stages.items())
+    specs = _one_tokenizer([_spec(name, plan, base) for name, plan in plans])
+    specs = [
+        replace(spec, data=settle(spec.data, f"curriculum.stages.{name}"))
+        for spec, (name, _) in zip(specs, plans, strict=True)
+    ]
+    steps = [_steps(spec, plan.tokens) for spec, (_, plan) in zip(specs, plans, strict=True)]
+    segments = list(_segments([plan for _, plan in plans], steps, base.train.optimizer))
+    out: list[RunSpec] = []
+    for number, (spec, (name, plan)) in enumerate(zip(specs, plans, strict=True), 1):
+        before = out[-1] if out else None
+        after, length, optimizer = segments[number - 1]
+        stage = Stage(
+            number=number,
+            name=name,
+            steps_before=before.last if before else 0,
+            tokens_before=before.tokens_through(before.last) if before else 0,
+            parent=before.trajectory if before else None,
+            schedule_after=after,
+            schedule_steps=length,
+            samples_before=_samples_before(spec, out),
+            max_epochs=curriculum.max_epochs,
+        )
+        train = replace(
+            spec.train,
+            steps=steps[number - 1],
+            tokens=plan.tokens,
+            untimed_steps=min(base.train.untimed_steps, steps[number - 1] - 1),
+            optimizer=optimizer,
+        )
+        out.append(replace(spec, train=train, stage=stage))
+    return out
+
+
+def _one_tokenizer(specs: list[RunSpec]) -> list[RunSpec]:
+    """The same stages with one tokenizer: one that is trained is trained on all their texts."""
+    if specs[0].data.tokenizer != "bpe":
+        return specs
+    texts = tuple(sorted({source for spec in specs for source in spec.data.texts}))
+    return [replace(spec, data=replace(spec.data, tokenizer_texts=texts)) for spec in specs]
+
+
+def most_samples(spec: RunSpec) -> dict[str, int]:
+    """Sequences that a run takes from each source, at the most: the blend rounds."""
+    total, count = sum(spec.data.blend.values()), spec.samples_through(spec.last)
+    return {
+        source: math.ceil(count * weight / total) + len(spec.data.blend)
+        for source, weight in spec.data.blend.items()
+    }
+
+
+def _spec(name: str, plan: StagePlan, base: RunSpec) -> RunSpec:
+    """A stage's spec but for what depends on the stages before it."""
+    where = f"curriculum.stages.{name}"
+    layout = decode(type(base.layout), encode(base.layout) | (plan.layout or {}), f"{where}.layout")
+    blend = base.data.blend if plan.blend is None else plan.blend
+    if not blend or any(weight <= 0 for weight in blend.values()):
+        raise ConfigError(f"{where}.blend: {blend} is not one or more weights above 0")
+    return replace(
+        base,
+        model=replace(base.model, sequence=plan.sequence or base.model.sequence),
+        layout=layout,
+        cluster=replace(base.cluster, nodes=plan.nodes or base.cluster.nodes),
+        train=replace(
+            base.train,
+            global_batch=plan.global_batch or base.train.global_batch,
+            batch_ramp=plan.batch_ramp,
+        ),
+        data=replace(base.data, blend=blend),
+        backend=plan.backend or base.backend,
+    )
+
+
+def _steps(spec: RunSpec, tokens: int) -> int:
+    """Optimizer steps that take so many tokens, rounded up."""
+    samples = -(-tokens // spec.model.sequence)
+    ramp, batch = spec.train.batch_ramp, spec.train.global_batch
+    phase = [one for one in ramp.phases(batch) if one.samples < samples][-1] if ramp else None
+    if phase is None:
+        return -(-samples // batch)
+    return phase.steps - (phase.samples - samples) // phase.batch
+
+
+def _segments(
+    plans: Sequence[StagePlan], steps: Sequence[int], base: Optimizer
+) -> Iterator[tuple[int, int, Optimizer]]:
+    """Of each stage the schedule it is a part of: the step it begins after, its steps, itself."""
+    starts = [i for i, plan in enumerate(plans) if i == 0 or plan.schedule is not None]
+    ended = 0.0
+    for number, start in enumerate(starts):
+        stop = starts[number + 1] if number + 1 < len(starts) else len(plans)
+        after, length = sum(steps[:start]), sum(steps[start:stop])
+        schedule = plans[start].schedule
+        optimizer = _optimizer(schedule, base, ended if start else None) if schedule else base
+        ended = learning_rate(optimizer, length, length)
+        for _ in range(start, stop):
+            yield after, length, optimizer
+
+
+def _optimizer(schedule: Schedule, base: Optimizer, ended: float | None) -> Optimizer:
+    """``base`` with another schedule, going on from the learning rate ``ended``."""
+    lr = schedule.lr or ended or base.lr
+    min_lr = min(base.min_lr, lr) if schedule.min_lr is None else schedule.min_lr
+    return replace(
+        base,
+        start_lr=base.start_lr if ended is None else ended,
+        lr=lr,
+        min_lr=min_lr,
+        warmup_steps=schedule.warmup_steps,
+        decay=schedule.decay,
+        decay_steps=schedule.decay_steps,
+    )
+
+
+def _samples_before(spec: RunSpec, before: Sequence[RunSpec]) -> dict[str, int]:
+    """Where a stage goes on in each of its sources; sequences of another length do not count."""
+    taken: dict[str, int] = {}
+    for stage in before:
+        if stage.model.sequence == spec.model.sequence:
+            for source, count in most_samples(stage).items():
+                taken[source] = taken.get(source, 0) + count
+    return {source: taken.get(source, 0) for source in spec.data.blend}
+
+
+def tokens_of_sources(specs: Sequence[RunSpec]) -> list[Mapping[str, int]]:
+    """Tokens that each stage takes from each of its sources."""
+    return [
+        {source: count * spec.model.sequence for source, count in most_samples(spec).items()}
+        for spec in specs
+    ]
