@@ -106,7 +106,7 @@ class RunFolder:
 
     @property
     def events(self) -> Path:
-        """One JSON line for each thing that happened, of all attempts; a ``kind`` and a ``step``."""
+        """One JSON line for each thing that happened in any attempt: its kind, its step."""
         return self.path / "events.jsonl"
 
     def add_event(self, kind: str, step: int, **figures: Any) -> None:
