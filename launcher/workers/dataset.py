@@ -20,7 +20,7 @@ from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatase
 from megatron.core.datasets.utils import Split
 
 from launcher.curriculum import most_samples
-from launcher.data import corpora
+from launcher.data import corpora, sizes
 from launcher.decode import fingerprint
 from launcher.errors import ConfigError
 from launcher.folder import UMASK
@@ -93,7 +93,7 @@ def prepare(spec: RunSpec, cache: Path) -> None:
     tokenizer = _Lazy(spec, cache)
     for name in filter(corpora.is_text, spec.data.blend):
         try:
-            _once(cache / _text_key(spec, name), _Indexer(name, tokenizer))
+            _once(cache / sizes.text_key(spec.data, name), _Indexer(name, tokenizer))
         except ConfigError as error:  # a line further down than what the launcher looked at
             raise DataError(str(error)) from error
     for source in _sources(spec, cache):
@@ -135,7 +135,7 @@ class _Lazy:
         if data.tokenizer != "bpe":
             return FromFile(Path(data.tokenizer))
         texts = [source for source in data.texts if corpora.is_text(source)]
-        folder = self._cache / f"bpe-{_tokenizer_key(self._spec)}"
+        folder = self._cache / f"bpe-{sizes.tokenizer_key(self._spec.data)}"
 
         def build(folder: Path) -> None:
             documents = (corpora.documents(source) for source in texts)
@@ -179,27 +179,12 @@ def _once(folder: Path, build: Callable[[Path], object]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _tokenizer_key(spec: RunSpec) -> str:
-    data = spec.data
-    if data.tokenizer == "bpe":
-        texts = [corpora.content_key(s) for s in data.texts if corpora.is_text(s)]
-        return fingerprint(["bpe", data.tokenizer_vocab, texts])
-    if data.tokenizer == "bytes":
-        return "bytes"
-    path = Path(data.tokenizer)
-    return fingerprint([str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns])
-
-
-def _text_key(spec: RunSpec, source: str) -> str:
-    return f"text-{fingerprint([corpora.content_key(source), _tokenizer_key(spec)])}"
-
-
 def _sources(spec: RunSpec, cache: Path) -> list[Source]:
     found = []
     for name, weight in spec.data.blend.items():
         text = corpora.is_text(name)
-        prefix = str(cache / _text_key(spec, name) / "tokens") if text else corpora.prefix(name)
-        content = _text_key(spec, name) if text else corpora.content_key(name)
+        prefix = sizes.prefix(spec.data, name, cache)
+        content = sizes.text_key(spec.data, name) if text else corpora.content_key(name)
         before = spec.stage.samples_before.get(name, 0) if spec.stage else 0
         found.append(Source(name, prefix, weight, content, before))
     return found
