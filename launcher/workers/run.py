@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.checkpointing import Checkpointing
 from launcher.folder import RunFolder
 from launcher.ladder import Action
 from launcher.schedule import rate_of
@@ -26,16 +25,6 @@ PASS_OVER = Action(kind="skip", reason="its samples are passed over after a roll
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Saving:
-    """When checkpoints are made, and how they are kept."""
-
-    every: int
-    """Optimizer steps from one to the next."""
-    policy: Checkpointing
-    checkpoints: Checkpoints
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
     """What a run is made of."""
 
@@ -49,15 +38,17 @@ class Parts:
     attempt: int
     start: Path | None
     """Folder of the run that this one goes on from."""
-    saving: Saving | None
-    """None for a run that makes no checkpoints and can only start again."""
+    checkpoints: Checkpoints | None
+    """None for a run that makes none and can only start again."""
+    every: int
+    """Optimizer steps from one checkpoint to the next."""
 
 
 class Run:
     """One attempt at a run. What it has to know to go on is in the progress of a checkpoint."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts, self._spec, self._saving = parts, parts.spec, parts.saving
+        self._parts, self._spec, self._checkpoints = parts, parts.spec, parts.checkpoints
         self._first_rank = int(os.environ["RANK"]) == 0
         self._guard = Guard(parts.spec, parts.folder)
         self._samples = "0" * 16
@@ -69,7 +60,7 @@ class Run:
 
     def resume(self) -> int | None:
         """Go on from the newest checkpoint; its step, None where there is none."""
-        if self._saving is None:
+        if self._checkpoints is None:
             return None
         before, first = self._guard.unfinished, self._spec.first
         step = self._load(before)
@@ -87,7 +78,7 @@ class Run:
             CheckpointError: the last one of a stage, which the next goes on from, is not written.
         """
         parts, step = self._parts, first
-        if self._saving and any(row[0] for row in gather([parts.stop.asked])):
+        if self._checkpoints and any(row[0] for row in gather([parts.stop.asked])):
             print(f"stopped on request before step {first + 1}")
             return False
         parts.watchdog.ready(first)
@@ -114,7 +105,7 @@ class Run:
         else:
             parts.engine.step(step, lr, seen.asks(guard, step))
             digest = parts.batches.read(step)
-        flag = self._saving.checkpoints.flag if self._saving else 0
+        flag = self._checkpoints.flag if self._checkpoints else 0
         rows = parts.meter.record(step, seen.reduced, [parts.stop.asked, digest, flag])
         self._digest = sum(int(row[1]) for row in rows) % DIGESTS
         self._samples = f"{hash64(self._samples, step, self._digest):016x}"
@@ -124,8 +115,8 @@ class Run:
         said = {"lr": lr, "samples": self._samples, "attempt": parts.attempt}
         parts.meter.write(said | {"action": None if action.kind == "apply" else action.kind})
         self._tell(step, action, seen.reduced)
-        if self._saving:
-            self._saving.checkpoints.settle([int(row[2]) for row in rows])
+        if self._checkpoints:
+            self._checkpoints.settle([int(row[2]) for row in rows])
         return action, any(row[0] for row in rows)
 
     def _tell(self, step: int, action: Action, reduced: Reduced | None) -> None:
@@ -140,10 +131,10 @@ class Run:
 
     def _saved(self, step: int, asked: bool) -> bool:
         """Write a checkpoint where one is due; False where the run is to end here."""
-        if self._saving is None:
+        if self._checkpoints is None:
             return True
         last = step == self._spec.last
-        if last or asked or step % self._saving.every == 0:
+        if last or asked or step % self._parts.every == 0:
             saved = self._save(step, wait=last or asked)
             if last and self._spec.stage and not saved:
                 raise CheckpointError(f"the last checkpoint of stage {self._spec.stage.name}, which"
@@ -156,8 +147,8 @@ class Run:
 
     def _save(self, step: int, wait: bool = False) -> bool:
         """Write a checkpoint, in nobody's step; with ``wait`` it is there when this returns."""
-        assert self._saving
-        checkpoints, losses = self._saving.checkpoints, self._losses
+        assert self._checkpoints
+        losses = self._losses
         progress = {
             "step": step,
             "samples": self._samples,
@@ -166,9 +157,9 @@ class Run:
         }
         self._parts.watchdog.saving()
         score = sum(losses) / len(losses) if losses else None
-        done = checkpoints.save(step, self._parts.engine.state(), progress, score)
+        done = self._checkpoints.save(step, self._parts.engine.state(), progress, score)
         if wait:
-            done = checkpoints.finish() is not False and done
+            done = self._checkpoints.finish() is not False and done
         self._losses = []
         self._parts.watchdog.beat(step)
         self._parts.meter.start()
@@ -176,10 +167,10 @@ class Run:
 
     def _roll_back(self, step: int, action: Action) -> int:
         """Give up all since a checkpoint before what happened; its step."""
-        assert self._saving and action.to is not None
+        assert self._checkpoints and action.to is not None
         to = max(action.to, self._spec.first)
         self._guard.keep(to, self._first_rank)
-        self._saving.checkpoints.finish()
+        self._checkpoints.finish()
         self._parts.watchdog.saving()
         found = self._load(to) or self._spec.first
         self._gone_back(found)
@@ -192,10 +183,10 @@ class Run:
 
     def _gone_back(self, step: int) -> None:
         """A rollback has loaded a step: what came after it is given up."""
-        assert self._saving
+        assert self._checkpoints
         if self._first_rank:
             history.give_up(self._parts.folder, step)
-        self._saving.checkpoints.forget_after(step)
+        self._checkpoints.forget_after(step)
         self._guard.keep(None, self._first_rank)
 
     def _load(self, until: int | None) -> int | None:
@@ -205,8 +196,8 @@ class Run:
             CheckpointError: there has to be one, of the stage before or to roll back to.
             DataError: the samples before it were others than those of now.
         """
-        assert self._saving
-        loaded = self._saving.checkpoints.load(self._parts.engine.state(), until)
+        assert self._checkpoints
+        loaded = self._checkpoints.load(self._parts.engine.state(), until)
         if loaded is None:
             if until is not None:
                 raise CheckpointError(f"no checkpoint of step {until} or before to roll back to")

@@ -58,10 +58,10 @@ def _train(
     from launcher.workers.run import Parts, Run
 
     engine, batches, meter = _set_up(spec, folder, options)
-    saving = _saving(spec, folder, options, attempt)
     run = Run(Parts(
         spec=spec, folder=folder, engine=engine, batches=batches, meter=meter, watchdog=watchdog,
-        stop=stop, attempt=attempt, start=options.start, saving=saving,
+        stop=stop, attempt=attempt, start=options.start, every=options.checkpoint_every or 0,
+        checkpoints=_checkpoints(spec, folder, options, attempt),
     ))  # fmt: skip
     resumed = run.resume()
     clock.lap("setup")
@@ -134,19 +134,16 @@ def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tu
     return engine.build(spec, place, batches), batches, measure.Meter(spec, folder.metrics)
 
 
-def _saving(spec: RunSpec, folder: RunFolder, options: argparse.Namespace, attempt: int) -> Any:
-    """When and how checkpoints are made; None where none are."""
+def _checkpoints(
+    spec: RunSpec, folder: RunFolder, options: argparse.Namespace, attempt: int
+) -> Any:
+    """Where they are written and read; None for a run that makes none."""
     if options.checkpoint_every is None:
         return None
     from launcher.workers.checkpoint import Checkpoints
-    from launcher.workers.run import Saving
 
     policy = decode(Checkpointing, json.loads(options.checkpoints), "checkpoints")
-    return Saving(
-        every=options.checkpoint_every,
-        policy=policy,
-        checkpoints=Checkpoints(folder, spec, attempt, policy, options.start),
-    )
+    return Checkpoints(folder, spec, attempt, policy, options.start)
 
 
 def _connect(spec: RunSpec, folder: RunFolder) -> Any:
