@@ -53,9 +53,13 @@ def train(run: RunSpec, folder: Path, cache: Path, patch: str = "") -> ranks.End
     return ranks.train(run, folder, cache, every=10, patch=patch)
 
 
-def kinds(run: ranks.Ended, *names: str) -> list[tuple[str, int]]:
-    found = ((event["kind"], event["step"]) for event in run.folder.events())
-    return [event for event in found if event[0] in names]
+def events(run: ranks.Ended, *kinds: str) -> list[tuple[str, int]]:
+    """What happened from step 20 on; before, the baselines are hardly known. Of the loss alone."""
+    return [
+        (event["kind"], event["step"])
+        for event in run.folder.events()
+        if event["kind"] in kinds and event["step"] >= 20 and event.get("of") != "grad_norm"
+    ]
 
 
 LAYOUTS = [
@@ -73,8 +77,8 @@ def test_a_spike_that_heals(tmp_path: Path, cache: Path) -> None:
     patch = FAULT.format(scales={50: 4.0, 51: 4.0}, heals=True)
     run = train(spec(), tmp_path, cache, patch)
     assert run.codes == [0], run.log()
-    assert kinds(run, "loss_spike", "skip", "recovery", "rollback") == [
-        ("loss_spike", 50), ("skip", 50), ("skip", 51), ("recovery", 52), ("recovery", 52)
+    assert events(run, "loss_spike", "skip", "recovery", "rollback") == [
+        ("loss_spike", 50), ("skip", 50), ("skip", 51), ("recovery", 52)
     ]  # fmt: skip
     assert [line["action"] for line in run.steps[48:53]] == [None, "skip", "skip", None, None]
     assert [line["step"] for line in run.steps] == list(range(1, 91))
@@ -85,7 +89,6 @@ def test_a_skipped_update_changes_nothing(
     size: int, layout: dict[str, Any], tmp_path: Path, cache: Path
 ) -> None:
     """Not the weights, not the moments, not Adam's count of steps: whatever the engine."""
-    changes = {**layout, "guard": {"skip_factor": 1.0001, "norm_factor": 1.00001, "max_skips": 99}}
     patch = """
         from launcher.workers import guard
         from launcher.ladder import Action
@@ -100,7 +103,6 @@ def test_a_skipped_update_changes_nothing(
         every=1, patch=patch,
     )  # fmt: skip
     assert run.codes == [0] * size, run.log()
-    assert changes
     folders = sorted(run.folder.checkpoints.glob("step-*"))
     hashes = [
         {name: part["sha256"] for name, part in read_json(path / "manifest.json")["files"].items()}
@@ -117,7 +119,7 @@ def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
     patch = FAULT.format(scales={50: 4.0}, heals=False)
     run = train(spec(guard={"max_skips": 0}), tmp_path / "run", cache, patch)
     assert run.codes == [0], run.log()
-    assert kinds(run, "divergence", "rollback") == [("divergence", 65), ("rollback", 65)]
+    assert events(run, "divergence", "rollback") == [("divergence", 65), ("rollback", 65)]
     rollback = next(e for e in run.folder.events() if e["kind"] == "rollback")
     assert (rollback["to"], rollback["steps_lost"], rollback["tokens_lost"]) == (30, 35, 35 * 256)
     assert [line["step"] for line in run.steps] == list(range(1, 91))
@@ -140,7 +142,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, cache: Path) -> None:
     )
     run = train(spec(guard={"budget": 1}), tmp_path, cache, patch)
     assert run.codes == [1], run.log()
-    assert [event for event in kinds(run, "rollback", "stop")] == [("rollback", 30), ("stop", 60)]
+    assert events(run, "rollback", "stop") == [("rollback", 30), ("stop", 60)]
     assert (
         "DivergedError: step 60: loss nan; all 1 rollbacks of spike_guard.budget are spent"
         in run.log()
