@@ -34,7 +34,7 @@ def kept(
     """
     stay = set(sorted(steps)[-policy.keep_last :]) | {last} & set(steps)
     if policy.keep_every:
-        stay |= {step for step in steps if step % policy.keep_every == 0}
+        stay |= {step for step in steps if step and step % policy.keep_every == 0}
     scored = [step for step in steps if step in scores]
     if policy.keep_best and scored:
         stay.add(min(scored, key=lambda step: (scores[step], -step)))
