@@ -10,7 +10,7 @@ sweep: $(VENV)/installed  ## train the grid of layouts on this machine and print
 	$(BIN)/launch sweep=parallelism_grid sweep.strategy=grid $(ARGS)
 
 test: lint $(if $(CI),slurm)  ## lint, types, import contracts, all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python $(if $(strip $(ARGS)),-m pytest $(ARGS),tests/side_by_side.py)
 
 slurm:  ## SLURM from Debian's packages, which tests/slurm starts four nodes of
 	slurm/local_cluster.sh install
