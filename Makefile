@@ -21,12 +21,13 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-benchmark: $(VENV)/installed  ## ratios of our step time to bare loops, each in one run
+benchmark: $(VENV)/installed  ## what is claimed of speed, plans, spikes and lost time, measured
 	$(BIN)/python tests/benchmarks/overhead.py
 	$(BIN)/python tests/benchmarks/mfu.py
 	$(BIN)/python tests/benchmarks/submit.py
 	$(BIN)/python tests/benchmarks/plan.py
 	$(BIN)/python tests/benchmarks/spikes.py
+	$(BIN)/python tests/benchmarks/goodput.py --measure
 
 # torch first and by plain pip: a range that admits a newer release would pull the CUDA build.
 $(VENV)/installed: pyproject.toml constraints.txt
