@@ -16,6 +16,7 @@ COLUMNS = {
     "outcome": "",
     "cause": "",
     "remark": "",
+    "stage": "",
     "backend": "",
     "model": "",
     "params_b": ",.4f",
@@ -47,6 +48,9 @@ COLUMNS = {
     "loss_first": ",.4f",
     "loss_last": ",.4f",
     "grad_norm_max": ",.3f",
+    "spikes": "d",
+    "skipped": "d",
+    "rollbacks": "d",
     "steps": "d",
     "attempt": "d",
     "seconds": ",.1f",
@@ -77,6 +81,7 @@ def _dp(spec: RunSpec) -> int | None:
 
 
 OF_SPEC: dict[str, Callable[[RunSpec], Any]] = {
+    "stage": lambda spec: spec.stage.name if spec.stage else None,
     "backend": lambda spec: spec.backend,
     "model": lambda spec: spec.model.name,
     "params_b": lambda spec: _params(spec.model) / 1e9,
@@ -105,9 +110,19 @@ PLANNED = {
     "gpu_hours": ",.0f",
     "price": ",.0f",
 }
-"""Columns of a plan that come from its predictions."""
 
-FORMS = {**PLANNED, **COLUMNS}
+STAGES = {
+    "tokens": ",d",
+    "until_step": "d",
+    "sequence": "d",
+    "lr_first": ".4g",
+    "lr_last": ".4g",
+    "checkpoint_gib": ",.3g",
+    "checkpoints": "d",
+}
+"""Columns that the stages of a curriculum have besides; those that are no text."""
+
+FORMS = {**STAGES, **PLANNED, **COLUMNS}
 
 
 def check(sort: str | None, form: str, path: str | None) -> None:

@@ -31,6 +31,11 @@ class Checkpointing:
                 f" checkpoint_every {every}"
             )
 
+    def most(self, steps: int, rolls_back: bool) -> int:
+        """Checkpoints of so many steps on disk at once, the one that is being written included."""
+        every = steps // self.keep_every if self.keep_every else 0
+        return self.keep_last + 1 + every + self.keep_best + rolls_back
+
 
 def young_daly(save_s: float, mtbf_s: float) -> float:
     """Seconds between two checkpoints that lose least, sqrt(2 x save x MTBF).

@@ -1,7 +1,8 @@
 """A staged run: what each stage is trained on, and the specs that this makes of one run."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,7 +105,11 @@ def compiled(curriculum: Curriculum, base: RunSpec, settle: Settle) -> list[RunS
             parent=before.trajectory if before else None,
             schedule_after=after,
             schedule_steps=length,
-            samples_before=_samples_before(spec, out),
+            samples_before={
+                source: tokens // spec.model.sequence
+                for source, tokens in _before(spec, out, spec.model.sequence).items()
+            },
+            source_tokens=_before(spec, out, None),
             max_epochs=curriculum.max_epochs,
         )
         train = replace(
@@ -198,19 +203,11 @@ def _optimizer(schedule: Schedule, base: Optimizer, ended: float | None) -> Opti
     )
 
 
-def _samples_before(spec: RunSpec, before: Sequence[RunSpec]) -> dict[str, int]:
-    """Where a stage goes on in each of its sources; sequences of another length do not count."""
-    taken: dict[str, int] = {}
-    for stage in before:
-        if stage.model.sequence == spec.model.sequence:
-            for source, count in most_samples(stage).items():
-                taken[source] = taken.get(source, 0) + count
-    return {source: taken.get(source, 0) for source in spec.data.blend}
-
-
-def tokens_of_sources(specs: Sequence[RunSpec]) -> list[Mapping[str, int]]:
-    """Tokens that each stage takes from each of its sources."""
-    return [
-        {source: count * spec.model.sequence for source, count in most_samples(spec).items()}
-        for spec in specs
-    ]
+def _before(spec: RunSpec, stages: Sequence[RunSpec], sequence: int | None) -> dict[str, int]:
+    """Tokens that stages took from each source of a spec, or in sequences of one length only."""
+    taken = Counter[str]()
+    for stage in stages:
+        length = stage.model.sequence
+        if sequence in (None, length):
+            taken.update({name: count * length for name, count in most_samples(stage).items()})
+    return {source: taken[source] for source in spec.data.blend}

@@ -100,6 +100,9 @@ def field_at(kind: Any, path: Iterable[str], where: str = "") -> Any:
     """
     at = where
     for name in path:
+        if get_origin(kind) is dict and _inner_dataclass(kind):  # whose keys the user chooses
+            kind, at = get_args(kind)[1], join(at, name)
+            continue
         inner = _inner_dataclass(kind)
         if inner is None:
             if _is_free_form(kind):

@@ -105,14 +105,14 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
-    def events(self) -> Path:
-        """One JSON line for each thing that happened, of all attempts; a ``kind`` and a ``step``."""
+    def event_log(self) -> Path:
+        """One JSON line for each thing that happened in any attempt: its kind, its step."""
         return self.path / "events.jsonl"
 
     def add_event(self, kind: str, step: int, **figures: Any) -> None:
         """Append an event; the caller is the only one that writes."""
         line = {"kind": kind, "step": step, "time": time.time()} | figures
-        with self.events.open("a", encoding="utf-8") as file:
+        with self.event_log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     @property
@@ -166,8 +166,16 @@ class RunFolder:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkError(f"{self.logs}: {error.strerror}") from error
-        if not (self.path / "spec.json").exists():
-            write_json(self.path / "spec.json", encode(spec))
+        path, status = self.path / "spec.json", self.readable_status()
+        if path.exists():
+            with suppress(ReadError):
+                if self.spec() == spec:
+                    return
+            if status and status.started:  # a stage that goes on at another layout
+                aside = self.path / "attempts" / str(status.attempt)
+                aside.mkdir(parents=True, exist_ok=True)
+                os.replace(path, aside / path.name)
+        write_json(path, encode(spec))
 
     def spec(self) -> RunSpec:
         """The spec this folder is for. Raises ReadError."""
@@ -194,6 +202,10 @@ class RunFolder:
     def steps(self) -> list[dict[str, Any]]:
         """The metrics, one dict per whole line; a line cut short by a kill is left out."""
         return list(read_jsonl(self.metrics))
+
+    def events(self) -> list[dict[str, Any]]:
+        """What happened so far; as `steps`. Raises ReadError."""
+        return list(read_jsonl(self.event_log))
 
     def next_attempt(self) -> int:
         """Set the files of the attempt before aside, and return the number of the next one.

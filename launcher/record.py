@@ -39,7 +39,7 @@ class Figures:
     """What was measured, without the untimed first steps. None is "not measured", never 0."""
 
     steps: int | None = None
-    """Optimizer steps done, untimed ones included."""
+    """Optimizer steps done, untimed ones included; of a stage, its own."""
     tokens_per_s: float | None = None
     """Over all ranks: tokens of a step / median step time."""
     step_ms_p50: float | None = None
@@ -60,6 +60,11 @@ class Figures:
     loss_first: float | None = None
     loss_last: float | None = None
     grad_norm_max: float | None = None
+    spikes: int | None = None
+    """Events that the spike guard saw; None where there is no guard."""
+    skipped: int | None = None
+    """Updates that it did not apply."""
+    rollbacks: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -128,6 +128,8 @@ class Stage:
     """Optimizer steps of that schedule."""
     samples_before: dict[str, int]
     """Source -> sequences of this length that the stages before took: this one goes on there."""
+    source_tokens: dict[str, int]
+    """Source -> tokens that the stages before took, in sequences of any length."""
     max_epochs: Positive
     """Passes over a source, stages before included, of which more are refused."""
 

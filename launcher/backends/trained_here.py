@@ -1,11 +1,15 @@
 """What every engine that trains in ``launcher.workers`` shares: its command and its record."""
 
+import json
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from launcher.checkpointing import Checkpointing
+from launcher.decode import encode
 from launcher.errors import ReadError
 from launcher.folder import RunFolder, Status
 from launcher.outcome import Verdict, classify, tail
@@ -23,6 +27,11 @@ class Conduct:
     """Seconds without a finished step after which a rank counts as hung."""
     checkpoint_every: int | None = None
     """Optimizer steps from one checkpoint to the next; None for a run that makes none."""
+    checkpoints: Checkpointing = field(default_factory=Checkpointing)
+    start: Path | None = None
+    """Folder of the run that this one goes on from."""
+    prepare: tuple[Path, ...] = ()
+    """Folders of runs to come, whose data is looked at now."""
     python: str = sys.executable
     """The interpreter, as the machines that train know it."""
 
@@ -39,6 +48,11 @@ class TrainedHere:
         words += ["--hang-after", str(conduct.hang_after)]
         if conduct.checkpoint_every is not None:
             words += ["--checkpoint-every", str(conduct.checkpoint_every)]
+            words += ["--checkpoints", json.dumps(encode(conduct.checkpoints))]
+        if conduct.start is not None:
+            words += ["--start", str(conduct.start)]
+        if conduct.prepare:
+            words += ["--prepare", *map(str, conduct.prepare)]
         return tuple(words)
 
     def checkpoint_bytes(self, spec: RunSpec) -> int:
@@ -50,13 +64,14 @@ class TrainedHere:
         folder = RunFolder(path)
         try:
             status, steps, result = folder.status(), folder.steps(), folder.result()
+            events = folder.events()
         except ReadError as error:
             return RunRecord(spec=spec, outcome="failed", cause=str(error))
         tails = [tail(folder.log(rank)) for rank in range(spec.cluster.gpus)]
         around = tail(folder.logs / "srun.txt")
         verdict = classify(status, tails, result is not None, around)
         outcome, cause = verdict.outcome, verdict.cause
-        figures = measured(spec, steps, result or {})
+        figures = measured(spec, steps, result or {}, events)
         if figures.mfu_pct is not None and figures.mfu_pct > 100:
             outcome, cause = "failed", _impossible(spec, figures.mfu_pct)
             figures = Figures(steps=figures.steps)
@@ -99,15 +114,20 @@ def _said(code: int | None) -> bool:
     return code is not None and code >= 0
 
 
-def measured(spec: RunSpec, steps: list[dict[str, Any]], result: dict[str, Any]) -> Figures:
+def measured(
+    spec: RunSpec,
+    steps: list[dict[str, Any]],
+    result: dict[str, Any],
+    events: list[dict[str, Any]],
+) -> Figures:
     """The figures of a run's metrics lines; speed leaves the untimed first steps out."""
-    timed = [s["step_ms"] for s in steps if s["step"] > spec.train.untimed_steps]
+    timed = _timed(spec, steps)
     p50 = median(timed) if timed else None
     speed = spec.tokens_per_step / p50 * 1000 if p50 else None
     peak = spec.cluster.accelerator.peak_tflops(spec.train.precision)
     model = spec.model
     return Figures(
-        steps=steps[-1]["step"] if steps else None,
+        steps=steps[-1]["step"] - spec.first if steps else None,
         tokens_per_s=speed,
         step_ms_p50=p50,
         step_ms_p95=_p95(timed),
@@ -124,7 +144,34 @@ def measured(spec: RunSpec, steps: list[dict[str, Any]], result: dict[str, Any])
         loss_first=steps[0]["loss"] if steps else None,
         loss_last=steps[-1]["loss"] if steps else None,
         grad_norm_max=_of(max, steps, "grad_norm"),
+        **_guarded(spec, events),
     )
+
+
+def _timed(spec: RunSpec, steps: list[dict[str, Any]]) -> list[float]:
+    """Milliseconds of the steps that tell the speed: of the last attempt, at the whole batch.
+
+    An earlier one may have had another layout.
+    """
+    whole = [s for s in steps if spec.batch_at(s["step"]) == spec.train.global_batch]
+    last = [s for s in whole if s.get("attempt") == steps[-1].get("attempt")]
+    for some in (last, whole):
+        timed = [s["step_ms"] for s in some[spec.train.untimed_steps :] if s["step_ms"]]
+        if timed:
+            return timed
+    return []
+
+
+SPIKES = {"loss_spike", "norm_spike", "nan", "inf", "creep"}
+"""Kinds of events with which something begins."""
+
+
+def _guarded(spec: RunSpec, events: list[dict[str, Any]]) -> dict[str, int]:
+    if spec.train.spike_guard is None:
+        return {}
+    kinds = Counter(event["kind"] for event in events)
+    spikes = sum(kinds[kind] for kind in SPIKES)
+    return {"spikes": spikes, "skipped": kinds["skip"], "rollbacks": kinds["rollback"]}
 
 
 def _tflops(tokens_per_s: float | None, flops_per_token: int, spec: RunSpec) -> float | None:

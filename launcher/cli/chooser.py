@@ -35,7 +35,7 @@ class Chooser:
     def __init__(self, request: Request, specs: Sequence[RunSpec]) -> None:
         """For specs that can run. Raises ConfigError: no such constants, halving without rungs."""
         self.sweep, self.specs = request.points, specs
-        self.number = {spec.id: i for i, spec in enumerate(specs)}
+        self.number = {spec.name: i for i, spec in enumerate(specs)}
         differ = differences(specs)
         self.grid = Grid(
             points=Points.from_specs(specs),
@@ -77,14 +77,14 @@ class Chooser:
             twins=self.twins,
         )
         answer, self.forecast = self._choose(search), search.forecast
-        given_up = {self.specs[i].id: why for i, why in answer.given_up.items()}
+        given_up = {self.specs[i].name: why for i, why in answer.given_up.items()}
         return [self.specs[i] for i in answer.next], given_up
 
     def prediction(self, spec: RunSpec) -> Prediction:
         """What is expected of a point; nothing of one that cannot run."""
-        if spec.id not in self.number:
+        if spec.name not in self.number:
             return Prediction()
-        i, now = self.number[spec.id], self.forecast
+        i, now = self.number[spec.name], self.forecast
         step = float(np.exp(now.log_seconds[i]))
         return Prediction(
             memory_gib=float(now.bytes[i]) / GIB,

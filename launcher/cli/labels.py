@@ -28,19 +28,26 @@ OF_THE_MODEL = "model."
 
 
 def labels(points: Sequence[RunSpec]) -> dict[str, str]:
-    """For each spec's id the values of the fields in which the points differ, the engine first."""
+    """For each spec's name the values of the fields in which the points differ, the engine first.
+
+    A stage has a name that tells it already.
+    """
+    if all(spec.stage for spec in points):
+        return {spec.name: spec.name for spec in points}
     columns = _in_order(points)
     return {
-        spec.id: " ".join(
+        spec.name: " ".join(
             _said(name, column[i]) for name, column in columns if column[i] is not NONE
         )
-        or spec.id
+        or spec.name
         for i, spec in enumerate(points)
     }
 
 
 def remarks(points: Sequence[RunSpec]) -> dict[str, str]:
-    """For each spec's id what the table's columns do not tell: offload, and other differences."""
+    """For each spec's name what the table's columns do not tell: offload, and other differences."""
+    if all(spec.stage for spec in points):
+        return {}
     columns = _in_order(points)
     named = any(name == "model.name" for name, _ in columns)
     told = [
@@ -54,7 +61,7 @@ def remarks(points: Sequence[RunSpec]) -> dict[str, str]:
         said = ["offload"] if spec.layout.offload else []
         said += [_said(name, column[i]) for name, column in told if column[i] is not NONE]
         if said:
-            out[spec.id] = ", ".join(said)
+            out[spec.name] = ", ".join(said)
     return out
 
 

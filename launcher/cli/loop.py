@@ -6,18 +6,22 @@ does (the rejected points, the order of the rows) and is made again by the same 
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from launcher import record
 from launcher.action import NEXT_ACTION
 from launcher.backends import BACKENDS
-from launcher.cli import preflight
+from launcher.cli import curriculum, preflight
 from launcher.cli.chooser import Chooser
 from launcher.cli.interrupt import deferred
 from launcher.cli.labels import remarks
 from launcher.cli.request import Request
 from launcher.cli.trials import Trials
 from launcher.cli.watch import Watch
+from launcher.curriculum import compiled
+from launcher.data import corpora
 from launcher.errors import LayoutError, ReadError, WorkError
 from launcher.folder import RunFolder, write_json
 from launcher.record import Planned, RunRecord
@@ -35,21 +39,26 @@ OFFER = 30.0
 class Loop:
     """One sweep on its way. `run` may be left at any moment and made again from the folders."""
 
-    def __init__(self, request: Request, watch: Watch | None = None) -> None:
-        """Raises ConfigError on points that name what there is not."""
+    def __init__(
+        self, request: Request, watch: Watch | None = None, start: Path | None = None
+    ) -> None:
+        """``start`` is the folder of a run that one run goes on from.
+
+        Raises:
+            ConfigError: points that name what there is not; a finished stage that is another now.
+        """
         self.request = request
         self.watch = watch or Watch()
         self.folder = request.root / (request.name or request.points.name)
-        (base,) = preflight.settled([request.spec])
-        points = unique(preflight.settled(specs(request.points, base)))
-        self.points = {spec.id: spec for spec in points}
+        points = self._all_points()
+        self.points = {spec.name: spec for spec in points}
         self.rows = {spec_id: row for row, spec_id in enumerate(self.points, 1)}
         refusal = preflight.refusals(request)
         self.refused = {i: why for i, spec in self.points.items() if (why := refusal(spec))}
         self.remarks = remarks(list(self.points.values()))
         self.candidates = [spec for i, spec in self.points.items() if i not in self.refused]
         self.chooser = Chooser(request=request, specs=self.candidates)
-        self.trials = Trials(request=request, folder=self.folder, points=points)
+        self.trials = Trials(request=request, folder=self.folder, points=points, start=start)
         self.records: dict[str, RunRecord] = {}
         self.running: dict[str, RunSpec] = {}
         self.adopted: set[str] = set()
@@ -60,6 +69,14 @@ class Loop:
         """Trials that the scheduler had no room for when they were offered."""
         self.offered = 0.0
         self.stop_reason: str | None = None
+
+    def _all_points(self) -> list[RunSpec]:
+        """The points of the sweep, or the stages of the curriculum."""
+        (base,) = preflight.settled([self.request.spec])
+        if self.request.curriculum:
+            stages = compiled(self.request.curriculum, base, corpora.settled)
+            return list(curriculum.trained_or_to_train(stages, self.folder))
+        return unique(preflight.settled(specs(self.request.points, base)))
 
     def plan(self) -> list[Planned]:
         """Every point before anything runs."""
@@ -97,11 +114,11 @@ class Loop:
         self._refuse_alone()
         done, running = {}, []
         for spec in self.candidates:
-            status = RunFolder(self.folder / spec.id).readable_status()
+            status = RunFolder(self.folder / spec.name).readable_status()
             if status is not None and status.state != "ended":
-                running.append(spec.id)
+                running.append(spec.name)
             elif status is not None and not self.trials.runs_again(spec, status):
-                done[spec.id] = BACKENDS[spec.backend].record(spec, self.folder / spec.id)
+                done[spec.name] = recorded(spec, RunFolder(self.folder / spec.name))
         wanted, _ = self.chooser.ask(done, running)
         yield from map(self.trials.job, wanted)
 
@@ -117,6 +134,7 @@ class Loop:
             preflight.make_cache(self.request)
             try:
                 self._sort_out(scheduler)
+                self.trials.announce(self.records.keys() | self.running.keys())
                 self.watch.start(self)
                 self._submit(scheduler)
                 while self.running and not self.request.detach:
@@ -148,7 +166,7 @@ class Loop:
         return [self.records[spec_id] for spec_id in self.points if spec_id in self.records]
 
     def _refuse_alone(self) -> None:
-        if len(self.points) == 1:
+        if len(self.points) == 1 and not self.request.curriculum:
             for reason in self.refused.values():
                 raise LayoutError(reason)
 
@@ -164,7 +182,7 @@ class Loop:
 
     def _known(self, spec: RunSpec, scheduler: Scheduler) -> RunRecord | None:
         """The record of an earlier start; None where the spec is to run, or runs already."""
-        folder = RunFolder(self.folder / spec.id)
+        folder = RunFolder(self.folder / spec.name)
         try:
             status = folder.status()
         except ReadError:
@@ -173,14 +191,14 @@ class Loop:
             return None
         if status.state != "ended":  # its launcher died, or left it to a batch system
             if scheduler.adopt(self.trials.job(spec)):
-                self.running[spec.id] = spec
-                self.adopted.add(spec.id)
+                self.running[spec.name] = spec
+                self.adopted.add(spec.name)
                 return None
             if folder.result() is None:
                 return None
             done = (folder.path / "result.json").stat().st_mtime
             folder.write_status(replace(status, state="ended", ended=done))
-        found = BACKENDS[spec.backend].record(spec, folder.path)
+        found = recorded(spec, folder)
         return None if self.trials.again(found, continued=True) else found
 
     def _submit(self, scheduler: Scheduler) -> None:
@@ -198,8 +216,8 @@ class Loop:
     def _prune(self) -> None:
         """Record what the strategy did not want to run."""
         for spec in self.candidates:
-            if spec.id in self.given_up and spec.id not in self.records:
-                self._keep(RunRecord(spec=spec, outcome="pruned", cause=self.given_up[spec.id]))
+            if spec.name in self.given_up and spec.name not in self.records:
+                self._keep(RunRecord(spec=spec, outcome="pruned", cause=self.given_up[spec.name]))
         self._write()
 
     def _waiting(self) -> list[str]:
@@ -209,24 +227,24 @@ class Loop:
 
     def _ended(self, job: Job) -> None:
         spec = self.running.pop(job.name)
-        found = BACKENDS[spec.backend].record(spec, job.folder)
-        before = spec.id in self.adopted  # what stopped it may have been mended since
-        self.adopted.discard(spec.id)
+        found = recorded(spec, RunFolder(job.folder))
+        before = spec.name in self.adopted  # what stopped it may have been mended since
+        self.adopted.discard(spec.name)
         stopped_before = before and NEXT_ACTION[found.outcome] == "stop"
         if not self.stop_reason and (stopped_before or self.trials.again(found)):
             self.watch.ended(self, found, again=True)
             return
-        unwanted = self.stop_reason or spec.id in self.given_up
+        unwanted = self.stop_reason or spec.name in self.given_up
         if unwanted and found.outcome == "cancelled" and found.seconds is None:
             return  # taken back from the queue: it has not been tried
         self._keep(found)
-        record.append(self.folder / "records.jsonl", self.records[spec.id])
+        record.append(self.folder / "records.jsonl", self.records[spec.name])
         if NEXT_ACTION[found.outcome] == "stop":
             self.stop_reason = f"{found.outcome}: {found.cause}"
         self.watch.ended(self, found, again=False)
 
     def _keep(self, found: RunRecord) -> None:
-        spec_id = found.spec.id
+        spec_id = found.spec.name
         row, remark = self.rows[spec_id], self.remarks.get(spec_id)
         known = found.prediction or self.chooser.prediction(found.spec)
         self.records[spec_id] = replace(found, row=row, remark=remark, prediction=known)
@@ -235,9 +253,16 @@ class Loop:
         """Replace records.jsonl; records of points that are not of this request are kept."""
         path = self.folder / "records.jsonl"
         try:
-            earlier = [r for r in record.read(path) if r.spec.id not in self.rows]
+            earlier = [r for r in record.read(path) if r.spec.name not in self.rows]
         except ReadError:
             earlier = []  # the folders still have what ran; only rejected points are forgotten
         others = [replace(found, row=None) for found in earlier]  # rows of another grid
         record.write(path, [*self.finished(), *others])
         write_json(self.folder / "points.json", list(self.points))
+
+
+def recorded(spec: RunSpec, folder: RunFolder) -> RunRecord:
+    """The record of a run; a stage may have been started at another layout than the one of now."""
+    with suppress(ReadError):
+        spec = folder.spec()
+    return BACKENDS[spec.backend].record(spec, folder.path)

@@ -46,6 +46,11 @@ def plan(words: Sequence[str]) -> int:
         from launcher.cli import explain
 
         return _print(explain.terms(loop, options.explain), options)
+    if loop.request.curriculum:
+        from launcher.cli import stages
+
+        stages.check(loop)
+        return _print(list(stages.rows(loop)), options)
     points = loop.plan()
 
     from analysis import plan as plans

@@ -132,6 +132,11 @@ def cache_folder(request: Request) -> Path:
     return Path(request.cache).expanduser().resolve() if request.cache else request.root / ".cache"
 
 
+def first_there(path: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
 def make_cache(request: Request) -> None:
     """Make the folder of tokenised data. Raises ConfigError where that cannot be."""
     path = cache_folder(request)

@@ -74,7 +74,7 @@ class Progress(Watch):
     def ended(self, loop: Loop, found: RunRecord, again: bool) -> None:
         """One line for the trial that ended."""
         place = f"[{len(loop.records)}/{len(loop.points)}]"
-        label = self.labels[found.spec.id]
+        label = self.labels[found.spec.name]
         what = _speed(found.figures.tokens_per_s) if found.outcome == "ok" else found.cause
         once_more = "  (runs again)" if again else ""
         line = f"{place} {found.outcome:9} {label}  {what or ''}{once_more}"
@@ -82,7 +82,7 @@ class Progress(Watch):
 
     def _line(self, loop: Loop, spec: RunSpec) -> Text | None:
         """A running trial's last step; None for one that waits for room."""
-        folder = RunFolder(loop.folder / spec.id)
+        folder = RunFolder(loop.folder / spec.name)
         try:
             status, steps = folder.status(), folder.steps()
         except ReadError:
@@ -90,11 +90,11 @@ class Progress(Watch):
         if status is None or status.state != "running":
             return None
         if not steps:
-            return Text(f"  {self.labels[spec.id]}  starting")
+            return Text(f"  {self.labels[spec.name]}  starting")
         last = steps[-1]
         loss = "" if last["loss"] is None else f"  loss {last['loss']:.3f}"
         step = f"step {last['step']}/{spec.train.steps}"
-        return Text(f"  {self.labels[spec.id]}  {step}{loss}  {_speed(last['tokens_per_s'])}")
+        return Text(f"  {self.labels[spec.name]}  {step}{loss}  {_speed(last['tokens_per_s'])}")
 
     def _eta(self, loop: Loop) -> str:
         done = len(loop.records) - self.before

@@ -76,7 +76,7 @@ class Request:
 
     @property
     def points(self) -> Sweep:
-        """The sweep; one run is a sweep of one point, the stages of a curriculum follow each other."""
+        """The sweep; one run is a sweep of one point, a curriculum one of its stages in order."""
         if self.curriculum:
             return Sweep(name=self.curriculum.name, strategy="in_order")
         return self.sweep or Sweep(name=self.name or "single")
@@ -110,7 +110,7 @@ class Request:
         curriculum.check()
         if self.sweep:
             raise ConfigError(
-                f"curriculum: {curriculum.name}, and sweep: {self.sweep.name}; one of them at a time"
+                f"curriculum: {curriculum.name}, and sweep: {self.sweep.name}; give one of them"
             )
         if not self.checkpoint_every:
             raise ConfigError("checkpoint_every: null, but each stage of a curriculum goes on from"

@@ -1,6 +1,6 @@
 """From specs to jobs and back: what starts a trial, where it may not go, whether it goes again."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,8 @@ class Trials:
     request: Request
     folder: Path
     points: Sequence[RunSpec]
+    start: Path | None = None
+    """Folder of a run that all of them go on from; a stage goes on from the one before it."""
     avoid: dict[str, set[str]] = field(default_factory=dict)
     """For the id of a spec the nodes that earlier attempts of it point at."""
 
@@ -36,24 +38,27 @@ class Trials:
     ) -> Iterator[Job]:
         """The jobs of specs, each with its folder, made as it is asked for."""
         for spec in specs:
-            folder = RunFolder(self.folder / spec.id)
+            folder = RunFolder(self.folder / spec.name)
             folder.create(spec)
             write_prediction(folder, predicted(spec))
-            tracking.write(folder, self.request.tracking, spec, self.labels[spec.id])
+            tracking.write(folder, self.request.tracking, spec, self.labels[spec.name])
             yield self.job(spec)
 
     def job(self, spec: RunSpec) -> Job:
         """What starts a trial."""
-        request, cluster, folder = self.request, spec.cluster, self.folder / spec.id
+        request, cluster, folder = self.request, spec.cluster, self.folder / spec.name
         backend = BACKENDS[spec.backend]
         conduct = Conduct(
             cache=preflight.cache_folder(request),
             hang_after=request.hang_after,
             checkpoint_every=request.checkpoint_every,
+            checkpoints=request.checkpoints,
+            start=self._start(spec),
+            prepare=self._later(spec),
             python=preflight.interpreter(request),
         )
         return Job(
-            name=spec.id,
+            name=spec.name,
             command=backend.command(folder, conduct),
             folder=folder,
             nodes=cluster.nodes,
@@ -65,6 +70,24 @@ class Trials:
             avoid=tuple(sorted(self.unfit | self._avoided(spec))),
             commit=preflight.commit(),
         )
+
+    def announce(self, known: Collection[str]) -> None:
+        """Make the folders of stages to come: their data is looked at in the first one."""
+        for spec in self.points:
+            if spec.stage and spec.name not in known:
+                RunFolder(self.folder / spec.name).create(spec)
+
+    def _start(self, spec: RunSpec) -> Path | None:
+        """The folder of the run that one goes on from."""
+        if spec.stage is None:
+            return self.start
+        before = spec.stage.number - 2
+        return self.folder / self.points[before].name if before >= 0 else None
+
+    def _later(self, spec: RunSpec) -> tuple[Path, ...]:
+        """The folders of the stages after one."""
+        after = self.points[spec.stage.number :] if spec.stage else ()
+        return tuple(self.folder / one.name for one in after)
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -78,7 +101,7 @@ class Trials:
 
     def runs_again(self, spec: RunSpec, status: Status) -> bool:
         """Whether the same command runs a trial once more that has ended."""
-        found = BACKENDS[spec.backend].record(spec, self.folder / spec.id)
+        found = BACKENDS[spec.backend].record(spec, self.folder / spec.name)
         return self.has_more_time(status) or self.again(found, continued=True)
 
     def has_more_time(self, status: Status) -> bool:
@@ -97,21 +120,21 @@ class Trials:
         if action not in ("requeue", "elsewhere") or found.outcome == "cancelled":
             return False
         before = self._before(found)
-        self.avoid[found.spec.id] = history.blamed([found, *before])
+        self.avoid[found.spec.name] = history.blamed([found, *before])
         if found.outcome in history.INNOCENT:
             return True
         most = request.max_hangs if found.outcome == "hang" else request.max_attempts
         return history.failures(found, before, continues) < most
 
     def _before(self, found: RunRecord) -> list[RunRecord]:
-        return list(history.earlier(RunFolder(self.folder / found.spec.id), found))
+        return list(history.earlier(RunFolder(self.folder / found.spec.name), found))
 
     def _avoided(self, spec: RunSpec) -> set[str]:
         """Nodes that earlier attempts of a trial point at, this launcher's or another's."""
-        folder = RunFolder(self.folder / spec.id)
+        folder = RunFolder(self.folder / spec.name)
         status = folder.readable_status()
-        if spec.id not in self.avoid and (status or folder.attempts()):
+        if spec.name not in self.avoid and (status or folder.attempts()):
             last = BACKENDS[spec.backend].record(spec, folder.path)
             ends = [last] if status and status.state == "ended" else []
-            self.avoid[spec.id] = history.blamed([*ends, *self._before(last)])
-        return self.avoid.get(spec.id, set())
+            self.avoid[spec.name] = history.blamed([*ends, *self._before(last)])
+        return self.avoid.get(spec.name, set())

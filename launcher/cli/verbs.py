@@ -4,6 +4,7 @@ Imports of what a verb needs are inside it, so that ``--help`` does not wait for
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -15,13 +16,16 @@ from launcher.cli.spikes import spikes
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 
 if TYPE_CHECKING:
+    from launcher.cli import resume
     from launcher.cli.loop import Loop
     from launcher.cli.sync import Kept
     from launcher.record import RunRecord
 
 _EXAMPLES = """\
 verbs (launch VERB --help says more):
-  launch [KEY=VALUE ...]        one run; with sweep=NAME a sweep. The same command continues it
+  launch [KEY=VALUE ...]        one run; with sweep=NAME a sweep, with curriculum=NAME a run in
+                                stages. The same command continues it
+  launch resume DIR [KEY=VALUE] continue what is in a folder, at another layout too
   launch plan [KEY=VALUE ...]   every point before anything runs, and why some are rejected
   launch plan --runs FILE.csv   the same for the rows of a sheet of your own
   launch replay FILE.csv        what a strategy would have done with measured rows
@@ -35,16 +39,22 @@ verbs (launch VERB --help says more):
 
 examples:
   launch sweep=parallelism_grid
+  launch curriculum=four_stage
   launch sweep=parallelism_grid layout.pp=2 'sweep.axes.layout.tp=[1,4]'
   launch -m layout.tp=1,2 layout.zero=0,1
   launch plan sweep=parallelism_grid model=llama_13b cluster=h100 cluster.nodes=3
 
-keys: model, layout, cluster, train, data and sweep take the name of a file below conf/ (or
---config-dir); their fields follow a dot. Of this command itself: output, name, cache, parallel,
-time_limit, hang_after, max_attempts, retry, backend, tracking, constants,
-price_per_gpu_hour.
+keys: model, layout, cluster, train, data, sweep and curriculum take the name of a file below conf/
+(or --config-dir); their fields follow a dot. Of this command itself: output, name, cache, parallel,
+time_limit, hang_after, max_attempts, retry, backend, checkpoint_every, checkpoints, tracking,
+constants, price_per_gpu_hour.
 exit code: 0, 1 the work failed, 2 the request was wrong.
 """
+
+
+_RESUME = """Continue what a folder holds from its newest checkpoint that verifies, by the words it
+was started with. Others may follow: layout, nodes and engine may change from one job to the next,
+and so may stages of a curriculum that have not begun."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -54,23 +64,60 @@ def run(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
 
+    from launcher.cli import resume
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
     from launcher.cli.progress import Progress
 
     request = compose(options.overrides, options.multirun, options.config_dir)
-    loop = Loop(request, Progress())
+    given = resume.Words(
+        overrides=tuple(options.overrides),
+        multirun=options.multirun,
+        config_dir=options.config_dir,
+        folder=os.getcwd(),
+    )
+    return _go(Loop(request, Progress()), given, words, options)
+
+
+def go_on(words: Sequence[str]) -> int:
+    """Continue what a folder holds."""
+    parser = new_parser("resume", _RESUME)
+    parser.add_argument("folder", metavar="DIR", help="of a curriculum, of a sweep, or of a run")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="what is to be another")
+    prints_a_table(parser)
+    options = parsed(parser, words)
+
+    from launcher.cli import resume
+    from launcher.cli.progress import Progress
+
+    path = Path(options.folder).expanduser().resolve()
+    loop, given = resume.resumed(path, options.overrides, Progress())
+    return _go(loop, given, ["resume", *words], options)
+
+
+def _go(
+    loop: "Loop", given: "resume.Words", words: Sequence[str], options: argparse.Namespace
+) -> int:
+    """Run what is left, and print the table."""
+    from launcher.cli import resume
+
+    if loop.request.curriculum:
+        _show_stages(loop)
     scheduler = loop.ready()
+    resume.keep(loop, given)
     try:
         with loop.watch:
             records = loop.run(scheduler)
     except KeyboardInterrupt:
         return _stopped(loop, words)
-    if request.detach:
+    if loop.request.detach:
         return job_verbs.handed_over(loop)
     _print(records, options)
     _advise(loop)
-    return 0 if any(r.outcome == "ok" for r in records) and not loop.stop_reason else 1
+    well = [found.outcome == "ok" for found in records]
+    every = loop.request.curriculum is not None
+    done = len(well) == len(loop.points) and all(well) if every else any(well)
+    return 0 if done and not loop.stop_reason else 1
 
 
 def show_table(words: Sequence[str]) -> int:
@@ -114,6 +161,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "status": job_verbs.status,
     "cancel": job_verbs.cancel,
     "check": job_verbs.check,
+    "resume": go_on,
     "table": show_table,
     "spikes": spikes,
     "sync": sync,
@@ -140,6 +188,15 @@ def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:
     table.put(table.frame(records, options.sort), options.format, options.output)
 
 
+def _show_stages(loop: "Loop") -> None:
+    """Every stage, before anything starts. Raises RequestError: one cannot run."""
+    from analysis import table
+    from launcher.cli import stages
+
+    stages.check(loop)
+    print(table.render(table.plain(list(stages.rows(loop))), "table"), file=sys.stderr)
+
+
 def _advise(loop: "Loop") -> None:
     """What to do about each kind of failure, with the folder of one that shows it."""
     from launcher.action import advice
@@ -148,7 +205,7 @@ def _advise(loop: "Loop") -> None:
     never = ("ok", "rejected", "pruned")
     failed = {r.outcome: r for r in loop.finished() if r.outcome not in never}
     for outcome, found in failed.items():
-        folder = RunFolder(loop.folder / found.spec.id)
+        folder = RunFolder(loop.folder / found.spec.name)
         status = folder.readable_status()
         text = advice(outcome, status.time_limit if status else None)
         print(f"launch: {outcome}: {text} (see {folder.logs})", file=sys.stderr)

@@ -4,11 +4,10 @@ Everything in the cache is named by a hash of all that decides its content, is m
 of its own under a lock, and appears by a rename: what a reader finds is whole.
 """
 
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,19 @@ from typing import Any
 import megatron.core
 import numpy as np
 from filelock import FileLock
-from megatron.core.datasets.blended_dataset import BlendedDataset
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
 from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
 from megatron.core.datasets.utils import Split
 
-from launcher.data import corpora
+from launcher.curriculum import most_samples
+from launcher.data import corpora, sizes
 from launcher.decode import fingerprint
 from launcher.errors import ConfigError
 from launcher.folder import UMASK
 from launcher.spec import RunSpec
 from launcher.workers.errors import DataError
+from launcher.workers.order import Blend, Stream, hash64
 from launcher.workers.tokenizer import Bytes, FromFile, Tokenizer, train_bpe
-
-SURPLUS = 1.005
-"""Samples of each source beyond its share: the blend rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +38,41 @@ class Source:
     prefix: str
     """Path without .bin and .idx."""
     weight: float
-    """Share of the samples."""
-    samples: int
-    """Samples to draw, with a surplus."""
+    content: str
+    """Digest of its tokens."""
+    before: int
+    """Samples that earlier stages took."""
+
+
+class Samples:
+    """The samples of a run, in their order."""
+
+    def __init__(self, spec: RunSpec, sources: list[Source], datasets: list[Any]) -> None:
+        self._datasets, self._sources = datasets, sources
+        weights = [source.weight for source in sources]
+        self._blend = Blend(weights, spec.samples_through(spec.last))
+        self._streams = [
+            Stream(f"{spec.train.seed} {source.content} {spec.model.sequence}", len(dataset))
+            for source, dataset in zip(sources, datasets, strict=True)
+        ]
+
+    def __getitem__(self, number: int) -> Any:
+        """Tokens and labels, [sequence] each, of sample ``number`` (from 0)."""
+        source, place = self._place(number)
+        return self._datasets[source][place]
+
+    def identity(self, number: int) -> int:
+        """64 bits of which text that is, the same wherever it is read."""
+        source, place = self._place(number)
+        return hash64(self._streams[source].key, place)
+
+    def counts(self, stop: int) -> Mapping[str, int]:
+        """Samples from each source, of those numbered below ``stop``."""
+        return self._blend.counts([source.name for source in self._sources], 0, stop)
+
+    def _place(self, number: int) -> tuple[int, int]:
+        source, nth = self._blend.at(number)
+        return source, self._streams[source].at(self._sources[source].before + nth)
 
 
 class Names:
@@ -64,24 +93,22 @@ def prepare(spec: RunSpec, cache: Path) -> None:
     tokenizer = _Lazy(spec, cache)
     for name in filter(corpora.is_text, spec.data.blend):
         try:
-            _once(cache / _text_key(spec, name), _Indexer(name, tokenizer))
+            _once(cache / sizes.text_key(spec.data, name), _Indexer(name, tokenizer))
         except ConfigError as error:  # a line further down than what the launcher looked at
             raise DataError(str(error)) from error
-    sources = _sources(spec, cache)
-    for source in sources:
+    for source in _sources(spec, cache):
         _check_length(source, spec)
-    _once(_index_folder(spec, cache, sources), lambda folder: _open(spec, sources, folder))
+        folder = _index_folder(spec, cache, source)
+        _once(folder, lambda folder, source=source: _open(spec, source, folder))  # type: ignore[misc]
+        _check_epochs(source, spec, cache)
 
 
-def load(spec: RunSpec, cache: Path) -> Any:
+def load(spec: RunSpec, cache: Path) -> Samples:
     """The samples of a run in their order; `prepare` must have run."""
     sources = _sources(spec, cache)
-    datasets = _open(spec, sources, _index_folder(spec, cache, sources))
-    if len(datasets) == 1:
-        return datasets[0]
-    # Making the order of the blend is cheaper than reading it back, so it is not cached.
-    weights = [source.weight for source in sources]
-    return BlendedDataset(datasets, weights, _samples(spec), _config(spec, None))
+    folders = [_index_folder(spec, cache, source) for source in sources]
+    datasets = [_open(spec, one, folder) for one, folder in zip(sources, folders, strict=True)]
+    return Samples(spec, sources, datasets)
 
 
 class _Lazy:
@@ -108,7 +135,7 @@ class _Lazy:
         if data.tokenizer != "bpe":
             return FromFile(Path(data.tokenizer))
         texts = [source for source in data.texts if corpora.is_text(source)]
-        folder = self._cache / f"bpe-{_tokenizer_key(self._spec)}"
+        folder = self._cache / f"bpe-{sizes.tokenizer_key(self._spec.data)}"
 
         def build(folder: Path) -> None:
             documents = (corpora.documents(source) for source in texts)
@@ -152,40 +179,21 @@ def _once(folder: Path, build: Callable[[Path], object]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _samples(spec: RunSpec) -> int:
-    return spec.train.steps * spec.train.global_batch
-
-
-def _tokenizer_key(spec: RunSpec) -> str:
-    data = spec.data
-    if data.tokenizer == "bpe":
-        texts = [corpora.content_key(s) for s in data.texts if corpora.is_text(s)]
-        return fingerprint(["bpe", data.tokenizer_vocab, texts])
-    if data.tokenizer == "bytes":
-        return "bytes"
-    path = Path(data.tokenizer)
-    return fingerprint([str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns])
-
-
-def _text_key(spec: RunSpec, source: str) -> str:
-    return f"text-{fingerprint([corpora.content_key(source), _tokenizer_key(spec)])}"
-
-
 def _sources(spec: RunSpec, cache: Path) -> list[Source]:
-    blend = {name: weight for name, weight in spec.data.blend.items() if weight > 0}
-    total, found = sum(blend.values()), []
-    for name, weight in blend.items():
+    found = []
+    for name, weight in spec.data.blend.items():
         text = corpora.is_text(name)
-        prefix = str(cache / _text_key(spec, name) / "tokens") if text else corpora.prefix(name)
-        share = weight / total
-        samples = math.ceil(math.ceil(_samples(spec) * share) * SURPLUS)
-        found.append(Source(name, prefix, share, samples if share < 1 else _samples(spec)))
+        prefix = sizes.prefix(spec.data, name, cache)
+        content = sizes.text_key(spec.data, name) if text else corpora.content_key(name)
+        before = spec.stage.samples_before.get(name, 0) if spec.stage else 0
+        found.append(Source(name, prefix, weight, content, before))
     return found
 
 
 def _check_length(source: Source, spec: RunSpec) -> None:
     indexed = IndexedDataset(source.prefix)  # its arrays are views of a file it closes when it goes
-    tokens = int(np.sum(indexed.sequence_lengths, dtype=np.int64))
+    documents = _documents(len(indexed.sequence_lengths), spec.data.held_out, False)
+    tokens = int(np.sum(indexed.sequence_lengths[documents], dtype=np.int64))
     needed = spec.model.sequence + 1
     if tokens < needed:
         raise DataError(
@@ -194,38 +202,50 @@ def _check_length(source: Source, spec: RunSpec) -> None:
         )
 
 
-def _index_folder(spec: RunSpec, cache: Path, sources: list[Source]) -> Path:
-    """Megatron names the files of an index by its dataset's path too, so that decides as well."""
-    content = [
-        _text_key(spec, source.name) if corpora.is_text(source.name)
-        else corpora.content_key(source.name)
-        for source in sources
-    ]  # fmt: skip
-    blend = [[source.prefix, source.weight] for source in sources]
-    decides = [content, blend, _samples(spec), spec.model.sequence, spec.train.seed]
-    return cache / f"index-{fingerprint([*decides, megatron.core.__version__])}"
-
-
-def _open(spec: RunSpec, sources: list[Source], folder: Path) -> list[Any]:
-    """The datasets, their sample index read from ``folder``, or made there."""
-    config = _config(spec, folder)
-    opened = []
-    for source in sources:
-        low = GPTDataset.build_low_level_dataset(source.prefix, config)
-        documents = np.arange(len(low.sequence_lengths), dtype=np.int32)
-        opened.append(
-            GPTDataset(low, source.prefix, documents, source.samples, Split.train, config)
+def _check_epochs(source: Source, spec: RunSpec, cache: Path) -> None:
+    """A curriculum says how often a text may be read at the most."""
+    if spec.stage is None:
+        return
+    stage, sequence = spec.stage, spec.model.sequence
+    there = sequence * len(_open(spec, source, _index_folder(spec, cache, source)))
+    taken = stage.source_tokens[source.name] + sequence * most_samples(spec)[source.name]
+    if taken > stage.max_epochs * there:
+        raise DataError(
+            f"curriculum.stages.{stage.name}: {source.name} has {there} tokens, and {taken} are"
+            f" taken from it by then: {taken / there:.3g} epochs,"
+            f" curriculum.max_epochs is {stage.max_epochs:g}"
         )
-    return opened
 
 
-def _config(spec: RunSpec, folder: Path | None) -> Any:
+def _index_folder(spec: RunSpec, cache: Path, source: Source) -> Path:
+    """Megatron names the files of an index by its dataset's path too, so that decides as well."""
+    decides = [source.content, source.prefix, spec.model.sequence, spec.train.seed]
+    decides += [spec.data.held_out, megatron.core.__version__]
+    return cache / f"index-{fingerprint(decides)}"
+
+
+def _open(spec: RunSpec, source: Source, folder: Path, held_out: bool = False) -> Any:
+    """One epoch of a source, its sample index read from ``folder``, or made there."""
+    config = _config(spec, folder)
+    low = GPTDataset.build_low_level_dataset(source.prefix, config)
+    documents = _documents(len(low.sequence_lengths), spec.data.held_out, held_out)
+    return GPTDataset(low, source.prefix, documents, None, Split.train, config)
+
+
+def _documents(count: int, share: float, held_out: bool) -> Any:
+    """Numbers of the documents that are trained on, or of those held out: every n-th."""
+    numbers = np.arange(count, dtype=np.int32)
+    apart = np.floor((numbers + 1) * share) > np.floor(numbers * share)
+    return numbers[apart == held_out]
+
+
+def _config(spec: RunSpec, folder: Path) -> Any:
     return GPTDatasetConfig(
         random_seed=spec.train.seed,
         sequence_length=spec.model.sequence,
         blend=None,
         split="1,0,0",
-        path_to_cache=str(folder) if folder else None,
+        path_to_cache=str(folder),
         tokenizer=Names(),
         reset_position_ids=False,
         reset_attention_mask=False,

@@ -10,7 +10,8 @@ from megatron.core.transformer.moe.moe_layer import MoELayer
 from launcher.spec import RunSpec
 from launcher.workers import deepspeed_setup, platform, weights
 from launcher.workers.batches import Batch, Batches
-from launcher.workers.engine import Done
+from launcher.workers.engine import Apply, Done
+from launcher.workers.gate import Gate
 from launcher.workers.groups import Place
 from launcher.workers.model import transformer_config, whole
 from launcher.workers.state import State
@@ -65,12 +66,20 @@ class DeepSpeedEngine:
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=options, mpu=Groups()
         )
-        deepspeed_setup.weigh_aux_loss(spec)
+        self._gate = Gate(optimizer)
 
-    def step(self, number: int, lr: float) -> Done:
+    def step(self, number: int, lr: float, apply: Apply) -> None:
         """One optimizer step: every micro batch forward and backward, the update at the last."""
-        deepspeed_setup.set_rate(self._engine, lr)
+        deepspeed_setup.begin(self._engine, self._spec, number, lr)
         total, tokens, norm = torch.zeros((), device=platform.device()), 0, None
+        counts = self._place.tp == 0
+
+        def ask() -> bool:
+            known = self._engine.optimizer._global_grad_norm if norm is None else norm
+            loss = float(total) if counts else 0.0
+            return apply(Done(loss, tokens if counts else 0, float(known)))
+
+        self._gate.arm(ask)
         for batch in self._batches.of_step(number):
             losses = self._forward_backward(batch)
             total += losses.detach().sum()
@@ -78,12 +87,7 @@ class DeepSpeedEngine:
             if self._spec.layout.zero == 0 and self._engine.is_gradient_accumulation_boundary():
                 norm = deepspeed_setup.grad_norm(self._engine.module.parameters())
             self._engine.step()
-        counts = self._place.tp == 0
-        return Done(
-            loss_sum=float(total) if counts else 0.0,
-            tokens=tokens if counts else 0,
-            grad_norm=float(self._engine.get_global_grad_norm() if norm is None else norm),
-        )
+        self._gate.passed()
 
     def state(self) -> State:
         """All that the steps so far have changed."""

@@ -19,7 +19,8 @@ from launcher.spec import RunSpec
 from launcher.workers import deepspeed_setup, weights
 from launcher.workers.attention import RMSNorm
 from launcher.workers.batches import Batches
-from launcher.workers.engine import Done
+from launcher.workers.engine import Apply, Done
+from launcher.workers.gate import Gate
 from launcher.workers.groups import Place
 from launcher.workers.model import layer_spec, transformer_config
 from launcher.workers.state import State
@@ -136,18 +137,29 @@ class PipelineEngine:
         if spec.layout.zero == 0 and spec.train.precision == "fp32":
             options["gradient_clipping"] = 0.0
             optimizer.register_step_pre_hook(self._clip)
+        self._gate = Gate(optimizer)  # after the hook that clips, so that it knows the norm
         self._engine, *_ = deepspeed.initialize(model=net, optimizer=optimizer, config=options)
-        deepspeed_setup.weigh_aux_loss(spec)
 
-    def step(self, number: int, lr: float) -> Done:
+    def step(self, number: int, lr: float, apply: Apply) -> None:
         """One optimizer step, as DeepSpeed schedules it."""
-        deepspeed_setup.set_rate(self._engine, lr)
+        deepspeed_setup.begin(self._engine, self._spec, number, lr)
+        self._gate.arm(lambda: apply(self._done(number)))
         data = ((batch["tokens"], batch["labels"]) for batch in self._batches.of_step(number))
-        loss = float(self._engine.train_batch(data))  # of the whole batch, on every rank
-        norm = self._engine.get_global_grad_norm() if self._norm is None else self._norm
-        counts = self._place.tp == self._place.pp == self._place.dp == 0
-        tokens = self._spec.tokens_per_step if counts else 0
-        return Done(loss_sum=loss * tokens, tokens=tokens, grad_norm=float(norm))
+        self._engine.train_batch(data)
+        self._gate.passed()
+
+    def _done(self, number: int) -> Done:
+        """What the micro batches of a step have given; asked for before the update."""
+        norm = self._engine.optimizer._global_grad_norm if self._norm is None else self._norm
+        if not self._place.last_stage or self._place.tp:
+            return Done(loss_sum=0.0, tokens=0, grad_norm=float(norm))
+        spec = self._spec
+        each = spec.layout.micro_batch * spec.model.sequence
+        return Done(
+            loss_sum=float(self._engine.total_loss) * each,  # a sum of means of micro batches
+            tokens=spec.accumulation_at(number) * each,
+            grad_norm=float(norm),
+        )
 
     def state(self) -> State:
         """All that the steps so far have changed."""

@@ -95,12 +95,22 @@ def sum_duplicates(parameters: Iterable[Any]) -> None:
                 parameter.register_hook(total)
 
 
-def weigh_aux_loss(spec: RunSpec) -> None:
+def begin(engine: Any, spec: RunSpec, step: int, lr: float) -> None:
+    """Set what a step has of its own: its learning rate, and while the batch grows its size."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = lr
+    if spec.train.batch_ramp:
+        at_once = engine.train_micro_batch_size_per_gpu() * engine.dp_world_size
+        engine.set_train_batch_size(spec.accumulation_at(step) * at_once)
+    weigh_aux_loss(spec, step)
+
+
+def weigh_aux_loss(spec: RunSpec, step: int) -> None:
     """Tell megatron's routers what one micro batch weighs in a step; its schedules do that.
 
     Context parallel ranks each hold a part of a sequence's loss, and gradients are averaged.
     """
-    weight = spec.layout.cp / spec.accumulation
+    weight = spec.layout.cp / spec.accumulation_at(step)
     MoEAuxLossAutoScaler.set_loss_scale(torch.tensor(weight, device=platform.device()))
 
 
@@ -118,9 +128,3 @@ def grad_norm(parameters: Iterator[Any]) -> float:
             squares += parameter.grad.float().square().sum()
     dist.all_reduce(squares, group=parallel_state.get_model_parallel_group())
     return float(squares.sqrt())
-
-
-def set_rate(engine: Any, lr: float) -> None:
-    """The learning rate of the next step."""
-    for group in engine.optimizer.param_groups:
-        group["lr"] = lr

@@ -12,7 +12,7 @@ from launcher.workers.state import State
 from launcher.workers.weights import Built
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Done:
     """One optimizer step as this rank saw it."""
 
@@ -24,13 +24,21 @@ class Done:
     """L2 norm of the gradient of the whole model, before clipping."""
 
 
+Apply = Callable[[Done], bool]
+"""Whether the update is applied; it may talk to the other ranks."""
+
+
 class Engine(Protocol):
     """Trains one model on one layout."""
 
     built: Built
 
-    def step(self, number: int, lr: float) -> Done:
-        """Do optimizer step ``number`` (from 1) at learning rate ``lr``."""
+    def step(self, number: int, lr: float, apply: Apply) -> None:
+        """Do optimizer step ``number`` (from 1) at learning rate ``lr``.
+
+        ``apply`` is asked once, by every rank, between backward and update; where it says no the
+        weights and the optimizer's state stay what they are.
+        """
 
     def state(self) -> State:
         """All that the steps so far have changed; to be restored before the first one."""

@@ -40,12 +40,14 @@ class Fragment:
     @property
     def steps(self) -> int:
         """That Adam has done."""
+        if MOMENTS[0] not in self.optimizer.state[self.master]:  # they come with the first step
+            self.prepare(0)
         if isinstance(self.optimizer, torch.optim.Adam):
             return int(self.optimizer.state[self.master]["step"])
         return int(self.optimizer.param_groups[0]["step"])
 
     def prepare(self, steps: int) -> None:
-        """Have moments, which come with the first step, and be after step ``steps``."""
+        """Have moments, and be after step ``steps``."""
         state = self.optimizer.state[self.master]
         for kind in MOMENTS:
             if kind not in state:

@@ -1,29 +1,53 @@
 """The metrics that a resumed run starts with: what earlier attempts wrote before its checkpoint."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from launcher.errors import ReadError
 from launcher.folder import RunFolder, read_jsonl, write_text
 
 
-def restart(folder: RunFolder, step: int) -> None:
-    """Have metrics.jsonl end with ``step`` (0: be empty), so that what follows is appended once.
+def restart(folder: RunFolder, first: int, step: int, start: Path | None = None) -> None:
+    """Have metrics.jsonl end with ``step``, so that what follows is appended once.
 
     The lines are those of the newest attempt that has them all, or else the most.
+
+    Args:
+        folder: the run's.
+        first: optimizer steps before the run's own.
+        step: the last one that is done.
+        start: folder of a run that this one goes on from.
     """
     paths = [path / "metrics.jsonl" for path in folder.path.glob("attempts/*")]
     paths.sort(key=lambda path: int(path.parent.name))
-    found = [_until(step, path) for path in [*paths, folder.metrics]]
+    if start:
+        paths.insert(0, start / "metrics.jsonl")
+    found = [_between(first, step, path) for path in [*paths, folder.metrics]]
     best = max(reversed(found), key=len)
     if best or folder.metrics.exists():
         write_text(folder.metrics, "".join(f"{json.dumps(line)}\n" for line in best))
-    if len(best) < step:
-        print(f"WARNING metrics of {step - len(best)} of the first {step} steps are lost")
+    if len(best) < step - first:
+        lost = step - first - len(best)
+        print(f"WARNING metrics of {lost} of the {step - first} steps so far are lost")
 
 
-def _until(step: int, path: Any) -> list[dict[str, Any]]:
+def give_up(folder: RunFolder, step: int) -> None:
+    """Set the lines after ``step`` aside, which a rollback has gone back to."""
+    lines = list(read_jsonl(folder.metrics))
+    given_up = [line for line in lines if line["step"] > step]
+    if given_up:
+        aside = folder.path / "rolled_back"
+        aside.mkdir(exist_ok=True)
+        path = aside / f"{given_up[0]['step']}-{given_up[-1]['step']}.jsonl"
+        write_text(path, "".join(f"{json.dumps(line)}\n" for line in given_up))
+        kept = lines[: -len(given_up)]
+        write_text(folder.metrics, "".join(f"{json.dumps(line)}\n" for line in kept))
+
+
+def _between(first: int, last: int, path: Path) -> list[dict[str, Any]]:
+    """The lines of the steps after ``first`` up to ``last``."""
     try:
-        return [line for line in read_jsonl(path) if line["step"] <= step]
+        return [line for line in read_jsonl(path) if first < line["step"] <= last]
     except ReadError:  # damaged from outside
         return []

@@ -6,7 +6,8 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,28 @@ import torch.distributed as dist
 from launcher.spec import RunSpec
 from launcher.workers import platform
 from launcher.workers.engine import Done
-from launcher.workers.errors import DivergedError
 
 GIB = 2.0**30
 POWER_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """A step over all ranks; the same on each of them."""
+
+    loss: float
+    """Mean of the tokens of the batch, nats."""
+    grad_norm: float
+    """L2 norm of the gradient of the whole model, before clipping."""
+
+
+def reduce(done: Done) -> Reduced:
+    """The loss and the norm of a step; a NaN of any rank is not lost."""
+    table = gather([done.loss_sum, done.tokens, done.grad_norm])
+    return Reduced(
+        sum(row[0] for row in table) / sum(row[1] for row in table),
+        max((row[2] for row in table), key=lambda value: (math.isnan(value), value)),
+    )
 
 
 class Meter:
@@ -28,43 +47,46 @@ class Meter:
     def __init__(self, spec: RunSpec, path: Path) -> None:
         self._spec, self._path = spec, path
         self._power = Power()
+        self._line: dict[str, Any] = {}
         self._began = time.perf_counter()
 
-    def record(self, step: int, lr: float, done: Done, stop: bool = False) -> bool:
-        """Reduce the figures of a step over the ranks and append them on rank 0.
+    def record(
+        self, step: int, reduced: Reduced | None, flags: Sequence[float]
+    ) -> list[list[float]]:
+        """Take the figures of a step, for `write`, and return the flags of all ranks.
 
-        Returns whether any rank was asked to ``stop``: the same on all of them.
-
-        Raises:
-            DivergedError: on every rank, when the loss or the gradient norm is not finite.
+        Args:
+            step: its number.
+            reduced: its loss; None where nothing was trained.
+            flags: what each rank tells the others; whole numbers are exact below 2**53.
         """
-        table = gather(
-            [done.loss_sum, done.tokens, done.grad_norm, *_memory(), self._power.mean(), stop]
-        )
+        table = gather([*_memory(), self._power.mean(), *flags])
         now = time.perf_counter()
         milliseconds, self._began = (now - self._began) * 1000, now
-        loss = sum(row[0] for row in table) / sum(row[1] for row in table)
-        norm = max((row[2] for row in table), key=lambda value: (math.isnan(value), value))
-        if dist.get_rank() == 0:
-            self._write(
-                {"step": step, "tokens": step * self._spec.tokens_per_step}
-                | {"loss": _finite(loss), "grad_norm": _finite(norm), "lr": lr}
-                | self._speed(milliseconds)
-                | _extremes(table)
-                | {"stage": None}
-            )
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise DivergedError(f"step {step}: loss {loss:g}, grad norm {norm:g}")
-        return any(row[6] for row in table)
+        stage = self._spec.stage
+        self._line = (
+            {"step": step, "tokens": self._spec.tokens_through(step)}
+            | {"loss": _finite(reduced.loss) if reduced else None}
+            | {"grad_norm": _finite(reduced.grad_norm) if reduced else None}
+            | self._speed(step, milliseconds, trained=reduced is not None)
+            | _extremes(table)
+            | {"stage": stage.name if stage else None}
+        )
+        return [row[3:] for row in table]
 
-    def _speed(self, milliseconds: float) -> dict[str, float]:
-        speed = self._spec.tokens_per_step / milliseconds * 1000
+    def write(self, said: dict[str, Any]) -> None:
+        """Append the line of the step on rank 0, with what the caller knows of it."""
+        if dist.get_rank() == 0:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self._line | said, allow_nan=False) + "\n")
+
+    def _speed(self, step: int, milliseconds: float, trained: bool) -> dict[str, float | None]:
+        if not trained:
+            return {"step_ms": None, "tokens_per_s": None, "tflops_per_gpu": None}
+        tokens = self._spec.batch_at(step) * self._spec.model.sequence
+        speed = tokens / milliseconds * 1000
         flops = speed * self._spec.model.flops_per_token / dist.get_world_size()
         return {"step_ms": milliseconds, "tokens_per_s": speed, "tflops_per_gpu": flops / 1e12}
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def start(self) -> None:
         """The next step begins now."""
@@ -138,8 +160,19 @@ def gather(figures: Sequence[float]) -> list[list[float]]:
     return torch.stack(rows).tolist()
 
 
+def told(value: Any) -> Any:
+    """What rank 0 knows, on every rank; it has to be JSON."""
+    mine = json.dumps(value).encode() if dist.get_rank() == 0 else b""
+    size = int(gather([len(mine)])[0][0])
+    text = torch.zeros(size, dtype=torch.uint8, device=platform.device())
+    if mine:
+        text.copy_(torch.frombuffer(bytearray(mine), dtype=torch.uint8))
+    dist.broadcast(text, 0)
+    return json.loads(bytes(text.tolist()))
+
+
 def _extremes(table: list[list[float]]) -> dict[str, float | None]:
-    memory, allocated, power = ([row[column] for row in table] for column in (3, 4, 5))
+    memory, allocated, power = ([row[column] for row in table] for column in range(3))
     return {
         "mem_min_gib": _finite(min(memory)),
         "mem_max_gib": _finite(max(memory)),

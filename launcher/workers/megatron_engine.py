@@ -11,13 +11,14 @@ from megatron.core.distributed import (
     finalize_model_grads,
 )
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 
 from launcher.spec import RunSpec
 from launcher.workers import weights
 from launcher.workers.batches import Batch, Batches
-from launcher.workers.engine import Done
+from launcher.workers.engine import Apply, Done
 from launcher.workers.groups import Place
 from launcher.workers.model import PRECISIONS, chunks, transformer_config
 from launcher.workers.state import State
@@ -40,20 +41,31 @@ class MegatronEngine:
         config.finalize_model_grads_func = finalize_model_grads
         self._run = get_forward_backward_func()
 
-    def step(self, number: int, lr: float) -> Done:
+    def step(self, number: int, lr: float, apply: Apply) -> None:
         """One optimizer step: every micro batch forward and backward, then the update."""
         self._set_rate(lr)
         for chunk in self._chunks:
             chunk.zero_grad_buffer()
         self._optimizer.zero_grad()
         losses = self._forward_backward(number)
-        _, grad_norm, _ = self._optimizer.step()
+        self._optimizer.prepare_grads()
+        norm = self._optimizer.get_grad_norm()
         counts = self._place.last_stage and self._place.tp == 0
-        return Done(
+        done = Done(
             loss_sum=float(torch.stack([loss["sum"] for loss in losses]).sum()) if counts else 0.0,
             tokens=sum(loss["tokens"] for loss in losses) if counts else 0,
-            grad_norm=float(grad_norm),
+            grad_norm=float(norm),
         )
+        if apply(done):
+            self._update(norm)
+
+    def _update(self, norm: Any) -> None:
+        """What the optimizer's own step does once the norm is known."""
+        limit = self._spec.train.optimizer.clip_grad
+        for one in self._optimizer.chained_optimizers if limit else ():
+            if parameters := one.get_parameters():
+                clip_grad_by_total_norm_fp32(parameters, max_norm=limit, total_norm=norm)
+        self._optimizer.step_with_ready_grads()
 
     def state(self) -> State:
         """All that the steps so far have changed."""
@@ -66,7 +78,7 @@ class MegatronEngine:
             forward_step_func=_forward,
             data_iterator=data if several else data[0],
             model=self._chunks if several else self._chunks[0],
-            num_microbatches=self._spec.accumulation,
+            num_microbatches=self._spec.accumulation_at(number),
             seq_length=self._spec.model.sequence,
             micro_batch_size=self._spec.layout.micro_batch,
             forward_only=False,
@@ -77,7 +89,7 @@ class MegatronEngine:
         if self._place.first_stage or self._place.last_stage:
             yield from self._batches.of_step(number)
         else:
-            for _ in range(self._spec.accumulation):
+            for _ in range(self._spec.accumulation_at(number)):
                 yield {"tokens": None, "labels": None}
 
     def _set_rate(self, lr: float) -> None:

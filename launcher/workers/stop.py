@@ -5,7 +5,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """Whether this rank was asked; what all ranks make of it goes through `Meter.record`."""
+    """Whether this rank was asked; `launcher.workers.run` tells all ranks of it."""
 
     def __init__(self, heeded: bool) -> None:
         """Listen from now on; a run without checkpoints takes no notice of SIGUSR1.

@@ -252,7 +252,8 @@ def _figures(folder: RunFolder) -> dict[str, Any]:
     """The figures of the table, for the W&B run's summary."""
     from launcher.backends.trained_here import measured
 
-    figures = encode(measured(folder.spec(), folder.steps(), folder.result() or {}))
+    steps, result, events = folder.steps(), folder.result() or {}, folder.events()
+    figures = encode(measured(folder.spec(), steps, result, events))
     return {name: value for name, value in figures.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import os
 import platform as host
 import sys
@@ -10,10 +11,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from launcher.checkpointing import Checkpointing
+from launcher.decode import decode
 from launcher.folder import RunFolder, write_json
-from launcher.schedule import learning_rate
 from launcher.spec import RunSpec
-from launcher.workers import history, orphans, tracking
+from launcher.workers import orphans
 from launcher.workers.errors import DeviceError
 from launcher.workers.heartbeat import Heartbeat
 from launcher.workers.stop import StopRequest
@@ -33,8 +35,7 @@ def main() -> None:
     watchdog = Watchdog(options.hang_after, beat.silent_peers)
     beat.start(lambda: watchdog.step)
     try:
-        run = Run(folder, watchdog, stop, options.checkpoint_every, beat.attempt)
-        done = run.train(options.cache)
+        done = _train(options, folder, watchdog, stop, beat.attempt)
     except BaseException:
         # Leaving through the interpreter would wait in destructors for peers that wait for us.
         traceback.print_exc()
@@ -42,85 +43,41 @@ def main() -> None:
     _leave(0 if done else os.EX_TEMPFAIL)
 
 
-class Run:
-    """One rank's part of one attempt at a run."""
+def _train(
+    options: argparse.Namespace,
+    folder: RunFolder,
+    watchdog: Watchdog,
+    stop: StopRequest,
+    attempt: int,
+) -> bool:
+    """Set up, do every step that is not done yet, write the result; False if stopped before."""
+    clock, spec = Clock(), folder.spec()
+    _import(spec)
+    clock.lap("import")
+    from launcher.workers import tracking
+    from launcher.workers.run import Parts, Run
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        watchdog: Watchdog,
-        stop: StopRequest,
-        checkpoint_every: int | None,
-        attempt: int,
-    ) -> None:
-        self._folder, self._watchdog, self._stop = folder, watchdog, stop
-        self._every, self._attempt = checkpoint_every, attempt
-        self._spec = folder.spec()
-
-    def train(self, cache: Path) -> bool:
-        """Set up, do every step that is not done yet, write the result; False if stopped before."""
-        clock, spec = Clock(), self._spec
-        _import(spec)
-        clock.lap("import")
-        self._engine, self._meter = _set_up(spec, self._folder, cache)
-        resumed = self._resume() if self._every else None
-        clock.lap("setup")
-        # After that, so that it follows what the run starts with too.
-        tracker = tracking.start(self._folder) if int(os.environ["RANK"]) == 0 else None
-        if not self._steps(resumed or 0):
-            return False
-        clock.lap("train")
-        self._watchdog.stop()
-        if int(os.environ["RANK"]) == 0:
-            self._meter.close()
-            result = _result(spec, self._engine, clock.seconds)
-            self._folder.write_result(result | {"resumed_from": resumed})
-            tracking.wait(tracker)
-        return True
-
-    def _resume(self) -> int | None:
-        """Go on from the newest checkpoint; its step."""
-        from launcher.workers.checkpoint import Checkpoints
-
-        self._checkpoints = Checkpoints(self._folder, self._spec, self._attempt)
-        loaded = self._checkpoints.load(self._engine.state())
-        step = loaded.step if loaded else None
-        if int(os.environ["RANK"]) == 0:
-            history.restart(self._folder, step or 0)
-        return step
-
-    def _steps(self, first: int) -> bool:
-        """Every step after ``first``; False where any rank was asked to stop."""
-        train = self._spec.train
-        if self._every and self._asked_before():
-            print(f"stopped on request before step {first + 1}")
-            return False
-        self._watchdog.ready(first)
-        self._meter.start()
-        for step in range(first + 1, train.steps + 1):
-            lr = learning_rate(train.optimizer, step, train.steps)
-            done = self._engine.step(step, lr)
-            asked = self._meter.record(step, lr, done, self._stop.asked)
-            self._watchdog.beat(step)
-            if self._every and step < train.steps and (asked or step % self._every == 0):
-                saved = self._save(step)
-                if asked:
-                    print(f"stopped on request at step {step}, {saved}")
-                    return False
-        return True
-
-    def _asked_before(self) -> bool:
-        from launcher.workers.measure import gather
-
-        return any(asked for (asked,) in gather([self._stop.asked]))
-
-    def _save(self, step: int) -> str:
-        """Write a checkpoint, in nobody's step; what became of it."""
-        self._watchdog.saving()
-        written = self._checkpoints.save(step, self._engine.state(), {"step": step})
-        self._watchdog.beat(step)
-        self._meter.start()
-        return "checkpoint written" if written else "checkpoint not written"
+    engine, batches, meter = _set_up(spec, folder, options)
+    run = Run(Parts(
+        spec=spec, folder=folder, engine=engine, batches=batches, meter=meter, watchdog=watchdog,
+        stop=stop, attempt=attempt, start=options.start, every=options.checkpoint_every or 0,
+        checkpoints=_checkpoints(spec, folder, options, attempt),
+    ))  # fmt: skip
+    resumed = run.resume()
+    clock.lap("setup")
+    first_rank = int(os.environ["RANK"]) == 0
+    # After that, so that it follows what the run starts with too.
+    tracker = tracking.start(folder) if first_rank else None
+    if not run.steps(spec.first if resumed is None else resumed):
+        return False
+    clock.lap("train")
+    watchdog.stop()
+    if first_rank:
+        meter.close()
+        result = _result(spec, engine, clock.seconds) | {"resumed_from": resumed}
+        folder.write_result(result | {"samples": batches.counts(spec.last)})
+        tracking.wait(tracker)
+    return True
 
 
 class Clock:
@@ -162,16 +119,31 @@ def _import(spec: RunSpec) -> None:
     fixes.apply()
 
 
-def _set_up(spec: RunSpec, folder: RunFolder, cache: Path) -> tuple[Any, Any]:
+def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """The engine, its batches, and what measures it."""
     from launcher.workers import dataset, engine, measure
     from launcher.workers.batches import Batches
 
     place = _connect(spec, folder)
     if int(os.environ["RANK"]) == 0:
-        dataset.prepare(spec, cache)
+        # Data that later stages lack is to be known now.
+        for one in (spec, *(RunFolder(path).spec() for path in options.prepare)):
+            dataset.prepare(one, options.cache)
     measure.gather([0.0])  # the others wait here
-    batches = Batches(spec, place, cache)
-    return engine.build(spec, place, batches), measure.Meter(spec, folder.metrics)
+    batches = Batches(spec, place, options.cache)
+    return engine.build(spec, place, batches), batches, measure.Meter(spec, folder.metrics)
+
+
+def _checkpoints(
+    spec: RunSpec, folder: RunFolder, options: argparse.Namespace, attempt: int
+) -> Any:
+    """Where they are written and read; None for a run that makes none."""
+    if options.checkpoint_every is None:
+        return None
+    from launcher.workers.checkpoint import Checkpoints
+
+    policy = decode(Checkpointing, json.loads(options.checkpoints), "checkpoints")
+    return Checkpoints(folder, spec, attempt, policy, options.start)
 
 
 def _connect(spec: RunSpec, folder: RunFolder) -> Any:
@@ -221,6 +193,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True, help="where datasets are kept")
     parser.add_argument("--hang-after", type=float, required=True, help="seconds without a step")
     parser.add_argument("--checkpoint-every", type=int, help="steps; without, none is read either")
+    parser.add_argument("--checkpoints", default="{}", metavar="JSON", help="a Checkpointing")
+    parser.add_argument("--start", type=Path, help="folder of the run that this one goes on from")
+    parser.add_argument("--prepare", type=Path, nargs="*", default=(), metavar="FOLDER",
+                        help="of runs to come, whose data is looked at now")  # fmt: skip
     return parser.parse_args()
 
 

@@ -1,0 +1,158 @@
+"""The stages of a curriculum before anything starts: what each takes, and whether it can be had."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from launcher.backends import BACKENDS
+from launcher.cli import preflight
+from launcher.cli.loop import Loop
+from launcher.curriculum import most_samples
+from launcher.data import sizes
+from launcher.errors import ConfigError, LayoutError
+from launcher.folder import RunFolder
+from launcher.record import Planned
+from launcher.schedule import rate_of
+from launcher.spec import RunSpec
+from slurm.disk_check import size
+
+SECONDS_A_DAY = 86400
+
+
+def rows(loop: Loop) -> Iterator[dict[str, Any]]:
+    """One row per stage; what is not known is None."""
+    for planned in loop.plan():
+        spec = planned.spec
+        assert spec.stage
+        yield {
+            "stage": spec.name,
+            "state": _state(loop, spec),
+            "tokens": spec.tokens_through(spec.last) - spec.stage.tokens_before,
+            "steps": spec.train.steps,
+            "until_step": spec.last,
+            "sequence": spec.model.sequence,
+            "global_batch": _batch(spec),
+            "lr_first": rate_of(spec, spec.first + 1),
+            "lr_last": rate_of(spec, spec.last),
+            "layout": _layout(spec),
+            "nodes": spec.cluster.nodes,
+            "epochs": _epochs(loop, spec),
+            "checkpoint_gib": BACKENDS[spec.backend].checkpoint_bytes(spec) / 2**30,
+            "checkpoints": _kept(loop, spec),
+            **_cost(planned),
+        }
+
+
+def check(loop: Loop) -> None:
+    """Refuse now what would fail in week three.
+
+    Raises:
+        LayoutError: a stage whose layout is impossible.
+        ConfigError: a source that would be read more often than max_epochs; checkpoints for which
+            there is no room.
+    """
+    for name, reason in loop.refused.items():
+        raise LayoutError(f"curriculum.stages.{name.split('-', 1)[1]}: {reason}")
+    for spec in loop.candidates:
+        for source, (taken, there, exact) in _reads(loop, spec).items():
+            assert spec.stage
+            if exact and taken > spec.stage.max_epochs * there:
+                raise ConfigError(
+                    f"curriculum.stages.{spec.stage.name}.blend: {source} has {there:,} tokens, and"
+                    f" {taken:,} are taken from it by then: {taken / there:.3g} epochs,"
+                    f" curriculum.max_epochs is {spec.stage.max_epochs:g}"
+                )
+    _check_disk(loop)
+
+
+def _check_disk(loop: Loop) -> None:
+    path = preflight.first_there(loop.folder)
+    needed = sum(
+        _kept(loop, spec) * BACKENDS[spec.backend].checkpoint_bytes(spec)
+        for spec in loop.candidates
+        if not _done(loop, spec)
+    )
+    # Those of stages that have begun are part of what is needed.
+    there = sum(
+        file.stat().st_size
+        for spec in loop.candidates
+        if not _done(loop, spec)
+        for file in (loop.folder / spec.name / "checkpoints").glob("step-*/*")
+    )
+    free = shutil.disk_usage(path).free
+    if needed - there > free:
+        raise ConfigError(
+            f"output: {loop.folder} has {size(free)} free, the checkpoints of all stages take"
+            f" {size(needed - there)} more; fewer with checkpoints.keep_last or keep_every"
+        )
+
+
+def _kept(loop: Loop, spec: RunSpec) -> int:
+    policy, steps = loop.request.checkpoints, spec.train.steps
+    return policy.most(steps, rolls_back=spec.train.spike_guard is not None)
+
+
+def _done(loop: Loop, spec: RunSpec) -> bool:
+    return (loop.folder / spec.name / "result.json").exists()
+
+
+def _state(loop: Loop, spec: RunSpec) -> str:
+    run = RunFolder(loop.folder / spec.name)
+    if _done(loop, spec):
+        return "done"
+    newest = run.newest_checkpoint()
+    return f"at {newest}" if newest else "to train"
+
+
+def _reads(loop: Loop, spec: RunSpec) -> dict[str, tuple[int, int, bool]]:
+    """Source -> tokens taken up to the end of a stage, tokens there are, whether that is exact."""
+    assert spec.stage
+    cache, found = preflight.cache_folder(loop.request), {}
+    for source, samples in most_samples(spec).items():
+        taken = spec.stage.source_tokens[source] + samples * spec.model.sequence
+        there, exact = sizes.tokens(spec.data, source, cache)
+        found[source] = (taken, int(there * (1 - spec.data.held_out)), exact)
+    return found
+
+
+def _epochs(loop: Loop, spec: RunSpec) -> str:
+    """Passes over each source by the end of a stage; ~ where its tokens are estimated."""
+    reads = _reads(loop, spec)
+    names = _short_names(list(reads))
+    return ", ".join(
+        f"{names[source]} {'' if exact else '~'}{taken / max(there, 1):.2g}"
+        for source, (taken, there, exact) in reads.items()
+    )
+
+
+def _short_names(sources: Sequence[str]) -> dict[str, str]:
+    """The last part of each path, where that tells them apart."""
+    last = {source: source.rsplit("/", 1)[-1] for source in sources}
+    return last if len(set(last.values())) == len(last) else {source: source for source in sources}
+
+
+def _batch(spec: RunSpec) -> str:
+    ramp = spec.train.batch_ramp
+    return f"{ramp.start}..{spec.train.global_batch}" if ramp else str(spec.train.global_batch)
+
+
+def _layout(spec: RunSpec) -> str:
+    layout = spec.layout
+    sizes_of = [("tp", layout.tp), ("pp", layout.pp), ("vpp", layout.vpp), ("cp", layout.cp),
+                ("ep", layout.ep)]  # fmt: skip
+    split = " ".join(f"{name}{value}" for name, value in sizes_of if value > 1)
+    return f"{spec.backend} {split} dp{spec.dp} zero{layout.zero}".replace("  ", " ")
+
+
+def _cost(planned: Planned) -> dict[str, float | None]:
+    """By the predicted step time."""
+    step, price = planned.prediction.step_ms, planned.price_per_gpu_hour
+    if step is None:
+        return {"days": None, "gpu_hours": None, "price": None}
+    seconds = planned.spec.train.steps * step / 1e3
+    hours = seconds / 3600 * planned.spec.cluster.gpus
+    return {
+        "days": seconds / SECONDS_A_DAY,
+        "gpu_hours": hours,
+        "price": None if price is None else hours * price,
+    }

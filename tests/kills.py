@@ -1,0 +1,154 @@
+"""Kill a staged run at random moments of each kind, continue it, and say what it came to.
+
+python -m tests.kills [--kills 20] [--seed N]   # the long form of tests/test_curriculum_kill.py
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from launcher.folder import RunFolder, read_json
+from tests.conftest import command, environment
+
+STAGES = ("1-web", "2-english", "3-synthetic", "4-specialised")
+
+WORDS = (
+    "curriculum=four_stage", "checkpoint_every=2", "max_attempts=100",
+    "train.optimizer.warmup_steps=3", "train.optimizer.decay_steps=6",
+    *(f"curriculum.stages.{name.split('-')[1]}.tokens={tokens}"
+      for name, tokens in zip(STAGES, (12288, 10240, 8192, 10240), strict=True)),
+)  # fmt: skip
+"""Twelve, ten, eight and ten steps, with a checkpoint every other one."""
+
+KINDS = ("step", "write", "boundary", "start", "rank")
+"""In a step, while a checkpoint is written, between two stages, in set-up; one rank alone."""
+
+PATIENCE = 120.0
+"""Seconds for a moment to come."""
+
+
+def start(folder: Path, cache: Path, words: Sequence[str] = WORDS) -> "subprocess.Popen[bytes]":
+    """The command, which runs or continues."""
+    with (folder / "launch.txt").open("ab") as log:
+        return subprocess.Popen(
+            command([*words, f"output={folder}"]),
+            env=environment(cache), cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+
+
+def finished(folder: Path, cache: Path, words: Sequence[str] = WORDS) -> int:
+    """Run to the end; the exit code."""
+    return start(folder, cache, words).wait(600)
+
+
+def killed(folder: Path, cache: Path, kind: str, words: Sequence[str] = WORDS) -> bool:
+    """Start, and end everything by SIGKILL at a moment of a kind; False where it was over before."""
+    launcher = start(folder, cache, words)
+    deadline = time.monotonic() + PATIENCE
+    reached = _reached(kind, folder)
+    while launcher.poll() is None and not reached() and time.monotonic() < deadline:
+        time.sleep(0.001 if kind == "write" else 0.02)
+    if kind not in ("write", "start"):
+        time.sleep(random.uniform(0, 0.5))
+    if launcher.poll() is not None:
+        return False
+    processes = psutil.Process(launcher.pid).children(recursive=True)
+    ranks = [p for p in processes if "launcher.workers.train" in " ".join(_words(p))]
+    if kind == "rank" and ranks:
+        random.choice(ranks).kill()
+        time.sleep(random.uniform(0, 2))
+    launcher.kill()
+    launcher.wait()
+    psutil.wait_procs(ranks, 10)  # they die with it
+    return True
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _reached(kind: str, folder: Path) -> Callable[[], bool]:
+    """Whether a moment has come, of a run that goes on from where it is now."""
+    run = folder / "four_stage"
+    done, steps = len(_results(run)), _steps(run)
+    more, wait = random.randint(1, 5), time.monotonic() + random.uniform(0.5, 6)
+
+    def reached() -> bool:
+        if kind == "write":
+            return any(run.glob("*/checkpoints/.step-*")) and _steps(run) > steps
+        if kind == "boundary":
+            return len(_results(run)) > done
+        if kind == "start":
+            return time.monotonic() > wait
+        return _steps(run) >= steps + more
+
+    return reached
+
+
+def _results(run: Path) -> list[Path]:
+    return list(run.glob("*/result.json"))
+
+
+def _steps(run: Path) -> int:
+    """Lines of metrics so far, of stages that run or ran."""
+    return sum(len(path.read_bytes().splitlines()) for path in run.glob("*/metrics.jsonl"))
+
+
+def outcome(run: Path, stages: Sequence[str] = STAGES) -> dict[str, Any]:
+    """All that two runs of one curriculum must agree in, to the last bit."""
+    steps = [line for name in stages for line in RunFolder(run / name).steps()]
+    last = run / stages[-1] / "checkpoints"
+    manifest = read_json(last / (last / "latest").read_text().strip() / "manifest.json")
+    return {
+        "steps": [line["step"] for line in steps],
+        "losses": [line["loss"] for line in steps],
+        "norms": [line["grad_norm"] for line in steps],
+        "rates": [line["lr"] for line in steps],
+        "samples": [line["samples"] for line in steps],
+        "weights": {name: part["sha256"] for name, part in manifest["files"].items()},
+        "taken": [read_json(run / name / "result.json")["samples"] for name in stages],
+    }
+
+
+def main() -> None:
+    """Kill a run many times, compare it with one that was left alone, and say how that went."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    random.seed(options.seed)
+    with tempfile.TemporaryDirectory() as place:
+        left_alone, disturbed = Path(place) / "a", Path(place) / "b"
+        for folder in (left_alone, disturbed):
+            folder.mkdir()
+        cache = Path(place) / "cache"
+        assert finished(left_alone, cache) == 0
+        hits: Counter[str] = Counter()
+        for number in range(options.kills):
+            kind = KINDS[number % len(KINDS)]
+            began = time.monotonic()
+            hits[kind] += killed(disturbed, cache, kind)
+            print(f"kill {number + 1}: {kind}, {time.monotonic() - began:.1f} s after the start,"
+                  f" at {_steps(disturbed / 'four_stage')} steps", flush=True)  # fmt: skip
+        assert finished(disturbed, cache) == 0
+        one, other = (outcome(path / "four_stage") for path in (left_alone, disturbed))
+        same = {key: one[key] == other[key] for key in one}
+        print(json.dumps({"kills": dict(hits), "same": same, "samples": one["samples"][-1]}))
+        sys.exit(0 if all(same.values()) else 1)
+
+
+if __name__ == "__main__":
+    main()

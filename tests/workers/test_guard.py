@@ -1,0 +1,154 @@
+"""The spike guard in the trainer: what heals is left alone, what does not is rolled back.
+
+Faults are put into the weights of a real run, so that what follows is what training makes of them.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ranks
+
+from launcher.folder import read_json
+from launcher.spec import RunSpec
+
+GUARD = {"window": 16, "patience": 15, "margin": 10, "lr_factor": 0.5, "lr_steps": 10}
+
+FAULT = """
+    from launcher.workers import megatron_engine, deepspeed_engine, deepspeed_pipeline
+    import torch
+    def matrices(engine):
+        for name, one in engine._named:
+            if one.dim() == 2 and "embed" not in name:
+                yield getattr(one, "main_param", one)
+    def faulty(kind):
+        real = kind.step
+        def step(self, number, lr, apply):
+            scale = {scales}.get(number, 1.0)
+            with torch.no_grad():
+                for one in matrices(self):
+                    one.mul_(scale)
+            def healed(done):
+                if {heals} and scale != 1.0:
+                    with torch.no_grad():
+                        for one in matrices(self):
+                            one.div_(scale)
+                return apply(done)
+            real(self, number, lr, healed)
+        kind.step = step
+    for kind in (megatron_engine.MegatronEngine, deepspeed_engine.DeepSpeedEngine,
+                 deepspeed_pipeline.PipelineEngine):
+        faulty(kind)
+"""
+"""Multiplies all matrices before some steps; they are what they were after backward, or never."""
+
+
+def spec(size: int = 1, **changes: Any) -> RunSpec:
+    guard = GUARD | changes.pop("guard", {})
+    return ranks.spec(size, train__steps=90, train__spike_guard=guard, **changes)
+
+
+def train(run: RunSpec, folder: Path, cache: Path, patch: str = "") -> ranks.Ended:
+    return ranks.train(run, folder, cache, every=10, patch=patch)
+
+
+def events(run: ranks.Ended, *kinds: str) -> list[tuple[str, int]]:
+    """What happened from step 20 on; before, the baselines are hardly known. Of the loss alone."""
+    return [
+        (event["kind"], event["step"])
+        for event in run.folder.events()
+        if event["kind"] in kinds and event["step"] >= 20 and event.get("of") != "grad_norm"
+    ]
+
+
+LAYOUTS = [
+    pytest.param(1, {}, id="megatron"),
+    pytest.param(2, {"layout__zero": 1}, id="zero 1"),
+    pytest.param(2, {"backend": "deepspeed", "layout__zero": 3}, id="deepspeed zero 3"),
+    pytest.param(2, {"backend": "deepspeed", "layout__zero": 2}, id="deepspeed zero 2"),
+    pytest.param(2, {"backend": "deepspeed", "layout__zero": 0}, id="deepspeed zero 0"),
+    pytest.param(2, {"backend": "deepspeed", "layout__pp": 2, "layout__zero": 1}, id="pipeline"),
+]
+
+
+def test_a_spike_that_heals(tmp_path: Path, cache: Path) -> None:
+    """It is recorded, its updates are skipped, and nothing is rolled back."""
+    patch = FAULT.format(scales={50: 4.0, 51: 4.0}, heals=True)
+    run = train(spec(), tmp_path, cache, patch)
+    assert run.codes == [0], run.log()
+    assert events(run, "loss_spike", "skip", "recovery", "rollback") == [
+        ("loss_spike", 50), ("skip", 50), ("skip", 51), ("recovery", 52)
+    ]  # fmt: skip
+    assert [line["action"] for line in run.steps[48:53]] == [None, "skip", "skip", None, None]
+    assert [line["step"] for line in run.steps] == list(range(1, 91))
+
+
+@pytest.mark.parametrize(("size", "layout"), LAYOUTS)
+def test_a_skipped_update_changes_nothing(
+    size: int, layout: dict[str, Any], tmp_path: Path, cache: Path
+) -> None:
+    """Not the weights, not the moments, not Adam's count of steps: whatever the engine."""
+    patch = """
+        from launcher.workers import guard
+        from launcher.ladder import Action
+        real = guard.Guard.decide
+        def decide(self, step, reduced):
+            found = real(self, step, reduced)
+            return Action(kind="skip" if step > 3 else "apply", reason="told to")
+        guard.Guard.decide = decide
+    """
+    run = ranks.train(
+        ranks.spec(size, train__steps=5, train__spike_guard=GUARD, **layout), tmp_path, cache,
+        every=1, patch=patch,
+    )  # fmt: skip
+    assert run.codes == [0] * size, run.log()
+    folders = sorted(run.folder.checkpoints.glob("step-*"))
+    hashes = [
+        {name: part["sha256"] for name, part in read_json(path / "manifest.json")["files"].items()}
+        for path in folders[-2:]
+    ]
+    assert [path.name for path in folders[-2:]] == ["step-00000004", "step-00000005"]
+    assert hashes[0] == hashes[1]
+    assert run.losses[3] != run.losses[4]  # other samples
+
+
+def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
+    """Rolled back to before it, its samples are passed over, and the loss is what it was."""
+    calm = train(spec(), tmp_path / "calm", cache)
+    patch = FAULT.format(scales={50: 4.0}, heals=False)
+    run = train(spec(guard={"max_skips": 0}), tmp_path / "run", cache, patch)
+    assert run.codes == [0], run.log()
+    assert events(run, "divergence", "rollback") == [("divergence", 65), ("rollback", 65)]
+    rollback = next(e for e in run.folder.events() if e["kind"] == "rollback")
+    assert (rollback["to"], rollback["steps_lost"], rollback["tokens_lost"]) == (30, 35, 35 * 256)
+    assert [line["step"] for line in run.steps] == list(range(1, 91))
+    actions = {line["step"]: line["action"] for line in run.steps}
+    assert [step for step, action in actions.items() if action == "skip"] == list(range(40, 66))
+    lowered = [a["step"] for a, b in zip(run.steps, calm.steps, strict=True)
+               if math.isclose(a["lr"], b["lr"] / 2)]  # fmt: skip
+    assert lowered == list(range(31, 76))
+    assert [line["samples"] for line in run.steps] == [line["samples"] for line in calm.steps]
+    # 26 steps fewer of training than the calm run, and no trace of the spike.
+    assert run.losses[-1] < calm.losses[55]
+    aside = run.folder.path / "rolled_back" / "31-65.jsonl"
+    assert len(aside.read_text().splitlines()) == 35
+
+
+def test_a_loss_that_is_not_finite(tmp_path: Path, cache: Path) -> None:
+    """Rolled back at once; the second time the budget is spent, and the run says why it ends."""
+    patch = FAULT.format(scales={30: math.inf, 60: math.inf}, heals=False).replace(
+        "inf", "1e38 ** 2"
+    )
+    run = train(spec(guard={"budget": 1}), tmp_path, cache, patch)
+    assert run.codes == [1], run.log()
+    assert events(run, "rollback", "stop") == [("rollback", 30), ("stop", 60)]
+    assert (
+        "DivergedError: step 60: loss nan; all 1 rollbacks of spike_guard.budget are spent"
+        in run.log()
+    )
+    without = ranks.spec(1, train__steps=90)
+    run = train(without, tmp_path / "without", cache, patch)
+    assert run.codes == [1]
+    assert "DivergedError: step 30: loss nan, grad norm nan" in run.log()
+    assert run.steps[-1]["loss"] is None and run.steps[-1]["step"] == 30
