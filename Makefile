@@ -10,7 +10,7 @@ sweep: $(VENV)/installed  ## train the grid of layouts on this machine and print
 	$(BIN)/launch sweep=parallelism_grid sweep.strategy=grid $(ARGS)
 
 test: lint $(if $(CI),slurm)  ## lint, types, import contracts, all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python $(if $(strip $(ARGS)),-m pytest $(ARGS),tests/side_by_side.py)
 
 slurm:  ## SLURM from Debian's packages, which tests/slurm starts four nodes of
 	slurm/local_cluster.sh install
@@ -21,12 +21,13 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-benchmark: $(VENV)/installed  ## ratios of our step time to bare loops, each in one run
+benchmark: $(VENV)/installed  ## what is claimed of speed, plans, spikes and lost time, measured
 	$(BIN)/python tests/benchmarks/overhead.py
 	$(BIN)/python tests/benchmarks/mfu.py
 	$(BIN)/python tests/benchmarks/submit.py
 	$(BIN)/python tests/benchmarks/plan.py
 	$(BIN)/python tests/benchmarks/spikes.py
+	$(BIN)/python tests/benchmarks/goodput.py --measure
 
 # torch first and by plain pip: a range that admits a newer release would pull the CUDA build.
 $(VENV)/installed: pyproject.toml constraints.txt
