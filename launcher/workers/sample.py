@@ -75,7 +75,7 @@ def _stand_back() -> None:
 def _tried(folder: RunFolder, step: int, cache: Path, sampling: Sampling) -> Sampled:
     began = time.monotonic()
     spec = folder.spec()
-    source = _opened(folder.checkpoints / f"step-{step:08d}", spec)
+    source = _opened(samples.checkpoint_of(folder, step), spec)
     model = _model(_alone(spec), source)
     return Sampled(
         step=step,

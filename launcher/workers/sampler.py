@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from launcher import samples
 from launcher.decode import encode
 from launcher.folder import RunFolder
 from launcher.sampling import Sampling
@@ -24,15 +25,18 @@ class Sampler:
         self._next: int | None = None
 
     def start(self, step: int) -> None:
-        """Try the checkpoint of a step; after the one that is being tried, where there is one.
+        """Try the checkpoint of a step once it is there, and none else is being tried.
 
-        Only the newest waits: a checkpoint is left out where they come faster than that.
+        Only the newest waits: one is left out where they come faster than they are tried.
         """
         self._next = step
         self.poll()
 
     def poll(self) -> bool:
-        """Look after the process, and start what waits; whether there is anything still to do."""
+        """Look after the process, and start what waits; whether one is running.
+
+        To be called now and then: after each step.
+        """
         if self._process is not None:
             code = self._process.poll()
             if code is None:
@@ -41,8 +45,8 @@ class Sampler:
             if code:
                 # Marked as a warning so that it is not the cause of what may come later.
                 print(f"WARNING samples of step {self._step} failed: see log/samples.txt")
-        if self._next is None:
-            return False
+        if self._next is None or not samples.checkpoint_of(self._folder, self._next).exists():
+            return False  # one that is written beside training takes a while to appear
         self._step, self._next = self._next, None
         self._process = self._started(self._step)
         return self._process is not None
