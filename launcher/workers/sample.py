@@ -1,7 +1,7 @@
 """Generate texts from a checkpoint, and score it on held-out text: one process, beside training.
 
-``python -P -m launcher.workers.sample --folder RUN --step N --cache CACHE --sampling JSON``. It
-takes the cores that nobody else wants. What goes wrong is a line, and exit code 1.
+``python -P -m launcher.workers.sample --folder RUN --step N --cache CACHE --sampling JSON``. What
+goes wrong is a line, and exit code 1.
 """
 
 import argparse
@@ -65,9 +65,8 @@ def _place(folder: RunFolder, step: int) -> Path:
 
 
 def _stand_back() -> None:
-    """Take what training leaves of the cores, and be the first to go where memory runs out."""
+    """Be the first to go where memory runs out, and leave signals to the ranks."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # is for the rank: it ends this one when it goes
-    os.nice(19)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

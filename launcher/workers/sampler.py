@@ -13,6 +13,8 @@ from launcher.folder import RunFolder
 from launcher.sampling import Sampling
 
 POLL_SECONDS = 0.1
+LOWEST = 19
+"""Of priorities: it takes what training leaves of the cores."""
 
 
 class Sampler:
@@ -75,10 +77,12 @@ class Sampler:
         }
         try:
             with (self._folder.logs / "samples.txt").open("ab") as log:
-                return subprocess.Popen(
+                process = subprocess.Popen(
                     words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                     env={**os.environ, **own},
                 )  # fmt: skip
+            os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST)
+            return process
         except OSError as error:
             print(f"WARNING samples of step {step} failed: {error.strerror}")
             return None
