@@ -12,6 +12,7 @@ heartbeat/N    Beat of rank N, rewritten every few seconds while it lives
 tracking.json  how it is shown in W&B and TensorBoard; written with the spec
 wandb/         what W&B keeps of it here; tensorboard/, the event files; written by the tracker
 checkpoints/   what a later attempt continues from; not of one attempt, so never set aside
+samples/       what was generated from them; see `launcher.samples`
 attempts/N/    the files of attempt N, once there is a later one
 """
 

@@ -55,6 +55,7 @@ class Trials:
             checkpoints=request.checkpoints,
             start=self._start(spec),
             prepare=self._later(spec),
+            sampling=request.sampling,
             python=preflight.interpreter(request),
         )
         return Job(

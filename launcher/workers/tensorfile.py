@@ -119,6 +119,11 @@ class Source:
                 self._places.setdefault(piece.name, []).append(place)
         self.bytes_read = 0
 
+    def hold(self) -> None:
+        """Open every file now: it can then be read even if it is deleted meanwhile."""
+        for name in {file for places in self._places.values() for _, file, _ in places}:
+            self._opened(name)
+
     def has(self, name: str, wanted: Rectangle) -> bool:
         """Whether every element of a rectangle is there."""
         return covered(wanted, (there for there, _, _ in self._places.get(name, ())))
