@@ -46,6 +46,8 @@ def plan(words: Sequence[str]) -> int:
         from launcher.cli import explain
 
         return _print(explain.terms(loop, options.explain), options)
+    for line in loop.warnings():
+        print(f"launch: warning: {line}", file=sys.stderr)
     if loop.request.curriculum:
         from launcher.cli import stages
 

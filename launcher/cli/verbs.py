@@ -105,6 +105,8 @@ def _go(
 
     if loop.request.curriculum:
         _show_stages(loop)
+    for line in loop.warnings():
+        print(f"launch: warning: {line}", file=sys.stderr)
     scheduler = loop.ready()
     resume.keep(loop, given)
     try:
