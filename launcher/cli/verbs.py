@@ -4,7 +4,6 @@ Imports of what a verb needs are inside it, so that ``--help`` does not wait for
 """
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -72,13 +71,7 @@ def run(words: Sequence[str]) -> int:
     from launcher.cli.progress import Progress
 
     request = compose(options.overrides, options.multirun, options.config_dir)
-    given = resume.Words(
-        overrides=tuple(options.overrides),
-        multirun=options.multirun,
-        config_dir=options.config_dir,
-        folder=os.getcwd(),
-    )
-    return _go(Loop(request, Progress()), given, words, options)
+    return _go(Loop(request, Progress()), resume.words(options), words, options)
 
 
 def go_on(words: Sequence[str]) -> int:
@@ -101,14 +94,9 @@ def _go(
     loop: "Loop", given: "resume.Words", words: Sequence[str], options: argparse.Namespace
 ) -> int:
     """Run what is left, and print the table."""
-    from launcher.cli import resume
+    from launcher.cli import starting
 
-    if loop.request.curriculum:
-        _show_stages(loop)
-    for line in loop.warnings():
-        print(f"launch: warning: {line}", file=sys.stderr)
-    scheduler = loop.ready()
-    resume.keep(loop, given)
+    scheduler = starting.ready(loop, given)
     try:
         with loop.watch:
             records = loop.run(scheduler)
@@ -191,15 +179,6 @@ def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:
     from analysis import table
 
     table.put(table.frame(records, options.sort), options.format, options.output)
-
-
-def _show_stages(loop: "Loop") -> None:
-    """Every stage, before anything starts. Raises RequestError: one cannot run."""
-    from analysis import table
-    from launcher.cli import stages
-
-    stages.check(loop)
-    print(table.render(table.plain(list(stages.rows(loop))), "table"), file=sys.stderr)
 
 
 def _advise(loop: "Loop") -> None:
