@@ -50,6 +50,8 @@ class StagePlan:
     """Fields of layout that are others here."""
     nodes: Count | None = None
     """null is cluster.nodes."""
+    gpus_per_node: Count | None = None
+    """null is cluster.gpus_per_node."""
     backend: str | None = None
     """null is the run's."""
 
@@ -151,7 +153,11 @@ def _spec(name: str, plan: StagePlan, base: RunSpec) -> RunSpec:
         base,
         model=replace(base.model, sequence=plan.sequence or base.model.sequence),
         layout=layout,
-        cluster=replace(base.cluster, nodes=plan.nodes or base.cluster.nodes),
+        cluster=replace(
+            base.cluster,
+            nodes=plan.nodes or base.cluster.nodes,
+            gpus_per_node=plan.gpus_per_node or base.cluster.gpus_per_node,
+        ),
         train=replace(
             base.train,
             global_batch=plan.global_batch or base.train.global_batch,
