@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class Checkpoints:
         self._keeper = Keeper(self._shelf, spec, policy)
         self._memory, self._thread = HostMemory(), ThreadPoolExecutor(1, "checkpoint")
         self._saving: Saving | None = None
+        self._sweeping: Future[None] = self._thread.submit(lambda: None)
         self._advised = False
         if self._rank == 0:
             self._shelf.clear()
@@ -85,7 +86,7 @@ class Checkpoints:
         ``progress`` is JSON, and rank 0's is what `load` returns. The lower the ``score``, the
         better.
         """
-        self.finish()
+        self._land()
         begun = manifest.begun(self._spec, step, progress, score)
         path = self._shelf.temporary(step) / _file(self._rank)
         filled = state.filled()
@@ -114,12 +115,13 @@ class Checkpoints:
     def settle(self, flags: Sequence[int]) -> None:
         """Make a save visible that is written on all ranks, as the flags of all of them say."""
         if WRITING not in flags and READY in flags:
-            self.finish()
+            self._land()
 
     def finish(self) -> bool | None:
         """Wait for a save in flight and make it visible; None without one, else as `save`."""
-        saving, self._saving = self._saving, None
-        return None if saving is None else self._complete(saving, saving.wait())
+        done = self._land()
+        self._sweeping.result()
+        return done
 
     def load(self, state: State, until: int | None = None) -> Loaded | None:
         """Restore the newest whole checkpoint, of step ``until`` at most; None where there is none.
@@ -152,6 +154,11 @@ class Checkpoints:
             print(f"WARNING checkpoints after step {step} remain: {problem}", flush=True)
         gather([0.0])  # nobody goes on before that
 
+    def _land(self) -> bool | None:
+        """`finish`, while what was dropped may still be on the disk."""
+        saving, self._saving = self._saving, None
+        return None if saving is None else self._complete(saving, saving.wait())
+
     def _tried(self, one: Candidate, state: State) -> Loaded | None:
         """Restore a checkpoint; None, and a line, where any rank finds that it cannot be."""
         found = one.examined(self._spec, self._rank, self._ranks)
@@ -176,6 +183,8 @@ class Checkpoints:
 
     def _reserved(self, saving: Saving) -> list[int]:
         """Have room for every rank's file, older ones' if there is no other: each rank's error."""
+        self._sweeping.result()
+        gather([0.0])  # what rank 0 has swept is room for all
         while True:
             errors = _on_all(saving.file.reserve())
             if not {*errors} & {*FULL}:
@@ -214,6 +223,9 @@ class Checkpoints:
         saving.visible = time.monotonic()
         problem = self._shelf.point(step)
         self._keeper.saved(whole)
+        self._sweeping = self._thread.submit(self._shelf.sweep)
+        if not self._policy.asynchronous:
+            self._sweeping.result()
         if problem:
             print(f"WARNING checkpoints/latest is not of step {step}: {problem}", flush=True)
         return 0

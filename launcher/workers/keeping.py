@@ -26,7 +26,7 @@ class Keeper:
         (self._good if good else self._bad).add(step)
 
     def saved(self, whole: Manifest) -> None:
-        """There is a new one: remove what does not stay."""
+        """There is a new one: drop what does not stay, for the caller to sweep."""
         self.judged(whole.step, good=True)
         self._scores[whole.step] = whole.score
         for step in self._removable(whole):
@@ -40,7 +40,9 @@ class Keeper:
         removable = self._removable(begun)
         safe = max(self._good, default=None)
         step = min((one for one in removable if one != safe), default=None)
-        return safe is not None and step is not None and self._remove(step)
+        removed = safe is not None and step is not None and self._remove(step)
+        self._shelf.sweep()
+        return removed
 
     def forget_after(self, step: int) -> str | None:
         """Remove the later ones; what went wrong."""
@@ -49,6 +51,7 @@ class Keeper:
         # First, so that it never names one that is gone.
         problem = self._shelf.point(max(set(steps) - {*later} - self._bad, default=None))
         removed = [self._remove(one) for one in later]
+        self._shelf.sweep()
         if not all(removed):
             return f"{removed.count(False)} of {len(later)} later ones could not be removed"
         return problem

@@ -20,6 +20,7 @@ from launcher.workers.manifest import Manifest
 
 LATEST = "latest"
 REPLACED = ".replaced"
+DROPPED = ".dropped"
 
 
 class Shelf:
@@ -84,14 +85,17 @@ class Shelf:
         return None
 
     def drop(self, step: int) -> bool:
-        """Remove one, which is gone at once; whether it is."""
-        hidden = self._hidden(step, ".dropped")
+        """Have one gone, though `sweep` alone gives its room back; whether it is."""
         try:
-            self.path(step).rename(hidden)
+            self.path(step).rename(self._hidden(step, DROPPED))
         except OSError:
             return False
-        shutil.rmtree(hidden, ignore_errors=True)
         return True
+
+    def sweep(self) -> None:
+        """Give back the room of those that were dropped."""
+        for left in self.folder.glob(f".step-*{DROPPED}"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _hidden(self, step: int, ending: str) -> Path:
         return self.folder / f".{self.path(step).name}{ending}"

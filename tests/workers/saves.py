@@ -122,6 +122,7 @@ def meanwhile(folder: Path) -> None:
     # The next one waits for the one before, and is from the same memory.
     assert other.save(2) and other.save(3) and "step-02" in other.there
     assert other.checkpoints.finish() and other.load() == 3
+    assert other.there == ["latest", "step-02", "step-03"], "what does not stay is gone by then"
     kinds = [(event["kind"], event["step"], event["bytes"]) for event in other.events()]
     size = sum(path.stat().st_size for path in (other.path / "step-00000003").glob("rank*"))
     assert kinds == [("save", step, size) for step in (1, 2, 3)]
@@ -144,7 +145,7 @@ def held() -> Iterator[Any]:
 def failing(folder: Path) -> None:
     """In the thread, and when it is to be made visible: what was there stays."""
     run = Run(folder / "failing", MEANWHILE)
-    assert run.save(1)
+    assert run.save(1) and run.checkpoints.finish()
     broken = OSError(errno.EIO, "")
     with mock.patch.object(tensorfile, "write", side_effect=broken if RANK else tensorfile.write):
         assert run.save(2) and run.checkpoints.finish() is False
