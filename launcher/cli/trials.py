@@ -65,13 +65,18 @@ class Trials:
             nodes=cluster.nodes,
             ranks_per_node=cluster.gpus_per_node,
             time_limit=request.time_limit,
-            memory=cluster.gpus * RANK_BYTES + 16 * spec.model.params,
+            memory=self._memory(spec),
             cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
             checkpoint_bytes=backend.checkpoint_bytes(spec) if request.checkpoint_every else 0,
             checkpoints_kept=request.checkpoints.keep_last,
             avoid=tuple(sorted(self.unfit | self._avoided(spec))),
             commit=preflight.commit(),
         )
+
+    def _memory(self, spec: RunSpec) -> int:
+        """What its ranks take of a machine, and the process beside them, which has only weights."""
+        ranks = spec.cluster.gpus * RANK_BYTES + 16 * spec.model.params
+        return ranks + (RANK_BYTES + 4 * spec.model.params if self.request.sampling else 0)
 
     def announce(self, known: Collection[str]) -> None:
         """Make the folders of stages to come: their data is looked at in the first one."""

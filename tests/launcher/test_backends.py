@@ -1,12 +1,17 @@
 """What each framework cannot run, or runs silently wrong, is refused with the reason."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from launcher.backends import check
+from launcher.backends import BACKENDS, check
+from launcher.backends.trained_here import Conduct
+from launcher.decode import decode
 from launcher.errors import LayoutError
 from launcher.layout import ParallelLayout
+from launcher.sampling import Sampling
 from launcher.spec import RunSpec
 from tests.conftest import shape, spec
 
@@ -77,3 +82,12 @@ def test_refused(wrong: RunSpec, message: str) -> None:
 )
 def test_accepted(right: RunSpec) -> None:
     check(right)
+
+
+def test_a_rank_is_told_what_to_sample() -> None:
+    conduct = Conduct(cache=Path("cache"), hang_after=1.0)
+    assert "--sampling" not in BACKENDS["megatron"].command(Path("run"), conduct)
+    asked = Sampling(prompts=('a "b"\n', "日本"), script="japanese")
+    *_, option, word = BACKENDS["megatron"].command(Path("run"), replace(conduct, sampling=asked))
+    assert (option, word.isascii()) == ("--sampling", True)
+    assert decode(Sampling, json.loads(word)) == asked
