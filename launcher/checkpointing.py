@@ -34,7 +34,8 @@ class Checkpointing:
     def most(self, steps: int, rolls_back: bool) -> int:
         """Checkpoints of so many steps on disk at once, the one that is being written included."""
         every = steps // self.keep_every if self.keep_every else 0
-        return self.keep_last + 1 + every + self.keep_best + rolls_back
+        back = 2 if rolls_back else 0  # the one to go back to, and the one that is next to be that
+        return self.keep_last + 1 + every + self.keep_best + back
 
 
 def young_daly(save_s: float, mtbf_s: float) -> float:

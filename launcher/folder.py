@@ -12,9 +12,11 @@ heartbeat/N    Beat of rank N, rewritten every few seconds while it lives
 tracking.json  how it is shown in W&B and TensorBoard; written with the spec
 wandb/         what W&B keeps of it here; tensorboard/, the event files; written by the tracker
 checkpoints/   what a later attempt continues from; not of one attempt, so never set aside
+samples/       what was generated from them; see `launcher.samples`
 attempts/N/    the files of attempt N, once there is a later one
 """
 
+import errno
 import json
 import os
 import shutil
@@ -34,9 +36,6 @@ T = TypeVar("T")
 
 Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang", "failed"]
 """Each is an Outcome of its own name; see `launcher.record`."""
-
-KEPT_CHECKPOINTS = 2
-"""The newest one may turn out to be damaged."""
 
 UMASK = os.umask(0o022)
 """What the user takes from the permissions of new files; to be read it has to be set."""
@@ -110,10 +109,14 @@ class RunFolder:
         return self.path / "events.jsonl"
 
     def add_event(self, kind: str, step: int, **figures: Any) -> None:
-        """Append an event; the caller is the only one that writes."""
+        """Append an event; the caller is the only one that writes. Raises OSError."""
         line = {"kind": kind, "step": step, "time": time.time()} | figures
-        with self.event_log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+        data = f"{json.dumps(line, allow_nan=False)}\n".encode()
+        with self.event_log.open("ab", buffering=0) as file:
+            end = file.tell()
+            if file.write(data) < len(data):  # half a line would be damage once another follows
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     @property
     def logs(self) -> Path:

@@ -1,14 +1,13 @@
 """Whether a folder can be written, read back, and holds what is to come."""
 
-import ctypes
-import errno
 import os
 import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+
+from launcher import disk
 
 CHUNK = 1 << 20
 FILE = 16 << 30
@@ -48,9 +47,10 @@ def reserve(folder: Path, count: int) -> str | None:
     try:
         with ExitStack() as files:
             for part in _parts(count):
-                _allocate(files.enter_context(tempfile.TemporaryFile(dir=folder)), part)
+                file = files.enter_context(tempfile.TemporaryFile(dir=folder))
+                disk.allocate(file.fileno(), part)
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):  # NFS 3, Lustre on ZFS, FUSE
+        if error.errno not in disk.UNSUPPORTED:
             return f"{folder}: no room for {size(count)} of checkpoints: {error.strerror}"
     return None
 
@@ -65,9 +65,9 @@ def size(count: float) -> str:
 
 
 def _room(folder: Path, count: int) -> str | None:
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize
-    if free >= count or disk.f_blocks == 0:  # FUSE may not know
+    there = os.statvfs(folder)
+    free = there.f_bavail * there.f_frsize
+    if free >= count or there.f_blocks == 0:  # FUSE may not know
         return None
     return f"{folder}: no room for {size(count)} of checkpoints: {size(free)} are free"
 
@@ -82,13 +82,3 @@ def _parts(count: int) -> Iterator[int]:
     part = max(FILE, -(-count // MOST_FILES))
     for start in range(0, count, part):
         yield min(part, count - start)
-
-
-def _allocate(file: IO[bytes], count: int) -> None:
-    """Linux's own fallocate(2): where the file system has none, glibc's posix_fallocate, which
-    Python has, writes to every block instead (its manual page, NOTES)."""
-    fallocate = ctypes.CDLL(None, use_errno=True).fallocate
-    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    if fallocate(file.fileno(), 0, 0, count) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

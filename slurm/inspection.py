@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launcher.decode import encode
 from launcher.errors import WorkError
-from launcher.folder import KEPT_CHECKPOINTS, Stopped, write_json
+from launcher.folder import Stopped, write_json
 from launcher.schedulers import Job
 from slurm.check_verdict import read_reports, verdict
 from slurm.node_check import CheckRequest
@@ -24,9 +24,6 @@ MIB = 2**20
 
 REFUSES = re.compile(r"error:(?!.* Exited with exit code)|unrecognized|invalid", re.I)
 """How srun begins to say what it does not like."""
-
-CHECKPOINTS = KEPT_CHECKPOINTS + 1
-"""There at once at the most: those that are kept, and the one being written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +40,7 @@ def inspect(sub: Submission, task: Job, folder: Path, nodes: tuple[str, ...]) ->
     if not sub.options.checks.enabled:
         return Found()
     folders = (str(task.folder), *sub.writes_to)
-    room = CHECKPOINTS * task.checkpoint_bytes
+    room = (task.checkpoints_kept + 1) * task.checkpoint_bytes  # one is being written
     wanted = request(sub.options.checks, folders, task.cards_per_node, room)
     place = folder / f"check-{os.environ['SLURM_JOB_ID']}-{time.time_ns()}"
     try:

@@ -185,6 +185,17 @@ REQUESTS: list[tuple[str, list[str], str]] = [
      "scheduler.name: local has no queue; cluster=h100 and the like do"),
     ("a parameter of ours", ["submit", "cluster=h100", "scheduler.sbatch.job-name=x"],
      "scheduler.sbatch.job-name: is how a job is found again; leave it out"),
+    ("samples of nothing", ["sampling.prompts=[a]"],
+     "sampling: follows checkpoints; give checkpoint_every"),
+    ("nothing to sample", ["checkpoint_every=5", "sampling.prompts=[]",
+                           "sampling.validation_sequences=0"],
+     "sampling.prompts: is empty, and so is validation_sequences 0"),
+    ("script", ["checkpoint_every=5", "sampling.prompts=[a]", "sampling.script=japanse"],
+     "sampling.script: 'japanse' is not one of latin, japanese, chinese, korean, cyrillic, greek,"
+     " arabic, hebrew, devanagari, thai; did you mean 'japanese'?"),
+    ("sample of nowhere", ["sample", "nowhere"], "nowhere is not a folder"),
+    ("sample of nothing", ["sample", "."], ".: no runs below this folder"),
+    ("prompt to nothing", ["sample", ".", "--prompt", "a"], ".: no runs below this folder"),
     ("no time to train", ["cluster=h100", "checkpoint_every=5", "time_limit=100"],
      "scheduler.signal_before: 120 s for the last checkpoint leaves less than half of"
      " time_limit 100 s to train"),

@@ -14,6 +14,7 @@ from launcher.errors import ReadError
 from launcher.folder import RunFolder, Status
 from launcher.outcome import Verdict, classify, tail
 from launcher.record import Figures, RunRecord, read_prediction
+from launcher.sampling import Sampling
 from launcher.spec import RunSpec
 
 
@@ -32,6 +33,8 @@ class Conduct:
     """Folder of the run that this one goes on from."""
     prepare: tuple[Path, ...] = ()
     """Folders of runs to come, whose data is looked at now."""
+    sampling: Sampling | None = None
+    """What is tried with each checkpoint; None is nothing."""
     python: str = sys.executable
     """The interpreter, as the machines that train know it."""
 
@@ -53,6 +56,8 @@ class TrainedHere:
             words += ["--start", str(conduct.start)]
         if conduct.prepare:
             words += ["--prepare", *map(str, conduct.prepare)]
+        if conduct.sampling is not None:
+            words += ["--sampling", json.dumps(encode(conduct.sampling))]
         return tuple(words)
 
     def checkpoint_bytes(self, spec: RunSpec) -> int:

@@ -71,7 +71,7 @@ def _composed(overrides: list[Override], folder: Path | None, multirun: bool) ->
                           " add -m to run them all")  # fmt: skip
     for override in overrides:
         _check_key(override, folder)
-    lines = [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"] if folder else []
+    lines = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"] if folder else []
     lines += [line for override in plain for line in _line(override)]
     data = _load(lines, folder)
     for override in filter(_is_ours, plain):
@@ -95,7 +95,7 @@ def _parsed(argument: str) -> Override:
         return parse([argument])[0]
     except HydraException:  # its grammar knows no quoted keys, and not every letter
         try:
-            override = parse([f"{key}={_quoted(value)}"])[0]
+            override = parse([f"{key}={quoted(value)}"])[0]
         except HydraException as error:
             raise ConfigError(f"{argument!r}: {key!r} is not a key") from error
     return replace(override, _value=_yaml(value))
@@ -118,7 +118,7 @@ def _is_ours(override: Override) -> bool:
     )
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text of any characters in Hydra's grammar."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

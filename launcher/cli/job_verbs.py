@@ -24,7 +24,7 @@ def submit(words: Sequence[str]) -> int:
                         help="print the batch scripts and commands, submit nothing")  # fmt: skip
     options = parsed(parser, words)
 
-    from launcher.cli import jobs, preflight
+    from launcher.cli import jobs, preflight, resume, starting
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
     from launcher.cli.progress import Progress
@@ -41,7 +41,7 @@ def submit(words: Sequence[str]) -> int:
         if not left:
             print(f"nothing to submit: all {len(loop.points)} points are done, queued or rejected")
         return 0
-    loop.run(loop.ready())
+    loop.run(starting.ready(loop, resume.words(options)))
     return handed_over(loop)
 
 

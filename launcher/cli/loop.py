@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from launcher import record
+from launcher import killers, record
 from launcher.action import NEXT_ACTION
 from launcher.backends import BACKENDS
 from launcher.cli import curriculum, preflight
@@ -77,6 +77,15 @@ class Loop:
             stages = compiled(self.request.curriculum, base, corpora.settled)
             return list(curriculum.trained_or_to_train(stages, self.folder))
         return unique(preflight.settled(specs(self.request.points, base)))
+
+    def warnings(self) -> list[str]:
+        """Settings that have cost others a long run; of a sweep, whose runs are short, none."""
+        if self.request.sweep or not self.points:
+            return []
+        *_, last = self.points.values()
+        total = last.tokens_through(last.last) if last.stage else last.train.tokens
+        found = [line for one in self.points.values() for line in killers.warnings(one, total)]
+        return list(dict.fromkeys(found))
 
     def plan(self) -> list[Planned]:
         """Every point before anything runs."""

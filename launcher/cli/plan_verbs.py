@@ -38,6 +38,7 @@ def plan(words: Sequence[str]) -> int:
     if options.runs:
         return _runs(options)
 
+    from launcher.cli import starting
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop
 
@@ -46,6 +47,7 @@ def plan(words: Sequence[str]) -> int:
         from launcher.cli import explain
 
         return _print(explain.terms(loop, options.explain), options)
+    starting.warn(loop)
     if loop.request.curriculum:
         from launcher.cli import stages
 

@@ -54,7 +54,7 @@ def scheduler(request: Request, points: Sequence[RunSpec]) -> Scheduler:
     if request.scheduler.python or request.scheduler.container:
         return made  # what is installed here says nothing about there
     for backend in {spec.backend for spec in points}:
-        _check_installed(backend)
+        check_installed(backend)
     return made
 
 
@@ -200,7 +200,8 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def _check_installed(backend: str) -> None:
+def check_installed(backend: str) -> None:
+    """Raise RequestError where this machine lacks what an engine imports."""
     missing = [name for name in BACKENDS[backend].packages if not _found(name)]
     if missing:
         raise RequestError(f"backend: {backend} needs {', '.join(missing)} on this machine:"

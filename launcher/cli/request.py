@@ -11,6 +11,7 @@ from launcher.decode import Count, Positive, one_of
 from launcher.errors import ConfigError
 from launcher.layout import ParallelLayout
 from launcher.record import Outcome
+from launcher.sampling import Sampling
 from launcher.shape import ModelShape
 from launcher.spec import Data, RunSpec, Train
 from launcher.tracking import Tracking
@@ -49,6 +50,8 @@ class Request:
     """Optimizer steps from one checkpoint to the next. With it a run that is interrupted goes on
     where it was; without it, as suits a probe, it starts again."""
     checkpoints: Checkpointing = field(default_factory=Checkpointing)
+    sampling: Sampling | None = None
+    """What is tried with each checkpoint, beside training; null is nothing."""
     max_attempts: Count = 3
     """Failures of one spec of the same kind, without a step of progress from one to the next,
     after which it is given up. Only what is worth another try is tried again at all."""
@@ -89,6 +92,8 @@ class Request:
             raise ConfigError("output: is empty; name a folder")
         self.tracking.check()
         self.checkpoints.check(self.checkpoint_every)
+        if self.sampling:
+            self.sampling.check(self.checkpoint_every)
         if self.curriculum:
             self._check_curriculum(self.curriculum)
         if self.train.spike_guard and not self.checkpoint_every:

@@ -1,12 +1,13 @@
 """Go on with what a folder holds: by the words it was started with, and others after them."""
 
+import argparse
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launcher.cli.compose import compose
+from launcher.cli.compose import compose, quoted
 from launcher.cli.curriculum import changes, told
 from launcher.cli.loop import Loop
 from launcher.cli.request import Request
@@ -32,11 +33,21 @@ class Words:
     """Folder of the run that this one goes on from, beside its own."""
 
 
-def keep(loop: Loop, words: Words) -> None:
+def words(options: argparse.Namespace) -> Words:
+    """Those of a command line."""
+    return Words(
+        overrides=tuple(options.overrides),
+        multirun=options.multirun,
+        config_dir=options.config_dir,
+        folder=os.getcwd(),
+    )
+
+
+def keep(loop: Loop, given: Words) -> None:
     """Remember what started a sweep, a curriculum or a run."""
     path = _place(loop)
     path.mkdir(parents=True, exist_ok=True)
-    write_json(path / NAME, encode(words))
+    write_json(path / NAME, encode(given))
 
 
 def _place(loop: Loop) -> Path:
@@ -50,57 +61,46 @@ def resumed(path: Path, overrides: Sequence[str], watch: Watch) -> tuple[Loop, W
     Raises:
         ConfigError: the folder does not say what started it; other words make it another run.
     """
-    run = path if (path / NAME).exists() else path.parent
+    run = _started(path)
     try:
-        words = decode(Words, read_json(run / NAME))
+        given = decode(Words, read_json(run / NAME))
     except ReadError as error:
-        raise ConfigError(
-            f"{path}: no {NAME} in it or above it; nothing was started here"
-        ) from error
+        raise ConfigError(str(error)) from error
     alone = (run / "spec.json").exists()
+    given = replace(given, overrides=(*given.overrides, *overrides))
+    with suppress(OSError):  # paths in the words are relative to where they were given
+        os.chdir(given.folder)
+    # Wherever the folder has been moved to, it stays there.
     place = run.parent if alone else run
-    words = Words(
-        overrides=(*words.overrides, *overrides, *_at(place)),
-        multirun=words.multirun,
-        config_dir=words.config_dir,
-        folder=words.folder,
-        start=words.start,
-    )
-    with suppress(OSError):
-        os.chdir(words.folder)
-    request = compose(words.overrides, words.multirun, words.config_dir)
+    where = [f"output={quoted(str(place.parent))}", f"name={quoted(place.name)}"]
+    request = compose([*given.overrides, *where], given.multirun, given.config_dir)
     if not alone:
-        return Loop(request, watch), words
-    return _of_run(request, run, words, watch)
+        return Loop(request, watch), given
+    return _of_run(request, run, given, watch)
 
 
-def _at(place: Path) -> tuple[str, str]:
-    """The overrides that keep a run in its folder, wherever that has been moved to."""
-    return f"output={_quoted(str(place.parent))}", f"name={_quoted(place.name)}"
+def _started(path: Path) -> Path:
+    """The folder that keeps the words: this one, the one above it, or the only one below it."""
+    below = [one.parent for one in sorted(path.glob(f"*/{NAME}"))]
+    for one in (path, *([path.parent] if (path / "spec.json").exists() else [])):
+        if (one / NAME).exists():
+            return one
+    if len(below) > 1:
+        raise ConfigError(f"{path}: holds {len(below)} runs; name one: {below[0]} ...")
+    if not below:
+        raise ConfigError(f"{path}: no {NAME} in it: nothing was started here")
+    return below[0]
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def _of_run(request: Request, run: Path, words: Words, watch: Watch) -> tuple[Loop, Words]:
+def _of_run(request: Request, run: Path, given: Words, watch: Watch) -> tuple[Loop, Words]:
     """A run by itself; at another layout it gets a folder of its own, and goes on from this one."""
     before = RunFolder(run).spec()
     spec = next(iter(Loop(request).points.values()))
     if spec.id == before.id:
-        start = Path(words.start) if words.start else None
-        return Loop(request, watch, start), words
+        return Loop(request, watch, Path(given.start) if given.start else None), given
     changed = [*changes(before.losses_of(), spec.losses_of())]
     if changed:
         raise ConfigError(
             f"{run}: layout, cluster and backend may change while it goes on, not {told(changed)}"
         )
-    words = Words(
-        overrides=words.overrides,
-        multirun=words.multirun,
-        config_dir=words.config_dir,
-        folder=words.folder,
-        start=str(run),
-    )
-    return Loop(request, watch, run), words
+    return Loop(request, watch, run), replace(given, start=str(run))

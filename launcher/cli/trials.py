@@ -55,6 +55,7 @@ class Trials:
             checkpoints=request.checkpoints,
             start=self._start(spec),
             prepare=self._later(spec),
+            sampling=request.sampling,
             python=preflight.interpreter(request),
         )
         return Job(
@@ -67,6 +68,7 @@ class Trials:
             memory=cluster.gpus * RANK_BYTES + 16 * spec.model.params,
             cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
             checkpoint_bytes=backend.checkpoint_bytes(spec) if request.checkpoint_every else 0,
+            checkpoints_kept=request.checkpoints.keep_last,
             avoid=tuple(sorted(self.unfit | self._avoided(spec))),
             commit=preflight.commit(),
         )

@@ -4,7 +4,6 @@ Imports of what a verb needs are inside it, so that ``--help`` does not wait for
 """
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.cli import job_verbs, plan_verbs
+from launcher.cli.samples import sample
 from launcher.cli.spikes import spikes
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 
@@ -35,6 +35,7 @@ verbs (launch VERB --help says more):
   launch check [KEY=VALUE ...]  look at this machine, or at nodes of a cluster; train nothing
   launch table DIR              the table of what has run below a folder
   launch spikes FILE.csv|DIR    spikes of losses that were logged anywhere
+  launch sample DIR             texts from a run's checkpoints; --prompt TEXT makes one now
   launch sync DIR               upload the W&B runs that were kept in their folders
 
 examples:
@@ -70,13 +71,7 @@ def run(words: Sequence[str]) -> int:
     from launcher.cli.progress import Progress
 
     request = compose(options.overrides, options.multirun, options.config_dir)
-    given = resume.Words(
-        overrides=tuple(options.overrides),
-        multirun=options.multirun,
-        config_dir=options.config_dir,
-        folder=os.getcwd(),
-    )
-    return _go(Loop(request, Progress()), given, words, options)
+    return _go(Loop(request, Progress()), resume.words(options), words, options)
 
 
 def go_on(words: Sequence[str]) -> int:
@@ -99,12 +94,9 @@ def _go(
     loop: "Loop", given: "resume.Words", words: Sequence[str], options: argparse.Namespace
 ) -> int:
     """Run what is left, and print the table."""
-    from launcher.cli import resume
+    from launcher.cli import starting
 
-    if loop.request.curriculum:
-        _show_stages(loop)
-    scheduler = loop.ready()
-    resume.keep(loop, given)
+    scheduler = starting.ready(loop, given)
     try:
         with loop.watch:
             records = loop.run(scheduler)
@@ -164,6 +156,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "resume": go_on,
     "table": show_table,
     "spikes": spikes,
+    "sample": sample,
     "sync": sync,
 }
 
@@ -186,15 +179,6 @@ def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:
     from analysis import table
 
     table.put(table.frame(records, options.sort), options.format, options.output)
-
-
-def _show_stages(loop: "Loop") -> None:
-    """Every stage, before anything starts. Raises RequestError: one cannot run."""
-    from analysis import table
-    from launcher.cli import stages
-
-    stages.check(loop)
-    print(table.render(table.plain(list(stages.rows(loop))), "table"), file=sys.stderr)
 
 
 def _advise(loop: "Loop") -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from launcher.checkpointing import Checkpointing
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
@@ -32,6 +34,8 @@ class Job:
     """Accelerators that are asked for on each node; 0 for ranks on CPU cores."""
     checkpoint_bytes: int = 0
     """Bytes on disk of one checkpoint; 0 where it makes none and can only start again."""
+    checkpoints_kept: int = Checkpointing().keep_last
+    """Newest ones that stay while the next is written."""
     avoid: tuple[str, ...] = ()
     """Nodes it must not run on."""
     commit: str | None = None

@@ -4,57 +4,55 @@
     checkpoints/step-00000012/manifest.json           `launcher.workers.manifest.Manifest`
 
 All ranks write into a folder with a dot before its name; rank 0 renames it when everything is on
-disk. What is agreed on goes through collectives, so every rank must call `save` and `load`; the
-tensors do not: each rank reads the rectangles that it needs.
+disk. What is agreed on goes through collectives, of the main thread only, so every rank must call
+each method; the tensors do not: each rank reads the rectangles that it needs.
 """
 
 import errno
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
-from launcher.errors import ConfigError, ReadError
-from launcher.folder import KEPT_CHECKPOINTS, RunFolder
+from launcher.checkpointing import Checkpointing, young_daly
+from launcher.folder import RunFolder
 from launcher.spec import RunSpec
 from launcher.workers import manifest, tensorfile
+from launcher.workers.candidates import Candidate, Loaded, candidates
 from launcher.workers.errors import CheckpointError
+from launcher.workers.keeping import Keeper
 from launcher.workers.manifest import Manifest, Part
 from launcher.workers.measure import gather
+from launcher.workers.saving import HostMemory, RankFile, Saving, Written
+from launcher.workers.shelf import Shelf
 from launcher.workers.state import State
-from launcher.workers.tensorfile import Hashing, Source
+from launcher.workers.tensorfile import Source
 
-TRIED = 8
-"""Newest checkpoints that are looked at."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
-Written = tuple[int, str]
-"""Size and SHA-256 of a file."""
-
-Accept = Callable[[Manifest], str | None]
-"""Why a checkpoint is not to be gone on from, None where it is; the model is not its concern."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a run goes on from."""
-
-    step: int
-    progress: dict[str, Any]
-    """What was handed to `Checkpoints.save`."""
-    bytes_read: int
-    """By this rank, of tensors."""
+NOTHING, WRITING, READY = range(3)
+"""What a rank's `Checkpoints.flag` says of a save in flight."""
 
 
 class Checkpoints:
     """The checkpoints of one run, as this rank sees them."""
 
+    step_seconds: float | None = None
+    """What a step takes, where the caller knows by now: the interval is then said in steps too."""
+
     def __init__(
-        self, folder: RunFolder, spec: RunSpec, attempt: int, accept: Accept | None = None
+        self,
+        folder: RunFolder,
+        spec: RunSpec,
+        attempt: int,
+        policy: Checkpointing = Checkpointing(),  # noqa: B008 - it is frozen
+        start: Path | None = None,
     ) -> None:
         """Clear away what killed attempts left half written.
 
@@ -62,152 +60,211 @@ class Checkpoints:
             folder: the run's.
             spec: what runs now.
             attempt: number of this start.
-            accept: which to go on from; without it, those of the same spec.
+            policy: how to save, and what to keep.
+            start: folder of another run that this one begins from: one of the same trajectory, or
+                the stage before.
         """
-        self._folder, self._metrics = folder.checkpoints, folder.metrics
-        self._spec, self._attempt, self._accept = spec, attempt, accept or self._same_spec
+        self._folder, self._spec, self._policy, self._start = folder, spec, policy, start
         self._rank, self._ranks = dist.get_rank(), dist.get_world_size()
+        self._shelf = Shelf(folder, attempt)
+        self._keeper = Keeper(self._shelf, spec, policy)
+        self._memory, self._thread = HostMemory(), ThreadPoolExecutor(1, "checkpoint")
+        self._saving: Saving | None = None
+        self._advised = False
         if self._rank == 0:
-            for left in self._folder.glob(".step-*"):
-                shutil.rmtree(left, ignore_errors=True)
+            self._shelf.clear()
         gather([0.0])  # nobody writes before that
 
-    def save(self, step: int, state: State, progress: dict[str, Any] | None = None) -> bool:
+    def save(
+        self, step: int, state: State, progress: dict[str, Any], score: float | None = None
+    ) -> bool:
         """Write a checkpoint and drop the oldest; False, and a line, where it cannot be written.
 
-        The run goes on without it: the checkpoints there were are still there. ``progress`` is
-        JSON, and rank 0's is what `load` returns.
+        The run goes on without it: the checkpoints there were are still there. An asynchronous one
+        is only begun when this returns, after the one before is done; `settle` makes it visible.
+        ``progress`` is JSON, and rank 0's is what `load` returns. The lower the ``score``, the
+        better.
         """
-        temporary = self._folder / f".{self._path(step).name}.attempt{self._attempt}"
-        size, sha256, error = self._write(temporary, state)
-        table = gather([error, size, *bytes.fromhex(sha256)])
-        if not any(row[0] for row in table):
-            written = {
+        self.finish()
+        begun = manifest.begun(self._spec, step, progress, score)
+        path = self._shelf.temporary(step) / _file(self._rank)
+        filled = state.filled()
+        saving = Saving(begun, RankFile(path, filled))
+        errors = self._reserved(saving)
+        if self._policy.asynchronous and not any(errors):
+            errors = _on_all(self._memory.reserve(filled))
+        if any(errors):
+            saving.file.close()
+            return self._ended(saving, errors)
+        if not self._policy.asynchronous:
+            return self._complete(saving, saving.file.write())
+        saving.file.copy(self._memory)
+        saving.writing = self._thread.submit(saving.file.write)
+        saving.go_on()
+        self._saving = saving
+        return True
+
+    @property
+    def flag(self) -> int:
+        """What this rank tells the others after each step: `NOTHING`, `WRITING` or `READY`."""
+        if self._saving is None or self._saving.writing is None:
+            return NOTHING
+        return READY if self._saving.writing.done() else WRITING
+
+    def settle(self, flags: Sequence[int]) -> None:
+        """Make a save visible that is written on all ranks, as the flags of all of them say."""
+        if WRITING not in flags and READY in flags:
+            self.finish()
+
+    def finish(self) -> bool | None:
+        """Wait for a save in flight and make it visible; None without one, else as `save`."""
+        saving, self._saving = self._saving, None
+        return None if saving is None else self._complete(saving, saving.wait())
+
+    def load(self, state: State, until: int | None = None) -> Loaded | None:
+        """Restore the newest whole checkpoint, of step ``until`` at most; None where there is none.
+
+        Raises:
+            CheckpointError: it is of another model, or this is a later stage of a curriculum, for
+                which random weights would be a wrong start.
+        """
+        assert self._saving is None, "a save is in flight"
+        start = Shelf(RunFolder(self._start)) if self._start else None
+        for one in candidates(self._shelf, start, until):
+            loaded = self._tried(one, state)
+            if one.own:
+                self._keeper.judged(one.step, loaded is not None)
+            if loaded:
+                return loaded
+        stage = self._spec.stage
+        if stage and stage.parent:
+            raise CheckpointError(
+                f"stage {stage.number} ({stage.name}) goes on from step {self._spec.first}, of"
+                f" which no whole checkpoint is in {self._start or self._folder.path}"
+            )
+        return None
+
+    def forget_after(self, step: int) -> None:
+        """Remove the run's own checkpoints of later steps, which a rollback has left behind."""
+        assert self._saving is None, "a save is in flight"
+        problem = self._keeper.forget_after(step) if self._rank == 0 else None
+        if problem:
+            print(f"WARNING checkpoints after step {step} remain: {problem}", flush=True)
+        gather([0.0])  # nobody goes on before that
+
+    def _tried(self, one: Candidate, state: State) -> Loaded | None:
+        """Restore a checkpoint; None, and a line, where any rank finds that it cannot be."""
+        found = one.examined(self._spec, self._rank, self._ranks)
+        if not self._agreed(one, found if isinstance(found, str) else None):
+            return None
+        assert isinstance(found, Manifest)
+        difference = found.differing_size(self._spec.model)
+        if difference:
+            raise CheckpointError(f"{one.path.name} is of another model: {difference}")
+        source = Source(one.path, found)
+        if not self._agreed(one, state.lacks(source)):
+            return None
+        state.restore(source)
+        return Loaded(one.step, found.progress, source.bytes_read)
+
+    def _agreed(self, one: Candidate, problem: str | None) -> bool:
+        """Whether no rank has a problem with a checkpoint; the first one that has says it."""
+        failed = [rank for rank, flag in enumerate(_on_all(problem is not None)) if flag]
+        if failed and failed[0] == self._rank:
+            print(f"WARNING {one} skipped: {problem}", flush=True)
+        return not failed
+
+    def _reserved(self, saving: Saving) -> list[int]:
+        """Have room for every rank's file, older ones' if there is no other: each rank's error."""
+        while True:
+            errors = _on_all(saving.file.reserve())
+            if not {*errors} & {*FULL}:
+                return errors
+            removed = self._rank == 0 and self._keeper.make_room(saving.begun)
+            if not _on_all(removed)[0]:
+                return errors
+
+    def _complete(self, saving: Saving, written: Written) -> bool:
+        """Make a checkpoint visible of which this rank has written its file."""
+        table = gather([written.error, written.size, *bytes.fromhex(written.sha256)])
+        errors, size = [int(row[0]) for row in table], sum(int(row[1]) for row in table)
+        if not any(errors):
+            files = {
                 _file(rank): (int(size), bytes(map(int, digest)).hex())
                 for rank, (_, size, *digest) in enumerate(table)
                 if size  # else others have the same
             }
-            begun = manifest.begun(self._spec, step, progress or {})
-            table = gather([self._publish(temporary, begun, written) if self._rank == 0 else 0])
-        failed = [(rank, int(row[0])) for rank, row in enumerate(table) if row[0]]
-        if failed and self._rank == 0:
-            rank, error = failed[0]
-            # Marked as a warning so that it is not the cause of what may come later.
-            print(f"WARNING checkpoint at step {step} failed: rank {rank}: {os.strerror(error)}")
-            shutil.rmtree(temporary, ignore_errors=True)
-        return not failed
+            errors = _on_all(self._publish(saving, files) if self._rank == 0 else 0)
+        return self._ended(saving, errors, size)
 
-    def load(self, state: State) -> Loaded | None:
-        """Restore the newest whole checkpoint; None where there is none.
-
-        Raises:
-            CheckpointError: it is of another model.
-        """
-        for step in self._steps():
-            found, problem = self._looked_at(step)
-            if not self._agreed(step, problem) or found is None:
-                continue
-            difference = found.differing_size(self._spec.model)
-            if difference:
-                raise CheckpointError(f"{self._path(step).name} is of another model: {difference}")
-            source = Source(self._path(step), found)
-            if self._agreed(step, state.lacks(source)):
-                state.restore(source)
-                return Loaded(step, found.progress, source.bytes_read)
-        return None
-
-    def _same_spec(self, found: Manifest) -> str | None:
-        return None if found.spec == self._spec.id else "it is of another run"
-
-    def _path(self, step: int) -> Path:
-        return self._folder / f"step-{step:08d}"
-
-    def _steps(self) -> list[int]:
-        """Steps of the newest checkpoints, as rank 0 finds them, newest first."""
-        paths = self._folder.glob("step-*") if self._rank == 0 else ()
-        steps = sorted((int(path.name.removeprefix("step-")) for path in paths), reverse=True)
-        found = gather([*steps, *[-1] * TRIED][:TRIED])[0]
-        return [int(step) for step in found if step >= 0]
-
-    def _write(self, temporary: Path, state: State) -> tuple[int, str, int]:
-        """This rank's file: its size, 0 for none, its SHA-256, and an error number, 0 for none."""
-        nothing, filled = "00" * 32, state.filled()
+    def _publish(self, saving: Saving, files: dict[str, tuple[int, str]]) -> int:
+        """Rank 0's part, with the size and SHA-256 of each file; the error number, 0 for none."""
+        step, folder = saving.begun.step, self._shelf.temporary(saving.begun.step)
         try:
-            temporary.mkdir(parents=True, exist_ok=True)
-            if not filled:
-                return 0, nothing, 0
-            with closing(Hashing(temporary / _file(self._rank))) as file:
-                tensorfile.write(file, filled)
-                return *file.finish(), 0
-        except OSError as error:
-            return 0, nothing, error.errno or errno.EIO
-
-    def _publish(self, temporary: Path, begun: Manifest, files: dict[str, Written]) -> int:
-        """Make the checkpoint appear; the error number, 0 for none."""
-        final = self._path(begun.step)
-        try:
-            whole = manifest.completed(begun, _parts(temporary, files))
-            elements = sum(piece.elements for part in whole.files.values() for piece in part.pieces)
+            parts = {
+                name: Part(bytes=size, sha256=sha256, pieces=tensorfile.pieces(folder / name))
+                for name, (size, sha256) in files.items()
+            }
+            whole = manifest.completed(saving.begun, parts)
+            elements = sum(piece.elements for part in parts.values() for piece in part.pieces)
             assert elements == self._spec.model.params, f"{elements} parameters were written"
-            manifest.write(whole, temporary / manifest.NAME)
-            # A resumed run starts with the lines up to here: they have to outlive the machine too.
-            for path in (temporary / manifest.NAME, self._metrics, temporary):
-                _sync(path)
-            if final.exists():  # damaged, or the run would have gone on from it
-                shutil.rmtree(final)
-            temporary.rename(final)
-            _sync(self._folder)
+            self._shelf.publish(whole)
         except OSError as error:
             return error.errno or errno.EIO
-        older = sorted(path for path in self._folder.glob("step-*") if path.name <= final.name)
-        for path in older[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(path, ignore_errors=True)
+        saving.visible = time.monotonic()
+        problem = self._shelf.point(step)
+        self._keeper.saved(whole)
+        if problem:
+            print(f"WARNING checkpoints/latest is not of step {step}: {problem}", flush=True)
         return 0
 
-    def _agreed(self, step: int, problem: str | None) -> bool:
-        """Whether no rank has a problem with a checkpoint; the first one that has says it."""
-        failed = [rank for rank, (flag,) in enumerate(gather([problem is not None])) if flag]
-        if failed and failed[0] == self._rank:
-            print(f"WARNING checkpoint at step {step} skipped: {problem}", flush=True)
+    def _ended(self, saving: Saving, errors: list[int], size: int = 0) -> bool:
+        """Whether a save is good; rank 0 records what became of it."""
+        failed = [rank for rank, error in enumerate(errors) if error]
+        if self._rank == 0 and failed:
+            self._give_up(saving.begun.step, failed[0], os.strerror(errors[failed[0]]))
+        elif self._rank == 0:
+            self._record(saving, size)
         return not failed
 
-    def _looked_at(self, step: int) -> tuple[Manifest | None, str | None]:
-        """The manifest, and what is wrong with it or with the files that this rank looks at."""
-        path = self._path(step)
-        try:
-            found = manifest.read(path / manifest.NAME)
-            if found.step != step:
-                return None, f"it is of step {found.step}"
-            refused = self._accept(found)
-            if refused:
-                return None, refused
-            for name in sorted(found.files)[self._rank :: self._ranks]:
-                part = found.files[name]
-                if tensorfile.measured(path / name) != (part.bytes, part.sha256):
-                    return None, f"{name} is not what was written"
-        except (ReadError, ConfigError) as error:
-            return None, str(error)
-        except OSError as error:
-            return None, f"{Path(error.filename or path).name}: {error.strerror}"
-        return found, None
+    def _give_up(self, step: int, rank: int, reason: str) -> None:
+        # Marked as a warning so that it is not the cause of what may come later.
+        print(f"WARNING checkpoint at step {step} failed: rank {rank}: {reason}", flush=True)
+        shutil.rmtree(self._shelf.temporary(step), ignore_errors=True)
+        with suppress(OSError):  # for the same reason, maybe
+            self._folder.add_event("save_failed", step, rank=rank, reason=reason)
+
+    def _record(self, saving: Saving, size: int) -> None:
+        saving.go_on()
+        seconds = saving.visible - saving.began
+        figures = {"seconds": seconds, "bytes": size, "waited_s": saving.waited}
+        with suppress(OSError):  # it is there all the same
+            self._folder.add_event("save", saving.begun.step, **figures, **self._advice(saving))
+
+    def _advice(self, saving: Saving) -> dict[str, int]:
+        """Say once which interval loses least; in steps, where their time is known."""
+        if self._policy.mtbf_hours is None or self._advised:
+            return {}
+        self._advised = True
+        seconds = saving.visible - saving.began
+        # A save costs what training waits for it, and the next cannot begin before it is done.
+        interval = max(young_daly(saving.waited, self._policy.mtbf_hours * 3600), seconds)
+        said = (
+            f"checkpoint took {saving.waited:.3g} s; for an MTBF of {self._policy.mtbf_hours:g} h"
+            f" the interval that loses least is {interval:.0f} s"
+        )
+        if self.step_seconds is None:
+            print(said, flush=True)
+            return {}
+        every = max(1, round(interval / self.step_seconds))
+        print(f"{said}, every {every} steps of {self.step_seconds:.3g} s", flush=True)
+        return {"suggested_every": every}
+
+
+def _on_all(figure: float) -> list[int]:
+    """A whole number of each rank."""
+    return [int(row[0]) for row in gather([figure])]
 
 
 def _file(rank: int) -> str:
     return f"rank{rank}.safetensors"
-
-
-def _parts(folder: Path, files: dict[str, Written]) -> dict[str, Part]:
-    """The files of all ranks, and what each says is in it."""
-    return {
-        name: Part(bytes=size, sha256=sha256, pieces=tensorfile.pieces(folder / name))
-        for name, (size, sha256) in files.items()
-    }
-
-
-def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,7 @@ of its own under a lock, and appears by a rename: what a reader finds is whole.
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,31 @@ def load(spec: RunSpec, cache: Path) -> Samples:
     return Samples(spec, sources, datasets)
 
 
+def tokenizer(spec: RunSpec, cache: Path) -> Tokenizer:
+    """What makes tokens of a text as in a run's data. Raises DataError: nobody said what did."""
+    said = spec.data.tokenizer
+    if said in corpora.TRAINED and not any(map(corpora.is_text, spec.data.texts)):
+        raise DataError(f"data.tokenizer: {said}, but all data are token ids already: a text needs"
+                        " the tokenizer.json that these were made with")  # fmt: skip
+    return _Lazy(spec, cache).get()
+
+
+def held_out(spec: RunSpec, cache: Path) -> Iterator[tuple[str, Any]]:
+    """For each source one epoch of what is not trained on, in a fixed order; or, a text, why not.
+
+    `prepare` must have run.
+    """
+    for source in _sources(spec, cache):
+        tokens, needed = _tokens(source, spec, held_out=True), spec.model.sequence + 1
+        if tokens < needed:
+            share = f"data.held_out {spec.data.held_out:g}"
+            yield source.name, f"{share} keeps {tokens} tokens apart, one sequence needs {needed}"
+            continue
+        folder = Path(f"{_index_folder(spec, cache, source)}-held-out")
+        _once(folder, lambda folder, source=source: _open(spec, source, folder, True))  # type: ignore[misc]
+        yield source.name, _open(spec, source, folder, True)
+
+
 class _Lazy:
     """The tokenizer of a run, made when the first text needs it."""
 
@@ -191,15 +216,18 @@ def _sources(spec: RunSpec, cache: Path) -> list[Source]:
 
 
 def _check_length(source: Source, spec: RunSpec) -> None:
-    indexed = IndexedDataset(source.prefix)  # its arrays are views of a file it closes when it goes
-    documents = _documents(len(indexed.sequence_lengths), spec.data.held_out, False)
-    tokens = int(np.sum(indexed.sequence_lengths[documents], dtype=np.int64))
-    needed = spec.model.sequence + 1
+    tokens, needed = _tokens(source, spec), spec.model.sequence + 1
     if tokens < needed:
         raise DataError(
             f"data.blend: {source.name}: {tokens} tokens, one sample of model.sequence"
             f" {spec.model.sequence} needs {needed}"
         )
+
+
+def _tokens(source: Source, spec: RunSpec, held_out: bool = False) -> int:
+    indexed = IndexedDataset(source.prefix)  # its arrays are views of a file it closes when it goes
+    documents = _documents(len(indexed.sequence_lengths), spec.data.held_out, held_out)
+    return int(np.sum(indexed.sequence_lengths[documents], dtype=np.int64))
 
 
 def _check_epochs(source: Source, spec: RunSpec, cache: Path) -> None:

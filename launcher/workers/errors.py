@@ -14,7 +14,8 @@ class DeviceError(Exception):
 
 
 class CheckpointError(Exception):
-    """A checkpoint is of another model; the message names the first size that differs."""
+    """A checkpoint is of another model, or the one that is needed is not there; the message names
+    the first size that differs, or the folder and the step."""
 
 
 class LinkError(Exception):

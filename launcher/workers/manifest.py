@@ -5,6 +5,7 @@ Nothing that trains is imported, so that looking at a checkpoint costs nothing.
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ class Manifest:
     """Engine, layout, ranks and precision; of no meaning to whoever reads it."""
     progress: dict[str, Any]
     """What the caller wants to know when it goes on."""
+    score: float | None = None
+    """The lower, the better; of those with one, the best may stay."""
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Rows and columns of each whole parameter; a vector has one row."""
     files: dict[str, Part] = field(default_factory=dict)
@@ -110,7 +113,9 @@ def sizes(model: ModelShape) -> dict[str, int]:
     }
 
 
-def begun(spec: RunSpec, step: int, progress: dict[str, Any]) -> Manifest:
+def begun(
+    spec: RunSpec, step: int, progress: dict[str, Any], score: float | None = None
+) -> Manifest:
     """The manifest of a checkpoint that has no files yet."""
     known = sizes(spec.model)
     return Manifest(
@@ -126,6 +131,7 @@ def begun(spec: RunSpec, step: int, progress: dict[str, Any]) -> Manifest:
             "layout": encode(spec.layout),
         },
         progress=progress,
+        score=score if score is not None and math.isfinite(score) else None,
     )
 
 

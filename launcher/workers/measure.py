@@ -48,6 +48,8 @@ class Meter:
         self._spec, self._path = spec, path
         self._power = Power()
         self._line: dict[str, Any] = {}
+        self.seconds: float | None = None
+        """Of the last step."""
         self._began = time.perf_counter()
 
     def record(
@@ -62,13 +64,13 @@ class Meter:
         """
         table = gather([*_memory(), self._power.mean(), *flags])
         now = time.perf_counter()
-        milliseconds, self._began = (now - self._began) * 1000, now
+        self.seconds, self._began = now - self._began, now
         stage = self._spec.stage
         self._line = (
             {"step": step, "tokens": self._spec.tokens_through(step)}
             | {"loss": _finite(reduced.loss) if reduced else None}
             | {"grad_norm": _finite(reduced.grad_norm) if reduced else None}
-            | self._speed(step, milliseconds, trained=reduced is not None)
+            | self._speed(step, trained=reduced is not None)
             | _extremes(table)
             | {"stage": stage.name if stage else None}
         )
@@ -80,13 +82,16 @@ class Meter:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self._line | said, allow_nan=False) + "\n")
 
-    def _speed(self, step: int, milliseconds: float, trained: bool) -> dict[str, float | None]:
-        if not trained:
+    def _speed(self, step: int, trained: bool) -> dict[str, float | None]:
+        if not trained or self.seconds is None:
             return {"step_ms": None, "tokens_per_s": None, "tflops_per_gpu": None}
-        tokens = self._spec.batch_at(step) * self._spec.model.sequence
-        speed = tokens / milliseconds * 1000
+        speed = self._spec.batch_at(step) * self._spec.model.sequence / self.seconds
         flops = speed * self._spec.model.flops_per_token / dist.get_world_size()
-        return {"step_ms": milliseconds, "tokens_per_s": speed, "tflops_per_gpu": flops / 1e12}
+        return {
+            "step_ms": 1000 * self.seconds,
+            "tokens_per_s": speed,
+            "tflops_per_gpu": flops / 1e12,
+        }
 
     def start(self) -> None:
         """The next step begins now."""

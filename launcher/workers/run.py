@@ -18,6 +18,7 @@ from launcher.workers.errors import CheckpointError, DataError, DivergedError
 from launcher.workers.guard import Guard, described
 from launcher.workers.measure import Meter, Reduced, gather, reduce
 from launcher.workers.order import hash64
+from launcher.workers.sampler import Sampler
 from launcher.workers.stop import StopRequest
 from launcher.workers.watchdog import Watchdog
 
@@ -42,6 +43,8 @@ class Parts:
     """None for a run that makes none and can only start again."""
     every: int
     """Optimizer steps from one checkpoint to the next."""
+    sampler: Sampler | None
+    """What tries each checkpoint; on rank 0, where that is asked for."""
 
 
 class Run:
@@ -117,6 +120,9 @@ class Run:
         self._tell(step, action, seen.reduced)
         if self._checkpoints:
             self._checkpoints.settle([int(row[2]) for row in rows])
+            self._checkpoints.step_seconds = parts.meter.seconds
+        if parts.sampler:
+            parts.sampler.poll()
         return action, any(row[0] for row in rows)
 
     def _tell(self, step: int, action: Action, reduced: Reduced | None) -> None:
@@ -160,6 +166,8 @@ class Run:
         done = self._checkpoints.save(step, self._parts.engine.state(), progress, score)
         if wait:
             done = self._checkpoints.finish() is not False and done
+        if done and self._parts.sampler:
+            self._parts.sampler.start(step)
         self._losses = []
         self._parts.watchdog.beat(step)
         self._parts.meter.start()

@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from launcher import disk
 from launcher.decode import decode, encode
 from launcher.workers.manifest import Manifest, Piece
 from launcher.workers.rectangles import Rectangle, covered
@@ -21,6 +22,8 @@ KINDS = (WEIGHT, "exp_avg", "exp_avg_sq")
 """Of each piece: the weights in fp32, and the two moments of Adam."""
 CHUNK = 1 << 24
 """Bytes read or written at once."""
+MARGIN = 1 << 14
+"""Bytes for the rest of the manifest, and for the names in a folder."""
 PIECES = "pieces"
 
 
@@ -38,6 +41,14 @@ class Hashing:
     def __init__(self, path: Path) -> None:
         self._file, self._hash, self._size = path.open("wb"), hashlib.sha256(), 0
 
+    def reserve(self, size: int) -> None:
+        """Have the room for that many bytes, or raise OSError before any is written."""
+        try:
+            disk.allocate(self._file.fileno(), size)
+        except OSError as error:
+            if error.errno not in disk.UNSUPPORTED:
+                raise
+
     def write(self, data: Any) -> None:
         """Append bytes."""
         view = memoryview(data).cast("B")
@@ -47,7 +58,7 @@ class Hashing:
 
     def finish(self) -> tuple[int, str]:
         """Have it on disk; its size and SHA-256."""
-        self._file.flush()
+        self._file.truncate(self._size)  # more may have been reserved
         os.fsync(self._file.fileno())
         return self._size, self._hash.hexdigest()
 
@@ -68,6 +79,12 @@ def write(file: Hashing, filled: list[Filled]) -> None:
         for kind in KINDS:
             for chunk in one.tensors[kind].split(CHUNK // 4):
                 file.write(chunk.float().cpu().numpy())
+
+
+def room(filled: list[Filled]) -> int:
+    """Bytes that `write` writes, and as many as its pieces can take in the manifest."""
+    header = len(_header([one.piece for one in filled]))
+    return 2 * header + MARGIN + sum(4 * len(KINDS) * one.piece.elements for one in filled)
 
 
 def pieces(path: Path) -> tuple[Piece, ...]:
@@ -101,6 +118,11 @@ class Source:
                 place = (_rectangle(piece), name, piece)
                 self._places.setdefault(piece.name, []).append(place)
         self.bytes_read = 0
+
+    def hold(self) -> None:
+        """Open every file now: it can then be read even if it is deleted meanwhile."""
+        for name in {file for places in self._places.values() for _, file, _ in places}:
+            self._opened(name)
 
     def has(self, name: str, wanted: Rectangle) -> bool:
         """Whether every element of a rectangle is there."""

@@ -1,6 +1,6 @@
 """Text -> token ids: a byte-level BPE trained on the run's own text, plain bytes, or a file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,20 +22,30 @@ class Tokenizer(Protocol):
 
     vocab: int
     """Token ids there are."""
+    end: int
+    """The one that follows every document."""
 
     def encode(self, documents: Iterable[str]) -> Iterator[Any]:
         """One array of ids a document."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, the end of a document not among them."""
 
 
 class Bytes:
     """A token per byte of UTF-8, and one for the end of a document."""
 
-    vocab = 257
+    vocab, end = 257, 256
 
     def encode(self, documents: Iterable[str]) -> Iterator[Any]:
         """One array of ids a document."""
         for text in documents:
-            yield np.append(np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32), 256)
+            ids = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32)
+            yield np.append(ids, self.end)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; a replacement character for what is no UTF-8."""
+        return bytes(ids).decode("utf-8", "replace")
 
 
 class FromFile:
@@ -52,14 +62,18 @@ class FromFile:
         end = next((one for one in ids if one is not None), None)
         if end is None:
             raise DataError(f"data.tokenizer: {path} has none of the tokens {', '.join(ENDS)}")
-        self._end = end
+        self.end = end
         self.vocab = max(self._tokenizer.get_vocab().values()) + 1
 
     def encode(self, documents: Iterable[str]) -> Iterator[Any]:
         """One array of ids a document."""
         for batch in batched(documents, BATCH):
             for encoding in self._tokenizer.encode_batch(batch, add_special_tokens=False):
-                yield np.array([*encoding.ids, self._end], dtype=np.int32)
+                yield np.array([*encoding.ids, self.end], dtype=np.int32)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; a replacement character for what is no UTF-8."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
 def train_bpe(sources: Iterable[Iterable[str]], vocab: int, path: Path) -> None:

@@ -26,6 +26,8 @@ from launcher.decode import encode
 from launcher.errors import LaunchError
 from launcher.folder import RunFolder
 from launcher.tracking import Tracked
+from launcher.workers import tracked_samples
+from launcher.workers.tracked_samples import News
 
 WAIT_SECONDS = 5.0
 """What rank 0 waits for the tracker at the most, once the run's result is written."""
@@ -63,6 +65,7 @@ def start(folder: RunFolder) -> "subprocess.Popen[bytes] | None":
             return None
         words = [sys.executable, "-P", "-m", "launcher.workers.tracking"]
         words += ["--folder", str(folder.path), "--rank", str(os.getpid())]
+        words += ["--known", str(tracked_samples.newest(folder))]
         with (folder.logs / "tracking.txt").open("wb") as log:
             # A session of its own, or it would be killed with the rank before it is done.
             return subprocess.Popen(
@@ -101,7 +104,12 @@ def main() -> None:
         return os.getppid() != options.rank or (folder.path / "result.json").exists()
 
     threads = [
-        threading.Thread(name=name, target=to, args=(tracked, folder, over), daemon=True)
+        threading.Thread(
+            name=name,
+            target=to,
+            args=(tracked, folder, over, News(folder, options.known)),
+            daemon=True,
+        )
         for name, to, wanted in (
             ("tensorboard", _to_tensorboard, tracked.tensorboard),
             ("wandb", _to_wandb, tracked.mode != "off"),
@@ -165,7 +173,9 @@ def _shown(line: dict[str, Any]) -> dict[str, float]:
     return {name: line[key] for key, name in SHOWN.items() if line.get(key) is not None}
 
 
-def _to_tensorboard(tracked: Tracked, folder: RunFolder, over: Callable[[], bool]) -> None:
+def _to_tensorboard(
+    tracked: Tracked, folder: RunFolder, over: Callable[[], bool], news: News
+) -> None:
     try:
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -176,19 +186,26 @@ def _to_tensorboard(tracked: Tracked, folder: RunFolder, over: Callable[[], bool
     path = folder.path / "tensorboard"
     path.mkdir(exist_ok=True)
     writer, begun = EventsWriter(str(path / "events"), f".{os.getpid()}"), False
+
+    def write(step: int, summary: Any) -> None:
+        writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+
     for line in _follow(folder, over):
         if not begun:  # of what an earlier attempt wrote, TensorBoard forgets this step and later
             begun = True
             log = SessionLog(status=SessionLog.START)
             writer.write_event(Event(wall_time=time.time(), step=line["step"], session_log=log))
         values = [Summary.Value(tag=tag, simple_value=v) for tag, v in _shown(line).items()]
-        summary = Summary(value=values)
-        writer.write_event(Event(wall_time=time.time(), step=line["step"], summary=summary))
+        write(line["step"], Summary(value=values))
+        for one in news.taken():
+            write(one.step, tracked_samples.summary(one))
         writer.flush()
+    for one in news.taken():
+        write(one.step, tracked_samples.summary(one))
     writer.close()
 
 
-def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool]) -> None:
+def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool], news: News) -> None:
     os.environ["WANDB_SILENT"] = "true"
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, with local variables
     _temporary(folder).mkdir(parents=True, exist_ok=True)
@@ -201,8 +218,15 @@ def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool]) -> 
         return
     with FileLock(folder.path / "wandb" / ".lock"):  # `launch sync` leaves what is written alone
         run = _begun(wandb, tracked, folder)
+        tracked_samples.define(run)
+        step = 0
         for line in _follow(folder, over):
-            run.log(_shown(line), step=line["step"])
+            step = line["step"]
+            run.log(_shown(line), step=step)
+            for one in news.taken():  # of a step before, which wandb takes no more
+                run.log(tracked_samples.logged(wandb, one), step=step)
+        for one in news.taken():
+            run.log(tracked_samples.logged(wandb, one), step=step)
         run.summary.update(_figures(folder))
         run.finish(exit_code=0 if (folder.path / "result.json").exists() else 1)
         if not run.offline:  # wandb's own mark, without which `launch sync` uploads it again
@@ -267,6 +291,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="launcher.workers.tracking", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
     parser.add_argument("--rank", type=int, required=True, help="process id of rank 0")
+    parser.add_argument("--known", type=int, required=True, help="time of the last old samples")
     return parser.parse_args()
 
 

@@ -14,12 +14,16 @@ from typing import Any
 from launcher.checkpointing import Checkpointing
 from launcher.decode import decode
 from launcher.folder import RunFolder, write_json
+from launcher.sampling import Sampling
 from launcher.spec import RunSpec
 from launcher.workers import orphans
 from launcher.workers.errors import DeviceError
 from launcher.workers.heartbeat import Heartbeat
 from launcher.workers.stop import StopRequest
 from launcher.workers.watchdog import Watchdog
+
+SAMPLING_SECONDS = 120.0
+"""What a run that is done waits for the samples of its last checkpoint."""
 
 
 def main() -> None:
@@ -58,17 +62,21 @@ def _train(
     from launcher.workers.run import Parts, Run
 
     engine, batches, meter = _set_up(spec, folder, options)
+    first_rank = int(os.environ["RANK"]) == 0
+    sampler = _sampler(folder, options) if first_rank else None
     run = Run(Parts(
         spec=spec, folder=folder, engine=engine, batches=batches, meter=meter, watchdog=watchdog,
         stop=stop, attempt=attempt, start=options.start, every=options.checkpoint_every or 0,
-        checkpoints=_checkpoints(spec, folder, options, attempt),
+        checkpoints=_checkpoints(spec, folder, options, attempt), sampler=sampler,
     ))  # fmt: skip
     resumed = run.resume()
     clock.lap("setup")
-    first_rank = int(os.environ["RANK"]) == 0
     # After that, so that it follows what the run starts with too.
     tracker = tracking.start(folder) if first_rank else None
-    if not run.steps(spec.first if resumed is None else resumed):
+    done = run.steps(spec.first if resumed is None else resumed)
+    if sampler:
+        sampler.finish(SAMPLING_SECONDS if done else 0.0)
+    if not done:
         return False
     clock.lap("train")
     watchdog.stop()
@@ -134,6 +142,16 @@ def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tu
     return engine.build(spec, place, batches), batches, measure.Meter(spec, folder.metrics)
 
 
+def _sampler(folder: RunFolder, options: argparse.Namespace) -> Any:
+    """What tries checkpoints; None where nothing is to be tried."""
+    if options.sampling is None:
+        return None
+    from launcher.workers.sampler import Sampler
+
+    sampling = decode(Sampling, json.loads(options.sampling), "sampling")
+    return Sampler(folder, options.cache, sampling)
+
+
 def _checkpoints(
     spec: RunSpec, folder: RunFolder, options: argparse.Namespace, attempt: int
 ) -> Any:
@@ -194,6 +212,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hang-after", type=float, required=True, help="seconds without a step")
     parser.add_argument("--checkpoint-every", type=int, help="steps; without, none is read either")
     parser.add_argument("--checkpoints", default="{}", metavar="JSON", help="a Checkpointing")
+    parser.add_argument("--sampling", metavar="JSON", help="a Sampling")
     parser.add_argument("--start", type=Path, help="folder of the run that this one goes on from")
     parser.add_argument("--prepare", type=Path, nargs="*", default=(), metavar="FOLDER",
                         help="of runs to come, whose data is looked at now")  # fmt: skip

@@ -8,10 +8,15 @@ import dataclasses
 import inspect
 from typing import Any, get_args, get_type_hints
 
+from launcher.batch_ramp import BatchRamp
+from launcher.checkpointing import Checkpointing
 from launcher.cluster import Accelerator, Cluster
+from launcher.curriculum import Curriculum, Schedule, StagePlan
 from launcher.layout import ParallelLayout
+from launcher.sampling import Sampling
 from launcher.shape import ModelShape
 from launcher.spec import Data, Optimizer, Train
+from launcher.spike_guard import SpikeGuard
 from launcher.tracking import Tracking
 from slurm.options import Checks, Container, SchedulerOptions
 
@@ -22,7 +27,14 @@ GROUPS: dict[str, Any] = {
     "cluster.accelerator": Accelerator,
     "train": Train,
     "train.optimizer": Optimizer,
+    "train.batch_ramp": BatchRamp,
+    "train.spike_guard": SpikeGuard,
     "data": Data,
+    "curriculum": Curriculum,
+    "curriculum.stages.NAME": StagePlan,
+    "curriculum.stages.NAME.schedule": Schedule,
+    "checkpoints": Checkpointing,
+    "sampling": Sampling,
     "tracking": Tracking,
     "scheduler": SchedulerOptions,
     "scheduler.checks": Checks,
@@ -58,7 +70,8 @@ def _texts(kind: Any) -> dict[str, str]:
 
 
 def _choices(kind: Any) -> str:
-    values = [v for v in get_args(kind) if isinstance(v, str | int) and not isinstance(v, type)]
+    inner = [one for arg in get_args(kind) for one in get_args(arg)]  # of ``Literal[...] | None``
+    values = [v for v in (*get_args(kind), *inner) if isinstance(v, str | int)]
     return f"{', '.join(map(str, values))}. " if values else ""
 
 

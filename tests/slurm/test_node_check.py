@@ -250,7 +250,7 @@ def test_reserve(machine: Machine, tiny: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(disk_check, "_room", lambda *_: None)
     assert found(asked) == [("space", f"{text}No space left on device")]
     assert list(tiny.iterdir()) == []
-    monkeypatch.setattr(disk_check, "_allocate", unsupported)
+    monkeypatch.setattr(disk_check.disk, "allocate", unsupported)
     assert found(asked) == []
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import ranks
 import rebuilt
 
-from launcher.spec import RunSpec
+from launcher.spec import RunSpec, Stage
 from launcher.workers import train
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -42,31 +42,51 @@ def main() -> None:
         say(name)
         loaded = rebuilt.store(folder / name, spec).load(engine.state())
         say(loaded and (loaded.step, loaded.progress))
-    refusals(folder / "whole", spec, cache)
+    refusals(folder, spec, engine.state())
     for changes in json.loads(os.environ["MEGALAUNCH_CASES"]):
-        other = ranks.spec(2, **changes)
-        state = built(other, cache).state()
-        loaded = rebuilt.store(folder / "whole", other, lambda found: None).load(state)
+        other = after(spec, **changes)
+        loaded = begun(folder, other).load(built(other, cache).state())
         assert loaded is not None
         say(f"read {total(loaded.bytes_read)}")
     train._leave(0)
 
 
-def refusals(folder: Path, spec: RunSpec, cache: Path) -> None:
-    """A plain run wants its own spec; a caller that wants less still gets no other model."""
+def refusals(folder: Path, spec: RunSpec, state: Any) -> None:
+    """What decides the losses has to be the same, but for a stage, which follows another."""
     from launcher.workers.errors import CheckpointError
 
+    whole, here = folder / "whole", folder / "here"
     hotter = ranks.spec(2, train__optimizer__lr=3e-3)
-    state = built(hotter, cache).state()
-    say(f"other spec: {rebuilt.store(folder, hotter).load(state)}")
-    wider = ranks.spec(2, model__ffn=192, model__heads=8)
-    try:
-        rebuilt.store(folder, wider, lambda found: None).load(built(wider, cache).state())
-    except CheckpointError as error:
-        say(f"other model: {error}")
-    renamed = ranks.spec(2, model__name="another", model__rope_theta=5e5)
-    loaded = rebuilt.store(folder, renamed, lambda found: None).load(built(renamed, cache).state())
-    say(f"other name: {loaded and loaded.step}")
+    say(f"another trajectory: {rebuilt.store(whole, hotter).load(state)}")
+    for name, own, start, other in (
+        ("another model", here, whole, after(spec, model__ffn=192, model__heads=8)),
+        ("another name", here, whole, after(spec, model__name="another", model__rope_theta=5e5)),
+        ("same run", here, whole, ranks.spec(2, backend="deepspeed", layout__zero=2)),
+        ("too early", here, whole, after(spec, steps=5)),
+        ("in its own folder", whole, None, after(spec)),
+        ("nothing", here, None, after(spec)),
+        ("damaged", here, folder / "flipped", after(spec)),
+    ):
+        try:
+            loaded = rebuilt.store(own, other, start=start).load(state)
+            say(f"{name}: {loaded and loaded.step}")
+        except CheckpointError as error:
+            say(f"{name}: {error}")
+
+
+def begun(folder: Path, spec: RunSpec) -> Any:
+    """The checkpoints of a run that begins from the one that is whole."""
+    return rebuilt.store(folder / "here", spec, start=folder / "whole")
+
+
+def after(spec: RunSpec, steps: int = 4, **changes: Any) -> RunSpec:
+    """The stage after a run of four steps."""
+    stage = Stage(
+        number=2, name="next", steps_before=steps, tokens_before=0, parent=spec.trajectory,
+        schedule_after=0, schedule_steps=8, samples_before={}, source_tokens={},
+        max_epochs=4,
+    )  # fmt: skip
+    return dataclasses.replace(ranks.spec(2, **changes), stage=stage)
 
 
 def flip(path: Path) -> None:
@@ -89,7 +109,7 @@ def lack(folder: Path) -> None:
 
 def older(folder: Path) -> None:
     manifest = folder / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    manifest.write_text(manifest.read_text().replace('"format": 3', '"format": 2'))
 
 
 DAMAGES: dict[str, Any] = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import ranks
 
+from launcher.checkpointing import Checkpointing
 from launcher.folder import RunFolder
 from launcher.spec import RunSpec
 from launcher.workers import train
@@ -66,8 +67,10 @@ class Case:
         """Everything that is to hold of it."""
         engine = self._built()
         losses(engine, FIRST)
-        assert self._store(self._folder).save(2, engine.state(), {"seen": [1, 2.5]}), self._spec
-        wanted, left = losses(engine, SECOND), tensors(engine)
+        saves = store(self._folder, self._spec, Checkpointing(asynchronous=True))
+        assert saves.save(2, engine.state(), {"seen": [1, 2.5]}), self._spec
+        wanted, left = losses(engine, SECOND), tensors(engine)  # while it is written
+        assert saves.finish(), self._spec
         del engine
         gc.collect()
         engine = self._built()
@@ -88,7 +91,7 @@ class Case:
         """Go on from what another layout wrote, and write the same."""
         assert self._store(before.folder).load(engine.state()), self._spec
         again = self._folder / "again"
-        assert self._store(again).save(2, engine.state()), self._spec
+        assert self._store(again).save(2, engine.state(), {}), self._spec
         whole = wholes(again)
         for name, other in wholes(before.folder).items():
             assert bool((whole.pop(name) == other).all()), (self._spec.layout, name)
@@ -119,7 +122,7 @@ class Case:
         return built(self._spec, self._place, self._cache)
 
     def _store(self, folder: Path) -> Any:
-        return store(folder, self._spec, accept=lambda found: None)
+        return store(folder, self._spec)
 
 
 def built(spec: RunSpec, place: Any, cache: Path) -> Any:
@@ -130,14 +133,12 @@ def built(spec: RunSpec, place: Any, cache: Path) -> Any:
     return engine.build(spec, place, Batches(spec, place, cache))
 
 
-def store(folder: Path, spec: RunSpec, accept: Any = None) -> Any:
-    """The checkpoints of a folder without metrics."""
+def store(folder: Path, spec: RunSpec, *options: Any, **more: Any) -> Any:
+    """The checkpoints of a folder, as its first attempt sees them."""
     from launcher.workers.checkpoint import Checkpoints
 
     folder.mkdir(parents=True, exist_ok=True)
-    out = Checkpoints(RunFolder(folder), spec, 1, accept)
-    out._metrics = folder  # anything that is there
-    return out
+    return Checkpoints(RunFolder(folder), spec, 1, *options, **more)
 
 
 def connect(spec: RunSpec) -> Any:
@@ -169,8 +170,9 @@ def losses(engine: Any, steps: tuple[int, ...]) -> list[float]:
 
     out = []
     for step in steps:
-        done = engine.step(step, 1e-3)
-        table = gather([done.loss_sum, done.tokens])
+        seen: list[Any] = []
+        engine.step(step, 1e-3, lambda done, seen=seen: not seen.append(done))
+        table = gather([seen[0].loss_sum, seen[0].tokens])
         out.append(sum(row[0] for row in table) / sum(row[1] for row in table))
     return out
 

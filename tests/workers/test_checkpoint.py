@@ -18,10 +18,10 @@ def test_killed_and_resumed(tmp_path: Path, cache: Path) -> None:
         import os, signal
         from launcher.workers.megatron_engine import MegatronEngine
         real = MegatronEngine.step
-        def step(self, number, lr):
+        def step(self, number, lr, apply):
             if number == 7 and os.environ["RANK"] == "1":
                 os.kill(os.getpid(), signal.SIGKILL)
-            return real(self, number, lr)
+            return real(self, number, lr, apply)
         MegatronEngine.step = step
     """
     spec = ranks.spec(2, layout__zero=1)
@@ -44,7 +44,7 @@ def test_killed_and_resumed(tmp_path: Path, cache: Path) -> None:
     assert figures(resumed, "grad_norm") == figures(calm, "grad_norm")
     results = [run.folder.result() for run in (calm, resumed)]
     assert [result and result["resumed_from"] for result in results] == [None, 4]
-    assert names(resumed.folder) == ["step-00000004", "step-00000006"]
+    assert names(resumed.folder) == ["step-00000006", "step-00000008"]
     assert {rank: beat.attempt for rank, beat in resumed.folder.beats().items()} == {0: 2, 1: 2}
 
 
@@ -62,16 +62,16 @@ def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
         import os, signal
         from launcher.workers.deepspeed_engine import DeepSpeedEngine
         real = DeepSpeedEngine.step
-        def step(self, number, lr):
+        def step(self, number, lr, apply):
             if number == 3 and os.environ["RANK"] == "1":
                 os.kill(os.getpid(), signal.SIGUSR1)
-            return real(self, number, lr)
+            return real(self, number, lr, apply)
         DeepSpeedEngine.step = step
     """
     spec = ranks.spec(2, **DS, layout__zero=2, train__steps=6)
     calm = ranks.train(spec, tmp_path / "calm", cache, every=2, patch=full)
     assert calm.codes == [0, 0], calm.log()
-    for step in (2, 4):
+    for step in (2, 4, 6):
         line = f"WARNING checkpoint at step {step} failed: rank 1: No space left on device\n"
         assert line in calm.log(0)
     assert list(calm.folder.checkpoints.iterdir()) == []
@@ -83,7 +83,7 @@ def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
     resumed = ranks.train(spec, tmp_path / "run", cache, every=100)
     assert resumed.codes == [0, 0], resumed.log()
     assert resumed.losses == calm.losses
-    assert names(resumed.folder) == ["step-00000003"]
+    assert names(resumed.folder) == ["step-00000003", "step-00000006"]
 
 
 def test_killed_while_it_saves(tmp_path: Path, cache: Path) -> None:
@@ -106,7 +106,7 @@ def test_killed_while_it_saves(tmp_path: Path, cache: Path) -> None:
     resumed = ranks.train(spec, tmp_path / "run", cache, every=3)
     assert resumed.codes == [0, 0], resumed.log()
     assert resumed.losses[:4] == calm and len(resumed.losses) == 5
-    assert names(resumed.folder) == ["step-00000002", "step-00000003"]
+    assert names(resumed.folder) == ["step-00000003", "step-00000005"]
     assert not list(resumed.folder.checkpoints.glob(".*"))
 
 
@@ -131,11 +131,11 @@ def test_the_metrics_before_a_checkpoint(
         lines(tmp_path / "attempts" / str(number) / "metrics.jsonl", steps, number)
     if here is not None:
         lines(folder.metrics, here, 0)
-    history.restart(folder, step)
+    history.restart(folder, 0, step)
     assert folder.metrics.exists() is (kept is not None)
     assert [line["of"] for line in folder.steps()] == [int(n) for n in (kept or "").split()]
     lost = step - len((kept or "").split())
-    said = f"WARNING metrics of {lost} of the first {step} steps are lost\n" if lost else ""
+    said = f"WARNING metrics of {lost} of the {step} steps so far are lost\n" if lost else ""
     assert capsys.readouterr().out == said
 
 

@@ -145,7 +145,7 @@ WARNING checkpoint at step 4 skipped: manifest.json is not what was written
 WARNING checkpoint at step 4 skipped: manifest.json: No such file or directory
 | (2, {'step': 2})
 | older format
-WARNING checkpoint at step 4 skipped: manifest.json is not of format 2
+WARNING checkpoint at step 4 skipped: manifest.json is not of format 3
 | (2, {'step': 2})
 | incomplete
 WARNING checkpoint at step 4 skipped: decoder.layers.1.mlp.linear_fc1.weight is not all there
@@ -153,11 +153,21 @@ WARNING checkpoint at step 4 skipped: decoder.layers.1.mlp.linear_fc1.weight is 
 | renamed
 WARNING checkpoint at step 5 skipped: it is of step 4
 | (2, {'step': 2})
-WARNING checkpoint at step 4 skipped: it is of another run
-WARNING checkpoint at step 2 skipped: it is of another run
-| other spec: None
-| other model: step-00000004 is of another model: ffn is 128 in the checkpoint and 192 here
-| other name: 4
+WARNING checkpoint at step 4 skipped: it is of trajectory X, this run of X
+WARNING checkpoint at step 2 skipped: it is of trajectory X, this run of X
+| another trajectory: None
+| another model: step-00000004 is of another model: ffn is 128 in the checkpoint and 192 here
+| another name: 4
+| same run: 4
+WARNING checkpoint at step 4 of RUNS/whole skipped: the stage before it ends with step 5
+WARNING checkpoint at step 2 of RUNS/whole skipped: the stage before it ends with step 5
+| too early: stage 2 (next) goes on from step 5, of which no whole checkpoint is in RUNS/whole
+WARNING checkpoint at step 4 skipped: it is of trajectory X, this run of X
+WARNING checkpoint at step 2 skipped: it is of trajectory X, this run of X
+| in its own folder: stage 2 (next) goes on from step 4, of which no whole checkpoint is in RUNS/whole
+| nothing: stage 2 (next) goes on from step 4, of which no whole checkpoint is in RUNS/here
+WARNING checkpoint at step 2 of RUNS/flipped skipped: the stage before it ends with step 4
+| damaged: stage 2 (next) goes on from step 4, of which no whole checkpoint is in RUNS/flipped
 """
 
 
@@ -169,12 +179,15 @@ def test_what_is_wrong_with_a_checkpoint_and_how_much_is_read(
     program = "import damaged; damaged.main()"
     run = ranks.train(ranks.spec(2), tmp_path / "run", cache, program=program, env=env)
     assert not any(run.codes), run.log(0) + run.log(1)
-    said = [line for line in run.log(0).splitlines() if line.startswith(("|", "WARNING"))]
+    logs = [run.log(rank).replace(str(tmp_path / "runs"), "RUNS") for rank in range(2)]
+    logs = [re.sub(r"(trajectory|run of) [0-9a-f]{12}", r"\1 X", log) for log in logs]
+    said = [line for line in logs[0].splitlines() if line.startswith(("|", "WARNING"))]
     read = [f"| read {number}" for _, number in READ]
     assert said == [*SAID.splitlines(), *read]
-    assert [line for line in run.log(1).splitlines() if "WARNING" in line] == [
+    assert [line for line in logs[1].splitlines() if "WARNING" in line] == [
         "WARNING checkpoint at step 4 skipped: rank1.safetensors is not what was written",
         "WARNING checkpoint at step 4 skipped: rank1.safetensors: No such file or directory",
+        "WARNING checkpoint at step 4 of RUNS/flipped skipped: rank1.safetensors is not what was written",
     ]
     path = tmp_path / "runs" / "whole" / "checkpoints" / "step-00000004"
     expected = BACKENDS["megatron"].checkpoint_bytes(ranks.spec(2))

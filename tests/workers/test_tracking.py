@@ -25,11 +25,34 @@ NAMES = Tracking(
 )
 
 
+SAMPLED = """
+    from launcher import samples
+    from launcher.samples import Answer, Sampled, Validation
+    from launcher.workers import tracking
+    real = tracking.start
+    def start(folder):
+        samples.folder_of(folder).mkdir()
+        def write(step, loss):
+            answer = Answer(prompt="The", text=" cat\\n# sat", tokens=3, flags=("loop", "script"))
+            validation = {"prose": Validation(loss=loss, tokens=9),
+                          "code": Validation(loss=None, tokens=0, why="no")}
+            done = Sampled(step=step, spec="", seconds=1.0, prompts=(answer,), validation=validation)
+            samples.write(done, samples.path_of(folder, step))
+        write(1, 7.5)
+        tracker = real(folder)
+        write(2, 2.5)
+        return tracker
+    tracking.start = start
+"""
+"""Samples of a step that are there before the tracker is, and of one that comes later."""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ranks.Ended:
     """A run that cannot reach the server, although there is a key for it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    return tracked(folder, cache, NAMES, WANDB_MODE="", WANDB_BASE_URL="http://127.0.0.1:9")
+    env = {"WANDB_MODE": "", "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    return tracked(folder, cache, NAMES, patch=SAMPLED, **env)
 
 
 def test_every_step_is_in_the_offline_run(finished: ranks.Ended) -> None:
@@ -39,7 +62,12 @@ def test_every_step_is_in_the_offline_run(finished: ranks.Ended) -> None:
                for r in records if r.WhichOneof("record_type") == "history"]  # fmt: skip
     assert [line["train/loss"] for line in history] == finished.losses
     assert [line["_step"] for line in history] == list(range(1, 9))
-    assert {name for line in history for name in line if "/" in name} <= set(SHOWN.values())
+    known = {*SHOWN.values(), "samples/step", "validation/prose", "samples/texts"}
+    assert {name for line in history for name in line if "/" in name} <= known
+    assert [line["validation/prose"] for line in history if "validation/prose" in line] == [2.5]
+    assert [line["samples/step"] for line in history if "samples/step" in line] == [2]
+    (table,) = (finished.folder.path / "wandb").glob("offline-run-*/files/media/table/**/*.json")
+    assert json.loads(table.read_text())["data"] == [[2, "The", " cat\n# sat", "loop, script"]]
     summary = {i.key: i.value_json for r in records for i in r.summary.update}
     assert json.loads(summary["loss_last"]) == finished.losses[-1]
     assert "tflops_per_gpu" in summary
@@ -64,6 +92,10 @@ def test_tensorboard_has_the_same_numbers(finished: ranks.Ended) -> None:
     losses = [value for step, tag, value in read if tag == "train/loss"]
     assert losses == pytest.approx(finished.losses, rel=1e-6)  # they are fp32 there
     assert [step for step, tag, _ in read if tag == "speed/step_ms"] == list(range(1, 9))
+    assert [one for one in read if "validation" in one[1]] == [(2, "validation/prose", 2.5)]
+    (text,) = [value.tensor.string_val[0].decode() for event in events_of(events)
+               for value in event.summary.value if value.tag == "samples/1/text_summary"]  # fmt: skip
+    assert text == "    The\n\ngoes on with\n\n     cat\n    # sat\n\nloop, script"
 
 
 def test_the_key_is_in_no_file(finished: ranks.Ended) -> None:
@@ -167,11 +199,13 @@ def followed(path: Path, spec: Any, how: Tracking) -> None:
     tracking.write(folder, how, spec, spec.id)
 
 
-def tracked(path: Path, cache: Path, how: Tracking, waits: bool = True, **env: str) -> ranks.Ended:
+def tracked(
+    path: Path, cache: Path, how: Tracking, waits: bool = True, patch: str = "", **env: str
+) -> ranks.Ended:
     """A run of 8 steps and the end of its tracker."""
     spec = ranks.spec()
     followed(path, spec, how)
-    run = ranks.train(spec, path, cache, env={"WANDB_API_KEY": KEY, **env})
+    run = ranks.train(spec, path, cache, patch=patch, env={"WANDB_API_KEY": KEY, **env})
     if waits:
         wait_for_trackers(path)
     return run

@@ -1,0 +1,34 @@
+"""What each command that starts something does first: look, say what will be, keep its words."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from launcher.cli import resume
+
+if TYPE_CHECKING:
+    from launcher.cli.loop import Loop
+    from launcher.schedulers import Scheduler
+
+
+def ready(loop: "Loop", given: resume.Words) -> "Scheduler":
+    """The scheduler, once it is known that all of it can run.
+
+    Raises:
+        RequestError: it cannot.
+    """
+    if loop.request.curriculum:
+        from analysis import table
+        from launcher.cli import stages
+
+        stages.check(loop)
+        print(table.render(table.plain(list(stages.rows(loop))), "table"), file=sys.stderr)
+    warn(loop)
+    scheduler = loop.ready()
+    resume.keep(loop, given)
+    return scheduler
+
+
+def warn(loop: "Loop") -> None:
+    """Say what has cost others a long run."""
+    for line in loop.warnings():
+        print(f"launch: warning: {line}", file=sys.stderr)

@@ -1,0 +1,130 @@
+"""What is wrong with a generated text, as far as the text alone tells."""
+
+import unicodedata
+from collections import Counter
+from typing import Literal
+
+Script = Literal[
+    "latin", "japanese", "chinese", "korean", "cyrillic", "greek", "arabic", "hebrew",
+    "devanagari", "thai",
+]  # fmt: skip
+"""What a text is written in. Languages of one script are not told apart."""
+
+Flag = Literal["empty", "loop", "script", "invalid"]
+"""Nothing but white space; an end that repeats; letters of other scripts; broken characters."""
+
+LOOP_REPEATS = 3
+"""Times a part stands at the end of a text that is a loop, the last time perhaps cut off, ..."""
+LOOP_LENGTH = 120
+"""... over so many generated characters: rules of dashes and tables of zeros have fewer in a
+line; ..."""
+LOOP_SHORT = 24
+"""... or over so many, where that is at least half of what was generated."""
+
+SCRIPT_LETTERS = 10
+"""Fewer letters say nothing about the script."""
+SCRIPT_SHARE = 0.3
+"""Of the letters; the rest may be names, code and quotations."""
+KANA_LETTERS = 20
+"""Letters of Japanese or Chinese, of which fewer say nothing about which of them it is."""
+KANA_SHARE = 0.05
+"""Of these letters: Japanese has more kana, Chinese fewer."""
+
+INVALID_CHARACTERS = 3
+"""Broken characters, fewer of which are no flag, ..."""
+INVALID_SHARE = 0.02
+"""... and their share of the text."""
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""What bytes that are no UTF-8 become."""
+
+HAN = ("CJK", "IDEOGRAPHIC")
+KANA = ("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA")
+LETTERS: dict[Script, tuple[str, ...]] = {
+    "latin": ("LATIN",),
+    "japanese": (*KANA, *HAN),
+    "chinese": (*HAN, "BOPOMOFO"),
+    "korean": ("HANGUL",),
+    "cyrillic": ("CYRILLIC",),
+    "greek": ("GREEK",),
+    "arabic": ("ARABIC",),
+    "hebrew": ("HEBREW",),
+    "devanagari": ("DEVANAGARI",),
+    "thai": ("THAI",),
+}
+"""First words of the names that Unicode gives to the letters of a script."""
+
+WIDTHS = ("FULLWIDTH", "HALFWIDTH", "MODIFIER", "MATHEMATICAL")
+"""Stand before the name of the script."""
+
+
+def flags(prompt: str, continuation: str, script: Script | None) -> list[Flag]:
+    """What is wrong with what follows a prompt; ``script`` is what it should be written in."""
+    if not continuation.strip():
+        return ["empty"]
+    whole = continuation.removesuffix(REPLACEMENT)  # the last character may be cut off
+    found: list[Flag] = ["loop"] if _loops(prompt, whole) else []
+    if script and _is_other(whole, script):
+        found.append("script")
+    if _is_broken(whole):
+        found.append("invalid")
+    return found
+
+
+def repeated_end(text: str) -> tuple[int, int]:
+    """The longest end of a text that is one part again and again: its length and the part's.
+
+    Of all ends with at least `LOOP_REPEATS` times their shortest period; (0, 0) without one.
+    The period of a text's first n characters is n less its longest border (Knuth, Morris, Pratt).
+    """
+    backwards, best = text[::-1], (0, 0)
+    borders = [0] * len(backwards)
+    for end in range(1, len(backwards)):
+        border = borders[end - 1]
+        while border and backwards[border] != backwards[end]:
+            border = borders[border - 1]
+        borders[end] = border + (backwards[border] == backwards[end])
+        length, period = end + 1, end + 1 - borders[end]
+        if length >= LOOP_REPEATS * period:
+            best = length, period
+    return best
+
+
+def _loops(prompt: str, continuation: str) -> bool:
+    """The prompt counts as one of the times, but none of its characters do."""
+    length, period = repeated_end(prompt + continuation)
+    inside = min(length, len(continuation))
+    long = inside >= LOOP_LENGTH
+    return period > 0 and (long or inside >= max(LOOP_SHORT, len(continuation) / 2))
+
+
+def _is_other(text: str, script: Script) -> bool:
+    words = Counter(_word(letter) for letter in text if unicodedata.category(letter)[0] == "L")
+    own, kana = _count(words, LETTERS[script]), _count(words, KANA)
+    if words.total() < SCRIPT_LETTERS:
+        return False
+    if own < SCRIPT_SHARE * words.total():
+        return True
+    both = kana + _count(words, HAN)
+    if both < KANA_LETTERS or script not in ("japanese", "chinese"):
+        return False
+    return (kana < KANA_SHARE * both) == (script == "japanese")
+
+
+def _count(words: Counter[str], wanted: tuple[str, ...]) -> int:
+    return sum(words[word] for word in wanted)
+
+
+def _word(letter: str) -> str:
+    """The first word of a letter's name that says its script."""
+    words = unicodedata.name(letter, "").split()
+    return next((word for word in words if word not in WIDTHS), "")
+
+
+def _is_broken(text: str) -> bool:
+    broken = sum(one == REPLACEMENT or _is_control(one) for one in text)
+    return broken >= max(INVALID_CHARACTERS, INVALID_SHARE * len(text))
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) == "Cc" and not character.isspace()

@@ -1,0 +1,80 @@
+"""What was generated from the checkpoints of a run: ``samples/step-00000020.json`` and the like."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.decode import decode, encode
+from launcher.errors import ConfigError, ReadError
+from launcher.folder import RunFolder, read_json, write_json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What the model made of one prompt."""
+
+    prompt: str
+    text: str
+    """What follows the prompt."""
+    tokens: int
+    """Generated ones, the end of the document not included."""
+    flags: tuple[str, ...]
+    """What is wrong with it: `launcher.sample_flags`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Validation:
+    """The loss on held-out text of one source."""
+
+    loss: float | None
+    """Mean over the tokens, in nats; None where there is no such text, or it is not finite."""
+    tokens: int
+    why: str | None = None
+    """There is no loss."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampled:
+    """All that was tried with one checkpoint."""
+
+    step: int
+    """The checkpoint's."""
+    spec: str
+    """The run's id."""
+    seconds: float
+    """That it took, imports included."""
+    prompts: tuple[Answer, ...]
+    validation: dict[str, Validation]
+    """By source of the blend."""
+
+
+def folder_of(run: RunFolder) -> Path:
+    """Where the samples of a run are: of all its attempts, so never set aside."""
+    return run.path / "samples"
+
+
+def checkpoint_of(run: RunFolder, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
+    return run.checkpoints / f"step-{step:08d}"
+
+
+def path_of(run: RunFolder, step: int) -> Path:
+    """The file of one checkpoint's samples; it is named as the checkpoint is."""
+    return folder_of(run) / f"{checkpoint_of(run, step).name}.json"
+
+
+def paths(run: RunFolder) -> list[Path]:
+    """The files there are, the first step first."""
+    return sorted(folder_of(run).glob("step-*.json"))
+
+
+def read(path: Path) -> Sampled:
+    """Read a file of samples. Raises ReadError."""
+    try:
+        return decode(Sampled, read_json(path))
+    except ConfigError as error:
+        raise ReadError(f"{path}: {error}") from error
+
+
+def write(sampled: Sampled, path: Path) -> None:
+    """Write a file of samples, whole or not at all. Raises WorkError."""
+    write_json(path, encode(sampled))

@@ -1,0 +1,106 @@
+"""The folder of a run's checkpoints, as names: what rank 0 makes appear there and disappear.
+
+    checkpoints/step-00000012           whole
+    checkpoints/.step-00000012.attempt3 being written, or on its way out
+    checkpoints/latest                  the name of the newest
+
+A kill at any moment leaves either all of a checkpoint under its name or nothing.
+"""
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from launcher.errors import WorkError
+from launcher.folder import RunFolder, write_text
+from launcher.workers import manifest
+from launcher.workers.manifest import Manifest
+
+LATEST = "latest"
+REPLACED = ".replaced"
+
+
+class Shelf:
+    """The checkpoints of one run."""
+
+    def __init__(self, run: RunFolder, attempt: int = 0) -> None:
+        """``attempt`` is the one that writes."""
+        self._run, self._attempt = run, attempt
+        self.folder = run.checkpoints
+
+    def path(self, step: int) -> Path:
+        """Of a whole one."""
+        return self.folder / f"step-{step:08d}"
+
+    def temporary(self, step: int) -> Path:
+        """Of one that is being written."""
+        return self._hidden(step, f".attempt{self._attempt}")
+
+    def steps(self) -> list[int]:
+        """Of those that are whole as far as their names say, newest first."""
+        names = (path.name for path in self.folder.glob("step-*"))
+        found = (re.fullmatch(r"step-(\d{8,})", name) for name in names)
+        return sorted((int(name[1]) for name in found if name), reverse=True)
+
+    def clear(self) -> None:
+        """Drop what killed attempts left, but for what one was about to write again."""
+        with suppress(OSError):  # it is of no harm
+            for left in self.folder.glob(f".{LATEST}.*"):
+                left.unlink()
+            for left in self.folder.glob(".step-*"):
+                whole = self.folder / left.name.removeprefix(".").removesuffix(REPLACED)
+                if left.name.endswith(REPLACED) and not whole.exists():
+                    left.rename(whole)
+                shutil.rmtree(left, ignore_errors=True)
+
+    def publish(self, whole: Manifest) -> None:
+        """Have all of it on disk, then make it appear. Raises OSError."""
+        temporary, final = self.temporary(whole.step), self.path(whole.step)
+        manifest.write(whole, temporary / manifest.NAME)
+        # A resumed run starts with the lines up to here: they have to outlive the machine too.
+        lines = [path for path in (self._run.metrics, self._run.event_log) if path.exists()]
+        for path in (temporary / manifest.NAME, *lines, temporary):
+            _sync(path)
+        replaced = self._hidden(whole.step, REPLACED)
+        if final.exists():  # damaged, or from before a rollback
+            final.rename(replaced)
+        temporary.rename(final)
+        _sync(self.folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+    def point(self, step: int | None) -> str | None:
+        """Have ``latest`` name a checkpoint, None for none; what went wrong."""
+        try:
+            if step is None:
+                (self.folder / LATEST).unlink(missing_ok=True)
+            else:
+                write_text(self.folder / LATEST, f"{self.path(step).name}\n")
+        except OSError as error:
+            return error.strerror
+        except WorkError as error:
+            return str(error)
+        return None
+
+    def drop(self, step: int) -> bool:
+        """Remove one, which is gone at once; whether it is."""
+        hidden = self._hidden(step, ".dropped")
+        try:
+            self.path(step).rename(hidden)
+        except OSError:
+            return False
+        shutil.rmtree(hidden, ignore_errors=True)
+        return True
+
+    def _hidden(self, step: int, ending: str) -> Path:
+        return self.folder / f".{self.path(step).name}{ending}"
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
