@@ -11,6 +11,7 @@ that. Exit code 1 unless ours has `TARGET` at 1,024 GPUs, its confidence interva
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +23,21 @@ from machines import DAYS, HOUR, LLAMA3_H, RSC_H, Machine, Rates, machine
 from outages import LOST, Policy, Result, simulate
 
 TARGET, AT = 0.95, "1,024 GPUs"
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = "import sys; from launcher.cli import main; sys.exit(main())"
+WORDS = (
+    "cluster.gpus_per_node=1", "checkpoint_every=1", "train.steps=3", "train.global_batch=2",
+    "model.hidden=512", "model.ffn=1536", "model.vocab=8000", "tracking.tensorboard=false",
+    "tracking.wandb=off",
+)  # fmt: skip
+SIGNS = {
+    "step": "*/*/metrics.jsonl",
+    "saving": "*/*/checkpoints/.step-00000001*",
+    "saved": "*/*/checkpoints/step-00000001",
+}
+"""What there is in a run's folder once it has done what."""
+
 STEPS: tuple[tuple[str, dict[str, object]], ...] = (
     ("interval of Young and Daly", {"interval_s": None}),
     ("asynchronous saves", {"asynchronous": True}),
@@ -98,35 +114,25 @@ def row(title: str, cells: list[str]) -> None:
 
 
 def measure() -> None:
-    """Say what a start and a save take here: one rank, no card, the pieces that train."""
-    import psutil
-
-    sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
-    import ranks
-
-    from launcher.workers import train
-    from launcher.workers.checkpoint import Checkpoints
-
-    os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(ranks.free_port())}
-    spec = ranks.spec(1, model__hidden=512, model__ffn=1536, model__vocab=8000)
+    """Say what a start and a save take here: one rank without a card, seen from outside."""
+    moments: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as place:
-        target = ranks.RunFolder(Path(place) / "run")
-        target.create(spec)
-        train._import(spec)
-        engine, meter = train._set_up(spec, target, Path(place) / "cache")
-        meter.record(1, 1e-4, engine.step(1, 1e-4))
-        since = time.time() - psutil.Process().create_time()
-        print(f"measured here: process start to first step {since:.1f} s")
-        checkpoints, began = Checkpoints(target, spec, 1), time.perf_counter()
-        assert checkpoints.save(1, engine.state())
-        saved = time.perf_counter()
-        assert checkpoints.load(engine.state())
-        read = time.perf_counter()
-        size = sum(path.stat().st_size for path in target.checkpoints.rglob("*.safetensors"))
-    print(f"measured here: {spec.model.params / 1e6:.1f} M parameters, {size / 2**20:.0f} MiB:"
-          f" save {saved - began:.2f} s, verified and read {read - saved:.2f} s"
-          " (no network, no card: no row of the table is made of these)")  # fmt: skip
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-c", LAUNCH, *WORDS, f"output={place}"], cwd=place,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        while process.poll() is None:
+            for what, pattern in SIGNS.items():
+                if what not in moments and any(Path(place).glob(pattern)):
+                    moments[what] = time.perf_counter() - began
+            time.sleep(0.005)
+        kept = max(Path(place).glob("*/*/checkpoints/step-*"), default=Path(place))
+        mib = sum(file.stat().st_size for file in kept.glob("*.safetensors")) / 2**20
+    if process.returncode or len(moments) < len(SIGNS):
+        raise SystemExit(f"launch ended with {process.returncode} after {moments}")
+    print(f"measured here, in no row of the table: {moments['step']:.1f} s from the command to the"
+          f" first step, {moments['saved'] - moments['saving']:.2f} s to save {mib:.0f} MiB")  # fmt: skip
 
 
 def main() -> int:

@@ -43,7 +43,8 @@ def stage(made: RunSpec, before: int, schedule_after: int) -> RunSpec:
     """A stage of a schedule."""
     place = Stage(
         number=2, name="two", steps_before=before, tokens_before=before * 100, parent="p",
-        schedule_after=schedule_after, schedule_steps=5000, samples_before={}, max_epochs=4.0,
+        schedule_after=schedule_after, schedule_steps=5000, samples_before={}, source_tokens={},
+        max_epochs=4.0,
     )  # fmt: skip
     return replace(made, stage=place)
 
