@@ -20,9 +20,7 @@ import errno
 import json
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,16 +28,13 @@ from typing import Any, Literal, TypeVar
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
+from launcher.files import read_json, read_jsonl, write_json
 from launcher.spec import RunSpec
 
 T = TypeVar("T")
 
 Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang", "failed"]
 """Each is an Outcome of its own name; see `launcher.record`."""
-
-UMASK = os.umask(0o022)
-"""What the user takes from the permissions of new files; to be read it has to be set."""
-os.umask(UMASK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -252,56 +247,6 @@ def _make_room(path: Path) -> None:
 
 def _is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
-
-
-def write_json(path: Path, data: Any, durable: bool = True) -> None:
-    """Write a file that any reader sees whole, old or new: temporary file, fsync, rename.
-
-    What is not ``durable`` may be lost, or be empty, when the machine goes down: no fsync.
-    """
-    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n", durable)
-
-
-def write_text(path: Path, text: str, durable: bool = True) -> None:
-    """`write_json` for text. Raises WorkError where the file cannot be written."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp's are for their owner alone
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise WorkError(f"{path}: {error.strerror}") from error
-
-
-def read_json(path: Path) -> Any:
-    """Read a file `write_json` wrote. Raises ReadError."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{path}: {error}") from error
-
-
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; nothing where there is no file. Raises ReadError."""
-    if not path.exists():
-        return
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{path}: {error}") from error
-    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is half a line
-        try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise ReadError(f"{path}:{number}: {error}") from error
 
 
 def _decoded(kind: type[T], path: Path) -> T:

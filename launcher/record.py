@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
-from launcher.folder import RunFolder, read_json, read_jsonl, write_json, write_text
+from launcher.files import read_json, read_jsonl, write_json, write_text
+from launcher.folder import RunFolder
 from launcher.spec import RunSpec
 
 Outcome = Literal[

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
-from launcher.folder import RunFolder, read_json, write_json
+from launcher.files import read_json, write_json
+from launcher.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

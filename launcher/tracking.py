@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
-from launcher.folder import RunFolder, read_json, write_json
+from launcher.files import read_json, write_json
+from launcher.folder import RunFolder
 from launcher.spec import RunSpec
 
 Mode = Literal["auto", "online", "offline", "off"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from launcher.decode import encode
 from launcher.errors import WorkError
-from launcher.folder import Stopped, write_json
+from launcher.files import write_json
+from launcher.folder import Stopped
 from launcher.schedulers import Job
 from slurm.check_verdict import read_reports, verdict
 from slurm.node_check import CheckRequest

@@ -20,7 +20,8 @@ from pathlib import Path
 from types import FrameType
 
 from launcher.errors import WorkError
-from launcher.folder import RunFolder, write_json
+from launcher.files import write_json
+from launcher.folder import RunFolder
 
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""

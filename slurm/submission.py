@@ -12,7 +12,7 @@ from pathlib import Path
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
-from launcher.folder import read_json, write_json, write_text
+from launcher.files import read_json, write_json, write_text
 from launcher.schedulers import Job
 from slurm.options import SchedulerOptions
 

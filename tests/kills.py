@@ -17,7 +17,8 @@ from typing import Any
 
 import psutil
 
-from launcher.folder import RunFolder, read_json
+from launcher.files import read_json
+from launcher.folder import RunFolder
 from tests.conftest import command, environment
 
 STAGES = ("1-web", "2-english", "3-synthetic", "4-specialised")

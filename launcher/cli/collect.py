@@ -9,7 +9,8 @@ from pathlib import Path
 from launcher import record
 from launcher.backends import BACKENDS
 from launcher.errors import ConfigError, ReadError
-from launcher.folder import RunFolder, read_json
+from launcher.files import read_json
+from launcher.folder import RunFolder
 from launcher.record import RunRecord
 
 DEPTH = 4

@@ -23,7 +23,8 @@ from launcher.cli.watch import Watch
 from launcher.curriculum import compiled
 from launcher.data import corpora
 from launcher.errors import LayoutError, ReadError, WorkError
-from launcher.folder import RunFolder, write_json
+from launcher.files import write_json
+from launcher.folder import RunFolder
 from launcher.record import Planned, RunRecord
 from launcher.schedulers import Job, Scheduler
 from launcher.spec import RunSpec

@@ -115,7 +115,7 @@ def _fit(options: argparse.Namespace) -> int:
     constants, rows = sheets.fitted(Path(options.fit).expanduser())
     print(table.render(table.plain(rows), "table"))
     if options.output:
-        from launcher.folder import write_json
+        from launcher.files import write_json
 
         write_json(Path(options.output), asdict(constants))
     return 0

@@ -20,7 +20,7 @@ from launcher.cli.request import Request
 from launcher.data import corpora
 from launcher.decode import one_of
 from launcher.errors import ConfigError, RequestError
-from launcher.folder import write_text
+from launcher.files import write_text
 from launcher.schedulers import Scheduler
 from launcher.schedulers.local import Local
 from launcher.spec import Data, RunSpec

@@ -23,7 +23,7 @@ from launcher.curriculum import most_samples
 from launcher.data import corpora, sizes
 from launcher.decode import fingerprint
 from launcher.errors import ConfigError
-from launcher.folder import UMASK
+from launcher.files import UMASK
 from launcher.spec import RunSpec
 from launcher.workers.errors import DataError
 from launcher.workers.order import Blend, Stream, hash64

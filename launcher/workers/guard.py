@@ -4,7 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
-from launcher.folder import RunFolder, read_json, write_json
+from launcher.files import read_json, write_json
+from launcher.folder import RunFolder
 from launcher.ladder import APPLY, Action, Ladder
 from launcher.spec import RunSpec
 from launcher.spikes import Detector, Event

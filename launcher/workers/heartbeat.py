@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from launcher.decode import encode
 from launcher.errors import ReadError, WorkError
-from launcher.folder import Beat, RunFolder, write_json
+from launcher.files import write_json
+from launcher.folder import Beat, RunFolder
 
 LONGEST_SECONDS = 10.0
 """From one beat to the next, at most."""

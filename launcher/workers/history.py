@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import ReadError
-from launcher.folder import RunFolder, read_jsonl, write_text
+from launcher.files import read_jsonl, write_text
+from launcher.folder import RunFolder
 
 
 def restart(folder: RunFolder, first: int, step: int, start: Path | None = None) -> None:

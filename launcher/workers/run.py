@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,8 +179,8 @@ class Run:
         assert self._checkpoints and action.to is not None
         to = max(action.to, self._spec.first)
         self._guard.keep(to, self._first_rank)
-        self._checkpoints.finish()
         self._parts.watchdog.saving()
+        self._checkpoints.finish()
         found = self._load(to) or self._spec.first
         self._gone_back(found)
         lost = self._spec.tokens_through(step) - self._spec.tokens_through(found)
@@ -230,7 +231,8 @@ class Run:
 
     def _event(self, kind: str, step: int, **figures: Any) -> None:
         if self._first_rank:
-            self._parts.folder.add_event(kind, step, **figures)
+            with suppress(OSError):  # a full disk is no reason to end
+                self._parts.folder.add_event(kind, step, **figures)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from launcher.errors import WorkError
-from launcher.folder import RunFolder, write_text
+from launcher.files import write_text
+from launcher.folder import RunFolder
 from launcher.workers import manifest
 from launcher.workers.manifest import Manifest
 

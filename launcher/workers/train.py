@@ -13,7 +13,8 @@ from typing import Any
 
 from launcher.checkpointing import Checkpointing
 from launcher.decode import decode
-from launcher.folder import RunFolder, write_json
+from launcher.files import write_json
+from launcher.folder import RunFolder
 from launcher.sampling import Sampling
 from launcher.spec import RunSpec
 from launcher.workers import orphans

@@ -15,7 +15,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from launcher.decode import decode
-from launcher.folder import read_json
+from launcher.files import read_json
 from launcher.shape import ModelShape
 from launcher.spec import RunSpec
 

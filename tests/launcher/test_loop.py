@@ -21,7 +21,8 @@ from launcher.cli.loop import Loop
 from launcher.cli.preflight import lock
 from launcher.cli.request import Request, SchedulerOptions
 from launcher.errors import ConfigError, WorkError
-from launcher.folder import UMASK, RunFolder, Status, write_json
+from launcher.files import UMASK, write_json
+from launcher.folder import RunFolder, Status
 from launcher.record import RunRecord
 from launcher.schedulers import Job
 from launcher.schedulers.local import Local

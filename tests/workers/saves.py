@@ -16,7 +16,8 @@ import ranks
 import torch
 
 from launcher.checkpointing import Checkpointing
-from launcher.folder import RunFolder, read_json
+from launcher.files import read_json
+from launcher.folder import RunFolder
 from launcher.spec import RunSpec
 from launcher.workers import measure, platform, tensorfile, train
 from launcher.workers.checkpoint import NOTHING, READY, WRITING, Checkpoints

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import ranks
 
-from launcher.folder import RunFolder, Status, read_json
+from launcher.files import read_json
+from launcher.folder import RunFolder, Status
 from launcher.workers import history
 
 DS = {"backend": "deepspeed"}

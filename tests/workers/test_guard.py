@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ranks
 
-from launcher.folder import read_json
+from launcher.files import read_json
 from launcher.spec import RunSpec
 
 GUARD = {

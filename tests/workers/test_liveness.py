@@ -14,7 +14,8 @@ import torch
 import torch.distributed as dist
 
 from launcher.decode import encode
-from launcher.folder import Beat, RunFolder, write_json
+from launcher.files import write_json
+from launcher.folder import Beat, RunFolder
 from launcher.workers import platform
 from launcher.workers.errors import LinkError
 from launcher.workers.heartbeat import Heartbeat
