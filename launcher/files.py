@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and what reads them."""
 
+import errno
 import json
 import os
 import tempfile
@@ -39,6 +40,20 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
             raise
     except OSError as error:
         raise WorkError(f"{path}: {error.strerror}") from error
+
+
+def append(path: Path, text: str) -> None:
+    """Add whole lines to a file, or nothing: half a line is damage once another follows.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    data = text.encode()
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
+        if file.write(data) < len(data):
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_json(path: Path) -> Any:

@@ -16,7 +16,6 @@ samples/       what was generated from them; see `launcher.samples`
 attempts/N/    the files of attempt N, once there is a later one
 """
 
-import errno
 import json
 import os
 import shutil
@@ -28,7 +27,7 @@ from typing import Any, Literal, TypeVar
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
-from launcher.files import read_json, read_jsonl, write_json
+from launcher.files import append, read_json, read_jsonl, write_json
 from launcher.spec import RunSpec
 
 T = TypeVar("T")
@@ -106,12 +105,7 @@ class RunFolder:
     def add_event(self, kind: str, step: int, **figures: Any) -> None:
         """Append an event; the caller is the only one that writes. Raises OSError."""
         line = {"kind": kind, "step": step, "time": time.time()} | figures
-        data = f"{json.dumps(line, allow_nan=False)}\n".encode()
-        with self.event_log.open("ab", buffering=0) as file:
-            end = file.tell()
-            if file.write(data) < len(data):  # half a line would be damage once another follows
-                file.truncate(end)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(self.event_log, f"{json.dumps(line, allow_nan=False)}\n")
 
     @property
     def logs(self) -> Path:

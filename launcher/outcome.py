@@ -148,7 +148,7 @@ class _Run:
 
     def say(self, rank: int, line: str) -> str:
         """A cause: one line, with the rank where there are several."""
-        shown = line.strip().removesuffix(" ***")
+        shown = line.strip().removesuffix(" ***").removeprefix("launcher.workers.errors.")
         return _short(f"rank {rank}: {shown}" if len(self.logs) > 1 else shown)
 
 

@@ -57,6 +57,7 @@ def _refuse_gone(stages: Iterable[RunSpec], folder: Path) -> None:
 
 def _refusal(spec: RunSpec, run: RunFolder, changed: list[tuple[str, Any, Any]]) -> str:
     assert spec.stage
+    own = [one for one in changed if not one[0].startswith("stage.")]  # the rest follows from it
     done = (run.path / "result.json").exists()
     hint = (
         "; its schedule spans later stages: give the first of them that changes one of its own"
@@ -65,7 +66,7 @@ def _refusal(spec: RunSpec, run: RunFolder, changed: list[tuple[str, Any, Any]])
     )
     return (
         f"curriculum.stages.{spec.stage.name}: is {'finished' if done else 'begun'} and cannot"
-        f" change: {told(changed)}{hint}; a new run needs another name="
+        f" change: {told(own or changed)}{hint}; a new run needs another name="
     )
 
 

@@ -46,6 +46,9 @@ class Checkpoints:
     step_seconds: float | None = None
     """What a step takes, where the caller knows by now: the interval is then said in steps too."""
 
+    problem: str | None = None
+    """Why the last save failed; None where it did not."""
+
     def __init__(
         self,
         folder: RunFolder,
@@ -233,8 +236,9 @@ class Checkpoints:
     def _ended(self, saving: Saving, errors: list[int], size: int = 0) -> bool:
         """Whether a save is good; rank 0 records what became of it."""
         failed = [rank for rank, error in enumerate(errors) if error]
-        if self._rank == 0 and failed:
-            self._give_up(saving.begun.step, failed[0], os.strerror(errors[failed[0]]))
+        self.problem = os.strerror(errors[failed[0]]) if failed else None
+        if self._rank == 0 and self.problem:
+            self._give_up(saving.begun.step, failed[0], self.problem)
         elif self._rank == 0:
             self._record(saving, size)
         return not failed

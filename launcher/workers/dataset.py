@@ -87,8 +87,14 @@ def prepare(spec: RunSpec, cache: Path) -> None:
     """Build whatever of a run's data is not in the cache yet. Needs no process group.
 
     Raises:
-        DataError: text that is too short, or a vocabulary the model does not have.
+        DataError: text that is gone or too short, a vocabulary the model does not have, or more
+            epochs than a curriculum allows.
     """
+    for name in dict.fromkeys((*spec.data.blend, *spec.data.texts)):
+        try:
+            corpora.check(name, "data.blend")  # the launcher has, perhaps weeks ago
+        except ConfigError as error:
+            raise DataError(str(error)) from error
     cache.mkdir(parents=True, exist_ok=True)
     tokenizer = _Lazy(spec, cache)
     for name in filter(corpora.is_text, spec.data.blend):

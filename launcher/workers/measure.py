@@ -7,6 +7,7 @@ import resource
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from launcher.files import append
 from launcher.spec import RunSpec
 from launcher.workers import platform
 from launcher.workers.engine import Done
@@ -48,6 +50,7 @@ class Meter:
         self._spec, self._path = spec, path
         self._power = Power()
         self._line: dict[str, Any] = {}
+        self._unwritten = ""
         self.seconds: float | None = None
         """Of the last step."""
         self._began = time.perf_counter()
@@ -79,8 +82,13 @@ class Meter:
     def write(self, said: dict[str, Any]) -> None:
         """Append the line of the step on rank 0, with what the caller knows of it."""
         if dist.get_rank() == 0:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(self._line | said, allow_nan=False) + "\n")
+            self._unwritten += json.dumps(self._line | said, allow_nan=False) + "\n"
+            with suppress(OSError):  # a full disk, which may have room again at the next step
+                self._flush()
+
+    def _flush(self) -> None:
+        append(self._path, self._unwritten)
+        self._unwritten = ""
 
     def _speed(self, step: int, trained: bool) -> dict[str, float | None]:
         if not trained or self.seconds is None:
@@ -93,12 +101,21 @@ class Meter:
             "tflops_per_gpu": flops / 1e12,
         }
 
+    def forget(self) -> None:
+        """Drop lines that a full disk has kept from being written: a rollback gives them up."""
+        self._unwritten = ""
+
     def start(self) -> None:
         """The next step begins now."""
         self._began = time.perf_counter()
 
     def close(self) -> None:
-        """Have the lines on disk before the result says that they are all there."""
+        """Have the lines on disk before the result says that they are all there.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        self._flush()
         with self._path.open("rb") as file:
             os.fsync(file.fileno())
 

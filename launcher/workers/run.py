@@ -144,8 +144,10 @@ class Run:
         if last or asked or step % self._parts.every == 0:
             saved = self._save(step, wait=last or asked)
             if last and self._spec.stage and not saved:
-                raise CheckpointError(f"the last checkpoint of stage {self._spec.stage.name}, which"
-                                      " the next one goes on from, is not written")  # fmt: skip
+                raise CheckpointError(
+                    f"the last checkpoint of stage {self._spec.stage.name}, which the next one goes"
+                    f" on from, is not written: {self._checkpoints.problem}"
+                )
             if asked and not last:
                 what = "checkpoint written" if saved else "checkpoint not written"
                 print(f"stopped on request at step {step}, {what}")
@@ -193,6 +195,7 @@ class Run:
     def _gone_back(self, step: int) -> None:
         """A rollback has loaded a step: what came after it is given up."""
         assert self._checkpoints
+        self._parts.meter.forget()
         if self._first_rank:
             history.give_up(self._parts.folder, step)
         self._checkpoints.forget_after(step)

@@ -17,7 +17,7 @@ from launcher.files import write_json
 from launcher.folder import RunFolder
 from launcher.sampling import Sampling
 from launcher.spec import RunSpec
-from launcher.workers import orphans
+from launcher.workers import orphans, output
 from launcher.workers.errors import DeviceError
 from launcher.workers.heartbeat import Heartbeat
 from launcher.workers.stop import StopRequest
@@ -33,6 +33,7 @@ def main() -> None:
     Exit code: 0 when every step is done, 75 when asked to stop before, 1 after an exception.
     """
     orphans.die_with_parent()
+    output.spare()
     options = _options()
     stop = StopRequest(heeded=options.checkpoint_every is not None)
     folder = RunFolder(options.folder)

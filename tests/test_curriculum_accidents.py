@@ -1,0 +1,182 @@
+"""A staged run meets a full disk and data that vanishes: nothing is lost, and it ends the same."""
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from launcher.folder import RunFolder
+from tests import kills
+from tests.conftest import ROOT
+
+SMALL = (
+    "model.layers=2", "model.hidden=64", "model.ffn=128", "model.heads=4", "model.kv_heads=2",
+    "model.vocab=512", "data.tokenizer=bytes", "cluster.gpus_per_node=1", "checkpoint_every=5",
+    "train.global_batch=8", "layout.micro_batch=4", "tracking.tensorboard=false",
+)  # fmt: skip
+STAGES = ("1-first", "2-second")
+MIB = 2**20
+
+
+def words(name: str, text: Path, tokens: int = 20480) -> tuple[str, ...]:
+    """Two stages of 40 steps over a user's own text."""
+    each = f"{{tokens: {tokens}, blend: {{{text}: 1.0, bundled/prose: 1.0}}}}"
+    stages = f"curriculum={{name: {name}, stages: {{first: {each}, second: {each}}}}}"
+    return (stages, *SMALL)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "mine.txt"
+    path.write_text((ROOT / "README.md").read_text() * 20)
+    return path
+
+
+@pytest.fixture(scope="module")
+def calm(text: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    folder = tmp_path_factory.mktemp("calm")
+    assert kills.finished(folder, cache, words("run", text)) == 0
+    return kills.outcome(folder / "run", STAGES)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_a_disk_that_is_full_for_a_while(
+    small_disk: Path, text: Path, cache: Path, calm: dict[str, object]
+) -> None:
+    """It trains on while saves fail."""
+    log = small_disk.parent / "launch.txt"
+    launcher = start(small_disk, cache, words("run", text), log)
+    first = RunFolder(small_disk / "run" / STAGES[0])
+    until(lambda: len(first.steps()) >= 7)
+    with full(small_disk):
+        until(lambda: any(event["kind"] == "save_failed" for event in first.events()))
+    assert launcher.wait(120) == 0, log.read_text()
+    assert kills.outcome(small_disk / "run", STAGES) == calm
+    failed = next(event for event in first.events() if event["kind"] == "save_failed")
+    assert failed["reason"] == "No space left on device"
+    line = f"WARNING checkpoint at step {failed['step']} failed: rank 0: No space left on device\n"
+    assert line in first.log(0).read_text()
+
+
+def test_a_disk_that_stays_full(
+    small_disk: Path, text: Path, cache: Path, calm: dict[str, object]
+) -> None:
+    """The last checkpoint of a stage has to be there; the same command trains what it lacks."""
+    log = small_disk.parent / "launch.txt"
+    launcher = start(small_disk, cache, words("run", text), log)
+    first = RunFolder(small_disk / "run" / STAGES[0])
+    until(lambda: len(first.steps()) >= 7)
+    with full(small_disk):
+        assert launcher.wait(120) == 1
+    said = log.read_text()
+    assert (
+        "[1/2] disk      1-first  CheckpointError: the last checkpoint of stage first, which"
+        in said
+    )
+    assert "launch: disk: once its cause is mended, the same command goes on" in said
+    assert start(small_disk, cache, words("run", text), log).wait(200) == 0
+    assert kills.outcome(small_disk / "run", STAGES) == calm
+
+
+def test_a_disk_with_no_room_for_the_checkpoints(small_disk: Path, text: Path, cache: Path) -> None:
+    """It is said before anything starts."""
+    log = small_disk.parent / "launch.txt"
+    asked = (*words("run", text), "checkpoints.keep_last=30")
+    assert start(small_disk, cache, asked, log).wait(60) == 2
+    last = log.read_text().splitlines()[-1]
+    assert last.startswith(f"launch: output: {small_disk}/run has 24.0 MiB free, the checkpoints")
+    assert not (small_disk / "run").exists()
+
+
+def test_data_that_vanishes(
+    tmp_path: Path, text: Path, cache: Path, calm: dict[str, object]
+) -> None:
+    """A stage that runs has it mapped; the next start names the file, and goes on once it is back."""
+    log, kept = tmp_path / "launch.txt", text.with_suffix(".kept")
+    launcher = start(tmp_path, cache, words("run", text), log)
+    first = RunFolder(tmp_path / "run" / STAGES[0])
+    until(lambda: len(first.steps()) >= 3)
+    text.rename(kept)
+    try:
+        assert launcher.wait(120) == 1
+        assert first.result() is not None, log.read_text()
+        assert "data      2-second" in log.read_text()
+        assert start(tmp_path, cache, words("run", text), log).wait(60) == 2
+        assert log.read_text().splitlines()[-1] == (
+            f"launch: curriculum.stages.first.blend: {text}: No such file or directory"
+        )
+    finally:
+        kept.rename(text)
+    assert start(tmp_path, cache, words("run", text), log).wait(200) == 0
+    assert kills.outcome(tmp_path / "run", STAGES) == calm
+
+
+def test_a_text_that_is_too_short(tmp_path: Path, cache: Path) -> None:
+    """It is known in the first stage how often the second would read it."""
+    short = tmp_path / "short.txt"
+    short.write_text("a few words " * 40)
+    log = tmp_path / "launch.txt"
+    asked = words("run", short, tokens=2048)
+    assert start(tmp_path, cache, asked, log).wait(120) == 1
+    assert "DataError: curriculum.stages.second: " in log.read_text()
+    assert "epochs, curriculum.max_epochs is 4" in log.read_text()
+    again = log.read_text()
+    assert start(tmp_path, cache, asked, log).wait(60) == 2  # now that it is tokenised
+    assert "curriculum.max_epochs is 4" in log.read_text().removeprefix(again).splitlines()[-1]
+
+
+def start(
+    folder: Path, cache: Path, asked: tuple[str, ...], log: Path
+) -> "subprocess.Popen[bytes]":
+    from tests.conftest import command, environment
+
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command([*asked, f"output={folder}"]), env=environment(cache),
+            cwd=log.parent, stdout=out, stderr=out,
+        )  # fmt: skip
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """Take what there is, and what a removed checkpoint gives back, but for lines of metrics."""
+    over = threading.Event()
+
+    def take() -> None:
+        with (disk / "ballast").open("ab", buffering=0) as file:
+            while not over.wait(0.002):
+                if shutil.disk_usage(disk).free > MIB // 2:
+                    with suppress(OSError):
+                        file.write(b"\1" * (MIB // 4))
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        taker.join()
+        (disk / "ballast").unlink()
