@@ -22,7 +22,7 @@ def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame
     Args:
         records: in any order.
         sort: a column, ascending; with a leading "-" descending. Without it the fastest comes
-            first, then what failed, then what never ran.
+            first, then what failed, then what never ran; stages of a curriculum in their order.
 
     Raises:
         ConfigError: no such column.
@@ -32,6 +32,9 @@ def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame
     kinds = {found.figures.memory_kind for found in records} - {None}
     rows.attrs["memory"] = "rss_gib" if kinds == {"rss"} else "mem_gib"
     if sort is None:
+        staged = [record.spec.stage is not None for record in records]
+        if any(staged) and all(staged):
+            return sorted_by(rows, "row") if rows["row"].notna().any() else rows
         order = pd.Series([_rank(r) for r in records], index=rows.index, dtype=float)
         speed = -pd.to_numeric(rows["tokens_per_s"]).where(order == 0)
         keys = pd.DataFrame({"order": order, "speed": speed, "row": rows["row"]})

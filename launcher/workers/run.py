@@ -169,7 +169,7 @@ class Run:
         done = self._checkpoints.save(step, self._parts.engine.state(), progress, score)
         if wait:
             done = self._checkpoints.finish() is not False and done
-        if done and self._parts.sampler:
+        if done and self._parts.sampler and step > self._spec.first:
             self._parts.sampler.start(step)
         self._losses = []
         self._parts.watchdog.beat(step)
