@@ -76,7 +76,7 @@ def _sweep(folder: Path) -> list[RunRecord]:
         written = []
         _warn(f"{error}; the same launch makes it again, until then only its folders are shown")
     paths = sorted(child for child in folder.iterdir() if (child / "spec.json").exists())
-    found = written + _ended(paths, known={one.spec.id for one in written})
+    found = written + _ended(paths, known={one.spec.name for one in written})
     _say_what_is_missing(folder, found)
     return found
 
@@ -86,7 +86,7 @@ def _say_what_is_missing(folder: Path, found: list[RunRecord]) -> None:
         points = read_json(folder / "points.json")
     except ReadError:
         return
-    outcomes = {one.spec.id: one.outcome for one in found}
+    outcomes = {one.spec.name: one.outcome for one in found}
     left = Counter(_state(folder / spec_id) for spec_id in points if spec_id not in outcomes)
     if left:
         states = ", ".join(f"{count} {state}" for state, count in left.most_common())
@@ -113,7 +113,7 @@ def _ended(paths: list[Path], known: set[str]) -> list[RunRecord]:
         except ReadError as error:
             _warn(str(error))
             continue
-        if spec.id not in known and status is not None and status.state == "ended":
+        if spec.name not in known and status is not None and status.state == "ended":
             out.append(BACKENDS[spec.backend].record(spec, path))
     return out
 

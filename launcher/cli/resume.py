@@ -47,7 +47,10 @@ def words(options: argparse.Namespace) -> Words:
 def keep(loop: Loop, given: Words) -> None:
     """Remember what started a sweep, a curriculum or a run."""
     path = _place(loop)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output: {loop.folder}: {error.strerror}") from error
     write_json(path / NAME, encode(given))
 
 

@@ -16,10 +16,10 @@ from launcher.record import Figures, Planned, Prediction, RunRecord
 from tests.conftest import spec
 
 HEADER = (
-    "row,spec_id,outcome,cause,remark,backend,model,params_b,nodes,gpus,dp,tp,pp,vpp,cp,ep,sp,zero,"
+    "row,spec_id,outcome,cause,remark,stage,backend,model,params_b,nodes,gpus,dp,tp,pp,vpp,cp,ep,sp,zero,"
     "global_batch,micro_batch,recompute,seq_len,precision,tflops_per_gpu,mfu_pct,hfu_pct,"
     "tokens_per_s,step_ms_p50,step_ms_p95,mem_min_gib,mem_max_gib,power_min_w,power_max_w,"
-    "loss_first,loss_last,grad_norm_max,steps,attempt,seconds,eta_days,bad_hosts,hosts,"
+    "loss_first,loss_last,grad_norm_max,spikes,skipped,rollbacks,steps,attempt,seconds,eta_days,bad_hosts,hosts,"
     "job_id,commit,code,pred_mem_gib,pred_oom_prob,pred_step_ms,pred_mem_err_pct,pred_step_err_pct"
 )
 

@@ -185,7 +185,7 @@ UNDONE: list[tuple[str, str, int, dict[str, Any]]] = [
     ),
     (
         "from launcher.workers import deepspeed_setup as setup\n"
-        "setup.weigh_aux_loss = lambda spec: None",
+        "setup.weigh_aux_loss = lambda spec, step: None",
         "moe",
         2,
         {**DS, "layout__zero": 1},

@@ -13,7 +13,7 @@ import ranks
 
 METRICS = {
     "step", "tokens", "loss", "grad_norm", "lr", "step_ms", "tokens_per_s", "tflops_per_gpu",
-    "mem_min_gib", "mem_max_gib", "mem_allocated_max_gib", "power_min_w", "power_max_w", "stage",
+    "mem_min_gib", "mem_max_gib", "mem_allocated_max_gib", "power_min_w", "power_max_w", "stage", "action", "attempt", "samples",
 }  # fmt: skip
 
 
@@ -44,10 +44,11 @@ def test_divergence_is_told_on_every_rank(tmp_path: Path, cache: Path) -> None:
         from launcher.workers.megatron_engine import MegatronEngine
         import dataclasses
         real = MegatronEngine.step
-        def step(self, number, lr):
-            done = real(self, number, lr)
-            here = number == 3 and self._place.tp == 0
-            return dataclasses.replace(done, loss_sum=float("nan")) if here else done
+        def step(self, number, lr, apply):
+            def spoilt(done):
+                here = number == 3 and self._place.tp == 0
+                return apply(dataclasses.replace(done, loss_sum=float("nan")) if here else done)
+            real(self, number, lr, spoilt)
         MegatronEngine.step = step
     """
     spec = ranks.spec(2, layout__tp=2)
@@ -68,7 +69,7 @@ def test_an_exception_ends_a_rank_at_once(tmp_path: Path, cache: Path) -> None:
     patch = """
         import os
         from launcher.workers.megatron_engine import MegatronEngine
-        def step(self, number, lr):
+        def step(self, number, lr, apply):
             raise ValueError("no such luck")
         if os.environ["RANK"] == "1":
             MegatronEngine.step = step
@@ -85,10 +86,10 @@ def test_a_hang_shows_the_stacks_of_every_rank(tmp_path: Path, cache: Path) -> N
         from launcher.workers import watchdog
         from launcher.workers.megatron_engine import MegatronEngine
         real = MegatronEngine.step
-        def step(self, number, lr):
+        def step(self, number, lr, apply):
             if number == 4 and os.environ["RANK"] == "1":
                 time.sleep(1000)
-            return real(self, number, lr)
+            real(self, number, lr, apply)
         MegatronEngine.step = step
     """
     run = ranks.train(
