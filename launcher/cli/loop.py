@@ -200,7 +200,7 @@ class Loop:
         if status is None or (status.state == "ended" and self.trials.has_more_time(status)):
             return None
         if status.state != "ended":  # its launcher died, or left it to a batch system
-            if scheduler.adopt(self.trials.job(spec)):
+            if scheduler.adopt(self.trials.job(started_as(spec, folder))):
                 self.running[spec.name] = spec
                 self.adopted.add(spec.name)
                 return None
@@ -272,7 +272,13 @@ class Loop:
 
 
 def recorded(spec: RunSpec, folder: RunFolder) -> RunRecord:
-    """The record of a run; a stage may have been started at another layout than the one of now."""
-    with suppress(ReadError):
-        spec = folder.spec()
+    """The record of a run as it was started."""
+    spec = started_as(spec, folder)
     return BACKENDS[spec.backend].record(spec, folder.path)
+
+
+def started_as(spec: RunSpec, folder: RunFolder) -> RunSpec:
+    """What a run was started as: a stage, perhaps at another layout than the one of now."""
+    with suppress(ReadError):
+        return folder.spec()
+    return spec
