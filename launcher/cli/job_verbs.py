@@ -41,7 +41,8 @@ def submit(words: Sequence[str]) -> int:
         if not left:
             print(_nothing(loop))
         return 0
-    loop.run(starting.ready(loop, resume.words(options)))
+    given = resume.words(options)
+    loop.run(starting.ready(loop), lambda: resume.keep(loop, given))
     return handed_over(loop)
 
 

@@ -5,7 +5,7 @@ does (the rejected points, the order of the rows) and is made again by the same 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -132,8 +132,10 @@ class Loop:
         wanted, _ = self.chooser.ask(done, running)
         yield from map(self.trials.job, wanted)
 
-    def run(self, scheduler: Scheduler) -> list[RunRecord]:
+    def run(self, scheduler: Scheduler, keep: Callable[[], None] = lambda: None) -> list[RunRecord]:
         """Run what is left of the sweep; the records of all its points, in their order.
+
+        ``keep`` is called once no other launcher can be at work in the folder.
 
         Raises:
             ConfigError: a folder cannot be written, or another launcher is at work in it.
@@ -142,6 +144,7 @@ class Loop:
         """
         with preflight.lock(self.folder), deferred() as interrupt, scheduler:
             preflight.make_cache(self.request)
+            keep()
             try:
                 self._sort_out(scheduler)
                 self.trials.announce(self.records.keys() | self.running.keys())

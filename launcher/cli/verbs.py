@@ -94,12 +94,12 @@ def _go(
     loop: "Loop", given: "resume.Words", words: Sequence[str], options: argparse.Namespace
 ) -> int:
     """Run what is left, and print the table."""
-    from launcher.cli import starting
+    from launcher.cli import resume, starting
 
-    scheduler = starting.ready(loop, given)
+    scheduler = starting.ready(loop)
     try:
         with loop.watch:
-            records = loop.run(scheduler)
+            records = loop.run(scheduler, lambda: resume.keep(loop, given))
     except KeyboardInterrupt:
         return _stopped(loop, words)
     if loop.request.detach:
