@@ -14,7 +14,10 @@ def test_ranks_that_have_ended_are_not_waited_for(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for rank in range(4):
         beat = Beat(attempt=1, step=3, host="node1", pid=1, time=time.time())
-        for path, value in ((folder.heartbeat(rank), encode(beat)), (folder.exit_code(1, rank), 75)):
+        for path, value in (
+            (folder.heartbeat(rank), encode(beat)),
+            (folder.exit_code(1, rank), 75),
+        ):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, value)
     folder.write_result({})
