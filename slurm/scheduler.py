@@ -181,12 +181,17 @@ class Slurm:
         try:
             main = hand_over(self.setting, planned, folder)
         except RequestError as error:
-            if not jobs[0].avoid or not NO_NODES.search(str(error)):
-                for job in jobs:
-                    (job.folder / "status.json").unlink()  # nothing was submitted
-                shutil.rmtree(folder, ignore_errors=True)
+            nowhere = jobs[0].avoid and NO_NODES.search(str(error))
+            if nowhere and not jobs[0].checkpoint_bytes:
+                self._refused(jobs, planned.token, str(error))
+                return
+            for job in jobs:
+                (job.folder / "status.json").unlink()  # nothing was submitted
+            shutil.rmtree(folder, ignore_errors=True)
+            if not nowhere:
                 raise
-            self._refused(jobs, planned.token, str(error))
+            # A long run goes back to where it once failed before it ends for good.
+            self._submit([replace(job, avoid=()) for job in jobs])
             return
         submission.write_job_id(folder, main)
         for index, job in enumerate(jobs):

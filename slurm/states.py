@@ -124,21 +124,30 @@ def exclude(job_id: str, nodes: Sequence[str]) -> None:
 
 
 def requeue(job_id: str) -> bool:
-    """Ask SLURM to put a job back into the queue; whether it will."""
-    return _answer(["scontrol", "requeue", job_id]) is not None
+    """Ask SLURM to put the job that this runs in back into the queue; whether it will."""
+    done = _done(["scontrol", "requeue", job_id])
+    # SLURM then ends every process of the job, scontrol too, often before that has its answer.
+    return done is not None and done.returncode <= 0
 
 
 def _answer(words: list[str], unknown: str | None = None) -> str | None:
     """What a command prints; "" where it fails of ``unknown``, None where it fails otherwise."""
-    try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    done = _done(words)
+    if done is None:
         return None
     if done.returncode:
         return "" if unknown and unknown in done.stderr else None
     return done.stdout
+
+
+def _done(words: list[str]) -> "subprocess.CompletedProcess[str] | None":
+    """A command that has ended; None where there is none, or it takes too long."""
+    try:
+        return subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def _state(name: str, nodes: str, reason: str = "") -> State:

@@ -114,7 +114,7 @@ class Supervisor:
         )
         self.folder.write_status(mine)
         if attempt > 1:
-            fence.outlast(self.folder, attempt, self.task.ranks, self.submission.hang_after)
+            fence.outlast(self.folder, attempt, self.submission.hang_after)
         return mine
 
     def _next_attempt(self, status: Status) -> int:

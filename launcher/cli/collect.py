@@ -48,9 +48,18 @@ def runs(path: Path) -> list[RunFolder]:
     return [
         RunFolder(child)
         for sweep in _sweeps(path, DEPTH)
-        for child in sorted(sweep.iterdir())
+        for child in _in_order(sweep)
         if (child / "spec.json").exists()
     ]
+
+
+def _in_order(sweep: Path) -> list[Path]:
+    """What is in a sweep's folder: its points as they were listed, so that stage 10 follows 9."""
+    try:
+        numbers = {name: number for number, name in enumerate(read_json(sweep / "points.json"))}
+    except ReadError:
+        numbers = {}
+    return sorted(sweep.iterdir(), key=lambda child: (numbers.get(child.name, len(numbers)), child))
 
 
 def _from(found: RunRecord, folder: Path, above: Path) -> RunRecord:
@@ -87,12 +96,12 @@ def _say_what_is_missing(folder: Path, found: list[RunRecord]) -> None:
     except ReadError:
         return
     outcomes = {one.spec.name: one.outcome for one in found}
-    left = Counter(_state(folder / spec_id) for spec_id in points if spec_id not in outcomes)
+    left = Counter(_state(folder / name) for name in points if name not in outcomes)
     if left:
         states = ", ".join(f"{count} {state}" for state, count in left.most_common())
         ends = f"{left.total()} of {len(points)} points have not been run to their end yet"
         _warn(f"{folder}: {ends}: {states}")
-    cancelled = sum(outcomes.get(spec_id) == "cancelled" for spec_id in points)
+    cancelled = sum(outcomes.get(name) == "cancelled" for name in points)
     if cancelled:
         ends = f"{cancelled} of {len(points)} points were cancelled"
         _warn(f"{folder}: {ends}; the same launch runs them again")

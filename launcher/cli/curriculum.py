@@ -35,8 +35,10 @@ def trained_or_to_train(stages: list[RunSpec], folder: Path) -> Iterator[RunSpec
 
 
 def _begun(run: RunFolder) -> RunSpec | None:
-    """The spec of a stage that has weights of its own; None of one that can still change."""
-    if not (run.newest_checkpoint() or (run.path / "result.json").exists()):
+    """The spec of a stage that has weights or a job; None of one that can still change."""
+    status = run.readable_status()
+    live = status is not None and status.submission is not None and status.state != "ended"
+    if not (live or run.newest_checkpoint() or (run.path / "result.json").exists()):
         return None
     try:
         return run.spec()
@@ -58,16 +60,17 @@ def _refuse_gone(stages: Iterable[RunSpec], folder: Path) -> None:
 def _refusal(spec: RunSpec, run: RunFolder, changed: list[tuple[str, Any, Any]]) -> str:
     assert spec.stage
     own = [one for one in changed if not one[0].startswith("stage.")]  # the rest follows from it
-    done = (run.path / "result.json").exists()
-    hint = (
-        "; its schedule spans later stages: give the first of them that changes one of its own"
-        if any(key in SPREADS for key, _, _ in changed)
-        else ""
-    )
-    return (
-        f"curriculum.stages.{spec.stage.name}: is {'finished' if done else 'begun'} and cannot"
-        f" change: {told(own or changed)}{hint}; a new run needs another name="
-    )
+    said = f"cannot change: {told(own or changed)}"
+    if any(key in SPREADS for key, _, _ in changed):
+        said += (
+            "; its schedule spans later stages: give the first of them that changes one of its own"
+        )
+    where, name = f"curriculum.stages.{spec.stage.name}", "a new run needs another name="
+    if (run.path / "result.json").exists():
+        return f"{where}: is finished and {said}; {name}"
+    if run.newest_checkpoint():
+        return f"{where}: is begun and {said}; {name}"
+    return f"{where}: is queued or runs and {said}; launch cancel {run.path.parent} takes it back"
 
 
 def told(changed: list[tuple[str, Any, Any]]) -> str:

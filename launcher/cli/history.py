@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from launcher.backends import BACKENDS
+from launcher.errors import ReadError
 from launcher.folder import RunFolder
 from launcher.record import RunRecord
 
@@ -19,11 +21,13 @@ def earlier(folder: RunFolder, found: RunRecord) -> Iterator[RunRecord]:
 
     One whose launcher died with it has no end of its own, and is left out.
     """
-    backend = BACKENDS[found.spec.backend]
+    spec = found.spec
     for path in folder.attempts():
+        with suppress(ReadError):  # where a stage went on at another layout: of all until then
+            spec = RunFolder(path).spec()
         status = RunFolder(path).readable_status()
         if status is not None and status.state == "ended":
-            yield backend.record(found.spec, path)
+            yield BACKENDS[spec.backend].record(spec, path)
 
 
 def failures(found: RunRecord, before: Sequence[RunRecord], continues: bool) -> int:

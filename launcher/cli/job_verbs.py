@@ -39,14 +39,17 @@ def submit(words: Sequence[str]) -> int:
         for line in jobs.dry_run(preflight.slurm_setting(request), left):
             print(line)
         if not left:
-            print(f"nothing to submit: all {len(loop.points)} points are done, queued or rejected")
+            print(_nothing(loop))
         return 0
-    loop.run(starting.ready(loop, resume.words(options)))
+    given = resume.words(options)
+    loop.run(starting.ready(loop), lambda: resume.keep(loop, given))
     return handed_over(loop)
 
 
 def handed_over(loop: "Loop") -> int:
     """Say what SLURM has now, and what to do next."""
+    if loop.request.curriculum:
+        return _stage_handed_over(loop)
     print(f"{len(loop.running)} of {len(loop.points)} points are queued or running; then:\n"
           f"  launch status {shlex.quote(str(loop.folder))}")  # fmt: skip
     if loop.held_back:
@@ -56,6 +59,34 @@ def handed_over(loop: "Loop") -> int:
         print(f"{loop.chooser.learns} chooses the others by what these show: the same words without"
               " submit or detach go on")  # fmt: skip
     return 0
+
+
+def _stage_handed_over(loop: "Loop") -> int:
+    """The same of a curriculum, of which SLURM has one stage at a time."""
+    from launcher.action import advice
+
+    folder, stages = shlex.quote(str(loop.folder)), list(loop.points)
+    ended_badly = [found for found in loop.finished() if found.outcome != "ok"]
+    if not loop.running and not ended_badly:
+        print(f"all {len(stages)} stages are done")
+        return 0
+    for name in loop.running:
+        print(f"{name} is queued or runs, {len(stages) - stages.index(name) - 1} stages to come:\n"
+              f"  launch status {folder}\n"
+              f"  launch resume {folder} detach=true   # hands over the next, once this is done\n"
+              f"  launch resume {folder} detach=false  # waits, to the last one")  # fmt: skip
+    for found in ended_badly:
+        hint = advice(found.outcome, loop.request.time_limit)
+        print(f"launch: {found.spec.name} {found.outcome}: {found.cause}; {hint}", file=sys.stderr)
+    return WorkError.exit_code if ended_badly else 0
+
+
+def _nothing(loop: "Loop") -> str:
+    """Why there is nothing to submit."""
+    if loop.request.curriculum:
+        return (f"nothing to submit: all {len(loop.points)} stages are done, or come after one that"
+                " is queued, runs or has failed")  # fmt: skip
+    return f"nothing to submit: all {len(loop.points)} points are done, queued or rejected"
 
 
 def status(words: Sequence[str]) -> int:

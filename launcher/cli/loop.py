@@ -5,7 +5,7 @@ does (the rejected points, the order of the rows) and is made again by the same 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -132,8 +132,10 @@ class Loop:
         wanted, _ = self.chooser.ask(done, running)
         yield from map(self.trials.job, wanted)
 
-    def run(self, scheduler: Scheduler) -> list[RunRecord]:
+    def run(self, scheduler: Scheduler, keep: Callable[[], None] = lambda: None) -> list[RunRecord]:
         """Run what is left of the sweep; the records of all its points, in their order.
+
+        ``keep`` is called once no other launcher can be at work in the folder.
 
         Raises:
             ConfigError: a folder cannot be written, or another launcher is at work in it.
@@ -142,6 +144,7 @@ class Loop:
         """
         with preflight.lock(self.folder), deferred() as interrupt, scheduler:
             preflight.make_cache(self.request)
+            keep()
             try:
                 self._sort_out(scheduler)
                 self.trials.announce(self.records.keys() | self.running.keys())
@@ -200,7 +203,7 @@ class Loop:
         if status is None or (status.state == "ended" and self.trials.has_more_time(status)):
             return None
         if status.state != "ended":  # its launcher died, or left it to a batch system
-            if scheduler.adopt(self.trials.job(spec)):
+            if scheduler.adopt(self.trials.job(started_as(spec, folder))):
                 self.running[spec.name] = spec
                 self.adopted.add(spec.name)
                 return None
@@ -272,7 +275,13 @@ class Loop:
 
 
 def recorded(spec: RunSpec, folder: RunFolder) -> RunRecord:
-    """The record of a run; a stage may have been started at another layout than the one of now."""
-    with suppress(ReadError):
-        spec = folder.spec()
+    """The record of a run as it was started."""
+    spec = started_as(spec, folder)
     return BACKENDS[spec.backend].record(spec, folder.path)
+
+
+def started_as(spec: RunSpec, folder: RunFolder) -> RunSpec:
+    """What a run was started as: a stage, perhaps at another layout than the one of now."""
+    with suppress(ReadError):
+        return folder.spec()
+    return spec

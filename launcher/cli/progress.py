@@ -9,9 +9,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from launcher.cli.curriculum import changes, told
 from launcher.cli.jobs import edited
-from launcher.cli.loop import Loop
+from launcher.cli.loop import Loop, started_as
 from launcher.cli.watch import Watch
+from launcher.decode import encode
 from launcher.errors import ReadError
 from launcher.folder import RunFolder
 from launcher.record import RunRecord
@@ -51,13 +53,16 @@ class Progress(Watch):
         self.before = len(loop.records)
         counts = _counts(loop)
         to_run = len(loop.points) - self.before
-        points = f"{len(loop.points)} point{'' if len(loop.points) == 1 else 's'}"
+        unit = loop.request.unit
+        points = f"{len(loop.points)} {unit}{'' if len(loop.points) == 1 else 's'}"
         line = f"{loop.folder}: {points}, {counts}{to_run} to run"
         self.console.print(line, soft_wrap=True)
         folders = [RunFolder(loop.folder / spec_id) for spec_id in loop.adopted]
-        if said := edited(folders, loop.request.scheduler, loop.request.time_limit):
-            back = f"launch cancel {shlex.quote(str(loop.folder))} takes them back"
-            self.console.print(f"launch: {said}; {back}", soft_wrap=True)
+        said = [edited(folders, loop.request.scheduler, loop.request.time_limit)]
+        said += [_remade(loop.points[folder.path.name], folder) for folder in folders]
+        back = f"launch cancel {shlex.quote(str(loop.folder))} takes them back"
+        for line in filter(None, said):
+            self.console.print(f"launch: {line}; {back}", soft_wrap=True)
 
     def tick(self, loop: Loop) -> None:
         """Draw the live view, at most every `REFRESH` seconds."""
@@ -93,7 +98,7 @@ class Progress(Watch):
             return Text(f"  {self.labels[spec.name]}  starting")
         last = steps[-1]
         loss = "" if last["loss"] is None else f"  loss {last['loss']:.3f}"
-        step = f"step {last['step']}/{spec.train.steps}"
+        step = f"step {last['step']}/{spec.last}"
         return Text(f"  {self.labels[spec.name]}  {step}{loss}  {_speed(last['tokens_per_s'])}")
 
     def _eta(self, loop: Loop) -> str:
@@ -103,6 +108,12 @@ class Progress(Watch):
         left = len(loop.points) - len(loop.records)
         seconds = (time.monotonic() - self.started) / done * left
         return f" ETA {int(seconds // 60)}:{int(seconds % 60):02d}"
+
+
+def _remade(spec: RunSpec, folder: RunFolder) -> str:
+    """That a stage was started at another layout than the one of now, in a line; "" otherwise."""
+    changed = [*changes(encode(started_as(spec, folder)), encode(spec))]
+    return f"{spec.name} goes on as it was started: {told(changed)} is for later" if changed else ""
 
 
 def _counts(loop: Loop) -> str:

@@ -84,6 +84,11 @@ class Request:
             return Sweep(name=self.curriculum.name, strategy="in_order")
         return self.sweep or Sweep(name=self.name or "single")
 
+    @property
+    def unit(self) -> str:
+        """What one of the points is, in a word."""
+        return "stage" if self.curriculum else "point"
+
     def check(self) -> "Request":
         """Raise ConfigError on what is wrong with every point of the request; return itself."""
         if self.points.strategy is not None:

@@ -1,16 +1,14 @@
-"""What each command that starts something does first: look, say what will be, keep its words."""
+"""What each command that starts something does first: look, and say what will be."""
 
 import sys
 from typing import TYPE_CHECKING
-
-from launcher.cli import resume
 
 if TYPE_CHECKING:
     from launcher.cli.loop import Loop
     from launcher.schedulers import Scheduler
 
 
-def ready(loop: "Loop", given: resume.Words) -> "Scheduler":
+def ready(loop: "Loop") -> "Scheduler":
     """The scheduler, once it is known that all of it can run.
 
     Raises:
@@ -23,9 +21,7 @@ def ready(loop: "Loop", given: resume.Words) -> "Scheduler":
         stages.check(loop)
         print(table.render(table.plain(list(stages.rows(loop))), "table"), file=sys.stderr)
     warn(loop)
-    scheduler = loop.ready()
-    resume.keep(loop, given)
-    return scheduler
+    return loop.ready()
 
 
 def warn(loop: "Loop") -> None:

@@ -94,12 +94,12 @@ def _go(
     loop: "Loop", given: "resume.Words", words: Sequence[str], options: argparse.Namespace
 ) -> int:
     """Run what is left, and print the table."""
-    from launcher.cli import starting
+    from launcher.cli import resume, starting
 
-    scheduler = starting.ready(loop, given)
+    scheduler = starting.ready(loop)
     try:
         with loop.watch:
-            records = loop.run(scheduler)
+            records = loop.run(scheduler, lambda: resume.keep(loop, given))
     except KeyboardInterrupt:
         return _stopped(loop, words)
     if loop.request.detach:
@@ -195,15 +195,18 @@ def _advise(loop: "Loop") -> None:
         print(f"launch: {outcome}: {text} (see {folder.logs})", file=sys.stderr)
     if loop.stop_reason:
         left = len(loop.points) - len(loop.records)
-        print(f"launch: stopped, {left} points left: {loop.stop_reason}", file=sys.stderr)
+        print(
+            f"launch: stopped, {left} {loop.request.unit}s left: {loop.stop_reason}",
+            file=sys.stderr,
+        )
 
 
 def _stopped(loop: "Loop", words: Sequence[str]) -> int:
-    done, points = len(loop.records), len(loop.points)
+    done, points = len(loop.records), f"{len(loop.points)} {loop.request.unit}s"
     left = ""
     if loop.request.scheduler.name == "slurm" and loop.running:
         folder = shlex.quote(str(loop.folder))
         left = f"; {len(loop.running)} stay with SLURM (launch cancel {folder} ends them)"
-    print(f"launch: stopped with {done} of {points} points done{left}; to go on:\n"
+    print(f"launch: stopped with {done} of {points} done{left}; to go on:\n"
           f"  {shlex.join(['launch', *words])}", file=sys.stderr)  # fmt: skip
     return 1

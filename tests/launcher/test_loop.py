@@ -349,6 +349,12 @@ def test_two_launchers_do_not_share_a_folder(folder: Path) -> None:
         pass  # free again
 
 
+def test_a_launcher_that_is_refused_keeps_none_of_its_words(folder: Path) -> None:
+    loop = Loop(request_for(folder, 1))
+    with lock(folder), pytest.raises(ConfigError, match="another launch is at work"):
+        loop.run(Local(), lambda: pytest.fail("kept"))
+
+
 def refused(folder: Path) -> int:
     """The process that a refusal names."""
     with pytest.raises(ConfigError) as raised, lock(folder):

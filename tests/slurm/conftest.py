@@ -169,8 +169,8 @@ class Sweep:
             for (_, ended), (started, _) in pairwise(spans):
                 assert ended is not None and started is not None and ended <= started + 0.5
             if run.result() is not None:
-                steps = [line["step"] for line in run.steps()]
-                assert steps == list(range(1, run.spec().train.steps + 1))
+                steps, spec = [line["step"] for line in run.steps()], run.spec()
+                assert steps == list(range(spec.first + 1, spec.last + 1))
 
 
 Make = Callable[..., Sweep]

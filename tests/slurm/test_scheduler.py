@@ -279,6 +279,29 @@ def test_there_is_no_other_node(tmp_path: Path, commands: Commands) -> None:
     )
 
 
+def test_a_long_run_goes_back_where_there_is_no_other_node(
+    tmp_path: Path, commands: Commands
+) -> None:
+    """It may have failed on many in weeks; the check of the nodes finds those that are unfit now."""
+    commands.write(
+        "sbatch",
+        """#!/bin/sh
+for script; do :; done
+if grep -q exclude "$script"; then
+    echo sbatch: error: Requested node configuration is not available >&2
+    exit 1
+fi
+echo Submitted batch job 17
+""",
+    )
+    one = made(tmp_path, "r0", avoid=("n1", "n2"), checkpoint_bytes=1)
+    slurm = Slurm(setting(tmp_path))
+    assert slurm.submit([one]) == ["r0"] and slurm.poll() == []
+    status = RunFolder(one.folder).status()
+    assert status and (status.state, status.attempt) == ("queued", 1)
+    assert len(list(tmp_path.glob("s/submissions/*"))) == 1
+
+
 def test_a_call_of_sbatch_for_each_shape(tmp_path: Path, commands: Commands) -> None:
     commands.say("sbatch", "Submitted batch job 17\n")
     shapes: list[dict[str, object]] = [{"nodes": 1}, {"nodes": 2}, {"nodes": 1, "time_limit": 60.0}]

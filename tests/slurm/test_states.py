@@ -170,3 +170,11 @@ def test_scancel_and_requeue(commands: Commands) -> None:
     assert states.cancel(["12_3", "17"]) and states.requeue("17")
     assert commands.calls("scancel") == [["--quiet", "12_3", "17"]]
     assert commands.calls("scontrol") == [["requeue", "17"]]
+
+
+def test_requeue_that_ends_whoever_asks(commands: Commands) -> None:
+    """SLURM ends the job that asks, scontrol too, often before that has heard that it will."""
+    commands.write("scontrol", "#!/bin/sh\nkill -TERM $$\n")
+    assert states.requeue("17")
+    commands.say("scontrol", err="slurm_requeue error: Requested operation is disabled", code=1)
+    assert not states.requeue("17")

@@ -1,0 +1,169 @@
+"""A run in stages on SLURM: a chain of jobs that comes to its end through whatever happens."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from launcher.folder import RunFolder, Status
+from tests import kills
+from tests.conftest import command
+from tests.slurm.conftest import Cluster, Make, Sweep
+
+STEPS = {"web": 40, "english": 40, "synthetic": 40, "specialised": 8}
+
+WORDS = (
+    "curriculum=four_stage", "layout.micro_batch=4", "checkpoint_every=5", "hang_after=20",
+    "train.optimizer.warmup_steps=6", "train.optimizer.decay_steps=10",
+    *(f"curriculum.stages.{name}.tokens={steps * 16 * 64}" for name, steps in STEPS.items()),
+)  # fmt: skip
+
+ON_TWO = ("cluster.nodes=2", "cluster.gpus_per_node=1", "scheduler.exclusive=true")
+
+TOLERANCE = 1e-5
+
+PATIENCE = 300.0
+"""Seconds for what comes next: an attempt that is put back waits, and others use the machine."""
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """The same run, beside the others and left alone: one node, no SLURM."""
+
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def run(self) -> Path:
+        """Its folder, once it is over."""
+        said = self.folder / "launch.txt"
+        assert self.process.wait(300) == 0, said.read_text()
+        return self.folder / "four_stage"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Undisturbed]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = kills.start(folder, cache, WORDS)
+    yield Undisturbed(folder, process)
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.timeout(900)
+def test_a_chain_of_jobs(sweep: Make, slurm: Cluster, undisturbed: Undisturbed) -> None:
+    """Preempted, without a node, at a time limit, without its launcher: the same to the bit."""
+    running = sweep(*WORDS, *ON_TWO, "scheduler.partition=low")
+    first = _at_step(running, 3)
+    slurm.run("sbatch", "--partition=high", "--nodes=4", "--exclusive", "--output=/dev/null",
+              "--wrap=sleep 3")  # fmt: skip
+    second = _at_step(running, first.spec().last + 7)
+    slurm.run("scontrol", "update", f"nodename={_status(second).nodes[1]}", "state=down",
+              "reason=test")  # fmt: skip
+    third = _at_step(running, second.spec().last + 7)
+    # What SLURM sends so long before the limit: a real one cuts wherever the machine is slow.
+    slurm.run("scancel", "--batch", "--signal=USR1", _status(third).job_id or "")
+    running.wait(lambda run: run == third and _status(run).stopped == "timeout", PATIENCE)
+    running.kill()
+    code, out = running.start().end(PATIENCE)
+    assert code == 0, out
+    running.check()
+    assert [row["outcome"] for row in running.rows()] == ["ok"] * 4
+    stops = {run.path.name: [s.stopped for s in running.history(run)] for run in running.runs}
+    assert stops == {"1-web": ["preempted", None], "2-english": ["preempted", None],
+                     "3-synthetic": ["timeout", None], "4-specialised": [None]}  # fmt: skip
+    assert len(list(running.folder.glob("submissions/*"))) == 4, "SLURM puts jobs back, not we"
+    assert kills.outcome(running.folder) == kills.outcome(undisturbed.run)
+
+
+@pytest.mark.timeout(900)
+def test_on_other_nodes_and_at_another_layout(sweep: Make, undisturbed: Undisturbed) -> None:
+    """Two nodes, one, two with tensor parallelism: each in the middle of a stage."""
+    running = sweep(*WORDS, *ON_TWO)
+    first = _at_step(running, 7)
+    _cancel(running)
+    running.words = ["resume", str(running.folder), "cluster.nodes=1"]
+    running.start()
+    second = _at_step(running, first.spec().last + 7)
+    _cancel(running)
+    assert [len(s.nodes) for s in running.history(first)] == [2, 1]
+    running.words = ["resume", str(running.folder), "cluster.nodes=2", "layout.tp=2"]
+    running.start()
+    _at_step(running, second.spec().last + 2)
+    _cancel(running)
+    running.check()
+    assert second.spec().layout.tp == 2 and len(running.history(second)) == 2
+    losses = [[line["loss"] for line in _steps(run)] for run in (running.folder, undisturbed.run)]
+    assert len(losses[0]) > STEPS["web"] + STEPS["english"]
+    worst = max(abs(a / b - 1) for a, b in zip(*losses, strict=False))
+    print(f"largest relative difference of a loss: {worst:.1e}")
+    assert worst < TOLERANCE
+
+
+def test_submitted_stage_by_stage(sweep: Make, slurm: Cluster) -> None:
+    words = [word for word in WORDS if not word.startswith("curriculum.stages")]
+    small = (*words, "curriculum.stages.web.tokens=6000", "curriculum.stages.english.tokens=200000")
+    running = sweep("detach=true", *small, "cluster.gpus_per_node=1")
+    code, out = running.end()
+    assert code == 0 and "1-web is queued or runs, 3 stages to come:" in out, out
+    standing = _standing(running)
+    assert standing.pop("1-web") in ("queued", "running")
+    assert standing == dict.fromkeys(kills.STAGES[1:], "not started")
+    while slurm.run("squeue", "--noheader", "--user", str(os.getuid())):
+        time.sleep(0.2)
+    assert _standing(running)["1-web"] == "ok"
+    code, out = running.start().end()
+    assert code == 0 and "2-english is queued or runs, 2 stages to come:" in out, out
+    out = _said(running, "resume", "detach=true", "layout.micro_batch=2")
+    assert "2-english is queued or runs" in out
+    assert "2-english goes on as it was started: layout.micro_batch 4 -> 2 is for later; " in out
+    out = _said(running, "resume", "curriculum.stages.english.tokens=9000", code=2)
+    assert "english: is queued or runs and cannot change: train.steps 196 -> 9" in out
+    assert len(list(running.folder.glob("submissions/*"))) == 2
+    assert _said(running, "cancel") == "ended 1 job: 2-english\n"
+    assert _standing(running)["2-english"] == "cancelled"
+
+
+def _at_step(running: Sweep, step: int) -> RunFolder:
+    """The stage that has done so many steps of the whole run, in whichever attempt."""
+
+    def there(run: RunFolder) -> bool:
+        status, lines = run.readable_status(), run.steps()
+        going = status is not None and status.state == "running"
+        return going and any(line["step"] >= step for line in lines)
+
+    return running.wait(there, PATIENCE)
+
+
+def _status(run: RunFolder) -> Status:
+    status = run.status()
+    assert status
+    return status
+
+
+def _cancel(running: Sweep) -> None:
+    """From another shell; the launcher sees it and ends."""
+    assert _said(running, "cancel").startswith("ended 1 job: ")
+    code, out = running.end()
+    assert code == 1 and "cancelled" in out, out
+
+
+def _said(running: Sweep, verb: str, *words: str, code: int = 0) -> str:
+    """What another command prints, and says beside that."""
+    done = subprocess.run(command([verb, str(running.folder), *words]), env=running.environment,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == code, done
+    return done.stdout + done.stderr
+
+
+def _steps(folder: Path) -> Sequence[dict[str, float]]:
+    return [line for name in kills.STAGES for line in RunFolder(folder / name).steps()]
+
+
+def _standing(running: Sweep) -> dict[str, str]:
+    lines = _said(running, "status", "--format", "csv").splitlines()[1:]
+    return {line.split(",")[0]: line.split(",")[1] for line in lines}

@@ -1,0 +1,27 @@
+"""An attempt waits for what is left of earlier ones, whatever they were made of."""
+
+import time
+from pathlib import Path
+
+from launcher.decode import encode
+from launcher.files import write_json
+from launcher.folder import Beat, RunFolder
+from slurm import fence
+
+
+def test_ranks_that_have_ended_are_not_waited_for(tmp_path: Path) -> None:
+    """Nor is it an error that there were four of them, and only one or two now."""
+    folder = RunFolder(tmp_path)
+    for rank in range(4):
+        beat = Beat(attempt=1, step=3, host="node1", pid=1, time=time.time())
+        for path, value in (
+            (folder.heartbeat(rank), encode(beat)),
+            (folder.exit_code(1, rank), 75),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, value)
+    folder.write_result({})
+    began = time.monotonic()
+    fence.outlast(folder, 2, hang_after=60)
+    assert time.monotonic() - began < 1
+    assert folder.result() == {}
