@@ -121,8 +121,8 @@ def test_submitted_stage_by_stage(sweep: Make, slurm: Cluster) -> None:
     out = _said(running, "resume", "detach=true", "layout.micro_batch=2")
     assert "2-english is queued or runs" in out
     assert "2-english goes on as it was started: layout.micro_batch 4 -> 2 is for later; " in out
-    out = _said(running, "resume", "curriculum.stages.english.tokens=9000", code=2)
-    assert "english: is queued or runs and cannot change: train.steps 196 -> 9" in out
+    out = _said(running, "resume", "curriculum.stages.english.blend={bundled/code: 1.0}", code=2)
+    assert "stages.english: is queued or runs and cannot change: data.blend.bundled/" in out
     assert len(list(running.folder.glob("submissions/*"))) == 2
     assert _said(running, "cancel") == "ended 1 job: 2-english\n"
     assert _standing(running)["2-english"] == "cancelled"
