@@ -94,35 +94,44 @@ def compiled(curriculum: Curriculum, base: RunSpec, settle: Settle) -> list[RunS
         for spec, (name, _) in zip(specs, plans, strict=True)
     ]
     steps = [_steps(spec, plan.tokens) for spec, (_, plan) in zip(specs, plans, strict=True)]
-    segments = list(_segments([plan for _, plan in plans], steps, base.train.optimizer))
+    segments = list(_segments(plans, steps, base.train.optimizer))
     out: list[RunSpec] = []
-    for number, (spec, (name, plan)) in enumerate(zip(specs, plans, strict=True), 1):
-        before = out[-1] if out else None
-        after, length, optimizer = segments[number - 1]
-        stage = Stage(
-            number=number,
-            name=name,
-            steps_before=before.last if before else 0,
-            tokens_before=before.tokens_through(before.last) if before else 0,
-            parent=before.trajectory if before else None,
-            schedule_after=after,
-            schedule_steps=length,
-            samples_before={
-                source: tokens // spec.model.sequence
-                for source, tokens in _before(spec, out, spec.model.sequence).items()
-            },
-            source_tokens=_before(spec, out, None),
-            max_epochs=curriculum.max_epochs,
-        )
+    for (name, plan), spec, count, (after, length, optimizer) in zip(
+        plans, specs, steps, segments, strict=True
+    ):
         train = replace(
             spec.train,
-            steps=steps[number - 1],
+            steps=count,
             tokens=plan.tokens,
-            untimed_steps=min(base.train.untimed_steps, steps[number - 1] - 1),
+            untimed_steps=min(base.train.untimed_steps, count - 1),
             optimizer=optimizer,
+        )
+        stage = replace(
+            _after(out, spec, name),
+            schedule_after=after,
+            schedule_steps=length,
+            max_epochs=curriculum.max_epochs,
         )
         out.append(replace(spec, train=train, stage=stage))
     return out
+
+
+def _after(stages: Sequence[RunSpec], spec: RunSpec, name: str) -> Stage:
+    """Where a stage stands after others; its schedule is not known here."""
+    last = stages[-1] if stages else None
+    alike = _before(spec, stages, spec.model.sequence)
+    return Stage(
+        number=len(stages) + 1,
+        name=name,
+        steps_before=last.last if last else 0,
+        tokens_before=last.tokens_through(last.last) if last else 0,
+        parent=last.trajectory if last else None,
+        schedule_after=0,
+        schedule_steps=1,
+        samples_before={name: tokens // spec.model.sequence for name, tokens in alike.items()},
+        source_tokens=_before(spec, stages, None),
+        max_epochs=1,
+    )
 
 
 def _one_tokenizer(specs: list[RunSpec]) -> list[RunSpec]:
@@ -179,16 +188,20 @@ def _steps(spec: RunSpec, tokens: int) -> int:
 
 
 def _segments(
-    plans: Sequence[StagePlan], steps: Sequence[int], base: Optimizer
+    stages: Sequence[tuple[str, StagePlan]], steps: Sequence[int], base: Optimizer
 ) -> Iterator[tuple[int, int, Optimizer]]:
     """Of each stage the schedule it is a part of: the step it begins after, its steps, itself."""
-    starts = [i for i, plan in enumerate(plans) if i == 0 or plan.schedule is not None]
+    starts = [i for i, (_, plan) in enumerate(stages) if i == 0 or plan.schedule is not None]
     ended = 0.0
     for number, start in enumerate(starts):
-        stop = starts[number + 1] if number + 1 < len(starts) else len(plans)
+        stop = starts[number + 1] if number + 1 < len(starts) else len(stages)
         after, length = sum(steps[:start]), sum(steps[start:stop])
-        schedule = plans[start].schedule
-        optimizer = _optimizer(schedule, base, ended if start else None) if schedule else base
+        name, plan = stages[start]
+        try:
+            before = ended if start else None
+            optimizer = _optimizer(plan.schedule, base, before) if plan.schedule else base
+        except ConfigError as error:
+            raise ConfigError(f"curriculum.stages.{name}.schedule.{error}") from error
         ended = learning_rate(optimizer, length, length)
         for _ in range(start, stop):
             yield after, length, optimizer
@@ -196,6 +209,8 @@ def _segments(
 
 def _optimizer(schedule: Schedule, base: Optimizer, ended: float | None) -> Optimizer:
     """``base`` with another schedule, going on from the learning rate ``ended``."""
+    if schedule.lr is None and ended == 0:
+        raise ConfigError("lr: null, but the schedule before ends at 0; give the peak of this one")
     lr = schedule.lr or ended or base.lr
     min_lr = min(base.min_lr, lr) if schedule.min_lr is None else schedule.min_lr
     return replace(

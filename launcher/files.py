@@ -6,13 +6,17 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from launcher.errors import ReadError, WorkError
 
 UMASK = os.umask(0o022)
 """What the user takes from the permissions of new files; to be read it has to be set."""
 os.umask(UMASK)
+
+
+BLOCK = 4096
+"""Bytes that are read at once from the end of a file."""
 
 
 def write_json(path: Path, data: Any, durable: bool = True) -> None:
@@ -45,15 +49,31 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
 def append(path: Path, text: str) -> None:
     """Add whole lines to a file, or nothing: half a line is damage once another follows.
 
+    One that a machine left when it went down is cut off.
+
     Raises:
         OSError: they cannot be written.
     """
     data = text.encode()
-    with path.open("ab", buffering=0) as file:
-        end = file.tell()
+    with path.open("ab+", buffering=0) as file:
+        end = _end_of_lines(file)
+        file.truncate(end)
         if file.write(data) < len(data):
             file.truncate(end)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _end_of_lines(file: IO[bytes]) -> int:
+    """Where the last whole line of a file ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        begin = max(end - BLOCK, 0)
+        file.seek(begin)
+        found = file.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
 
 
 def read_json(path: Path) -> Any:

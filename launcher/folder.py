@@ -166,7 +166,7 @@ class RunFolder:
             if status and status.started:  # a stage that goes on at another layout
                 aside = self.path / "attempts" / str(status.attempt)
                 aside.mkdir(parents=True, exist_ok=True)
-                os.replace(path, aside / path.name)
+                shutil.copy2(path, aside / path.name)
         write_json(path, encode(spec))
 
     def spec(self) -> RunSpec:

@@ -97,7 +97,9 @@ class Ladder:
         if self.rollbacks >= guard.budget:
             spent = f"; all {guard.budget} rollbacks of spike_guard.budget are spent"
             return Action(kind="stop", reason=why + spent)
-        to = max(start - 1 - guard.margin, 0)
+        # Of a creep, and of a long row of insane norms, nobody knows where it began; checkpoints
+        # are kept for what began `patience` steps ago.
+        to = max(max(start, step - guard.patience) - 1 - guard.margin, 0)
         self._windows.append((to + 1, step))
         return Action(kind="roll_back", reason=why, to=to)
 

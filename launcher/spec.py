@@ -174,6 +174,8 @@ class RunSpec:
         train = encode(self.train)
         for name in ("untimed_steps", "tokens"):
             del train[name]
+        if self.train.spike_guard:
+            del train["spike_guard"]["budget"]  # more of it is what a run that spent it needs
         stage = encode(self.stage) if self.stage else {}
         stage.pop("max_epochs", None)
         model = encode(self.model) | {"name": ""}

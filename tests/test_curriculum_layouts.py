@@ -11,15 +11,15 @@ STAGES = {
     "a": "layout: {tp: 2, zero: 0}",
     "b": "layout: {pp: 2, zero: 0}",
     "c": "layout: {zero: 1}, global_batch: 16, batch_ramp: {start: 8, increment: 4, samples: 24}",
-    "d": "layout: {zero: 3}, backend: deepspeed, sequence: 32",
+    "d": "layout: {zero: 3}, backend: deepspeed, sequence: 32, batch_ramp: {start: 4, increment: 4, samples: 12}",
     "e": "gpus_per_node: 1",
 }
-"""TP 2, PP 2, DP 2 with ZeRO 1 and a batch that grows, DeepSpeed ZeRO 3, one rank."""
+"""TP 2, PP 2, DP 2 with ZeRO 1 and DeepSpeed ZeRO 3, both while the batch grows, one rank."""
 
 ALONE = {
     "a": "", "b": "",
     "c": "global_batch: 16, batch_ramp: {start: 8, increment: 4, samples: 24}",
-    "d": "sequence: 32", "e": "",
+    "d": "sequence: 32, batch_ramp: {start: 4, increment: 4, samples: 12}", "e": "",
 }  # fmt: skip
 
 TOLERANCE = 1e-5

@@ -174,7 +174,9 @@ SPIKES = {"loss_spike", "norm_spike", "nan", "inf", "creep"}
 def _guarded(spec: RunSpec, events: list[dict[str, Any]]) -> dict[str, int]:
     if spec.train.spike_guard is None:
         return {}
-    kinds = Counter(event["kind"] for event in events)
+    # What a resumed run trains once more happens once more.
+    once = {(event["kind"], event.get("of"), event["step"]) for event in events}
+    kinds = Counter(kind for kind, *_ in once)
     spikes = sum(kinds[kind] for kind in SPIKES)
     return {"spikes": spikes, "skipped": kinds["skip"], "rollbacks": kinds["rollback"]}
 

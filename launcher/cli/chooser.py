@@ -58,7 +58,7 @@ class Chooser:
     def ask(
         self, records: Mapping[str, RunRecord], running: Iterable[str]
     ) -> tuple[list[RunSpec], dict[str, str]]:
-        """The specs to run next, and for the id of each that is given up, why."""
+        """The specs to run next, and for the name of each that is given up, why."""
         known = {spec_id: records[spec_id] for spec_id in self.number.keys() & records.keys()}
         ended = {i: record for i, record in known.items() if record.outcome not in NEVER_RAN}
 
@@ -96,11 +96,12 @@ class Chooser:
 
 def _seen(record: RunRecord) -> Seen:
     figures = record.figures
-    if record.outcome != "ok" or figures.step_ms_p50 is None:
+    if record.outcome != "ok":
         return Seen(fitted=False if record.outcome == "oom" else None)
     reserved = figures.memory_kind == "cuda reserved" and figures.mem_max_gib is not None
     memory = figures.mem_max_gib * GIB if reserved and figures.mem_max_gib else None
-    return Seen(fitted=True, step=figures.step_ms_p50 / 1e3, memory=memory)
+    step = None if figures.step_ms_p50 is None else figures.step_ms_p50 / 1e3
+    return Seen(fitted=True, step=step, memory=memory)
 
 
 def _gpu_hours(record: RunRecord) -> float:

@@ -37,7 +37,11 @@ def plan(words: Sequence[str]) -> int:
         return _fit(options)
     if options.runs:
         return _runs(options)
+    return _points(options)
 
+
+def _points(options: argparse.Namespace) -> int:
+    """The points of a request, the stages of a curriculum, or the terms of one row."""
     from launcher.cli import starting
     from launcher.cli.compose import compose
     from launcher.cli.loop import Loop

@@ -107,4 +107,6 @@ def _of_run(request: Request, run: Path, given: Words, watch: Watch) -> tuple[Lo
         raise ConfigError(
             f"{run}: layout, cluster and backend may change while it goes on, not {told(changed)}"
         )
-    return Loop(request, watch, run), replace(given, start=str(run))
+    has_some = RunFolder(run).newest_checkpoint() is not None
+    start = run if has_some or given.start is None else Path(given.start)
+    return Loop(request, watch, start), replace(given, start=str(start))

@@ -102,6 +102,7 @@ def begin(engine: Any, spec: RunSpec, step: int, lr: float) -> None:
     if spec.train.batch_ramp:
         at_once = engine.train_micro_batch_size_per_gpu() * engine.dp_world_size
         engine.set_train_batch_size(spec.accumulation_at(step) * at_once)
+        engine.micro_steps = 0  # it would look for the end of a step in multiples of the new number
     weigh_aux_loss(spec, step)
 
 

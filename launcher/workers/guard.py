@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
+from launcher.errors import WorkError
 from launcher.files import read_json, write_json
 from launcher.folder import RunFolder
 from launcher.ladder import APPLY, Action, Ladder
@@ -19,12 +21,15 @@ Checkpoints are from before, and would forget it."""
 class Guard:
     """Decides about each step. Every rank has one, is told the same, and so decides the same."""
 
-    def __init__(self, spec: RunSpec, folder: RunFolder) -> None:
-        self._path, settings = folder.path / NAME, spec.train.spike_guard
+    def __init__(self, spec: RunSpec, folder: RunFolder, start: Path | None, first: bool) -> None:
+        """For a run that may go on from the folder ``start``; on the ``first`` rank or another."""
+        self._path, self._first_rank = folder.path / NAME, first
+        settings = spec.train.spike_guard
         self._detector = Detector(settings) if settings else None
         self._ladder = Ladder(settings) if settings else None
-        kept = told(read_json(self._path) if self._path.exists() else None)
-        self._kept = kept or {"ladder": None, "to": None}
+        others = [start / NAME] if start and not spec.stage else []
+        places = [path for path in (self._path, *others) if path.exists()] if first else []
+        self._kept = told(read_json(places[0]) if places else None) or {"to": None}
         self.events: tuple[Event, ...] = ()
         """Of the last step."""
 
@@ -34,10 +39,10 @@ class Guard:
         return self._ladder is not None
 
     @property
-    def unfinished(self) -> int | None:
-        """Where a rollback goes to that was decided and not done; None where there is none."""
-        to: int | None = self._kept["to"]
-        return to
+    def unfinished(self) -> dict[str, Any] | None:
+        """A rollback that was decided and is not done: ``to`` where, at which ``step``, for what
+        ``reason``; None where there is none."""
+        return self._kept if self._kept["to"] is not None else None
 
     def decide(self, step: int, reduced: Reduced) -> Action:
         """What to do about a step, before its update."""
@@ -63,12 +68,27 @@ class Guard:
         if self._detector:
             self._detector.expect_shift(step)
 
-    def keep(self, to: int | None, first_rank: bool) -> None:
-        """Remember what the ladder decided: before going back to ``to``, and once more after."""
+    def begin(self) -> None:
+        """Start without a checkpoint: what earlier attempts gave up is passed over all the same."""
+        if self._ladder is not None and self._kept.get("ladder"):
+            self._ladder.load_state_dict(self._kept["ladder"])
+
+    def rolls(self, step: int, to: int, reason: str | None) -> None:
+        """Remember a rollback before it is begun."""
+        self._keep({"to": to, "step": step, "reason": reason})
+
+    def rolled(self) -> None:
+        """It is done."""
+        self._keep({"to": None})
+
+    def _keep(self, rollback: dict[str, Any]) -> None:
         assert self._ladder is not None
-        self._kept = {"ladder": self._ladder.state_dict(), "to": to}
-        if first_rank:
-            write_json(self._path, self._kept)
+        self._kept = {"ladder": self._ladder.state_dict(), **rollback}
+        if self._first_rank:
+            try:
+                write_json(self._path, self._kept)
+            except WorkError as error:  # a full disk: only a kill in this moment would forget it
+                print(f"WARNING {error}")
 
     def state_dict(self) -> dict[str, Any] | None:
         """For a checkpoint."""
@@ -81,7 +101,7 @@ class Guard:
         if self._detector is None or self._ladder is None or state is None:
             return
         self._detector.load_state_dict(state["detector"])
-        self._ladder.load_state_dict(state["ladder"], self._kept["ladder"])
+        self._ladder.load_state_dict(state["ladder"], self._kept.get("ladder"))
 
 
 def described(event: Event) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from launcher.spec import RunSpec
 def distance(spec: RunSpec) -> int | None:
     """Steps by which a checkpoint has to be older than the newest for a rollback to go to it.
 
-    What happens now is known ``patience`` steps later, and weights from ``margin`` steps before
-    are not trusted. None where nothing is rolled back.
+    What is found now began ``patience`` steps ago at the earliest, as the ladder takes it, and
+    weights from ``margin`` steps before are not trusted. None where nothing is rolled back.
     """
     guard = spec.train.spike_guard
     return guard.patience + guard.margin if guard else None

@@ -54,7 +54,7 @@ class Run:
     def __init__(self, parts: Parts) -> None:
         self._parts, self._spec, self._checkpoints = parts, parts.spec, parts.checkpoints
         self._first_rank = int(os.environ["RANK"]) == 0
-        self._guard = Guard(parts.spec, parts.folder)
+        self._guard = Guard(parts.spec, parts.folder, parts.start, self._first_rank)
         self._samples = "0" * 16
         """Running digest of the samples of all steps so far, those of earlier stages included."""
         self._digest = 0
@@ -66,10 +66,12 @@ class Run:
         """Go on from the newest checkpoint; its step, None where there is none."""
         if self._checkpoints is None:
             return None
-        before, first = self._guard.unfinished, self._spec.first
-        step = self._load(before)
-        if before is not None:
-            self._gone_back(step or first)
+        first, rollback = self._spec.first, self._guard.unfinished
+        step = self._go_back(rollback) if rollback else self._load(None)
+        if step is None and self._parts.start:
+            raise CheckpointError(f"no whole checkpoint is in {self._parts.start} to go on from")
+        if step is None:
+            self._guard.begin()
         if self._first_rank:
             history.restart(self._parts.folder, first, step or first, self._parts.start)
         return step
@@ -85,10 +87,10 @@ class Run:
         if self._checkpoints and any(row[0] for row in gather([parts.stop.asked])):
             print(f"stopped on request before step {first + 1}")
             return False
-        parts.watchdog.ready(first)
         self._event("start", first, attempt=parts.attempt)
         if self._guard.rolls_back and first == 0:
             self._save(first)  # there has to be something to go back to
+        parts.watchdog.ready(first)
         parts.meter.start()
         while step < self._spec.last:
             step += 1
@@ -179,40 +181,54 @@ class Run:
     def _roll_back(self, step: int, action: Action) -> int:
         """Give up all since a checkpoint before what happened; its step."""
         assert self._checkpoints and action.to is not None
-        to = max(action.to, self._spec.first)
-        self._guard.keep(to, self._first_rank)
+        self._guard.rolls(step, max(action.to, self._spec.first), action.reason)
         self._parts.watchdog.saving()
         self._checkpoints.finish()
-        found = self._load(to) or self._spec.first
-        self._gone_back(found)
-        lost = self._spec.tokens_through(step) - self._spec.tokens_through(found)
-        self._event("rollback", step, to=found, reason=action.reason,
-                    steps_lost=step - found, tokens_lost=lost)  # fmt: skip
+        rollback = self._guard.unfinished
+        assert rollback
+        found = self._go_back(rollback)
         self._parts.watchdog.beat(found)
         self._parts.meter.start()
         return found
 
-    def _gone_back(self, step: int) -> None:
-        """A rollback has loaded a step: what came after it is given up."""
+    def _go_back(self, rollback: dict[str, Any]) -> int:
+        """Do a rollback that was decided, now or by an attempt that was killed; its step.
+
+        Raises:
+            DivergedError: there is no checkpoint to go back to.
+        """
         assert self._checkpoints
+        step, to, reason = rollback["step"], rollback["to"], rollback["reason"]
+        found = self._load(to)
+        if found is None:
+            self._guard.rolled()
+            raise DivergedError(f"{reason}; no checkpoint of step {to} or before to go back to")
         self._parts.meter.forget()
         if self._first_rank:
-            history.give_up(self._parts.folder, step)
-        self._checkpoints.forget_after(step)
-        self._guard.keep(None, self._first_rank)
+            history.give_up(self._parts.folder, found)
+        lost = self._spec.tokens_through(step) - self._spec.tokens_through(found)
+        self._event("rollback", step, to=found, reason=reason,
+                    steps_lost=step - found, tokens_lost=lost)  # fmt: skip
+        gone = self._checkpoints.forget_after(found)
+        if self._parts.start and not self._spec.stage:
+            gone = self._save(found, wait=True) and gone  # newer ones of that run are not ours
+        if gone:
+            self._guard.rolled()
+        if self._parts.sampler:
+            self._parts.sampler.forget_after(found)
+        return found
 
     def _load(self, until: int | None) -> int | None:
         """Become what a checkpoint holds; its step, None where there is none.
 
         Raises:
-            CheckpointError: there has to be one, of the stage before or to roll back to.
+            CheckpointError: there has to be one, of the stage before.
             DataError: the samples before it were others than those of now.
         """
         assert self._checkpoints
         loaded = self._checkpoints.load(self._parts.engine.state(), until)
+        self._losses = []
         if loaded is None:
-            if until is not None:
-                raise CheckpointError(f"no checkpoint of step {until} or before to roll back to")
             return None
         known = loaded.progress
         self._samples, self._digest = known["samples"], known["digest"]

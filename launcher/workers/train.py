@@ -76,12 +76,12 @@ def _train(
     # After that, so that it follows what the run starts with too.
     tracker = tracking.start(folder) if first_rank else None
     done = run.steps(spec.first if resumed is None else resumed)
+    clock.lap("train")
+    watchdog.stop()
     if sampler:
         sampler.finish(SAMPLING_SECONDS if done else 0.0)
     if not done:
         return False
-    clock.lap("train")
-    watchdog.stop()
     if first_rank:
         meter.close()
         result = _result(spec, engine, clock.seconds) | {"resumed_from": resumed}

@@ -90,7 +90,7 @@ def test_a_divergence_rolls_back_to_before_its_start() -> None:
         kind="roll_back", to=39,
         reason="step 250: loss 7.71 not back to 2, 200 steps after step 50",
     )  # fmt: skip
-    assert Ladder(GUARD).decide(seen(250, 2.5, 1.0, event("creep", 250, 30))).to == 19
+    assert Ladder(GUARD).decide(seen(250, 2.5, 1.0, event("creep", 250, 30))).to == 39  # 200 back
     unknown = event("divergence", 250, 50, baseline=None)
     assert Ladder(GUARD).decide(seen(250, 7.71, 1.0, unknown)).reason == (
         "step 250: loss 7.71 not back, 200 steps after step 50"

@@ -4,6 +4,7 @@ Most are forked from one process that has imported the libraries: that takes lon
 """
 
 import functools
+import json
 import multiprocessing
 import os
 import socket
@@ -150,6 +151,7 @@ def start(
     patch: str = "",
     env: Mapping[str, str] | None = None,
     every: int | None = None,
+    keep: int = 2,
     program: str = "",
     own: bool = False,
 ) -> list[Started]:
@@ -166,6 +168,7 @@ def start(
     code = program or patched
     options = ["--folder", str(folder), "--cache", str(cache), "--hang-after", str(hang_after)]
     options += ["--checkpoint-every", str(every)] if every else []
+    options += ["--checkpoints", json.dumps({"keep_last": keep})]
     processes: list[Started] = []
     for rank in range(run.cluster.gpus):
         here = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}

@@ -13,6 +13,7 @@ import pytest
 import ranks
 
 from launcher.files import read_json
+from launcher.folder import Status
 from launcher.spec import RunSpec
 
 GUARD = {
@@ -74,6 +75,21 @@ LAYOUTS = [
     pytest.param(2, {"backend": "deepspeed", "layout__zero": 2}, id="deepspeed zero 2"),
     pytest.param(2, {"backend": "deepspeed", "layout__zero": 0}, id="deepspeed zero 0"),
     pytest.param(2, {"backend": "deepspeed", "layout__pp": 2, "layout__zero": 1}, id="pipeline"),
+    pytest.param(
+        2, {"backend": "deepspeed", "layout__pp": 2, "layout__zero": 0}, id="pipeline zero 0"
+    ),
+    pytest.param(
+        2, {"backend": "deepspeed", "layout__zero": 2, "layout__offload": True}, id="offload"
+    ),
+    pytest.param(
+        2, {"backend": "deepspeed", "layout__zero": 3, "layout__offload": True}, id="offload 3"
+    ),
+    pytest.param(2, {"layout__zero": 1, "train__precision": "bf16"}, id="bf16"),
+    pytest.param(
+        2,
+        {"backend": "deepspeed", "layout__zero": 1, "train__precision": "bf16"},
+        id="deepspeed bf16",
+    ),
 ]
 
 
@@ -100,22 +116,22 @@ def test_a_skipped_update_changes_nothing(
         real = guard.Guard.decide
         def decide(self, step, reduced):
             found = real(self, step, reduced)
-            return Action(kind="skip" if step > 3 else "apply", reason="told to")
+            return Action(kind="skip" if 3 < step < 6 else "apply", reason="told to")
         guard.Guard.decide = decide
     """
     run = ranks.train(
-        ranks.spec(size, train__steps=5, train__spike_guard=GUARD, **layout), tmp_path, cache,
-        every=1, patch=patch,
+        ranks.spec(size, train__steps=7, train__spike_guard=GUARD, **layout), tmp_path, cache,
+        every=1, keep=7, patch=patch,
     )  # fmt: skip
     assert run.codes == [0] * size, run.log()
-    folders = sorted(run.folder.checkpoints.glob("step-*"))
-    hashes = [
-        {name: part["sha256"] for name, part in read_json(path / "manifest.json")["files"].items()}
-        for path in folders[-2:]
-    ]
-    assert [path.name for path in folders[-2:]] == ["step-00000004", "step-00000005"]
-    assert hashes[0] == hashes[1]
-    assert run.losses[3] != run.losses[4]  # other samples
+    three, four, five, six = (hashes(run, step) for step in (3, 4, 5, 6))
+    assert three == four == five != six
+    assert run.losses[4] != run.losses[5]  # other samples
+
+
+def hashes(run: ranks.Ended, step: int) -> dict[str, str]:
+    files = read_json(run.folder.checkpoints / f"step-{step:08d}" / "manifest.json")["files"]
+    return {name: part["sha256"] for name, part in files.items()}
 
 
 def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
@@ -133,9 +149,49 @@ def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
     lowered = [a["step"] for a, b in zip(run.steps, calm.steps, strict=True)
                if math.isclose(a["lr"], b["lr"] / 2)]  # fmt: skip
     assert lowered == list(range(31, 76))
-    assert [line["samples"] for line in run.steps] == [line["samples"] for line in calm.steps]
+    assert samples(run) == samples(calm)
     assert median(run.losses[65:]) < calm.losses[29] < min(thrown_away(run)[20:])
     assert len(thrown_away(run)) == 35
+
+
+@pytest.mark.parametrize("moment", ["give_up", "restart"])
+def test_killed_in_a_rollback(moment: str, tmp_path: Path, cache: Path) -> None:
+    """Before the given-up lines are set aside, or once all is done: it is done, and done once."""
+    fault = FAULT.format(scales={50: "inf"}, heals=False).replace("'inf'", "1e38 ** 2")
+    kill = f"""
+    import os, signal
+    from launcher.workers import history
+    from launcher.workers.run import Run
+    if os.environ.get("MEGALAUNCH_ATTEMPT") != "2":
+        if "{moment}" == "give_up":
+            history.give_up = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            real = Run._roll_back
+            def roll_back(self, step, action):
+                real(self, step, action)
+                os.kill(os.getpid(), signal.SIGKILL)
+            Run._roll_back = roll_back
+    """
+    unbroken = train(spec(), tmp_path / "unbroken", cache, fault)
+    assert unbroken.codes == [0], unbroken.log()
+    folder = tmp_path / "run"
+    killed = train(spec(), folder, cache, fault + kill)
+    assert killed.codes == [-9], killed.log()
+    killed.folder.write_status(Status(state="ended"))
+    assert killed.folder.next_attempt() == 2
+    again = ranks.train(
+        spec(), folder, cache, every=10, patch=fault + kill, env={"MEGALAUNCH_ATTEMPT": "2"}
+    )
+    assert again.codes == [0], again.log()
+    assert (again.losses, samples(again)) == (unbroken.losses, samples(unbroken))
+    for run in (unbroken, again):
+        rollbacks = {e["step"]: e["to"] for e in run.folder.events() if e["kind"] == "rollback"}
+        assert rollbacks == {50: 30}
+        assert read_json(run.folder.path / "guard.json")["to"] is None
+
+
+def samples(run: ranks.Ended) -> list[str]:
+    return [line["samples"] for line in run.steps]
 
 
 def thrown_away(run: ranks.Ended) -> list[float]:
