@@ -18,6 +18,7 @@ attempts/N/    the files of attempt N, once there is a later one
 
 import json
 import os
+import re
 import shutil
 import time
 from contextlib import suppress
@@ -137,8 +138,18 @@ class RunFolder:
 
     def newest_checkpoint(self) -> str | None:
         """The name of the last one that is complete, as far as its name says; None without one."""
-        names = [path.name for path in self.checkpoints.glob("step-*")]
-        return max(names, default=None)
+        steps = self.checkpoint_steps()
+        return self.checkpoint(steps[-1]).name if steps else None
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint of a step is, or would be."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Of those that are complete, as far as their names say, the first one first."""
+        names = (path.name for path in self.checkpoints.glob("step-*"))
+        found = (re.fullmatch(r"step-(\d{8,})", name) for name in names)
+        return sorted(int(name[1]) for name in found if name)
 
     def heartbeat(self, rank: int) -> Path:
         """The file of one rank's signs of life."""

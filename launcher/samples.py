@@ -53,14 +53,9 @@ def folder_of(run: RunFolder) -> Path:
     return run.path / "samples"
 
 
-def checkpoint_of(run: RunFolder, step: int) -> Path:
-    """Where the checkpoint of a step is, or would be."""
-    return run.checkpoints / f"step-{step:08d}"
-
-
 def path_of(run: RunFolder, step: int) -> Path:
     """The file of one checkpoint's samples; it is named as the checkpoint is."""
-    return folder_of(run) / f"{checkpoint_of(run, step).name}.json"
+    return folder_of(run) / f"{run.checkpoint(step).name}.json"
 
 
 def paths(run: RunFolder) -> list[Path]:

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-from launcher import samples
 from launcher.decode import encode
 from launcher.folder import RunFolder
 from launcher.sampling import Sampling
@@ -47,7 +46,7 @@ class Sampler:
             if code:
                 # Marked as a warning so that it is not the cause of what may come later.
                 print(f"WARNING samples of step {self._step} failed: see log/samples.txt")
-        if self._next is None or not samples.checkpoint_of(self._folder, self._next).exists():
+        if self._next is None or not self._folder.checkpoint(self._next).exists():
             return False  # one that is written beside training takes a while to appear
         self._step, self._next = self._next, None
         self._process = self._started(self._step)

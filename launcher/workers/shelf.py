@@ -8,7 +8,6 @@ A kill at any moment leaves either all of a checkpoint under its name or nothing
 """
 
 import os
-import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +33,7 @@ class Shelf:
 
     def path(self, step: int) -> Path:
         """Of a whole one."""
-        return self.folder / f"step-{step:08d}"
+        return self._run.checkpoint(step)
 
     def temporary(self, step: int) -> Path:
         """Of one that is being written."""
@@ -42,9 +41,7 @@ class Shelf:
 
     def steps(self) -> list[int]:
         """Of those that are whole as far as their names say, newest first."""
-        names = (path.name for path in self.folder.glob("step-*"))
-        found = (re.fullmatch(r"step-(\d{8,})", name) for name in names)
-        return sorted((int(name[1]) for name in found if name), reverse=True)
+        return self._run.checkpoint_steps()[::-1]
 
     def clear(self) -> None:
         """Drop what killed attempts left, but for what one was about to write again."""
