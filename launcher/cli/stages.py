@@ -7,6 +7,7 @@ from typing import Any
 from launcher.backends import BACKENDS
 from launcher.cli import preflight
 from launcher.cli.loop import Loop
+from launcher.cli.trials import kept
 from launcher.curriculum import most_samples
 from launcher.data import sizes
 from launcher.errors import ConfigError, LayoutError
@@ -38,7 +39,7 @@ def rows(loop: Loop) -> Iterator[dict[str, Any]]:
             "nodes": spec.cluster.nodes,
             "epochs": _epochs(loop, spec),
             "checkpoint_gib": BACKENDS[spec.backend].checkpoint_bytes(spec) / 2**30,
-            "checkpoints": _kept(loop, spec),
+            "checkpoints": kept(loop.request, spec),
             **_cost(planned),
         }
 
@@ -68,7 +69,7 @@ def check(loop: Loop) -> None:
 def _check_disk(loop: Loop) -> None:
     path = preflight.first_there(loop.folder)
     needed = sum(
-        _kept(loop, spec) * BACKENDS[spec.backend].checkpoint_bytes(spec)
+        kept(loop.request, spec) * BACKENDS[spec.backend].checkpoint_bytes(spec)
         for spec in loop.candidates
         if not _done(loop, spec)
     )
@@ -85,11 +86,6 @@ def _check_disk(loop: Loop) -> None:
             f"output: {loop.folder} has {size(free)} free, the checkpoints of all stages take"
             f" {size(needed - there)} more; fewer with checkpoints.keep_last or keep_every"
         )
-
-
-def _kept(loop: Loop, spec: RunSpec) -> int:
-    policy, steps = loop.request.checkpoints, spec.train.steps
-    return policy.most(steps, rolls_back=spec.train.spike_guard is not None)
 
 
 def _done(loop: Loop, spec: RunSpec) -> bool:
