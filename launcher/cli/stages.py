@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from launcher.backends import BACKENDS
@@ -75,10 +76,9 @@ def _check_disk(loop: Loop) -> None:
     )
     # Those of stages that have begun are part of what is needed.
     there = sum(
-        file.stat().st_size
+        _taken(RunFolder(loop.folder / spec.name))
         for spec in loop.candidates
         if not _done(loop, spec)
-        for file in (loop.folder / spec.name / "checkpoints").glob("step-*/*")
     )
     free = shutil.disk_usage(path).free
     if needed - there > free:
@@ -86,6 +86,15 @@ def _check_disk(loop: Loop) -> None:
             f"output: {loop.folder} has {size(free)} free, the checkpoints of all stages take"
             f" {size(needed - there)} more; fewer with checkpoints.keep_last or keep_every"
         )
+
+
+def _taken(run: RunFolder) -> int:
+    """Bytes of the checkpoints of a run, which a job that is running may remove meanwhile."""
+    taken = 0
+    for step in run.checkpoint_steps():
+        with suppress(OSError):
+            taken += sum(file.stat().st_size for file in run.checkpoint(step).iterdir())
+    return taken
 
 
 def _done(loop: Loop, spec: RunSpec) -> bool:
