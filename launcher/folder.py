@@ -147,9 +147,8 @@ class RunFolder:
 
     def checkpoint_steps(self) -> list[int]:
         """Of those that are complete, as far as their names say, the first one first."""
-        names = (path.name for path in self.checkpoints.glob("step-*"))
-        found = (re.fullmatch(r"step-(\d{8,})", name) for name in names)
-        return sorted(int(name[1]) for name in found if name)
+        steps = (step_of(path.name) for path in self.checkpoints.glob("step-*"))
+        return sorted(step for step in steps if step is not None)
 
     def heartbeat(self, rank: int) -> Path:
         """The file of one rank's signs of life."""
@@ -242,6 +241,12 @@ class RunFolder:
 
     def _last_attempt(self) -> int:
         return max((int(path.name) for path in self.attempts()), default=0)
+
+
+def step_of(name: str) -> int | None:
+    """The step of a checkpoint's name; None where it is none."""
+    found = re.fullmatch(r"step-(\d{8,})", name)
+    return int(found[1]) if found else None
 
 
 def _make_room(path: Path) -> None:

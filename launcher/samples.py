@@ -6,7 +6,7 @@ from pathlib import Path
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json
-from launcher.folder import RunFolder
+from launcher.folder import RunFolder, step_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +61,13 @@ def path_of(run: RunFolder, step: int) -> Path:
 def paths(run: RunFolder) -> list[Path]:
     """The files there are, the first step first."""
     return sorted(folder_of(run).glob("step-*.json"))
+
+
+def forget_after(run: RunFolder, step: int) -> None:
+    """Remove the files of later steps. Raises OSError."""
+    for path in paths(run):
+        if (step_of(path.stem) or 0) > step:
+            path.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Sampled:

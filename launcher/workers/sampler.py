@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from launcher import samples
 from launcher.decode import encode
 from launcher.folder import RunFolder
 from launcher.sampling import Sampling
@@ -60,10 +61,25 @@ class Sampler:
         if self._process is None:
             return
         self._next = None
-        self._process.kill()
-        self._process.wait()
-        self._process = None
+        self._end()
         print(f"WARNING samples of step {self._step} were not done within {seconds:g} s")
+
+    def forget_after(self, step: int) -> None:
+        """Have none of later steps, which a rollback has given up: no samples, and none to come."""
+        if self._next is not None and self._next > step:
+            self._next = None
+        if self._step > step:
+            self._end()
+        try:
+            samples.forget_after(self._folder, step)
+        except OSError as error:
+            print(f"WARNING samples after step {step} remain: {error.strerror}")
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def _started(self, step: int) -> "subprocess.Popen[bytes] | None":
         words = [sys.executable, "-P", "-m", "launcher.workers.sample"]

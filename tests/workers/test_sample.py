@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,35 @@ def test_a_sampler_never_holds_its_rank_up(
     )
     log = (folder.logs / "samples.txt").read_text()
     assert log == "step 3: manifest.json is not what was written\n"
+
+
+def test_a_rollback_takes_its_samples_along(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Those that are there, the one that is being made, and what waits."""
+    folder = RunFolder(tmp_path)
+    folder.logs.mkdir()
+    samples.folder_of(folder).mkdir()
+    for step in (2, 4, 6):
+        folder.checkpoint(step).mkdir(parents=True)
+        samples.path_of(folder, step).touch()
+    began = []
+
+    def sleeps(self: Sampler, step: int) -> Any:
+        began.append((step, subprocess.Popen(["sleep", "60"])))
+        return began[-1][1]
+
+    monkeypatch.setattr(Sampler, "_started", sleeps)
+    sampler = Sampler(folder, cache, ASKED)
+    sampler.start(4)
+    sampler.start(6)
+    sampler.forget_after(4)
+    assert samples.paths(folder) == [samples.path_of(folder, step) for step in (2, 4)]
+    assert sampler.poll(), "that one stays"
+    sampler.forget_after(3)
+    assert not sampler.poll() and began[0][1].returncode == -signal.SIGKILL
+    assert samples.paths(folder) == [samples.path_of(folder, 2)]
+    assert [step for step, _ in began] == [4] and capsys.readouterr().out == ""
 
 
 def said(seed: int, characters: int) -> str:
