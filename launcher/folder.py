@@ -18,6 +18,7 @@ attempts/N/    the files of attempt N, once there is a later one
 
 import json
 import os
+import re
 import shutil
 import time
 from contextlib import suppress
@@ -137,8 +138,17 @@ class RunFolder:
 
     def newest_checkpoint(self) -> str | None:
         """The name of the last one that is complete, as far as its name says; None without one."""
-        names = [path.name for path in self.checkpoints.glob("step-*")]
-        return max(names, default=None)
+        steps = self.checkpoint_steps()
+        return self.checkpoint(steps[-1]).name if steps else None
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint of a step is, or would be."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Of those that are complete, as far as their names say, the first one first."""
+        steps = (step_of(path.name) for path in self.checkpoints.glob("step-*"))
+        return sorted(step for step in steps if step is not None)
 
     def heartbeat(self, rank: int) -> Path:
         """The file of one rank's signs of life."""
@@ -231,6 +241,12 @@ class RunFolder:
 
     def _last_attempt(self) -> int:
         return max((int(path.name) for path in self.attempts()), default=0)
+
+
+def step_of(name: str) -> int | None:
+    """The step of a checkpoint's name; None where it is none."""
+    found = re.fullmatch(r"step-(\d{8,})", name)
+    return int(found[1]) if found else None
 
 
 def _make_room(path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json
-from launcher.folder import RunFolder
+from launcher.folder import RunFolder, step_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,19 +53,21 @@ def folder_of(run: RunFolder) -> Path:
     return run.path / "samples"
 
 
-def checkpoint_of(run: RunFolder, step: int) -> Path:
-    """Where the checkpoint of a step is, or would be."""
-    return run.checkpoints / f"step-{step:08d}"
-
-
 def path_of(run: RunFolder, step: int) -> Path:
     """The file of one checkpoint's samples; it is named as the checkpoint is."""
-    return folder_of(run) / f"{checkpoint_of(run, step).name}.json"
+    return folder_of(run) / f"{run.checkpoint(step).name}.json"
 
 
 def paths(run: RunFolder) -> list[Path]:
     """The files there are, the first step first."""
     return sorted(folder_of(run).glob("step-*.json"))
+
+
+def forget_after(run: RunFolder, step: int) -> None:
+    """Remove the files of later steps. Raises OSError."""
+    for path in paths(run):
+        if (step_of(path.stem) or 0) > step:
+            path.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Sampled:

@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher.decode import encode
 from launcher.errors import WorkError
 from launcher.files import write_json
-from launcher.folder import Stopped
+from launcher.folder import RunFolder, Stopped
 from launcher.schedulers import Job
 from slurm.check_verdict import read_reports, verdict
 from slurm.node_check import CheckRequest
@@ -41,7 +41,9 @@ def inspect(sub: Submission, task: Job, folder: Path, nodes: tuple[str, ...]) ->
     if not sub.options.checks.enabled:
         return Found()
     folders = (str(task.folder), *sub.writes_to)
-    room = (task.checkpoints_kept + 1) * task.checkpoint_bytes  # one is being written
+    there = len(RunFolder(task.folder).checkpoint_steps())
+    # One is being written, whatever is there.
+    room = max(1, task.checkpoints_kept + 1 - there) * task.checkpoint_bytes
     wanted = request(sub.options.checks, folders, task.cards_per_node, room)
     place = folder / f"check-{os.environ['SLURM_JOB_ID']}-{time.time_ns()}"
     try:

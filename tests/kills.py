@@ -53,12 +53,14 @@ def finished(folder: Path, cache: Path, words: Sequence[str] = WORDS) -> int:
 
 
 def killed(folder: Path, cache: Path, kind: str, words: Sequence[str] = WORDS) -> bool:
-    """Start, and end everything by SIGKILL at a moment of a kind; False where it was over before."""
+    """Start, and end everything by SIGKILL at a moment of a kind; False where that did not come."""
     launcher = start(folder, cache, words)
     deadline = time.monotonic() + PATIENCE
     reached = _reached(kind, folder)
-    while launcher.poll() is None and not reached() and time.monotonic() < deadline:
+    came = False
+    while launcher.poll() is None and not came and time.monotonic() < deadline:
         time.sleep(0.001 if kind == "write" else 0.02)
+        came = reached()
     if kind not in ("write", "start"):
         time.sleep(random.uniform(0, 0.5))
     if launcher.poll() is not None:
@@ -70,8 +72,9 @@ def killed(folder: Path, cache: Path, kind: str, words: Sequence[str] = WORDS) -
         time.sleep(random.uniform(0, 2))
     launcher.kill()
     launcher.wait()
-    psutil.wait_procs(ranks, 10)  # they die with it
-    return True
+    alive = psutil.wait_procs(ranks, 10)[1]
+    assert not alive, "the ranks did not die with their launcher"
+    return came
 
 
 def _words(process: psutil.Process) -> list[str]:
@@ -89,7 +92,7 @@ def _reached(kind: str, folder: Path) -> Callable[[], bool]:
 
     def reached() -> bool:
         if kind == "write":
-            return any(run.glob("*/checkpoints/.step-*")) and _steps(run) > steps
+            return any(run.glob("*/checkpoints/.step-*.attempt*")) and _steps(run) > steps
         if kind == "boundary":
             return len(_results(run)) > done
         if kind == "start":

@@ -131,7 +131,7 @@ def _only_run(path: Path) -> RunFolder:
 
 def _checkpoint(run: RunFolder, step: int | None) -> int:
     """The step of a checkpoint that is there: the one that is asked for, or the newest."""
-    there = sorted(int(path.name.removeprefix("step-")) for path in run.checkpoints.glob("step-*"))
+    there = run.checkpoint_steps()
     if not there:
         raise ConfigError(f"{run.path}: no checkpoint in this run; checkpoint_every makes some")
     if step not in (None, *there):

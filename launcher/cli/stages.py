@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from launcher.backends import BACKENDS
 from launcher.cli import preflight
 from launcher.cli.loop import Loop
+from launcher.cli.trials import kept
 from launcher.curriculum import most_samples
 from launcher.data import sizes
 from launcher.errors import ConfigError, LayoutError
@@ -38,7 +40,7 @@ def rows(loop: Loop) -> Iterator[dict[str, Any]]:
             "nodes": spec.cluster.nodes,
             "epochs": _epochs(loop, spec),
             "checkpoint_gib": BACKENDS[spec.backend].checkpoint_bytes(spec) / 2**30,
-            "checkpoints": _kept(loop, spec),
+            "checkpoints": kept(loop.request, spec),
             **_cost(planned),
         }
 
@@ -68,16 +70,15 @@ def check(loop: Loop) -> None:
 def _check_disk(loop: Loop) -> None:
     path = preflight.first_there(loop.folder)
     needed = sum(
-        _kept(loop, spec) * BACKENDS[spec.backend].checkpoint_bytes(spec)
+        kept(loop.request, spec) * BACKENDS[spec.backend].checkpoint_bytes(spec)
         for spec in loop.candidates
         if not _done(loop, spec)
     )
     # Those of stages that have begun are part of what is needed.
     there = sum(
-        file.stat().st_size
+        _taken(RunFolder(loop.folder / spec.name))
         for spec in loop.candidates
         if not _done(loop, spec)
-        for file in (loop.folder / spec.name / "checkpoints").glob("step-*/*")
     )
     free = shutil.disk_usage(path).free
     if needed - there > free:
@@ -87,9 +88,13 @@ def _check_disk(loop: Loop) -> None:
         )
 
 
-def _kept(loop: Loop, spec: RunSpec) -> int:
-    policy, steps = loop.request.checkpoints, spec.train.steps
-    return policy.most(steps, rolls_back=spec.train.spike_guard is not None)
+def _taken(run: RunFolder) -> int:
+    """Bytes of the checkpoints of a run, which a job that is running may remove meanwhile."""
+    taken = 0
+    for step in run.checkpoint_steps():
+        with suppress(OSError):
+            taken += sum(file.stat().st_size for file in run.checkpoint(step).iterdir())
+    return taken
 
 
 def _done(loop: Loop, spec: RunSpec) -> bool:

@@ -21,6 +21,12 @@ RANK_BYTES = 400 * 2**20
 """Resident memory of a rank before it holds a model: Python, torch and megatron-core."""
 
 
+def kept(request: Request, spec: RunSpec) -> int:
+    """Checkpoints of a run on disk at once, the one that is being written included."""
+    rolls_back = spec.train.spike_guard is not None
+    return request.checkpoints.most(spec.train.steps, rolls_back)
+
+
 @dataclass(kw_only=True)
 class Trials:
     """The trials of one sweep's folder."""
@@ -68,7 +74,7 @@ class Trials:
             memory=self._memory(spec),
             cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
             checkpoint_bytes=backend.checkpoint_bytes(spec) if request.checkpoint_every else 0,
-            checkpoints_kept=request.checkpoints.keep_last,
+            checkpoints_kept=kept(request, spec) - 1,
             avoid=tuple(sorted(self.unfit | self._avoided(spec))),
             commit=preflight.commit(),
         )

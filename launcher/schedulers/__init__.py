@@ -35,7 +35,7 @@ class Job:
     checkpoint_bytes: int = 0
     """Bytes on disk of one checkpoint; 0 where it makes none and can only start again."""
     checkpoints_kept: int = Checkpointing().keep_last
-    """Newest ones that stay while the next is written."""
+    """Those that stay while the next is written."""
     avoid: tuple[str, ...] = ()
     """Nodes it must not run on."""
     commit: str | None = None

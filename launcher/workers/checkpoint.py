@@ -149,13 +149,17 @@ class Checkpoints:
             )
         return None
 
-    def forget_after(self, step: int) -> None:
-        """Remove the run's own checkpoints of later steps, which a rollback has left behind."""
+    def forget_after(self, step: int) -> bool:
+        """Remove the run's own checkpoints of later steps, which a rollback has left behind.
+
+        False, and a line, where one remains: the next attempt would go on from it.
+        """
         assert self._saving is None, "a save is in flight"
         problem = self._keeper.forget_after(step) if self._rank == 0 else None
         if problem:
             print(f"WARNING checkpoints after step {step} remain: {problem}", flush=True)
-        gather([0.0])  # nobody goes on before that
+        remains = self._rank == 0 and any(one > step for one in self._shelf.steps())
+        return not _on_all(remains)[0]  # and nobody goes on before that
 
     def _land(self) -> bool | None:
         """`finish`, while what was dropped may still be on the disk."""

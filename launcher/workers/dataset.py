@@ -49,8 +49,7 @@ class Samples:
 
     def __init__(self, spec: RunSpec, sources: list[Source], datasets: list[Any]) -> None:
         self._datasets, self._sources = datasets, sources
-        weights = [source.weight for source in sources]
-        self._blend = Blend(weights, spec.samples_through(spec.last))
+        self._blend = Blend([source.weight for source in sources])
         self._streams = [
             Stream(f"{spec.train.seed} {source.content} {spec.model.sequence}", len(dataset))
             for source, dataset in zip(sources, datasets, strict=True)

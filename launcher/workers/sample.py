@@ -74,7 +74,7 @@ def _stand_back() -> None:
 def _tried(folder: RunFolder, step: int, cache: Path, sampling: Sampling) -> Sampled:
     began = time.monotonic()
     spec = folder.spec()
-    source = _opened(samples.checkpoint_of(folder, step), spec)
+    source = _opened(folder.checkpoint(step), spec)
     model = _model(_alone(spec), source)
     return Sampled(
         step=step,

@@ -47,7 +47,7 @@ class Sampler:
             if code:
                 # Marked as a warning so that it is not the cause of what may come later.
                 print(f"WARNING samples of step {self._step} failed: see log/samples.txt")
-        if self._next is None or not samples.checkpoint_of(self._folder, self._next).exists():
+        if self._next is None or not self._folder.checkpoint(self._next).exists():
             return False  # one that is written beside training takes a while to appear
         self._step, self._next = self._next, None
         self._process = self._started(self._step)
@@ -61,10 +61,25 @@ class Sampler:
         if self._process is None:
             return
         self._next = None
-        self._process.kill()
-        self._process.wait()
-        self._process = None
+        self._end()
         print(f"WARNING samples of step {self._step} were not done within {seconds:g} s")
+
+    def forget_after(self, step: int) -> None:
+        """Have none of later steps, which a rollback has given up: no samples, and none to come."""
+        if self._next is not None and self._next > step:
+            self._next = None
+        if self._step > step:
+            self._end()
+        try:
+            samples.forget_after(self._folder, step)
+        except OSError as error:
+            print(f"WARNING samples after step {step} remain: {error.strerror}")
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def _started(self, step: int) -> "subprocess.Popen[bytes] | None":
         words = [sys.executable, "-P", "-m", "launcher.workers.sample"]

@@ -1,14 +1,14 @@
 """The folder of a run's checkpoints, as names: what rank 0 makes appear there and disappear.
 
     checkpoints/step-00000012           whole
-    checkpoints/.step-00000012.attempt3 being written, or on its way out
+    checkpoints/.step-00000012.attempt3 being written; with other endings, on its way out
     checkpoints/latest                  the name of the newest
 
 A kill at any moment leaves either all of a checkpoint under its name or nothing.
 """
 
 import os
-import re
+import secrets
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +34,7 @@ class Shelf:
 
     def path(self, step: int) -> Path:
         """Of a whole one."""
-        return self.folder / f"step-{step:08d}"
+        return self._run.checkpoint(step)
 
     def temporary(self, step: int) -> Path:
         """Of one that is being written."""
@@ -42,9 +42,7 @@ class Shelf:
 
     def steps(self) -> list[int]:
         """Of those that are whole as far as their names say, newest first."""
-        names = (path.name for path in self.folder.glob("step-*"))
-        found = (re.fullmatch(r"step-(\d{8,})", name) for name in names)
-        return sorted((int(name[1]) for name in found if name), reverse=True)
+        return self._run.checkpoint_steps()[::-1]
 
     def clear(self) -> None:
         """Drop what killed attempts left, but for what one was about to write again."""
@@ -70,7 +68,8 @@ class Shelf:
             final.rename(replaced)
         temporary.rename(final)
         _sync(self.folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        with suppress(OSError):
+            self._discard(replaced)
 
     def point(self, step: int | None) -> str | None:
         """Have ``latest`` name a checkpoint, None for none; what went wrong."""
@@ -88,7 +87,7 @@ class Shelf:
     def drop(self, step: int) -> bool:
         """Have one gone, though `sweep` alone gives its room back; whether it is."""
         try:
-            self.path(step).rename(self._hidden(step, DROPPED))
+            self._discard(self.path(step))
         except OSError:
             return False
         return True
@@ -97,6 +96,11 @@ class Shelf:
         """Give back the room of those that were dropped."""
         for left in self.folder.glob(f".step-*{DROPPED}"):
             shutil.rmtree(left, ignore_errors=True)
+
+    def _discard(self, path: Path) -> None:
+        """Leave one to `sweep`; by a name of its own, as NFS may have kept an earlier one there."""
+        name = f".{path.name.removeprefix('.')}.{secrets.token_hex(4)}{DROPPED}"
+        path.rename(self.folder / name)
 
     def _hidden(self, step: int, ending: str) -> Path:
         return self.folder / f".{self.path(step).name}{ending}"

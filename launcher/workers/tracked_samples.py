@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,4 +76,8 @@ def _markdown(answer: Answer) -> str:
 
 
 def _stamps(folder: RunFolder) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in samples.paths(folder)}
+    found = {}
+    for path in samples.paths(folder):
+        with suppress(OSError):  # a rollback has just removed it
+            found[path] = path.stat().st_mtime_ns
+    return found

@@ -1,5 +1,6 @@
 """The words of srun, with and without a container, and the variables the ranks share."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,21 @@ def test_a_check_that_does_not_start_says_why(
     sub, one = made({}, {"folder": tmp_path})
     found = inspect(sub, one, tmp_path, ("n7",))
     assert (found.reason, found.bad_nodes) == (f"the check did not start: {why}", ("n7",))
+
+
+@pytest.mark.parametrize(("there", "room"), [(0, 40), (3, 10), (9, 10)])
+def test_the_check_asks_for_the_room_that_is_still_to_be_taken(
+    there: int, room: int, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    commands.say("srun", code=1)
+    run = {"folder": tmp_path, "checkpoint_bytes": 10, "checkpoints_kept": 3}
+    sub, one = made({}, run)
+    for step_there in range(there):
+        RunFolder(tmp_path).checkpoint(step_there).mkdir(parents=True)
+    inspect(sub, one, tmp_path, ("n7",))
+    (asked,) = tmp_path.glob("check-17-*/request.json")
+    assert json.loads(asked.read_text())["reserve_bytes"] == room
 
 
 STATUS = Status(state="running", attempt=2, nodes=("n7", "n8"))

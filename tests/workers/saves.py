@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -209,10 +210,19 @@ def kept(folder: Path) -> None:
     assert latest.read_text() == "step-00000007\n"
     assert run.load(until=6) == 6
     assert run.load(until=5) == 4
-    run.checkpoints.forget_after(5)
+    stuck = run.path / ".step-00000006.dropped"
+    if RANK == 0:
+        stuck.mkdir()
+        (stuck / ".nfs01").touch()
+    with mock.patch.object(shutil, "rmtree"):
+        assert run.checkpoints.forget_after(5), "although what is dropped cannot be swept"
+    if RANK == 0:
+        run.checkpoints._shelf.sweep()
     assert run.there == ["latest", "step-04"] and latest.read_text() == "step-00000004\n"
     assert run.save(5, 9.0) and run.there == ["latest", "step-04", "step-05"]
-    run.checkpoints.forget_after(3)
+    with mock.patch.object(Path, "rename", side_effect=OSError(errno.EACCES, "")):
+        assert not run.checkpoints.forget_after(3), "every rank is told"
+    assert run.checkpoints.forget_after(3)
     assert run.there == [] and run.load() is None
     every = [event.get("suggested_every") for event in run.events()]
     assert [number is None for number in every] == [False, *[True] * 5, True, True], every

@@ -1,10 +1,12 @@
 """The order of samples: permutations without memory, and a blend that keeps to its weights."""
 
-import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import ranks
 
+from launcher.curriculum import most_samples
 from launcher.workers.order import Blend, Shuffle, Stream, hash64
 
 
@@ -31,21 +33,39 @@ def test_a_stream_has_every_sample_once_an_epoch() -> None:
     assert [Stream("other", 50).at(i) for i in range(50)] != epochs[0]
 
 
-@pytest.mark.parametrize("weights", [(0.9, 0.1), (1.0,), (0.5, 0.3, 0.2), (5, 3, 1, 1)])
+WEIGHTS = [
+    (1.0,), (0.9, 0.1), (5, 3, 1, 1), (0.5, 0.3, 0.2), (1 / 3, 1 / 3, 1 / 3), (1.0,) * 7,
+    (1.0, 1e-9), (1e-7, 0.3, 1e-7, 12.0), tuple(1.618**n for n in range(24)),
+    tuple(1 / (n + 1) for n in range(40)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
 def test_a_blend_keeps_to_its_weights(weights: tuple[float, ...]) -> None:
-    """At any moment within two samples, whatever the length of the run."""
-    blend, total = Blend(weights, 2000), sum(weights)
+    """At any moment within two samples, each of which is counted once."""
+    blend, names = Blend(weights), [str(i) for i in range(len(weights))]
+    shares = np.array(weights) / sum(weights)
+    for start in (0, 5_000_000_017):
+        counts = np.array([*blend.counts(names, 0, start).values()])
+        assert sum(counts) == start
+        for number in range(start, start + 1500):
+            source, place = blend.at(number)
+            assert place == counts[source], "numbers of a source go up by one"
+            counts[source] += 1
+            assert np.abs(counts - (number + 1) * shares).max() < 2
+        found = blend.counts(names, start, start + 1500)
+        assert [*blend.counts(names, 0, start + 1500).values()] == counts.tolist()
+        assert sum(found.values()) == 1500
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_a_plan_takes_what_a_blend_does_at_the_most(weights: tuple[float, ...]) -> None:
+    """What is refused in advance, for want of text, is what might be taken."""
     names = [str(i) for i in range(len(weights))]
-    for stop in (1, 10, 333, 2000):
-        counts = blend.counts(names, 0, stop)
-        for name, weight in zip(names, weights, strict=True):
-            assert abs(counts[name] - stop * weight / total) < 2
-    longer = Blend(weights, 5000)
-    assert [blend.at(i) for i in range(2000)] == [longer.at(i) for i in range(2000)]
-
-
-def test_numbers_of_a_source_go_up_by_one() -> None:
-    blend = Blend((2.0, 1.0), 300)
-    for source in range(2):
-        numbers = [n for s, n in map(blend.at, range(300)) if s == source]
-        assert all(b == a + 1 for a, b in itertools.pairwise(numbers)) and numbers[0] == 0
+    blend = Blend(weights)
+    data = replace(ranks.spec().data, blend=dict(zip(names, weights, strict=True)))
+    for steps in (1, 2, 7, 1000, 131_072, 131_073, 10**8):
+        spec = ranks.spec(train__steps=steps)
+        most = most_samples(replace(spec, data=data))
+        taken = blend.counts(names, 0, spec.samples_through(spec.last))
+        assert all(taken[name] <= most[name] for name in names)

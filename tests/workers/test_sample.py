@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -106,14 +107,14 @@ def test_what_goes_wrong_is_a_line(trained: ranks.Ended, cache: Path, tmp_path: 
     assert tried(trained.folder.path, 7, cache)[:2] == (0, "step 7: gone before it was read: "
            f"{trained.folder.checkpoints}/step-00000007/manifest.json\n")  # fmt: skip
     step = steps(trained)[-1]
-    there = samples.checkpoint_of(trained.folder, step)
+    there = trained.folder.checkpoint(step)
     cut = RunFolder(tmp_path / "run")
     cut.create(trained.folder.spec())
-    samples.checkpoint_of(cut, step).mkdir(parents=True)
+    cut.checkpoint(step).mkdir(parents=True)
     for file in there.iterdir():
         data = file.read_bytes()
         whole = file.name != "rank1.safetensors"
-        (samples.checkpoint_of(cut, step) / file.name).write_bytes(data if whole else data[:-4])
+        (cut.checkpoint(step) / file.name).write_bytes(data if whole else data[:-4])
     code, out, err = tried(cut.path, step, cache)
     assert (code, out) == (1, "") and err.count("\n") == 1
     assert err.startswith(f"step {step}: step-{step:08d} is damaged: ")
@@ -125,12 +126,12 @@ def test_a_sampler_never_holds_its_rank_up(
 ) -> None:
     folder = RunFolder(tmp_path)
     folder.create(trained.folder.spec())
-    samples.checkpoint_of(folder, 3).mkdir(parents=True)
+    folder.checkpoint(3).mkdir(parents=True)
     sampler = Sampler(folder, cache, ASKED)
     sampler.start(3)
     sampler.finish(0)
     sampler.start(3)
-    (samples.checkpoint_of(folder, 3) / "manifest.json").write_text("{")
+    (folder.checkpoint(3) / "manifest.json").write_text("{")
     sampler.finish(60)
     assert capsys.readouterr().out == (
         "WARNING samples of step 3 were not done within 0 s\n"
@@ -138,6 +139,35 @@ def test_a_sampler_never_holds_its_rank_up(
     )
     log = (folder.logs / "samples.txt").read_text()
     assert log == "step 3: manifest.json is not what was written\n"
+
+
+def test_a_rollback_takes_its_samples_along(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Those that are there, the one that is being made, and what waits."""
+    folder = RunFolder(tmp_path)
+    folder.logs.mkdir()
+    samples.folder_of(folder).mkdir()
+    for step in (2, 4, 6):
+        folder.checkpoint(step).mkdir(parents=True)
+        samples.path_of(folder, step).touch()
+    began = []
+
+    def sleeps(self: Sampler, step: int) -> Any:
+        began.append((step, subprocess.Popen(["sleep", "60"])))
+        return began[-1][1]
+
+    monkeypatch.setattr(Sampler, "_started", sleeps)
+    sampler = Sampler(folder, cache, ASKED)
+    sampler.start(4)
+    sampler.start(6)
+    sampler.forget_after(4)
+    assert samples.paths(folder) == [samples.path_of(folder, step) for step in (2, 4)]
+    assert sampler.poll(), "that one stays"
+    sampler.forget_after(3)
+    assert not sampler.poll() and began[0][1].returncode == -signal.SIGKILL
+    assert samples.paths(folder) == [samples.path_of(folder, 2)]
+    assert [step for step, _ in began] == [4] and capsys.readouterr().out == ""
 
 
 def said(seed: int, characters: int) -> str:
@@ -149,7 +179,7 @@ def said(seed: int, characters: int) -> str:
 
 def steps(run: ranks.Ended) -> list[int]:
     """Of the checkpoints that stayed."""
-    return sorted(int(path.name[5:]) for path in run.folder.checkpoints.glob("step-*"))
+    return run.folder.checkpoint_steps()
 
 
 def tried(run: Path, step: int, cache: Path) -> tuple[int, str, str]:
@@ -166,7 +196,7 @@ def tried(run: Path, step: int, cache: Path) -> tuple[int, str, str]:
 @torch.no_grad()
 def loaded(folder: RunFolder, step: int) -> Llama:
     """The plain model with the weights of a checkpoint, read as docs/checkpoints.md says."""
-    path, model = samples.checkpoint_of(folder, step), folder.spec().model
+    path, model = folder.checkpoint(step), folder.spec().model
     told = json.loads((path / "manifest.json").read_text())
 
     def whole(name: str) -> Any:

@@ -1,0 +1,17 @@
+"""A run's folder: what the names in it say."""
+
+from pathlib import Path
+
+from launcher.folder import RunFolder
+
+
+def test_checkpoints_are_told_by_their_steps(tmp_path: Path) -> None:
+    """Names of nine digits come after those of eight; stray ones are none."""
+    run = RunFolder(tmp_path)
+    assert run.checkpoint_steps() == [] and run.newest_checkpoint() is None
+    for step in (100_000_000, 12, 99_999_999):
+        run.checkpoint(step).mkdir(parents=True)
+    for stray in ("step-x", "step-7", "step-00000013.bak", ".step-00000014.attempt1"):
+        (run.checkpoints / stray).mkdir()
+    assert run.checkpoint_steps() == [12, 99_999_999, 100_000_000]
+    assert run.newest_checkpoint() == "step-100000000"
