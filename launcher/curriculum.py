@@ -9,8 +9,8 @@ from typing import Any
 from launcher.batch_ramp import BatchRamp
 from launcher.decode import Count, NotNegative, Positive, Whole, decode, encode
 from launcher.errors import ConfigError
-from launcher.schedule import learning_rate
-from launcher.spec import Data, Decay, Optimizer, RunSpec, Stage
+from launcher.schedule import Decay, Optimizer, learning_rate
+from launcher.spec import Data, RunSpec, Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

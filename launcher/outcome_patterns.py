@@ -54,7 +54,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("oom", r"task [\d,-]+: Out Of Memory", "srun"),
     _root("oom", r"Out of memory: Killed process \d+|Memory cgroup out of memory", "the kernel"),
     # The disk.
-    _root("disk", r"CheckpointError: the last checkpoint of stage", "our own ranks"),
+    _root("disk", r"CheckpointError: (?:the last checkpoint of )?stage ", "our own ranks"),
     _root("disk", r"No space left on device|Disk quota exceeded", "errno 28 and 122"),
     _root("disk", r"Read-only file system|Stale file handle", "errno 30 and 116"),
     _root("disk", r"PermissionError: \[Errno 13\] Permission denied", "Python"),

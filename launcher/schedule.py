@@ -1,9 +1,42 @@
-"""The learning rate of every optimizer step, as a pure function."""
+"""The optimizer, and the learning rate of each of its steps as a pure function."""
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
-from launcher.spec import Decay, Optimizer, RunSpec
+from launcher.decode import Count, Fraction, NotNegative, Positive, Whole
+
+Decay = Literal["cosine", "linear", "exponential", "minus_sqrt", "constant"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    """AdamW and its learning-rate schedule."""
+
+    lr: Positive = 3e-4
+    """Peak learning rate."""
+    min_lr: NotNegative = 3e-5
+    """Learning rate at the end of the decay."""
+    start_lr: NotNegative = 0.0
+    """Learning rate that the warm-up begins from."""
+    warmup_steps: Whole = 2
+    """Optimizer steps of linear warm-up."""
+    decay: Decay = "cosine"
+    """Shape of the decay from lr to min_lr; constant stays at lr."""
+    decay_steps: Count | None = None
+    """Last steps, over which it decays, stable before (WSD); all after warm-up if null."""
+    weight_decay: NotNegative = 0.1
+    """Decoupled weight decay of matrices; vectors (norms) are not decayed."""
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.95
+    eps: Positive = 1e-8
+    clip_grad: NotNegative = 1.0
+    """Gradients are scaled to this global L2 norm when above it; 0 is no clipping."""
+
+
+SCHEDULE = ("start_lr", "lr", "min_lr", "warmup_steps", "decay", "decay_steps")
+"""Fields of an optimizer that decide the learning rate, and nothing else."""
 
 DECAYS: Mapping[Decay, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
@@ -30,11 +63,3 @@ def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     done = max(step - (steps - decaying), 0) / decaying
     left = DECAYS[optimizer.decay](done)
     return optimizer.min_lr + (optimizer.lr - optimizer.min_lr) * left
-
-
-def rate_of(spec: RunSpec, step: int) -> float:
-    """Learning rate of a run's optimizer step; of a stage, by the schedule that it is a part of."""
-    stage, optimizer = spec.stage, spec.train.optimizer
-    if stage is None:
-        return learning_rate(optimizer, step, spec.train.steps)
-    return learning_rate(optimizer, step - stage.schedule_after, stage.schedule_steps)

@@ -3,13 +3,12 @@
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from launcher.batch_ramp import BatchRamp, Phase
 from launcher.cluster import Cluster, Precision
 from launcher.decode import (
     Count,
-    Fraction,
     NotNegative,
     Positive,
     Range,
@@ -21,35 +20,9 @@ from launcher.decode import (
 )
 from launcher.errors import ConfigError
 from launcher.layout import ParallelLayout
+from launcher.schedule import SCHEDULE, Optimizer, learning_rate
 from launcher.shape import ModelShape
 from launcher.spike_guard import SpikeGuard
-
-Decay = Literal["cosine", "linear", "exponential", "minus_sqrt", "constant"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Optimizer:
-    """AdamW and its learning-rate schedule."""
-
-    lr: Positive = 3e-4
-    """Peak learning rate."""
-    min_lr: NotNegative = 3e-5
-    """Learning rate at the end of the decay."""
-    start_lr: NotNegative = 0.0
-    """Learning rate that the warm-up begins from."""
-    warmup_steps: Whole = 2
-    """Optimizer steps of linear warm-up."""
-    decay: Decay = "cosine"
-    """Shape of the decay from lr to min_lr; constant stays at lr."""
-    decay_steps: Count | None = None
-    """Last steps, over which it decays, stable before (WSD); all after warm-up if null."""
-    weight_decay: NotNegative = 0.1
-    """Decoupled weight decay of matrices; vectors (norms) are not decayed."""
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.95
-    eps: Positive = 1e-8
-    clip_grad: NotNegative = 1.0
-    """Gradients are scaled to this global L2 norm when above it; 0 is no clipping."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,19 +140,31 @@ class RunSpec:
     def trajectory(self) -> str:
         """12 hex digits of what decides the losses: of two specs with the same one, either can go
         on from the other's checkpoints."""
-        return fingerprint(self.losses_of())
+        parts = self.losses_of()
+        for name in SCHEDULE:  # of a schedule that spans stages only the rates of this one count
+            del parts["train"]["optimizer"][name]
+        for name in ("schedule_after", "schedule_steps"):
+            parts["stage"].pop(name, None)
+        rates = [self.rate(step) for step in range(self.first + 1, self.last + 1)]
+        return fingerprint([parts, rates])
 
     def losses_of(self) -> dict[str, Any]:
-        """All that decides the losses: layout, machines and engine do not."""
+        """All that decides the losses: layout, machines and engine do not, nor does what is done
+        about accidents."""
         train = encode(self.train)
-        for name in ("untimed_steps", "tokens"):
+        for name in ("untimed_steps", "tokens", "spike_guard"):
             del train[name]
-        if self.train.spike_guard:
-            del train["spike_guard"]["budget"]  # more of it is what a run that spent it needs
         stage = encode(self.stage) if self.stage else {}
         stage.pop("max_epochs", None)
         model = encode(self.model) | {"name": ""}
         return {"model": model, "train": train, "data": encode(self.data), "stage": stage}
+
+    def rate(self, step: int) -> float:
+        """Learning rate of optimizer step ``step``; of a stage, by the schedule it is a part of."""
+        stage, optimizer = self.stage, self.train.optimizer
+        if stage is None:
+            return learning_rate(optimizer, step, self.train.steps)
+        return learning_rate(optimizer, step - stage.schedule_after, stage.schedule_steps)
 
     @property
     def first(self) -> int:
@@ -259,14 +244,25 @@ class RunSpec:
         steps = self.stage.schedule_steps if self.stage else self.train.steps
         after = steps - optimizer.warmup_steps
         if (optimizer.decay_steps or 0) > max(after, 0):
-            of = f"the {steps} steps of the schedule" if self.stage else f"train.steps {steps}"
+            of = f"the {steps} steps of its schedule" if self.stage else f"train.steps {steps}"
             raise ConfigError(
                 f"train.optimizer.decay_steps: {optimizer.decay_steps} is more than the"
-                f" {max(after, 0)} of {of} after warmup_steps {optimizer.warmup_steps}"
+                f" {max(after, 0)} that warmup_steps {optimizer.warmup_steps} leaves of {of}"
+            )
+        if self.stage and after <= 0:  # a run by itself may be a short probe of a long one
+            raise ConfigError(
+                f"train.optimizer.warmup_steps: {optimizer.warmup_steps} leaves none of the {steps}"
+                " steps of its schedule"
             )
 
     def _check_ramp(self, ramp: BatchRamp) -> None:
         ramp.check(self.train.global_batch, "train.batch_ramp")
+        if self._phases[-1].steps >= self.train.steps:
+            raise ConfigError(
+                f"train.batch_ramp.samples: {ramp.samples} is not below the"
+                f" {self.samples_through(self.last)} sequences of all train.steps"
+                f" {self.train.steps}: the batch never gets to train.global_batch"
+            )
         layout, dp = self.layout, self.dp
         at_once = layout.micro_batch * dp * (layout.pp if layout.vpp > 1 else 1)
         for name, value in (("start", ramp.start), ("increment", ramp.increment)):

@@ -36,6 +36,8 @@ KNOWN_AS = {
 
 GROUPS = ("model", "layout", "cluster", "train", "data", "sweep", "curriculum")
 
+STAGES = "curriculum.stages."
+
 WHOLE = "# @package _global_"
 """The first line of a group's file that says something of other groups too."""
 
@@ -71,6 +73,7 @@ def _composed(overrides: list[Override], folder: Path | None, multirun: bool) ->
                           " add -m to run them all")  # fmt: skip
     for override in overrides:
         _check_key(override, folder)
+    _check_stages(plain, folder)
     lines = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"] if folder else []
     lines += [line for override in plain for line in _line(override)]
     data = _load(lines, folder)
@@ -143,9 +146,28 @@ def _check_key(override: Override, folder: Path | None) -> None:
         field_at(Request, key.split("."))
         return
     known = _options(key, folder)
+    shipped = _options(key, None)
     for name in _values(override):
+        if folder and name in shipped and (folder / key / f"{name}.yaml").exists():
+            path = folder / key / f"{name}.yaml"
+            raise ConfigError(f"{key}: {name} is shipped too; give {path} another name")
         if isinstance(name, str) and name not in known:
             raise ConfigError(f"{key}: no {name!r}{hint(name, known)}")
+
+
+def _check_stages(plain: list[Override], folder: Path | None) -> None:
+    """A stage that the curriculum does not have is a slip, unless + says that it is new."""
+    of_stages = [o for o in plain if o.key_or_group.startswith(STAGES)]
+    asked = {o.key_or_group.split(".")[2] for o in of_stages if not o.is_add()}
+    asked -= {o.key_or_group.split(".")[2] for o in of_stages if o.is_add()}
+    if not asked:
+        return
+    others = [o for o in plain if o not in of_stages]
+    known = (_composed(others, folder, False).get("curriculum") or {}).get("stages") or {}
+    for name in sorted(asked - known.keys()):
+        raise ConfigError(
+            f"{STAGES}{name}: no such stage{hint(name, known)}; a new one: +{STAGES}{name}..."
+        )
 
 
 def _values(override: Override) -> Iterator[Any]:

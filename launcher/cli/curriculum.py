@@ -27,8 +27,8 @@ def trained_or_to_train(stages: list[RunSpec], folder: Path) -> Iterator[RunSpec
         if before is None:
             yield spec
             continue
-        changed = [*changes(before.losses_of(), spec.losses_of())]
-        if changed:
+        if before.trajectory != spec.trajectory:
+            changed = [*changes(before.losses_of(), spec.losses_of())]
             raise ConfigError(_refusal(spec, run, changed))
         yield before if (run.path / "result.json").exists() else spec
     _refuse_gone(stages, folder)

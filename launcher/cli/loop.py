@@ -85,8 +85,18 @@ class Loop:
             return []
         *_, last = self.points.values()
         total = last.tokens_through(last.last) if last.stage else last.train.tokens
-        found = [line for one in self.points.values() for line in killers.warnings(one, total)]
-        return list(dict.fromkeys(found))
+        found: dict[str, str] = {}
+        for one in self.points.values():
+            where = f"curriculum.stages.{one.stage.name}: " if one.stage else ""
+            for line in killers.warnings(one, total):
+                found.setdefault(line, f"{where}{line}")
+        sampling = self.request.sampling
+        if sampling and sampling.validation_sequences and not last.data.held_out:
+            found["held_out"] = (
+                "sampling.validation_sequences: there are no validation losses,"
+                " data.held_out 0 keeps no text apart"
+            )
+        return list(found.values())
 
     def plan(self) -> list[Planned]:
         """Every point before anything runs."""
@@ -202,6 +212,9 @@ class Loop:
             return None
         if status is None or (status.state == "ended" and self.trials.has_more_time(status)):
             return None
+        well = status.exit_codes and not any(status.exit_codes) and not status.stopped
+        if well and folder.result() is None:
+            return None  # somebody has taken the result away, for it to run again
         if status.state != "ended":  # its launcher died, or left it to a batch system
             if scheduler.adopt(self.trials.job(started_as(spec, folder))):
                 self.running[spec.name] = spec

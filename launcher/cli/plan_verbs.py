@@ -56,7 +56,9 @@ def _points(options: argparse.Namespace) -> int:
         from launcher.cli import stages
 
         stages.check(loop)
-        return _print(list(stages.rows(loop)), options)
+        if full := stages.too_little_disk(loop):
+            print(f"launch: warning: {full}", file=sys.stderr)
+        return _print([*stages.rows(loop)], options)
     points = loop.plan()
 
     from analysis import plan as plans

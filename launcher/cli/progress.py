@@ -16,6 +16,7 @@ from launcher.cli.watch import Watch
 from launcher.decode import encode
 from launcher.errors import ReadError
 from launcher.folder import RunFolder
+from launcher.outcome import tail
 from launcher.record import RunRecord
 from launcher.spec import RunSpec
 
@@ -25,6 +26,12 @@ PER_TRIAL = 0.02
 """Seconds more for each trial: a batch system may hold hundreds."""
 SHOWN = 20
 """Running trials with a line of their own."""
+
+
+SAID = ("WARNING ", "checkpoint took ")
+"""How lines of a rank begin that a person should see."""
+WARNED = 5
+"""Of them, for each attempt."""
 
 
 class Progress(Watch):
@@ -84,6 +91,18 @@ class Progress(Watch):
         once_more = "  (runs again)" if again else ""
         line = f"{place} {found.outcome:9} {label}  {what or ''}{once_more}"
         self.console.print(Text(line), soft_wrap=True)
+        if loop.request.checkpoint_every:
+            self._warn(RunFolder(loop.folder / found.spec.name))
+
+    def _warn(self, folder: RunFolder) -> None:
+        """What ranks said of their checkpoints: it is in nobody's table."""
+        logs = sorted(folder.logs.glob("rank*.txt"))
+        lines = (line for log in logs for line in tail(log).splitlines())
+        said = list(dict.fromkeys(line for line in lines if line.startswith(SAID)))
+        for line in said[:WARNED]:
+            self.console.print(Text(f"      {line}"), soft_wrap=True)
+        if len(said) > WARNED:
+            self.console.print(f"      and {len(said) - WARNED} more in {folder.logs}")
 
     def _line(self, loop: Loop, spec: RunSpec) -> Text | None:
         """A running trial's last step; None for one that waits for room."""

@@ -122,6 +122,9 @@ class Request:
             raise ConfigError(
                 f"curriculum: {curriculum.name}, and sweep: {self.sweep.name}; give one of them"
             )
+        if self.train.batch_ramp:
+            raise ConfigError("train.batch_ramp: a stage has one of its own, in"
+                              " curriculum.stages.NAME.batch_ramp")  # fmt: skip
         if not self.checkpoint_every:
             raise ConfigError("checkpoint_every: null, but each stage of a curriculum goes on from"
                               " the last checkpoint of the one before")  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from launcher.cli.compose import compose, quoted
 from launcher.cli.curriculum import changes, told
@@ -21,6 +22,12 @@ NAME = "request.json"
 """In the folder of a sweep or a curriculum, or of a run by itself."""
 
 
+Kind = Literal["curriculum", "sweep", "run"]
+
+ONCE = "retry="
+"""A word that is of one command, and is not remembered."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Words:
     """What a command was given."""
@@ -30,6 +37,8 @@ class Words:
     config_dir: str | None = None
     folder: str
     """Where it was given: paths in the words are relative to that."""
+    kind: Kind | None = None
+    """What they started."""
     start: str | None = None
     """Folder of the run that this one goes on from, beside its own."""
 
@@ -45,17 +54,35 @@ def words(options: argparse.Namespace) -> Words:
 
 
 def keep(loop: Loop, given: Words) -> None:
-    """Remember what started a sweep, a curriculum or a run."""
-    path = _place(loop)
+    """Remember what started a sweep, a curriculum or a run.
+
+    Raises:
+        ConfigError: the folder cannot be written, or holds something of another kind.
+    """
+    kind, path = _kind(loop.request), _place(loop)
+    _refuse_other(loop.folder, kind)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"output: {loop.folder}: {error.strerror}") from error
-    write_json(path / NAME, encode(given))
+    remembered = tuple(word for word in given.overrides if not word.startswith(ONCE))
+    write_json(path / NAME, encode(replace(given, overrides=remembered, kind=kind)))
+
+
+def _kind(request: Request) -> Kind:
+    return "curriculum" if request.curriculum else "sweep" if request.sweep else "run"
+
+
+def _refuse_other(folder: Path, kind: Kind) -> None:
+    """A folder of stages is no place for a sweep, nor the other way round."""
+    for path in (folder / NAME, *sorted(folder.glob(f"*/{NAME}"))[:1]):
+        found = read_json(path).get("kind") if path.exists() else None
+        if found not in (None, kind) and "curriculum" in (found, kind):
+            raise ConfigError(f"output: {folder} holds a {found}; give another name=")
 
 
 def _place(loop: Loop) -> Path:
-    alone = not (loop.request.sweep or loop.request.curriculum)
+    alone = _kind(loop.request) == "run"
     return loop.folder / next(iter(loop.points)) if alone else loop.folder
 
 
@@ -102,10 +129,10 @@ def _of_run(request: Request, run: Path, given: Words, watch: Watch) -> tuple[Lo
     spec = next(iter(Loop(request).points.values()))
     if spec.id == before.id:
         return Loop(request, watch, Path(given.start) if given.start else None), given
-    changed = [*changes(before.losses_of(), spec.losses_of())]
-    if changed:
+    if spec.trajectory != before.trajectory:
+        changed = told([*changes(before.losses_of(), spec.losses_of())])
         raise ConfigError(
-            f"{run}: layout, cluster and backend may change while it goes on, not {told(changed)}"
+            f"{run}: layout, cluster and backend may change while it goes on, not {changed}"
         )
     has_some = RunFolder(run).newest_checkpoint() is not None
     start = run if has_some or given.start is None else Path(given.start)

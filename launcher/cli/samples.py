@@ -124,6 +124,9 @@ def _only_run(path: Path) -> RunFolder:
     found = runs(path)
     if not found:
         raise ConfigError(f"{path}: no runs below this folder")
+    trained = [run for run in found if run.newest_checkpoint()]
+    if trained and all(run.spec().stage for run in trained):
+        return max(trained, key=lambda run: run.checkpoint_steps()[-1])  # stages of one model
     if len(found) > 1:
         raise ConfigError(f"--prompt: {len(found)} runs are below {path}; name the folder of one")
     return found[0]

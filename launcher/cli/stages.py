@@ -14,11 +14,13 @@ from launcher.data import sizes
 from launcher.errors import ConfigError, LayoutError
 from launcher.folder import RunFolder
 from launcher.record import Planned
-from launcher.schedule import rate_of
 from launcher.spec import RunSpec
 from slurm.disk_check import size
 
 SECONDS_A_DAY = 86400
+
+CERTAIN = 0.99
+"""Probability of not fitting from which on a stage is refused."""
 
 
 def rows(loop: Loop) -> Iterator[dict[str, Any]]:
@@ -34,11 +36,14 @@ def rows(loop: Loop) -> Iterator[dict[str, Any]]:
             "until_step": spec.last,
             "sequence": spec.model.sequence,
             "global_batch": _batch(spec),
-            "lr_first": rate_of(spec, spec.first + 1),
-            "lr_last": rate_of(spec, spec.last),
+            "lr_first": spec.rate(spec.first + 1),
+            "lr_last": spec.rate(spec.last),
             "layout": _layout(spec),
             "nodes": spec.cluster.nodes,
+            "precision": spec.train.precision,
             "epochs": _epochs(loop, spec),
+            "pred_mem_gib": planned.prediction.memory_gib,
+            "pred_oom_prob": planned.prediction.oom,
             "checkpoint_gib": BACKENDS[spec.backend].checkpoint_bytes(spec) / 2**30,
             "checkpoints": kept(loop.request, spec),
             **_cost(planned),
@@ -49,43 +54,50 @@ def check(loop: Loop) -> None:
     """Refuse now what would fail in week three.
 
     Raises:
-        LayoutError: a stage whose layout is impossible.
-        ConfigError: a source that would be read more often than max_epochs; checkpoints for which
-            there is no room.
+        LayoutError: a stage whose layout is impossible, or does not fit in memory.
+        ConfigError: a source that would be read more often than max_epochs.
     """
     for name, reason in loop.refused.items():
-        raise LayoutError(f"curriculum.stages.{name.split('-', 1)[1]}: {reason}")
-    for spec in loop.candidates:
-        for source, (taken, there, exact) in _reads(loop, spec).items():
-            assert spec.stage
-            if exact and taken > spec.stage.max_epochs * there:
+        said = reason.replace("train.batch_ramp", "batch_ramp")
+        raise LayoutError(f"curriculum.stages.{name.split('-', 1)[1]}: {said}")
+    for planned in loop.plan():
+        spec, expected = planned.spec, planned.prediction
+        assert spec.stage
+        where = f"curriculum.stages.{spec.stage.name}"
+        if spec.cluster.nodes > 1 and loop.request.scheduler.name == "local":
+            raise LayoutError(
+                f"{where}: nodes {spec.cluster.nodes}, scheduler.name local runs on one"
+            )
+        there = spec.cluster.accelerator.memory_gib
+        if expected.oom is not None and expected.oom >= CERTAIN and not _done(loop, spec):
+            raise LayoutError(
+                f"{where}: predicted {expected.memory_gib:,.1f} GiB on the fullest card, which has"
+                f" {there:g}; another layout, or layout.recompute=full"
+            )
+        for source, (taken, known, exact) in _reads(loop, spec).items():
+            if exact and taken > spec.stage.max_epochs * known:
                 raise ConfigError(
-                    f"curriculum.stages.{spec.stage.name}.blend: {source} has {there:,} tokens, and"
-                    f" {taken:,} are taken from it by then: {taken / there:.3g} epochs,"
+                    f"{where}.blend: {source} has {known:,} tokens, and {taken:,} are taken from it"
+                    f" by then: {taken / known:.3g} epochs,"
                     f" curriculum.max_epochs is {spec.stage.max_epochs:g}"
                 )
-    _check_disk(loop)
 
 
-def _check_disk(loop: Loop) -> None:
-    path = preflight.first_there(loop.folder)
+def too_little_disk(loop: Loop) -> str | None:
+    """That there is no room for the checkpoints of all stages; None where there is."""
+    left = [spec for spec in loop.candidates if not _done(loop, spec)]
     needed = sum(
-        kept(loop.request, spec) * BACKENDS[spec.backend].checkpoint_bytes(spec)
-        for spec in loop.candidates
-        if not _done(loop, spec)
+        kept(loop.request, one) * BACKENDS[one.backend].checkpoint_bytes(one) for one in left
     )
     # Those of stages that have begun are part of what is needed.
-    there = sum(
-        _taken(RunFolder(loop.folder / spec.name))
-        for spec in loop.candidates
-        if not _done(loop, spec)
+    needed -= sum(_taken(RunFolder(loop.folder / one.name)) for one in left)
+    free = shutil.disk_usage(preflight.first_there(loop.folder)).free
+    if needed <= free:
+        return None
+    return (
+        f"output: {loop.folder} has {size(free)} free, the checkpoints of all stages take"
+        f" {size(needed)} more; fewer with a lower checkpoints.keep_last or a higher keep_every"
     )
-    free = shutil.disk_usage(path).free
-    if needed - there > free:
-        raise ConfigError(
-            f"output: {loop.folder} has {size(free)} free, the checkpoints of all stages take"
-            f" {size(needed - there)} more; fewer with checkpoints.keep_last or keep_every"
-        )
 
 
 def _taken(run: RunFolder) -> int:

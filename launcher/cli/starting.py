@@ -3,6 +3,8 @@
 import sys
 from typing import TYPE_CHECKING
 
+from launcher.errors import ConfigError
+
 if TYPE_CHECKING:
     from launcher.cli.loop import Loop
     from launcher.schedulers import Scheduler
@@ -19,6 +21,8 @@ def ready(loop: "Loop") -> "Scheduler":
         from launcher.cli import stages
 
         stages.check(loop)
+        if full := stages.too_little_disk(loop):
+            raise ConfigError(full)
         print(table.render(table.plain(list(stages.rows(loop))), "table"), file=sys.stderr)
     warn(loop)
     return loop.ready()

@@ -47,8 +47,8 @@ examples:
 
 keys: model, layout, cluster, train, data, sweep and curriculum take the name of a file below conf/
 (or --config-dir); their fields follow a dot. Of this command itself: output, name, cache, parallel,
-time_limit, hang_after, max_attempts, retry, backend, checkpoint_every, checkpoints, tracking,
-constants, price_per_gpu_hour.
+time_limit, hang_after, max_attempts, retry, backend, checkpoint_every, checkpoints, sampling,
+tracking, constants, price_per_gpu_hour.
 exit code: 0, 1 the work failed, 2 the request was wrong.
 """
 

@@ -62,6 +62,6 @@ def parsed(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     from analysis import columns
 
     # A plan has fewer columns, a status has others: those are looked at once they are there.
-    sort = options.sort if parser.prog in ("launch", "launch table") else None
+    sort = options.sort if parser.prog in ("launch", "launch resume", "launch table") else None
     columns.check(sort, options.format, options.output)
     return options

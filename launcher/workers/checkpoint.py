@@ -145,7 +145,8 @@ class Checkpoints:
         if stage and stage.parent:
             raise CheckpointError(
                 f"stage {stage.number} ({stage.name}) goes on from step {self._spec.first}, of"
-                f" which no whole checkpoint is in {self._start or self._folder.path}"
+                f" which no whole checkpoint is in {self._start or self._folder.path}; without its"
+                " result.json the same command trains the end of that stage again"
             )
         return None
 

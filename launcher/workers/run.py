@@ -9,7 +9,6 @@ from typing import Any
 
 from launcher.folder import RunFolder
 from launcher.ladder import Action
-from launcher.schedule import rate_of
 from launcher.spec import RunSpec
 from launcher.workers import history
 from launcher.workers.batches import DIGESTS, Batches
@@ -105,7 +104,7 @@ class Run:
     def _step(self, step: int) -> tuple[Action, bool]:
         """Train on the samples of a step, or pass over them; whether any rank is asked to stop."""
         parts, guard, seen = self._parts, self._guard, _Seen(PASS_OVER)
-        lr = rate_of(self._spec, step) * guard.lr_factor(step)
+        lr = self._spec.rate(step) * guard.lr_factor(step)
         if guard.passes_over(step):
             digest = parts.batches.expected(step)
         else:

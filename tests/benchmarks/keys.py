@@ -14,8 +14,9 @@ from launcher.cluster import Accelerator, Cluster
 from launcher.curriculum import Curriculum, Schedule, StagePlan
 from launcher.layout import ParallelLayout
 from launcher.sampling import Sampling
+from launcher.schedule import Optimizer
 from launcher.shape import ModelShape
-from launcher.spec import Data, Optimizer, Train
+from launcher.spec import Data, Train
 from launcher.spike_guard import SpikeGuard
 from launcher.tracking import Tracking
 from slurm.options import Checks, Container, SchedulerOptions

@@ -14,7 +14,6 @@ from launcher.curriculum import Curriculum, compiled, most_samples
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
 from launcher.folder import RunFolder
-from launcher.schedule import rate_of
 from launcher.spec import Data, RunSpec
 from tests.conftest import spec
 
@@ -87,7 +86,7 @@ def test_schedules(schedules: list[dict[str, Any]], expected: dict[int, float]) 
     }
     for step, rate in expected.items():
         found[step].check()
-        assert rate_of(found[step], step) == pytest.approx(rate, rel=1e-6), step
+        assert found[step].rate(step) == pytest.approx(rate, rel=1e-6), step
 
 
 @pytest.mark.parametrize(
@@ -222,4 +221,4 @@ def test_stages_are_written_and_read(tmp_path: Path) -> None:
     ramp = {"start": 4, "increment": 4, "samples": 8}
     for one in stages({"tokens": 2560, "batch_ramp": ramp}, {"tokens": 1}):
         assert decode(RunSpec, json.loads(json.dumps(encode(one)))) == one
-        assert not math.isnan(rate_of(one, one.last))
+        assert not math.isnan(one.rate(one.last))

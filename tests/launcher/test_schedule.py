@@ -5,8 +5,7 @@ import math
 import pytest
 
 from launcher.errors import ConfigError
-from launcher.schedule import DECAYS, learning_rate
-from launcher.spec import Optimizer
+from launcher.schedule import DECAYS, Optimizer, learning_rate
 from tests.conftest import spec
 
 WSD = Optimizer(lr=1.0, min_lr=0.1, warmup_steps=4, decay="linear", decay_steps=5)
@@ -45,5 +44,5 @@ def test_a_decay_longer_than_the_run_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         made.check()
     assert str(caught.value) == (
-        "train.optimizer.decay_steps: 6 is more than the 5 of train.steps 8 after warmup_steps 3"
+        "train.optimizer.decay_steps: 6 is more than the 5 that warmup_steps 3 leaves of train.steps 8"
     )
