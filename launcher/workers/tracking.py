@@ -5,7 +5,7 @@ for `WAIT_SECONDS` at its end; what goes wrong here is a line in ``log/tracking.
 """
 
 import argparse
-import json
+import math
 import os
 import shutil
 import signal
@@ -14,7 +14,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from launcher.errors import LaunchError
 from launcher.folder import RunFolder
 from launcher.tracking import Tracked
 from launcher.workers import tracked_samples
+from launcher.workers.following import POLL_SECONDS, follow
 from launcher.workers.tracked_samples import News
 
 WAIT_SECONDS = 5.0
@@ -38,7 +39,8 @@ INIT_SECONDS = 10
 CPU_SECONDS = 10.0
 """Ranks on CPU cores have these seconds of training for themselves, or a short trial would measure
 how wandb is imported."""
-POLL_SECONDS = 0.5
+STEP = "train/step"
+"""In W&B what all this is drawn over: its own step, which never falls, goes on over a rollback."""
 
 SHOWN = {
     "loss": "train/loss",
@@ -151,24 +153,6 @@ def _join(threads: list[threading.Thread], over: Callable[[], bool]) -> None:
             return
 
 
-def _follow(folder: RunFolder, over: Callable[[], bool]) -> Iterator[dict[str, Any]]:
-    """The lines of the metrics as they come, to the last one of this attempt."""
-    while not folder.metrics.exists():
-        if over():
-            return
-        time.sleep(POLL_SECONDS)
-    # Kept open: the next attempt may move the file before this one has read its last line.
-    with folder.metrics.open("rb") as file:
-        part = b""
-        while True:
-            last = over()  # asked first: what it wrote before it ended is then there to be read
-            *whole, part = (part + file.read()).split(b"\n")
-            yield from map(json.loads, whole)
-            if last:
-                return
-            time.sleep(POLL_SECONDS)
-
-
 def _shown(line: dict[str, Any]) -> dict[str, float]:
     return {name: line[key] for key, name in SHOWN.items() if line.get(key) is not None}
 
@@ -185,16 +169,17 @@ def _to_tensorboard(
         return
     path = folder.path / "tensorboard"
     path.mkdir(exist_ok=True)
-    writer, begun = EventsWriter(str(path / "events"), f".{os.getpid()}"), False
+    writer, last = EventsWriter(str(path / "events"), f".{os.getpid()}"), math.inf
 
     def write(step: int, summary: Any) -> None:
         writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
 
-    for line in _follow(folder, over):
-        if not begun:  # of what an earlier attempt wrote, TensorBoard forgets this step and later
-            begun = True
+    for line in follow(folder, over):
+        if line["step"] <= last:  # TensorBoard forgets what it has of this step and later, from an
+            # earlier attempt or from before a rollback
             log = SessionLog(status=SessionLog.START)
             writer.write_event(Event(wall_time=time.time(), step=line["step"], session_log=log))
+        last = line["step"]
         values = [Summary.Value(tag=tag, simple_value=v) for tag, v in _shown(line).items()]
         write(line["step"], Summary(value=values))
         for one in news.taken():
@@ -218,19 +203,29 @@ def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool], new
         return
     with FileLock(folder.path / "wandb" / ".lock"):  # `launch sync` leaves what is written alone
         run = _begun(wandb, tracked, folder)
-        tracked_samples.define(run)
-        step = 0
-        for line in _follow(folder, over):
-            step = line["step"]
-            run.log(_shown(line), step=step)
-            for one in news.taken():  # of a step before, which wandb takes no more
-                run.log(tracked_samples.logged(wandb, one), step=step)
-        for one in news.taken():
-            run.log(tracked_samples.logged(wandb, one), step=step)
+        _log(wandb, run, folder, over, news)
         run.summary.update(_figures(folder))
         run.finish(exit_code=0 if (folder.path / "result.json").exists() else 1)
         if not run.offline:  # wandb's own mark, without which `launch sync` uploads it again
             Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
+
+
+def _log(wandb: Any, run: Any, folder: RunFolder, over: Callable[[], bool], news: News) -> None:
+    """All lines, each by a step of W&B's own: it refuses one that it has, or that is before."""
+    tracked_samples.define(run)
+    for name in SHOWN.values():
+        run.define_metric(name, step_metric=STEP)
+    # Steps that an earlier attempt has logged twice; those of its last ones that come once more are
+    # the same, and may be refused.
+    lost, last, at = sum(event.get("steps_lost", 0) for event in folder.events()), 0, 0
+    for line in follow(folder, over):
+        lost, last = lost + max(0, last + 1 - line["step"]), line["step"]
+        at = last + lost
+        run.log({STEP: last} | _shown(line), step=at)
+        for one in news.taken():  # of a step before, which wandb takes no more
+            run.log(tracked_samples.logged(wandb, one), step=at)
+    for one in news.taken():
+        run.log(tracked_samples.logged(wandb, one), step=at)
 
 
 def _temporary(folder: RunFolder) -> Path:

@@ -17,7 +17,7 @@ import ranks
 from launcher import tracking
 from launcher.folder import RunFolder
 from launcher.tracking import Tracking
-from launcher.workers.tracking import SHOWN, WAIT_SECONDS
+from launcher.workers.tracking import SHOWN, STEP, WAIT_SECONDS
 
 KEY = "5ecre7" * 6 + "5ecr"
 NAMES = Tracking(
@@ -62,7 +62,8 @@ def test_every_step_is_in_the_offline_run(finished: ranks.Ended) -> None:
                for r in records if r.WhichOneof("record_type") == "history"]  # fmt: skip
     assert [line["train/loss"] for line in history] == finished.losses
     assert [line["_step"] for line in history] == list(range(1, 9))
-    known = {*SHOWN.values(), "samples/step", "validation/prose", "samples/texts"}
+    assert [line[STEP] for line in history] == list(range(1, 9))
+    known = {*SHOWN.values(), STEP, "samples/step", "validation/prose", "samples/texts"}
     assert {name for line in history for name in line if "/" in name} <= known
     assert [line["validation/prose"] for line in history if "validation/prose" in line] == [2.5]
     assert [line["samples/step"] for line in history if "samples/step" in line] == [2]
