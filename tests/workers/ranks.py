@@ -167,8 +167,9 @@ def start(
     patched = PATCHED.format(patch=textwrap.indent(textwrap.dedent(patch or "pass"), "    "))
     code = program or patched
     options = ["--folder", str(folder), "--cache", str(cache), "--hang-after", str(hang_after)]
-    options += ["--checkpoint-every", str(every)] if every else []
-    options += ["--checkpoints", json.dumps({"keep_last": keep})]
+    if every:
+        options += ["--checkpoint-every", str(every)]
+        options += ["--checkpoints", json.dumps({"keep_last": keep})]
     processes: list[Started] = []
     for rank in range(run.cluster.gpus):
         here = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
