@@ -161,13 +161,13 @@ WARNING checkpoint at step 2 skipped: it is of trajectory X, this run of X
 | same run: 4
 WARNING checkpoint at step 4 of RUNS/whole skipped: the stage before it ends with step 5
 WARNING checkpoint at step 2 of RUNS/whole skipped: the stage before it ends with step 5
-| too early: stage 2 (next) goes on from step 5, of which no whole checkpoint is in RUNS/whole
+| too early: stage 2 (next) goes on from step 5, of which no whole checkpoint is in RUNS/whole; without its result.json the same command trains the end of that stage again
 WARNING checkpoint at step 4 skipped: it is of trajectory X, this run of X
 WARNING checkpoint at step 2 skipped: it is of trajectory X, this run of X
-| in its own folder: stage 2 (next) goes on from step 4, of which no whole checkpoint is in RUNS/whole
-| nothing: stage 2 (next) goes on from step 4, of which no whole checkpoint is in RUNS/here
+| in its own folder: stage 2 (next) goes on from step 4, of which no whole checkpoint is in RUNS/whole; without its result.json the same command trains the end of that stage again
+| nothing: stage 2 (next) goes on from step 4, of which no whole checkpoint is in RUNS/here; without its result.json the same command trains the end of that stage again
 WARNING checkpoint at step 2 of RUNS/flipped skipped: the stage before it ends with step 4
-| damaged: stage 2 (next) goes on from step 4, of which no whole checkpoint is in RUNS/flipped
+| damaged: stage 2 (next) goes on from step 4, of which no whole checkpoint is in RUNS/flipped; without its result.json the same command trains the end of that stage again
 """
 
 
