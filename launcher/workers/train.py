@@ -13,6 +13,7 @@ from typing import Any
 
 from launcher.checkpointing import Checkpointing
 from launcher.decode import decode
+from launcher.errors import WorkError
 from launcher.files import write_json
 from launcher.folder import RunFolder
 from launcher.sampling import Sampling
@@ -42,8 +43,10 @@ def main() -> None:
     beat.start(lambda: watchdog.step)
     try:
         done = _train(options, folder, watchdog, stop, beat.attempt)
-    except BaseException:
+    except BaseException as error:
         # Leaving through the interpreter would wait in destructors for peers that wait for us.
+        if isinstance(error, OSError | WorkError):
+            print(error, file=sys.stderr)  # on a full disk there may be room for no more than that
         traceback.print_exc()
         _leave(1)
     _leave(0 if done else os.EX_TEMPFAIL)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from launcher.decode import decode, encode
@@ -135,6 +136,8 @@ def test_the_process_is_named(machine: Machine, tmp_path: Path) -> None:
     words = [sys.executable, "-c", "import time; time.sleep(60)", "für\nx" + "y" * 100]
     with subprocess.Popen(words) as process:
         machine(card(processes=[[process.pid, GIB]]))
+        while not psutil.Process(process.pid).cmdline():
+            pass  # it is forked, and about to be what it will be
         shown = f"{sys.executable} -c import time; time.sleep(60) für\nx{'y' * 100}"[:80]
         text = shown.replace("\n", "\\n")
         who = f"process {process.pid} of {getpass.getuser()} ({text})"

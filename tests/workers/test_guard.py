@@ -52,7 +52,7 @@ FAULT = """
 
 def spec(size: int = 1, **changes: Any) -> RunSpec:
     guard = GUARD | changes.pop("guard", {})
-    return ranks.spec(size, train__steps=90, train__spike_guard=guard, **changes)
+    return ranks.spec(size, train__steps=80, train__spike_guard=guard, **changes)
 
 
 def train(run: RunSpec, folder: Path, cache: Path, patch: str = "") -> ranks.Ended:
@@ -102,7 +102,7 @@ def test_a_spike_that_heals(tmp_path: Path, cache: Path) -> None:
         ("loss_spike", 50), ("skip", 50), ("skip", 51), ("recovery", 52)
     ]  # fmt: skip
     assert [line["action"] for line in run.steps[48:53]] == [None, "skip", "skip", None, None]
-    assert [line["step"] for line in run.steps] == list(range(1, 91))
+    assert [line["step"] for line in run.steps] == list(range(1, 81))
 
 
 @pytest.mark.parametrize(("size", "layout"), LAYOUTS)
@@ -143,7 +143,7 @@ def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
     assert events(run, "divergence", "rollback") == [("divergence", 65), ("rollback", 65)]
     rollback = next(e for e in run.folder.events() if e["kind"] == "rollback")
     assert (rollback["to"], rollback["steps_lost"], rollback["tokens_lost"]) == (30, 35, 35 * 256)
-    assert [line["step"] for line in run.steps] == list(range(1, 91))
+    assert [line["step"] for line in run.steps] == list(range(1, 81))
     actions = {line["step"]: line["action"] for line in run.steps}
     assert [step for step, action in actions.items() if action == "skip"] == list(range(40, 66))
     lowered = [a["step"] for a, b in zip(run.steps, calm.steps, strict=True)
@@ -154,10 +154,22 @@ def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
     assert len(thrown_away(run)) == 35
 
 
+NAN = FAULT.format(scales={50: "inf"}, heals=False).replace("'inf'", "1e38 ** 2")
+"""All matrices are infinite from step 50 on."""
+
+
+@pytest.fixture(scope="module")
+def rolled_back(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> ranks.Ended:
+    run = train(spec(), tmp_path_factory.mktemp("rolled_back"), cache, NAN)
+    assert run.codes == [0], run.log()
+    return run
+
+
 @pytest.mark.parametrize("moment", ["give_up", "restart"])
-def test_killed_in_a_rollback(moment: str, tmp_path: Path, cache: Path) -> None:
+def test_killed_in_a_rollback(
+    moment: str, rolled_back: ranks.Ended, tmp_path: Path, cache: Path
+) -> None:
     """Before the given-up lines are set aside, or once all is done: it is done, and done once."""
-    fault = FAULT.format(scales={50: "inf"}, heals=False).replace("'inf'", "1e38 ** 2")
     kill = f"""
     import os, signal
     from launcher.workers import history
@@ -172,19 +184,16 @@ def test_killed_in_a_rollback(moment: str, tmp_path: Path, cache: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             Run._roll_back = roll_back
     """
-    unbroken = train(spec(), tmp_path / "unbroken", cache, fault)
-    assert unbroken.codes == [0], unbroken.log()
-    folder = tmp_path / "run"
-    killed = train(spec(), folder, cache, fault + kill)
+    killed = train(spec(), tmp_path, cache, NAN + kill)
     assert killed.codes == [-9], killed.log()
     killed.folder.write_status(Status(state="ended"))
     assert killed.folder.next_attempt() == 2
     again = ranks.train(
-        spec(), folder, cache, every=10, patch=fault + kill, env={"MEGALAUNCH_ATTEMPT": "2"}
+        spec(), tmp_path, cache, every=10, patch=NAN + kill, env={"MEGALAUNCH_ATTEMPT": "2"}
     )
     assert again.codes == [0], again.log()
-    assert (again.losses, samples(again)) == (unbroken.losses, samples(unbroken))
-    for run in (unbroken, again):
+    assert (again.losses, samples(again)) == (rolled_back.losses, samples(rolled_back))
+    for run in (rolled_back, again):
         rollbacks = {e["step"]: e["to"] for e in run.folder.events() if e["kind"] == "rollback"}
         assert rollbacks == {50: 30}
         assert read_json(run.folder.path / "guard.json")["to"] is None
@@ -211,7 +220,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, cache: Path) -> None:
         "DivergedError: step 60: loss nan; all 1 rollbacks of spike_guard.budget are spent"
         in run.log()
     )
-    without = ranks.spec(1, train__steps=90)
+    without = ranks.spec(1, train__steps=80)
     run = train(without, tmp_path / "without", cache, patch)
     assert run.codes == [1]
     assert "DivergedError: step 30: loss nan, grad norm nan" in run.log()
