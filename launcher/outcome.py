@@ -44,7 +44,8 @@ FRAME = re.compile(r'^\s*(?:File "|frame #\d+|(?:Current t|T)hread 0x|[│╭╰
 WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\bWARNING\b|^\[?W(?:\d{3,4})? ")
 # Lines that every failure ends in, whatever it was.
 NOISE = re.compile(
-    r"^\s*$|^[\s=~^_*-]+$|^Traceback \(most|^During handling of|^The above exception"
+    r"^\s*$|^[\s=~^_*-]+$|^rank \d+ on \S+, process \d+, attempt \d+$|^Traceback \(most"
+    r"|^During handling of|^The above exception"
     r"|closing signal SIG|via signal SIG|death signal|\(exitcode: -?\d+\)|ChildFailedError"
     r"|^\s*(?:time|host|rank|exitcode|error_file|traceback)\s+: |^\S+ FAILED$|^Failures:"
     r"|^Root Cause|<NO_OTHER_FAILURES>|Killing subprocess|received SIGTERM, exiting"

@@ -41,6 +41,10 @@ def main() -> None:
     beat = Heartbeat(folder, options.hang_after)
     watchdog = Watchdog(options.hang_after, beat.silent_peers)
     beat.start(lambda: watchdog.step)
+    # The log then has a block on the disk: should that be full one day, the reason still fits.
+    print(
+        f"rank {os.environ['RANK']} on {host.node()}, process {os.getpid()}, attempt {beat.attempt}"
+    )
     try:
         done = _train(options, folder, watchdog, stop, beat.attempt)
     except BaseException as error:

@@ -52,7 +52,7 @@ FAULT = """
 
 def spec(size: int = 1, **changes: Any) -> RunSpec:
     guard = GUARD | changes.pop("guard", {})
-    return ranks.spec(size, train__steps=80, train__spike_guard=guard, **changes)
+    return ranks.spec(size, train__steps=90, train__spike_guard=guard, **changes)
 
 
 def train(run: RunSpec, folder: Path, cache: Path, patch: str = "") -> ranks.Ended:
@@ -102,7 +102,7 @@ def test_a_spike_that_heals(tmp_path: Path, cache: Path) -> None:
         ("loss_spike", 50), ("skip", 50), ("skip", 51), ("recovery", 52)
     ]  # fmt: skip
     assert [line["action"] for line in run.steps[48:53]] == [None, "skip", "skip", None, None]
-    assert [line["step"] for line in run.steps] == list(range(1, 81))
+    assert [line["step"] for line in run.steps] == list(range(1, 91))
 
 
 @pytest.mark.parametrize(("size", "layout"), LAYOUTS)
@@ -143,7 +143,7 @@ def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
     assert events(run, "divergence", "rollback") == [("divergence", 65), ("rollback", 65)]
     rollback = next(e for e in run.folder.events() if e["kind"] == "rollback")
     assert (rollback["to"], rollback["steps_lost"], rollback["tokens_lost"]) == (30, 35, 35 * 256)
-    assert [line["step"] for line in run.steps] == list(range(1, 81))
+    assert [line["step"] for line in run.steps] == list(range(1, 91))
     actions = {line["step"]: line["action"] for line in run.steps}
     assert [step for step, action in actions.items() if action == "skip"] == list(range(40, 66))
     lowered = [a["step"] for a, b in zip(run.steps, calm.steps, strict=True)
@@ -220,7 +220,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, cache: Path) -> None:
         "DivergedError: step 60: loss nan; all 1 rollbacks of spike_guard.budget are spent"
         in run.log()
     )
-    without = ranks.spec(1, train__steps=80)
+    without = ranks.spec(1, train__steps=90)
     run = train(without, tmp_path / "without", cache, patch)
     assert run.codes == [1]
     assert "DivergedError: step 30: loss nan, grad norm nan" in run.log()
