@@ -23,13 +23,19 @@ from tests.conftest import command, environment
 
 STAGES = ("1-web", "2-english", "3-synthetic", "4-specialised")
 
-WORDS = (
-    "curriculum=four_stage", "checkpoint_every=2", "max_attempts=100",
-    "train.optimizer.warmup_steps=3", "train.optimizer.decay_steps=6",
-    *(f"curriculum.stages.{name.split('-')[1]}.tokens={tokens}"
-      for name, tokens in zip(STAGES, (12288, 10240, 8192, 10240), strict=True)),
-)  # fmt: skip
-"""Twelve, ten, eight and ten steps, with a checkpoint every other one."""
+
+def words(times: int = 1) -> tuple[str, ...]:
+    """Twelve, ten, eight and ten steps, or so many times as many; a checkpoint every other one."""
+    steps = zip(STAGES, (12, 10, 8, 10), strict=True)
+    return (
+        "curriculum=four_stage", "checkpoint_every=2", "max_attempts=100",
+        "train.optimizer.warmup_steps=3", "train.optimizer.decay_steps=6",
+        *(f"curriculum.stages.{name.split('-')[1]}.tokens={times * count * 1024}"
+          for name, count in steps),
+    )  # fmt: skip
+
+
+WORDS = words()
 
 KINDS = ("step", "write", "boundary", "start", "rank")
 """In a step, while a checkpoint is written, between two stages, in set-up; one rank alone."""
@@ -38,23 +44,23 @@ PATIENCE = 120.0
 """Seconds for a moment to come."""
 
 
-def start(folder: Path, cache: Path, words: Sequence[str] = WORDS) -> "subprocess.Popen[bytes]":
+def start(folder: Path, cache: Path, asked: Sequence[str] = WORDS) -> "subprocess.Popen[bytes]":
     """The command, which runs or continues."""
     with (folder / "launch.txt").open("ab") as log:
         return subprocess.Popen(
-            command([*words, f"output={folder}"]),
+            command([*asked, f"output={folder}"]),
             env=environment(cache), cwd=folder, stdout=log, stderr=log,
         )  # fmt: skip
 
 
-def finished(folder: Path, cache: Path, words: Sequence[str] = WORDS) -> int:
+def finished(folder: Path, cache: Path, asked: Sequence[str] = WORDS) -> int:
     """Run to the end; the exit code."""
-    return start(folder, cache, words).wait(600)
+    return start(folder, cache, asked).wait(600)
 
 
-def killed(folder: Path, cache: Path, kind: str, words: Sequence[str] = WORDS) -> bool:
+def killed(folder: Path, cache: Path, kind: str, asked: Sequence[str] = WORDS) -> bool:
     """Start, and end everything by SIGKILL at a moment of a kind; False where that did not come."""
-    launcher = start(folder, cache, words)
+    launcher = start(folder, cache, asked)
     deadline = time.monotonic() + PATIENCE
     reached = _reached(kind, folder)
     came = False
@@ -139,15 +145,16 @@ def main() -> None:
         for folder in (left_alone, disturbed):
             folder.mkdir()
         cache = Path(place) / "cache"
-        assert finished(left_alone, cache) == 0
+        asked = words(1 + options.kills // 10)  # long enough for the last of them
+        assert finished(left_alone, cache, asked) == 0
         hits: Counter[str] = Counter()
         for number in range(options.kills):
             kind = KINDS[number % len(KINDS)]
             began = time.monotonic()
-            hits[kind] += killed(disturbed, cache, kind)
+            hits[kind] += killed(disturbed, cache, kind, asked)
             print(f"kill {number + 1}: {kind}, {time.monotonic() - began:.1f} s after the start,"
                   f" at {_steps(disturbed / 'four_stage')} steps", flush=True)  # fmt: skip
-        assert finished(disturbed, cache) == 0
+        assert finished(disturbed, cache, asked) == 0
         one, other = (outcome(path / "four_stage") for path in (left_alone, disturbed))
         same = {key: one[key] == other[key] for key in one}
         print(json.dumps({"kills": dict(hits), "same": same, "samples": one["samples"][-1]}))
