@@ -150,6 +150,8 @@ def main() -> None:
         hits: Counter[str] = Counter()
         for number in range(options.kills):
             kind = KINDS[number % len(KINDS)]
+            if kind == "boundary" and len(_results(disturbed / "four_stage")) >= len(STAGES) - 1:
+                kind = "write"  # the next one would be the end
             began = time.monotonic()
             hits[kind] += killed(disturbed, cache, kind, asked)
             print(f"kill {number + 1}: {kind}, {time.monotonic() - began:.1f} s after the start,"
