@@ -76,7 +76,10 @@ def _kind(request: Request) -> Kind:
 def _refuse_other(folder: Path, kind: Kind) -> None:
     """A folder of stages is no place for a sweep, nor the other way round."""
     for path in (folder / NAME, *sorted(folder.glob(f"*/{NAME}"))[:1]):
-        found = read_json(path).get("kind") if path.exists() else None
+        try:
+            found = decode(Words, read_json(path)).kind
+        except (ReadError, ConfigError):  # none, or damaged: this command writes it anew
+            continue
         if found not in (None, kind) and "curriculum" in (found, kind):
             raise ConfigError(f"output: {folder} holds a {found}; give another name=")
 
