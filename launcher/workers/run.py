@@ -160,7 +160,6 @@ class Run:
         assert self._checkpoints
         losses = self._losses
         progress = {
-            "step": step,
             "samples": self._samples,
             "digest": self._digest,
             "guard": self._guard.state_dict(),
