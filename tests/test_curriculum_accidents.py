@@ -60,8 +60,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_full_for_a_while(
     small_disk: Path, text: Path, cache: Path, calm: dict[str, object]
 ) -> None:
-    """It trains on while saves fail."""
-    log, launcher, first = begun(small_disk, text, cache)
+    """It trains on while saves fail, from the first one on, which has no older one to make room."""
+    log, launcher, first = begun(small_disk, text, cache, steps=1)
     second = RunFolder(small_disk / "run" / STAGES[1])
     with full(small_disk):
         until(lambda: bool(failures(first) or failures(second)))
@@ -78,7 +78,7 @@ def test_a_disk_that_stays_full(
     small_disk: Path, text: Path, cache: Path, calm: dict[str, object]
 ) -> None:
     """The last checkpoint of a stage has to be there; the same command trains what it lacks."""
-    log, launcher, _ = begun(small_disk, text, cache)
+    log, launcher, _ = begun(small_disk, text, cache, steps=7)
     with full(small_disk):
         assert launcher.wait(120) == 1
     said = log.read_text()
@@ -94,12 +94,14 @@ def failures(run: RunFolder) -> list[dict[str, object]]:
     return [event for event in run.events() if event["kind"] == "save_failed"]
 
 
-def begun(disk: Path, text: Path, cache: Path) -> tuple[Path, "subprocess.Popen[bytes]", RunFolder]:
-    """What a launch prints, itself, and its first stage, which has a checkpoint."""
+def begun(
+    disk: Path, text: Path, cache: Path, steps: int
+) -> tuple[Path, "subprocess.Popen[bytes]", RunFolder]:
+    """What a launch prints, itself, and its first stage, which has trained that many steps."""
     log = disk.parent / "launch.txt"
     launcher = start(disk, cache, words("run", text), log)
     first = RunFolder(disk / "run" / STAGES[0])
-    until(lambda: len(first.steps()) >= 7)
+    until(lambda: len(first.steps()) >= steps)
     return log, launcher, first
 
 
