@@ -33,7 +33,7 @@ benchmark: $(VENV)/installed  ## what is claimed of speed, plans, spikes and los
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,import,notebook,dev]'
 	touch $@
 
 clean:  ## remove what was installed and cached here; runs/ stays

@@ -1,0 +1,85 @@
+"""A run that this project did not start: what its log, or a row of somebody's sheet, says of it.
+
+Its folder holds ``imported.json`` in place of ``spec.json``, and ``metrics.jsonl`` as of any run,
+where its log has steps.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.decode import decode, encode
+from launcher.errors import ConfigError, ReadError
+from launcher.files import read_json, write_json
+from launcher.record import Figures, Outcome
+
+NAME = "imported.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """What a source says a run was: as the columns of a table that a spec decides. None where it
+    does not say."""
+
+    backend: str | None = None
+    """The program that trained it: megatron-lm, megatron-deepspeed, deepspeed, torchtitan, nemo."""
+    model: str | None = None
+    params_b: float | None = None
+    """Parameters, billions."""
+    nodes: int | None = None
+    gpus: int | None = None
+    dp: int | None = None
+    tp: int | None = None
+    pp: int | None = None
+    vpp: int | None = None
+    cp: int | None = None
+    ep: int | None = None
+    sp: bool | None = None
+    zero: int | None = None
+    global_batch: int | None = None
+    """Sequences per optimizer step."""
+    micro_batch: int | None = None
+    recompute: str | None = None
+    seq_len: int | None = None
+    precision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """One run, as far as its source tells."""
+
+    format: str
+    """What the source was read as: a key of ``launcher.foreign.FORMATS``."""
+    source: str
+    """Name of the file or folder; of a sheet with the row: ``grid.csv row 7``."""
+    sha256: str
+    """Of what was read; the same source is not read twice."""
+    known: Known = field(default_factory=Known)
+    outcome: Outcome
+    """As far as the end of the log shows."""
+    cause: str | None = None
+    remark: str | None = None
+    figures: Figures = field(default_factory=Figures)
+    """By the definitions of this project, where the source says enough for them."""
+    stated_tflops_per_gpu: float | None = None
+    """As the source states it, by its own definition."""
+    seconds: float | None = None
+    """From start to end, where the log has times."""
+    ended: float | None = None
+    """Seconds since 1970."""
+    job_id: str | None = None
+    hosts: tuple[str, ...] = ()
+    commit: str | None = None
+
+
+def write(folder: Path, imported: Imported) -> None:
+    """Keep it in a folder. Raises WorkError."""
+    write_json(folder / NAME, encode(imported))
+
+
+def read(folder: Path) -> Imported:
+    """What is kept in a folder. Raises ReadError."""
+    path = folder / NAME
+    try:
+        return decode(Imported, read_json(path))
+    except ConfigError as error:
+        raise ReadError(f"{path}: {error}") from error
