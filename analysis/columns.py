@@ -12,6 +12,7 @@ from launcher.spec import RunSpec
 
 COLUMNS = {
     "row": "d",
+    "sweep": "",
     "spec_id": "",
     "outcome": "",
     "cause": "",
@@ -36,11 +37,13 @@ COLUMNS = {
     "seq_len": "d",
     "precision": "",
     "tflops_per_gpu": ",.4g",
+    "stated_tflops_per_gpu": ",.4g",
     "mfu_pct": ",.1f",
     "hfu_pct": ",.1f",
     "tokens_per_s": ",.0f",
     "step_ms_p50": ",.1f",
     "step_ms_p95": ",.1f",
+    "step_ms_error": ",.2f",
     "mem_min_gib": ",.2f",
     "mem_max_gib": ",.2f",
     "power_min_w": ",.0f",
@@ -65,6 +68,7 @@ COLUMNS = {
     "pred_step_ms": ",.1f",
     "pred_mem_err_pct": "+,.1f",
     "pred_step_err_pct": "+,.1f",
+    "folder": "",
 }
 """Every column in its order, and how a person reads it: text, "d" a whole number, or a number
 of so many digits."""

@@ -4,42 +4,47 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
-from analysis.columns import COLUMNS, FORMS, OF_SPEC
+from analysis import text
+from analysis.columns import COLUMNS, FORMS
+from analysis.rows import UNFINISHED, Row, of_record
 from launcher.decode import one_of
 from launcher.errors import ConfigError
-from launcher.record import Figures, Prediction, RunRecord
+from launcher.record import Figures, RunRecord
 
 
 def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:
-    """One row per record, in the columns of `COLUMNS`; what is unknown is NA.
+    """`arranged` of the rows of records."""
+    return arranged([of_record(record) for record in records], sort)
+
+
+def arranged(rows: Sequence[Row], sort: str | None = None) -> pd.DataFrame:
+    """Rows in the columns of `COLUMNS`; what is unknown is NA.
 
     Args:
-        records: in any order.
+        rows: of `analysis.rows`, in any order.
         sort: a column, ascending; with a leading "-" descending. Without it the fastest comes
             first, then what failed, then what never ran; stages of a curriculum in their order.
 
     Raises:
         ConfigError: no such column.
     """
-    rows = pd.DataFrame([_row(record) for record in records], columns=list(COLUMNS))
-    rows = rows.astype({name: "Int64" for name, form in COLUMNS.items() if form == "d"})
-    kinds = {found.figures.memory_kind for found in records} - {None}
-    rows.attrs["memory"] = "rss_gib" if kinds == {"rss"} else "mem_gib"
-    if sort is None:
-        staged = [record.spec.stage is not None for record in records]
-        if any(staged) and all(staged):
-            return sorted_by(rows, "row") if rows["row"].notna().any() else rows
-        order = pd.Series([_rank(r) for r in records], index=rows.index, dtype=float)
-        speed = -pd.to_numeric(rows["tokens_per_s"]).where(order == 0)
-        keys = pd.DataFrame({"order": order, "speed": speed, "row": rows["row"]})
-        return rows.loc[keys.sort_values(["order", "speed", "row"]).index].reset_index(drop=True)
-    return sorted_by(rows, sort)
+    table = pd.DataFrame.from_records([[row[name] for name in COLUMNS] for row in rows],
+                                      columns=list(COLUMNS))  # fmt: skip
+    table = table.astype({name: "Int64" for name, form in COLUMNS.items() if form == "d"})
+    kinds = {row["memory_kind"] for row in rows} - {None}
+    table.attrs["memory"] = "rss_gib" if kinds == {"rss"} else "mem_gib"
+    if sort is not None:
+        return sorted_by(table, sort)
+    if table["stage"].notna().all() and len(table):
+        return sorted_by(table, "row") if table["row"].notna().any() else table
+    order = table["outcome"].map(_rank).astype(float)
+    speed = -pd.to_numeric(table["tokens_per_s"]).where(order == 0)
+    keys = pd.DataFrame({"order": order, "speed": speed, "row": table["row"]})
+    return table.loc[keys.sort_values(["order", "speed", "row"]).index].reset_index(drop=True)
 
 
 _MEASURED = (*(f.name for f in dataclasses.fields(Figures) if f.name in COLUMNS),
@@ -124,43 +129,10 @@ def sorted_by(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
     )
 
 
-def _row(record: RunRecord) -> dict[str, Any]:
-    spec, figures = record.spec, record.figures
-    expected, rss = record.prediction or Prediction(), figures.memory_kind == "rss"
-    values = {
-        "row": record.row,
-        "spec_id": spec.id,
-        "outcome": record.outcome,
-        "cause": record.cause,
-        "remark": record.remark,
-        **{name: get(spec) for name, get in OF_SPEC.items()},
-        "attempt": record.attempt,
-        "seconds": record.seconds,
-        "eta_days": record.eta_days,
-        "bad_hosts": " ".join(record.bad_hosts) or None,
-        "hosts": " ".join(record.hosts) or None,
-        "job_id": record.job_id,
-        "commit": record.commit,
-        "code": record.code,
-        "pred_mem_gib": expected.memory_gib,
-        "pred_oom_prob": expected.oom,
-        "pred_step_ms": expected.step_ms,
-        "pred_mem_err_pct": None if rss else _error(expected.memory_gib, figures.mem_max_gib),
-        "pred_step_err_pct": _error(expected.step_ms, figures.step_ms_p50),
-    }
-    for name in COLUMNS:
-        if name not in values:
-            values[name] = getattr(figures, name)
-    return {name: values[name] for name in COLUMNS}
-
-
-def _error(expected: float | None, measured: float | None) -> float | None:
-    return 100 * (expected / measured - 1) if expected and measured else None
-
-
-def _rank(record: RunRecord) -> int:
-    """0 for what ran well, 1 for what failed, 2 for what never ran."""
-    return {"ok": 0, "rejected": 2, "pruned": 2}.get(record.outcome, 1)
+def _rank(outcome: str) -> int:
+    """0 for what ran well, 1 for what failed, 2 for what never ran, 3 for what has not ended."""
+    ranks = {"ok": 0, "rejected": 2, "pruned": 2, **dict.fromkeys(UNFINISHED, 3)}
+    return ranks.get(outcome, 1)
 
 
 _WIDE = 250
@@ -170,30 +142,22 @@ _WIDE = 250
 def _text(rows: pd.DataFrame) -> str:
     """The columns that tell the rows apart; what all rows share is said once, above."""
     shared, shown = _split(rows)
-    folded = {*_LONG, *rows.attrs.get("folded", ())}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in shown:
-        side: Literal["left", "right"] = "right" if FORMS.get(name) else "left"
-        title = rows.attrs.get("memory", name) if name == "mem_max_gib" else _SHORT.get(name, name)
-        title = rows.attrs.get("titles", {}).get(name, title)
-        table.add_column(title, justify=side, no_wrap=name not in folded)
-    for _, row in rows.iterrows():
-        table.add_row(*(_cell(name, row[name]) for name in shown))
-    width = None if Console().is_terminal else rows.attrs.get("wide", _WIDE)
-    # A cause may say [/path] or :name:, which are no markup.
-    console = Console(width=width, highlight=False, markup=False, emoji=False)
-    with console.capture() as captured:
-        if shared:
-            console.print("  ".join(f"{key} {_cell(key, value)}" for key, value in shared.items()))
-        console.print(table)
-        for note in rows.attrs.get("notes", ()):
-            console.print(note)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    titles = rows.attrs.get("titles", {}) | {"mem_max_gib": rows.attrs.get("memory", "mem_max_gib")}
+    table = text.Table(
+        heads=[titles.get(name) or _SHORT.get(name, name) for name in shown],
+        cells=[_cells(name, rows[name]) for name in shown],
+        right=[bool(FORMS.get(name)) for name in shown],
+        folds=[name in {*_LONG, *rows.attrs.get("folded", ())} for name in shown],
+    )
+    said = "  ".join(f"{key} {_cell(key, value)}" for key, value in shared.items())
+    width = text.terminal_width() or rows.attrs.get("wide", _WIDE)
+    lines = [*text.folded(said, width), *text.lines(table, width), *rows.attrs.get("notes", ())]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 _ALWAYS = ("row", "plan", "outcome", "tokens_per_s", "step_ms_p50", "mem_max_gib", "loss_last")
-_NEVER = ("spec_id", "step_ms_p95", "mem_min_gib", "loss_first", "grad_norm_max", "seconds",
-          "hosts", "job_id", "commit", "code")  # fmt: skip
+_NEVER = ("spec_id", "step_ms_p95", "step_ms_error", "mem_min_gib", "loss_first", "grad_norm_max",
+          "seconds", "hosts", "job_id", "commit", "code", "folder")  # fmt: skip
 _LONG = ("cause", "reason", "remark")
 """Shown last, on several lines where one is too short."""
 _SHORT = {
@@ -211,7 +175,7 @@ def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
     shared, shown = {}, []
     for name in rows.columns:
         known = rows[name].dropna()
-        if name in _NEVER or known.empty:
+        if name in _NEVER or known.empty or (name == "sweep" and known.nunique() == 1):
             continue
         complete = len(known) == len(rows) or name in _MEASURED  # what never ran has none of these
         if complete and known.nunique() == 1 and name not in (*_ALWAYS, *_LONG):
@@ -222,9 +186,13 @@ def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
     return shared, shown
 
 
+def _cells(name: str, values: "pd.Series[Any]") -> list[str]:
+    missing = values.isna().tolist()
+    return ["" if gone else _cell(name, value)
+            for value, gone in zip(values.tolist(), missing, strict=True)]  # fmt: skip
+
+
 def _cell(name: str, value: Any) -> str:
-    if pd.isna(value):
-        return ""
     form = "" if isinstance(value, str) else FORMS.get(name)
     return format(value, form) if form else str(value)
 

@@ -58,7 +58,8 @@ def decode(kind: type[T], data: Any, where: str = "") -> T:
 
     Args:
         kind: a dataclass, or any type its fields may have.
-        data: plain dicts, lists and scalars, as YAML or JSON gives them.
+        data: plain dicts, lists and scalars, as YAML or JSON gives them; a part that is decoded
+            already stands.
         where: the dotted path of ``data``, for messages; "" is the root.
 
     Raises:
@@ -163,7 +164,7 @@ def _is_free_form(kind: Any) -> bool:
 
 def _decode(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return _decode_dataclass(kind, value, where)
+        return value if isinstance(value, kind) else _decode_dataclass(kind, value, where)
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _within(args[1], _decode(args[0], value, where), where)

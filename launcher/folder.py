@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from typing import Any, Literal, TypeVar
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import append, read_json, read_jsonl, write_json
-from launcher.spec import RunSpec
+from launcher.spec import RunSpec, decoded
 
 T = TypeVar("T")
 
@@ -181,7 +182,7 @@ class RunFolder:
 
     def spec(self) -> RunSpec:
         """The spec this folder is for. Raises ReadError."""
-        return _decoded(RunSpec, self.path / "spec.json")
+        return _read(decoded, self.path / "spec.json")
 
     def status(self) -> Status | None:
         """What the scheduler last wrote; None before it did. Raises ReadError."""
@@ -260,7 +261,11 @@ def _is_empty(path: Path) -> bool:
 
 
 def _decoded(kind: type[T], path: Path) -> T:
+    return _read(lambda data: decode(kind, data), path)
+
+
+def _read(make: Callable[[Any], T], path: Path) -> T:
     try:
-        return decode(kind, read_json(path))
+        return make(read_json(path))
     except ConfigError as error:
         raise ReadError(f"{path}: {error}") from error

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from launcher import spec
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import read_json, read_jsonl, write_json, write_text
@@ -45,6 +46,8 @@ class Figures:
     """Over all ranks: tokens of a step / median step time."""
     step_ms_p50: float | None = None
     step_ms_p95: float | None = None
+    step_ms_error: float | None = None
+    """Standard error of the median."""
     tflops_per_gpu: float | None = None
     """Model FLOPs (`launcher.shape`) per second and rank, 1e12."""
     mfu_pct: float | None = None
@@ -173,9 +176,16 @@ def _line(record: RunRecord) -> str:
     return json.dumps(encode(record), allow_nan=False) + "\n"
 
 
+def decoded(line: Any) -> RunRecord:
+    """What a line of a records file says. Raises ConfigError."""
+    if isinstance(line, dict) and "spec" in line:
+        line = {**line, "spec": spec.decoded(line["spec"], "spec")}
+    return decode(RunRecord, line)
+
+
 def read(path: Path) -> list[RunRecord]:
     """The records of a file; none where there is no file. Raises ReadError."""
     try:
-        return [decode(RunRecord, line) for line in read_jsonl(path)]
+        return [decoded(line) for line in read_jsonl(path)]
     except ConfigError as error:
         raise ReadError(f"{path}: {error}") from error

@@ -1,4 +1,4 @@
-"""A backend turns a RunSpec into a command line, and a finished folder into a RunRecord.
+"""A backend turns a RunSpec into a command line; what it leaves is read by `launcher.finished`.
 
 To add an engine: a class with these three methods, one line in `BACKENDS`, and a worker if it
 trains here.
@@ -13,7 +13,6 @@ from launcher.backends.megatron import Megatron
 from launcher.backends.trained_here import Conduct
 from launcher.data import corpora
 from launcher.decode import one_of
-from launcher.record import RunRecord
 from launcher.spec import RunSpec
 
 
@@ -32,9 +31,6 @@ class Backend(Protocol):
 
     def checkpoint_bytes(self, spec: RunSpec) -> int:
         """Bytes on disk of one checkpoint, over all ranks."""
-
-    def record(self, spec: RunSpec, folder: Path) -> RunRecord:
-        """What became of a run that has ended."""
 
 
 BACKENDS: dict[str, Backend] = {"megatron": Megatron(), "deepspeed": DeepSpeed()}

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from launcher.backends import BACKENDS
+from launcher import finished
 from launcher.errors import ReadError
 from launcher.folder import RunFolder
 from launcher.record import RunRecord
@@ -27,7 +27,7 @@ def earlier(folder: RunFolder, found: RunRecord) -> Iterator[RunRecord]:
             spec = RunFolder(path).spec()
         status = RunFolder(path).readable_status()
         if status is not None and status.state == "ended":
-            yield BACKENDS[spec.backend].record(spec, path)
+            yield finished.record(spec, path)
 
 
 def failures(found: RunRecord, before: Sequence[RunRecord], continues: bool) -> int:

@@ -9,11 +9,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from launcher.backends import BACKENDS
-from launcher.cli.collect import runs
+from launcher import finished
 from launcher.errors import ConfigError, ReadError, RequestError, WorkError
 from launcher.folder import RunFolder, Status
 from launcher.schedulers import Job
+from launcher.tree import runs
 from slurm import code, script, states, step, submission
 from slurm.handover import Setting, groups, prepared
 from slurm.options import SchedulerOptions
@@ -103,7 +103,7 @@ def _standing(
         spec = folder.spec()
     except ReadError as error:
         return "ended", str(error)
-    found = BACKENDS[spec.backend].record(spec, folder.path)
+    found = finished.record(spec, folder.path)
     return found.outcome, found.cause
 
 

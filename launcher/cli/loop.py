@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from launcher import killers, record
+from launcher import finished, killers, record
 from launcher.action import NEXT_ACTION
-from launcher.backends import BACKENDS
 from launcher.cli import curriculum, preflight
 from launcher.cli.chooser import Chooser
 from launcher.cli.interrupt import deferred
@@ -272,6 +271,7 @@ class Loop:
     def _keep(self, found: RunRecord) -> None:
         spec_id = found.spec.name
         row, remark = self.rows[spec_id], self.remarks.get(spec_id)
+        remark = "; ".join(filter(None, (remark, found.remark))) or None
         known = found.prediction or self.chooser.prediction(found.spec)
         self.records[spec_id] = replace(found, row=row, remark=remark, prediction=known)
 
@@ -290,7 +290,7 @@ class Loop:
 def recorded(spec: RunSpec, folder: RunFolder) -> RunRecord:
     """The record of a run as it was started."""
     spec = started_as(spec, folder)
-    return BACKENDS[spec.backend].record(spec, folder.path)
+    return finished.record(spec, folder.path)
 
 
 def started_as(spec: RunSpec, folder: RunFolder) -> RunSpec:

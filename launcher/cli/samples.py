@@ -59,7 +59,7 @@ def _check_unused(options: argparse.Namespace) -> None:
 
 def _kept(path: Path, step: int | None) -> list[tuple[str, Sampled]]:
     """The samples below a folder, each with the name of its run where these are several."""
-    from launcher.cli.collect import runs
+    from launcher.tree import runs
 
     runs_there = runs(path)
     if not runs_there:
@@ -119,7 +119,7 @@ def _command(run: RunFolder, step: int, options: argparse.Namespace) -> list[str
 
 
 def _only_run(path: Path) -> RunFolder:
-    from launcher.cli.collect import runs
+    from launcher.tree import runs
 
     found = runs(path)
     if not found:

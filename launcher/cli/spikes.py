@@ -12,8 +12,8 @@ from launcher.decode import decode, encode
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
+    from analysis.alarms import Verdict
     from analysis.series import Series
-    from analysis.spikes import Verdict
     from launcher.spike_guard import SpikeGuard
 
 DESCRIPTION = """Spikes of loss and gradient norm in logged series, found as training would have
@@ -35,7 +35,7 @@ def spikes(words: Sequence[str]) -> int:
     options = parsed(parser, words)
     guard = _guard(options.set)
 
-    from analysis.spikes import judge, read_labels
+    from analysis.alarms import judge, read_labels
 
     labels = read_labels(Path(options.labels).expanduser()) if options.labels else None
     verdicts = [
@@ -82,7 +82,7 @@ def _all(paths: Sequence[str]) -> "Iterator[Series]":
 def _below(path: Path) -> "Iterator[Series]":
     """Of a folder: every CSV file that has the columns, and every run that has metrics."""
     from analysis.series import read
-    from launcher.cli.collect import runs
+    from launcher.tree import runs
 
     files = {file.name: file for file in sorted(path.glob("*.csv"))}
     found = (run for run in runs(path) if run.metrics.exists() and run.path != path)
@@ -119,23 +119,23 @@ def _say_skipped(verdicts: "Sequence[Verdict]") -> None:
 
 
 def _print(verdicts: "Sequence[Verdict]", guard: "SpikeGuard", options: argparse.Namespace) -> None:
-    from analysis import spikes, table
+    from analysis import alarms, table
 
-    events = [row for verdict in verdicts for row in spikes.alarm_rows(verdict)]
-    counts = [spikes.series_row(verdict) for verdict in verdicts]
+    events = [row for verdict in verdicts for row in alarms.alarm_rows(verdict)]
+    counts = [alarms.series_row(verdict) for verdict in verdicts]
     if options.format == "json":
         document = {"settings": encode(guard), "events": events, "series": counts,
-                    "total": spikes.total(verdicts)}  # fmt: skip
+                    "total": alarms.total(verdicts)}  # fmt: skip
         table.write(json.dumps(document, indent=1, allow_nan=False), options.output)
         return
-    columns = spikes.columns(labelled=options.labels is not None)
+    columns = alarms.columns(labelled=options.labels is not None)
     if options.format != "table":
         rows = table.plain(events, options.sort, columns)
         return table.put(rows, options.format, options.output)
     shown = table.plain([_rounded(row) for row in events], options.sort, columns)
     parts = [table.render(shown, "table")] if events else []
     parts.append(table.render(table.plain(_shown(counts)), "table"))
-    parts.append(_summary(spikes.total(verdicts)))
+    parts.append(_summary(alarms.total(verdicts)))
     table.write("\n\n".join(parts), options.output)
 
 

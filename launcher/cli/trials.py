@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from launcher import tracking
+from launcher import finished, tracking
 from launcher.action import NEXT_ACTION
 from launcher.backends import BACKENDS
 from launcher.backends.trained_here import Conduct
@@ -114,7 +114,7 @@ class Trials:
 
     def runs_again(self, spec: RunSpec, status: Status) -> bool:
         """Whether the same command runs a trial once more that has ended."""
-        found = BACKENDS[spec.backend].record(spec, self.folder / spec.name)
+        found = finished.record(spec, self.folder / spec.name)
         return self.has_more_time(status) or self.again(found, continued=True)
 
     def has_more_time(self, status: Status) -> bool:
@@ -147,7 +147,7 @@ class Trials:
         folder = RunFolder(self.folder / spec.name)
         status = folder.readable_status()
         if spec.name not in self.avoid and (status or folder.attempts()):
-            last = BACKENDS[spec.backend].record(spec, folder.path)
+            last = finished.record(spec, folder.path)
             ends = [last] if status and status.state == "ended" else []
             self.avoid[spec.name] = history.blamed([*ends, *self._before(last)])
         return self.avoid.get(spec.name, set())

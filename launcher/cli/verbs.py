@@ -120,9 +120,13 @@ def show_table(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
 
-    from launcher.cli.collect import collect
+    import analysis
+    from analysis import table
 
-    _print(collect(Path(options.folder).expanduser()), options)
+    runs = analysis.load(options.folder)
+    for note in runs.notes:
+        print(f"launch: {note}", file=sys.stderr)
+    table.put(runs.table(options.sort), options.format, options.output)
     return 0
 
 

@@ -21,9 +21,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from launcher import tracking
+from launcher import metrics, tracking
 from launcher.decode import encode
 from launcher.errors import LaunchError
+from launcher.finished import measured
 from launcher.folder import RunFolder
 from launcher.tracking import Tracked
 from launcher.workers import tracked_samples
@@ -269,10 +270,8 @@ def _init(wandb: Any, tracked: Tracked, folder: RunFolder, mode: str) -> Any:
 
 def _figures(folder: RunFolder) -> dict[str, Any]:
     """The figures of the table, for the W&B run's summary."""
-    from launcher.backends.trained_here import measured
-
-    steps, result, events = folder.steps(), folder.result() or {}, folder.events()
-    figures = encode(measured(folder.spec(), steps, result, events))
+    steps, result = metrics.read(folder.metrics).lines, folder.result() or {}
+    figures = encode(measured(folder.spec(), steps, result, folder.events()))
     return {name: value for name, value in figures.items() if value is not None}
 
 

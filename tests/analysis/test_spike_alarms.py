@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.alarms import Label, judge, read_labels, series_row, total
 from analysis.series import Point, Series, read
-from analysis.spikes import Label, judge, read_labels, series_row, total
 from launcher.errors import ConfigError
 from launcher.spike_guard import SpikeGuard
 from tests.conftest import ROOT

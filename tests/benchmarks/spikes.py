@@ -21,8 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from analysis.alarms import Verdict, judge, read_labels
 from analysis.series import read
-from analysis.spikes import Verdict, judge, read_labels
 from launcher.ladder import Ladder
 from launcher.spike_guard import SpikeGuard
 from launcher.spikes import Detector

@@ -12,11 +12,11 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from launcher.cli.collect import collect
 
-from launcher import record
+from launcher import finished, record
 from launcher.backends import BACKENDS
 from launcher.backends.trained_here import Conduct, TrainedHere
-from launcher.cli.collect import collect
 from launcher.cli.loop import Loop
 from launcher.cli.preflight import lock
 from launcher.cli.request import Request, SchedulerOptions
@@ -308,12 +308,22 @@ def test_half_a_line_is_not_trusted(folder: Path) -> None:
     assert starts(folder) == 2
 
 
-def test_a_broken_folder_is_a_row_that_says_so(folder: Path) -> None:
+def test_damaged_metrics_are_told_and_cost_only_their_lines(folder: Path) -> None:
     (first,) = run(folder, 1)
-    (folder / first.spec.id / "metrics.jsonl").write_text("{}\nnot json\n{}\n")
-    found = BACKENDS["megatron"].record(first.spec, folder / first.spec.id)
+    trial = RunFolder(folder / first.spec.id)
+    lines = trial.metrics.read_text().splitlines(keepends=True)
+    trial.metrics.write_text("{}\n" + lines[0] + "not json\n" + "".join(lines[1:]) + '{"step": 9')
+    found = finished.record(first.spec, trial.path)
+    assert (found.outcome, found.figures) == ("ok", first.figures)
+    assert found.remark == "metrics.jsonl:1 and 1 more line cannot be read"
+
+
+def test_a_damaged_status_is_a_record_that_says_so(folder: Path) -> None:
+    (first,) = run(folder, 1)
+    (folder / first.spec.id / "status.json").write_text("{")
+    found = finished.record(first.spec, folder / first.spec.id)
     assert found.outcome == "failed"
-    assert found.cause is not None and "metrics.jsonl:2: Expecting value" in found.cause
+    assert found.cause is not None and "status.json: Expecting property name" in found.cause
 
 
 def test_a_node_is_avoided_also_where_the_next_attempt_was_not_taken(folder: Path) -> None:

@@ -1,17 +1,23 @@
 """What the spike detector makes of logged series, and how that compares with labelled events."""
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.series import Series
+from analysis.series import Point, Series
 from launcher.errors import ConfigError
 from launcher.ladder import Ladder
 from launcher.spike_guard import SpikeGuard
 from launcher.spikes import Detector, Event, Kind, Quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.runs import Runs
 
 SLACK = 10
 """Iterations before the start and after the end of a labelled event in which an alarm is for it."""
@@ -71,6 +77,25 @@ class Verdict:
     def is_labelled(self, alarm: Alarm) -> bool:
         """Whether it is for a labelled event."""
         return any(label.covers(alarm.step) for label in self.labels or ())
+
+
+def of_runs(runs: "Runs") -> "pd.DataFrame":
+    """See `analysis.spikes`."""
+    import pandas as pd
+
+    steps = runs.steps()
+    rows = []
+    for (sweep, folder), lines in steps.groupby(["sweep", "folder"], sort=False):
+        points = tuple(
+            Point(int(step), float(loss), None if math.isnan(norm) else float(norm), stage)
+            for step, loss, norm, stage in zip(
+                lines["step"], lines["loss"], lines["grad_norm"], lines["stage"], strict=True
+            )
+        )
+        verdict = judge(Series(name=str(folder), points=points), SpikeGuard())
+        rows += [{"sweep": sweep, "folder": folder, **asdict(one)} for one in verdict.alarms]
+    names = ["sweep", "folder", *(one.name for one in fields(Alarm))]
+    return pd.DataFrame(rows, columns=names).convert_dtypes()
 
 
 def judge(series: Series, guard: SpikeGuard, labels: Sequence[Label] | None = None) -> Verdict:

@@ -1,0 +1,246 @@
+"""Sweeps side by side: what the same points did in each, and what of that is more than noise.
+
+Two runs of one layout never take the same time. What is expected of log(speed b / speed a) is the
+standard error that the steps of both show (`Figures.step_ms_error`), and what is usual from one run
+to the next (`USUAL`: another node, another neighbour). The other points of the two sweeps then say
+how much more or less than expected it was this time: the median of their squared ratios to what was
+expected, together with `PRIOR` points that were as expected. A point differs where it is further
+from the median of the others than Student's t allows, at `ERROR` for all points together
+(Bonferroni): with nothing changed, one comparison in a hundred says that something is. It is no
+part of the noise that it is measured against.
+
+A shift of all points together is told where it is further from 0 than that of one point may be:
+machines drift, and the points of one sweep drift together.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from analysis.columns import OF_SPEC
+from analysis.effects import DERIVED, axes, text
+from launcher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from analysis.runs import Runs
+
+USUAL = {"mem_gib": 0.01, "rss_gib": 0.03}
+"""Standard deviation of log(speed) of one layout from one run to the next: on nodes of one's own,
+and on the cores of a shared machine, which the kind of memory tells apart."""
+
+SHARED = 0.1
+"""The same of all points of a sweep together, on a shared machine."""
+
+PRIOR = 2.0
+"""Points that were as noisy as expected, before anything is known."""
+
+ERROR = 0.01
+
+MEDIAN_CHI2 = 0.4549
+"""Median of the square of a standard normal value."""
+
+FEW = 6
+"""Points of which the mean says more than the median."""
+
+LOSS = 0.005
+"""Relative difference of the last losses of one spec that is none of rounding."""
+
+KEY = tuple(name for name in OF_SPEC if name not in DERIVED)
+"""Columns that tell the points of a sweep from each other."""
+
+
+class Comparison:
+    """Two or more sweeps; the first is what the others are compared with. Made by
+    `analysis.compare`; printed, it says what changed."""
+
+    def __init__(self, runs: Sequence["Runs"], names: Sequence[str] | None = None) -> None:
+        """Raises ConfigError: less than two, or another number of names."""
+        if len(runs) < 2:
+            raise ConfigError(f"compare: takes two sweeps or more, not {len(runs)}")
+        if names is not None and len(names) != len(runs):
+            raise ConfigError(f"compare: {len(names)} names for {len(runs)} sweeps")
+        self.names = list(names or _called(runs))
+        tables = [one.table() for one in runs]
+        self._sides = [Side(tables[0], table) for table in tables[1:]]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The points that are in both.
+
+        Returns:
+            ``sweep`` (the one compared with the first), the columns in which points differ, then
+            ``outcome_a``, ``outcome_b``, ``tokens_per_s_a``, ``tokens_per_s_b``, ``ratio`` (b / a),
+            ``low`` and ``high`` (what noise makes of a ratio where nothing changed), ``mem_ratio``,
+            ``loss_a``, ``loss_b``, and ``change``: what is more than noise, "" where nothing is.
+        """
+        parts = [side.table.assign(sweep=name)
+                 for side, name in zip(self._sides, self.names[1:], strict=True)]  # fmt: skip
+        joined = pd.concat(parts, ignore_index=True)
+        return joined[["sweep", *(name for name in joined if name != "sweep")]]
+
+    @property
+    def only(self) -> dict[str, pd.DataFrame]:
+        """For each sweep but the first the points that it has and the first has not; under the
+        name of the first those that none of the others has."""
+        gone = [set(side.only_a.index) for side in self._sides]
+        first = self._sides[0].a.loc[sorted(set.intersection(*gone))]
+        others = {name: side.only_b for side, name in zip(self._sides, self.names[1:], strict=True)}
+        return {self.names[0]: first, **others}
+
+    @property
+    def changed(self) -> pd.DataFrame:
+        """The rows of `table` in which something is more than noise."""
+        return self.table[self.table["change"] != ""]
+
+    def __str__(self) -> str:
+        pairs = zip(self._sides, self.names[1:], strict=True)
+        return "\n".join(line for side, name in pairs for line in side.told(self.names[0], name))
+
+    __repr__ = __str__
+
+
+def _called(runs: Sequence["Runs"]) -> list[str]:
+    names = [", ".join(str(path) for path in one.paths) for one in runs]
+    short = [", ".join(Path(path).name for path in one.paths) for one in runs]
+    return short if len(set(short)) == len(short) else names
+
+
+@dataclass(frozen=True)
+class Side:
+    """Two tables of points."""
+
+    a: pd.DataFrame
+    b: pd.DataFrame
+
+    @cached_property
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """Indices of the rows of a point in both: the same spec, else the same in all columns
+        that both know."""
+        known = [name for name in KEY if self.a[name].notna().any() and self.b[name].notna().any()]
+        found: list[tuple[Any, Any]] = []
+        for columns in (["spec_id"], [*known, "remark"], known):
+            left = self.a.drop([one for one, _ in found]).drop_duplicates(columns)
+            right = self.b.drop([other for _, other in found]).drop_duplicates(columns)
+            if columns == ["spec_id"]:
+                left, right = left.dropna(subset=columns), right.dropna(subset=columns)
+            where = {key: index for index, key in _keys(right, columns)}
+            found += [(index, where[key]) for index, key in _keys(left, columns) if key in where]
+        return found
+
+    @property
+    def only_a(self) -> pd.DataFrame:
+        """Rows of points that the other one has not."""
+        return self.a.drop([one for one, _ in self.pairs])
+
+    @property
+    def only_b(self) -> pd.DataFrame:
+        """The same the other way round."""
+        return self.b.drop([other for _, other in self.pairs])
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """See `Comparison.table`."""
+        a = self.a.loc[[one for one, _ in self.pairs]].reset_index(drop=True)
+        b = self.b.loc[[other for _, other in self.pairs]].reset_index(drop=True)
+        ratio = np.log(_number(b, "tokens_per_s") / _number(a, "tokens_per_s"))
+        usual = USUAL[max(self.a.attrs["memory"], self.b.attrs["memory"])]
+        low, high = band(ratio, np.sqrt(_error(a) ** 2 + _error(b) ** 2 + usual**2))
+        out = a[axes(a) or list(KEY[:2])].assign(
+            outcome_a=a["outcome"], outcome_b=b["outcome"],
+            tokens_per_s_a=a["tokens_per_s"], tokens_per_s_b=b["tokens_per_s"],
+            ratio=np.exp(ratio), low=np.exp(low), high=np.exp(high),
+            mem_ratio=_number(b, "mem_max_gib") / _number(a, "mem_max_gib"),
+            loss_a=a["loss_last"], loss_b=b["loss_last"],
+        )  # fmt: skip
+        same = (a["steps"] == b["steps"]).fillna(False)
+        rows = zip(out.to_dict(orient="records"), same, strict=True)
+        return out.assign(change=[_change(row, bool(steps)) for row, steps in rows])
+
+    @cached_property
+    def shift(self) -> tuple[float, float]:
+        """The median of ratio, as a share, and how far it may be from 0."""
+        known = self.table.dropna(subset=["ratio"])
+        if len(known) < 2:  # of one alone its own row says it
+            return 0.0, 0.0
+        wide = np.median(np.log(known["high"] / known["low"])) / 2
+        shared = self.a.attrs["memory"] == "rss_gib" or self.b.attrs["memory"] == "rss_gib"
+        drift = student.ppf(1 - ERROR / 2, PRIOR + len(known)) * SHARED if shared else 0.0
+        return float(known["ratio"].median() - 1), float(max(wide, drift))
+
+    def told(self, a: str, b: str) -> Iterator[str]:
+        """What there is to say, line by line."""
+        table, changed = self.table, self.table[self.table["change"] != ""]
+        count = f"{len(table)} point{'' if len(table) == 1 else 's'} in both {a} and {b}"
+        shift, noise = self.shift
+        if changed.empty and abs(np.log1p(shift)) <= noise:
+            yield f"{count}: no difference beyond noise" if len(table) else f"{count}"
+        else:
+            yield f"{count}, {len(changed)} with a difference beyond noise"
+        if abs(np.log1p(shift)) > noise:
+            word = "faster" if shift > 0 else "slower"
+            yield f"  all together {b} is {abs(shift):.1%} {word} (noise: {noise:.1%})"
+        named = [name for name in table.columns[: table.columns.get_loc("outcome_a")]]
+        for _, row in changed.iterrows():
+            point = " ".join(f"{name} {row[name]}" for name in named if pd.notna(row[name]))
+            yield f"  {point}: {row['change']}"
+        for name, rows in ((a, self.only_a), (b, self.only_b)):
+            if len(rows):
+                yield f"only in {name}: {len(rows)} point{'' if len(rows) == 1 else 's'}"
+
+
+def band(ratios: "np.ndarray[Any, Any]", expected: "np.ndarray[Any, Any]") -> Any:
+    """For each log ratio the least and the largest that noise explains; nan where there is none.
+
+    Args:
+        ratios: log(b / a), nan where unknown.
+        expected: standard deviation of each, before the others are looked at.
+    """
+    out = np.full((2, len(ratios)), np.nan)
+    known = np.flatnonzero(np.isfinite(ratios) & np.isfinite(expected))
+    for index in known:
+        others = known[known != index]
+        centre = np.median(ratios[others]) if len(others) else 0.0
+        squares = ((ratios[others] - centre) / expected[others]) ** 2
+        typical = np.median(squares) / MEDIAN_CHI2 if len(others) >= FEW else None
+        seen = squares.sum() if typical is None else len(others) * typical
+        scale = np.sqrt((PRIOR + seen) / (PRIOR + len(others)))
+        reach = student.ppf(1 - ERROR / 2 / len(known), PRIOR + len(others))
+        out[:, index] = centre + np.array([-1, 1]) * reach * scale * expected[index]
+    return out
+
+
+def _change(row: Mapping[Any, Any], same_steps: bool) -> str:
+    if row["outcome_a"] != row["outcome_b"]:
+        return f"{row['outcome_a']} -> {row['outcome_b']}"
+    said = []
+    ratio, low, high = row["ratio"], row["low"], row["high"]
+    if pd.notna(ratio) and pd.notna(low) and not low <= ratio <= high:
+        word = "faster" if ratio > 1 else "slower"
+        said.append(f"{abs(ratio - 1):.1%} {word} ({row['tokens_per_s_a']:,.0f} ->"
+                    f" {row['tokens_per_s_b']:,.0f} tokens/s; noise is"
+                    f" {low - 1:+.1%} to {high - 1:+.1%})")  # fmt: skip
+    losses = same_steps and pd.notna(row["loss_a"]) and pd.notna(row["loss_b"])
+    if losses and abs(row["loss_b"] / row["loss_a"] - 1) > LOSS:
+        said.append(f"loss {row['loss_a']:.4f} -> {row['loss_b']:.4f}")
+    return ", ".join(said)
+
+
+def _keys(rows: pd.DataFrame, columns: Sequence[str]) -> list[tuple[Any, tuple[str, ...]]]:
+    cells = zip(*(text(rows[name]) for name in columns), strict=True)
+    return list(zip(rows.index, cells, strict=True))
+
+
+def _number(rows: pd.DataFrame, name: str) -> Any:
+    return pd.to_numeric(rows[name]).to_numpy(float, na_value=np.nan)
+
+
+def _error(rows: pd.DataFrame) -> Any:
+    """Relative standard error of the speed; 0 where the steps do not tell."""
+    share = _number(rows, "step_ms_error") / _number(rows, "step_ms_p50")
+    return np.where(np.isfinite(share), share, 0.0)

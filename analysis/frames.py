@@ -1,0 +1,106 @@
+"""What is in the folders of runs besides their rows: steps, events, attempts."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from launcher import metrics
+from launcher.errors import ReadError
+from launcher.folder import RunFolder, Status
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A run's folder, and how frames call it."""
+
+    sweep: str
+    name: str
+    """Of its folder, as a table has it."""
+    run: RunFolder
+    gpus: int | None
+
+
+def steps(places: Iterable[Place]) -> pd.DataFrame:
+    """The metrics of runs; of a damaged file what can be read."""
+    fields = metrics.Line.__struct_fields__
+    parts = []
+    for place in places:
+        with suppress(ReadError):  # its row in the table says so
+            lines = metrics.read(place.run.metrics).lines
+            values = {field: [getattr(line, field) for line in lines] for field in fields}
+            parts.append(pd.DataFrame({"sweep": place.sweep, "folder": place.name, **values}))
+    known = [part for part in parts if len(part)]
+    if not known:
+        return pd.DataFrame(columns=["sweep", "folder", *fields])
+    numbers = [name for name in fields if name not in TEXTS]
+    joined = pd.concat([part.astype(dict.fromkeys(numbers, float)) for part in known])
+    whole = {"step": "int64", "tokens": "Int64", "attempt": "Int64"}
+    return joined.astype(whole).reset_index(drop=True)
+
+
+TEXTS = ("stage", "action")
+
+
+def events(places: Iterable[Place]) -> pd.DataFrame:
+    """What happened besides steps."""
+    rows = [
+        {"sweep": place.sweep, "folder": place.name, **event}
+        for place in places
+        for event in _events(place.run)
+    ]
+    return _frame(rows, ("sweep", "folder", "kind", "step", "time"))
+
+
+def attempts(places: Iterable[Place]) -> pd.DataFrame:
+    """Every start of every run, in its order."""
+    rows = [
+        {"sweep": place.sweep, "folder": place.name, **_attempt(status, place.gpus)}
+        for place in places
+        for status in _statuses(place.run)
+    ]
+    return _frame(rows, ATTEMPT)
+
+
+ATTEMPT = ("sweep", "folder", "attempt", "state", "started", "ended", "stopped", "reason", "gpus",
+           "gpu_hours", "hosts", "job_id")  # fmt: skip
+
+
+def _events(run: RunFolder) -> Sequence[Mapping[str, Any]]:
+    with suppress(ReadError):
+        return run.events()
+    return ()
+
+
+def _statuses(run: RunFolder) -> Iterator[Status]:
+    """Of all attempts that began, the first one first."""
+    folders = [*reversed([RunFolder(path) for path in run.attempts()]), run]
+    found = (folder.readable_status() for folder in folders)
+    return (status for status in found if status and status.started is not None)
+
+
+def _attempt(status: Status, gpus: int | None) -> dict[str, Any]:
+    known = None not in (status.started, status.ended, gpus)
+    hours = (status.ended - status.started) * gpus / HOUR if known else None  # type: ignore[operator]
+    return {
+        "attempt": status.attempt,
+        "state": status.state,
+        "started": status.started,
+        "ended": status.ended,
+        "stopped": status.stopped,
+        "reason": status.reason,
+        "gpus": gpus,
+        "gpu_hours": hours,
+        "hosts": " ".join(status.nodes) or status.host,
+        "job_id": status.job_id,
+    }
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Rows with at least these columns."""
+    known = dict.fromkeys([*columns, *(name for row in rows for name in row)])
+    return pd.DataFrame(list(rows), columns=list(known)).convert_dtypes()

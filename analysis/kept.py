@@ -1,0 +1,52 @@
+"""Rows as they were when a sweep was last read, in a hidden file of its folder."""
+
+import hashlib
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import analysis
+import launcher
+from analysis.rows import FACTS, Row
+from launcher.errors import WorkError
+from launcher.files import write_text
+
+NAME = ".table.json"
+
+
+class _File(msgspec.Struct):
+    version: str
+    columns: list[str]
+    rows: dict[str, list[Any]]
+
+
+def load(sweep: Path) -> dict[str, Row]:
+    """By their keys; none where they were made by other code, or cannot be read."""
+    try:
+        found = msgspec.json.decode((sweep / NAME).read_bytes(), type=_File)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
+    if found.version != _version() or found.columns != list(FACTS):
+        return {}
+    return {key: dict(zip(FACTS, row, strict=True)) for key, row in found.rows.items()}
+
+
+def save(sweep: Path, rows: dict[str, Row]) -> None:
+    """Keep rows; in a folder that cannot be written they are read anew each time."""
+    values = {key: [row[name] for name in FACTS] for key, row in rows.items()}
+    file = _File(version=_version(), columns=list(FACTS), rows=values)
+    with suppress(WorkError, ValueError):  # a name that is no text is nothing JSON can hold
+        write_text(sweep / NAME, msgspec.json.encode(file).decode(), durable=False)
+
+
+@cache
+def _version() -> str:
+    """Of the code that makes rows: what another one made may be another."""
+    digest = hashlib.blake2b(digest_size=16)
+    for package in (launcher, analysis):
+        for path in sorted(Path(package.__path__[0]).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,99 @@
+"""The rows of a sweep's folder: what its runs' folders hold, what only records.jsonl has, and what
+both were when they were last read."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from analysis import kept, readers
+from analysis.rows import FACTS, UNFINISHED, Row, of_record
+from launcher import imported, record, tree
+from launcher.errors import ConfigError
+
+READ = ("spec.json", imported.NAME, "status.json", "result.json", "metrics.jsonl", "events.jsonl",
+        "prediction.json")  # fmt: skip
+"""Files of a run's folder that decide its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is in a sweep's folder."""
+
+    rows: list[Row]
+    """Of all that is known, what has not ended too."""
+    notes: list[str] = field(default_factory=list)
+    """What else a reader should know: ``records.jsonl:3 cannot be read: ...``."""
+
+
+def found(sweep: Path) -> Found:
+    """The rows of a sweep; only what has changed since the last time is read."""
+    prints = dict(_prints(sweep))
+    lines = dict(_lines(sweep / "records.jsonl"))
+    known = kept.load(sweep)
+    new = {key: _recorded(line) for key, line in lines.items() if key not in known}
+    paths = {key: sweep / name for key, name in prints.items() if key not in known}
+    new |= dict(zip(paths, readers.read(list(paths.values())), strict=True))
+    rows = {key: known.get(key) or new[key] for key in (*lines, *prints)}
+    if new or len(known) > len(rows):
+        kept.save(sweep, rows)
+    recorded = {rows[key]["name"]: rows[key] for key in lines}
+    damaged = [str(row["cause"]) for row in recorded.values() if row["outcome"] is None]
+    recorded = {name: row for name, row in recorded.items() if row["outcome"]}
+    folders = {rows[key]["name"]: rows[key] for key in prints}
+    numbers = tree.points(sweep)
+    merged = [_merged(name, recorded.get(name), folders.get(name), numbers)
+              for name in dict.fromkeys((*recorded, *folders))]  # fmt: skip
+    return Found(merged, damaged)
+
+
+def _merged(name: str, noted: Row | None, folder: Row | None, numbers: dict[str, int]) -> Row:
+    """A folder is the truth; its record knows its place, and what it was if it runs again."""
+    if folder is None:
+        assert noted
+        return noted
+    folder = folder | {"folder": name}
+    if noted is None:
+        return folder | {"row": numbers[name] + 1 if name in numbers else None}
+    if folder["outcome"] in UNFINISHED and noted["outcome"]:
+        return noted | {"folder": name}
+    said = [text for text in (noted["remark"], folder["remark"]) if text]
+    remark = said[0] if len(said) == 2 and said[1] in said[0] else "; ".join(said) or None
+    return folder | {"row": noted["row"], "remark": remark}
+
+
+def _prints(sweep: Path) -> Iterator[tuple[str, str]]:
+    """A key for each run's folder, which is another once a file of it is, and its name."""
+    for path in tree.in_order(sweep):
+        try:
+            with os.scandir(path) as entries:
+                files = {one.name: one.stat() for one in entries if one.name in READ}
+        except OSError as error:
+            yield f"{path.name}/{error.errno}", path.name
+            continue
+        if files.keys() & {*tree.SPECS, *tree.TRACES}:
+            told = [f"{n}:{s.st_mtime_ns}:{s.st_size}" for n, s in sorted(files.items())]
+            yield f"{path.name}/{' '.join(told)}", path.name
+
+
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """A key for each whole line of a records file, and the line."""
+    text = b""
+    with suppress(OSError):
+        text = path.read_bytes()
+    for number, line in enumerate(text.split(b"\n")[:-1], 1):
+        digest = hashlib.blake2b(line, digest_size=16).hexdigest()
+        yield f"records.jsonl:{number} {digest}", line
+
+
+def _recorded(line: bytes) -> Row:
+    """The row of a record; without an outcome where it cannot be read."""
+    try:
+        return of_record(record.decoded(msgspec.json.decode(line)))
+    except (ConfigError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        cause = f"a line of records.jsonl cannot be read: {error}"
+        return dict.fromkeys(FACTS) | {"name": cause, "cause": cause}

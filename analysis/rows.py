@@ -1,0 +1,139 @@
+"""A run's folder, or a record of it, as the row of a table. Without pandas: it is done often."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.columns import COLUMNS, OF_SPEC
+from launcher import finished, imported, metrics, tree
+from launcher.errors import ReadError
+from launcher.folder import RunFolder, Status
+from launcher.imported import Imported
+from launcher.record import Figures, Prediction, RunRecord, read_prediction
+from launcher.spec import RunSpec
+
+UNFINISHED = ("running", "queued", "not started")
+"""What the outcome of a row says that has none yet."""
+
+FACTS = (*COLUMNS, "name", "memory_kind", "ended")
+"""What is known of each row; the last ones are no columns."""
+
+Row = dict[str, Any]
+
+
+def of_folder(path: Path) -> Row:
+    """The row of a run's folder, whatever state it is in.
+
+    One that cannot be read has the outcome "unreadable" and a cause that says why.
+    """
+    try:
+        if os.path.exists(path / imported.NAME):
+            return of_imported(imported.read(path)) | {"name": path.name}
+        return _of_run(RunFolder(path))
+    except ReadError as error:
+        return unreadable(path, _told(error, path))
+    except OSError as error:
+        return unreadable(path, f"{error.strerror}")
+
+
+def unreadable(path: Path, cause: str) -> Row:
+    """The row of a folder that is damaged."""
+    return _blank() | {"outcome": "unreadable", "cause": cause, "name": path.name}
+
+
+def of_record(found: RunRecord) -> Row:
+    """The row of a record."""
+    spec, figures = found.spec, found.figures
+    expected, rss = found.prediction or Prediction(), figures.memory_kind == "rss"
+    return _blank() | _of_figures(figures) | {name: get(spec) for name, get in OF_SPEC.items()} | {
+        "row": found.row,
+        "spec_id": spec.id,
+        "outcome": found.outcome,
+        "cause": found.cause,
+        "remark": found.remark,
+        "attempt": found.attempt,
+        "seconds": found.seconds,
+        "eta_days": found.eta_days,
+        "bad_hosts": " ".join(found.bad_hosts) or None,
+        "hosts": " ".join(found.hosts) or None,
+        "job_id": found.job_id,
+        "commit": found.commit,
+        "code": found.code,
+        "pred_mem_gib": expected.memory_gib,
+        "pred_oom_prob": expected.oom,
+        "pred_step_ms": expected.step_ms,
+        "pred_mem_err_pct": None if rss else _error(expected.memory_gib, figures.mem_max_gib),
+        "pred_step_err_pct": _error(expected.step_ms, figures.step_ms_p50),
+        "name": spec.name,
+        "ended": found.ended,
+    }  # fmt: skip
+
+
+def of_imported(found: Imported) -> Row:
+    """The row of a run that this project did not start."""
+    known = {one.name: getattr(found.known, one.name) for one in dataclasses.fields(found.known)}
+    return _blank() | _of_figures(found.figures) | known | {
+        "outcome": found.outcome,
+        "cause": found.cause,
+        "remark": found.remark,
+        "stated_tflops_per_gpu": found.stated_tflops_per_gpu,
+        "seconds": found.seconds,
+        "hosts": " ".join(found.hosts) or None,
+        "job_id": found.job_id,
+        "commit": found.commit,
+        "ended": found.ended,
+    }  # fmt: skip
+
+
+def several(paths: Sequence[Path]) -> list[Row]:
+    """`of_folder` of each."""
+    return [of_folder(path) for path in paths]
+
+
+def _of_run(folder: RunFolder) -> Row:
+    if not os.path.exists(folder.path / "spec.json"):
+        raise ReadError("spec.json is missing")
+    spec = folder.spec()
+    status = folder.readable_status()
+    if status and status.state != "ended":
+        return _so_far(folder, spec, status)
+    traces = [name for name in tree.TRACES if os.path.exists(folder.path / name)]
+    if not traces:
+        return _so_far(folder, spec, None)
+    row = of_record(finished.record(spec, folder.path))
+    if "status.json" not in traces:
+        row["remark"] = "; ".join(filter(None, (row["remark"], "status.json is missing")))
+    row["cause"] = row["cause"] and row["cause"].replace(f"{folder.path}/", "")
+    return row
+
+
+def _so_far(folder: RunFolder, spec: RunSpec, status: Status | None) -> Row:
+    """The row of a run that has not ended."""
+    lines = metrics.read(folder.metrics).lines
+    figures = finished.measured(spec, lines, {}, folder.events())
+    found = RunRecord(
+        spec=spec, outcome="ok", figures=figures, prediction=read_prediction(folder),
+        attempt=status.attempt if status else None, commit=status.commit if status else None,
+        hosts=status.nodes if status else (), job_id=status.job_id if status else None,
+    )  # fmt: skip
+    return of_record(found) | {"outcome": status.state if status else "not started"}
+
+
+def _of_figures(figures: Figures) -> Row:
+    return {one.name: getattr(figures, one.name) for one in dataclasses.fields(figures)}
+
+
+def _blank() -> Row:
+    return dict.fromkeys(FACTS)
+
+
+def _error(expected: float | None, measured: float | None) -> float | None:
+    return 100 * (expected / measured - 1) if expected and measured else None
+
+
+def _told(error: ReadError, path: Path) -> str:
+    text = str(error).replace(f"{path}/", "")
+    foreign = "no such key" in text or "is required" in text or "is not one of" in text
+    return f"{text}; another version may have written it" if foreign else text

@@ -1,0 +1,165 @@
+"""The runs below some folders, as frames."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import frames, reading, table
+from analysis.columns import COLUMNS
+from analysis.effects import less_is_better
+from analysis.rows import UNFINISHED, Row, of_folder
+from launcher import tree
+from launcher.decode import one_of
+from launcher.errors import ConfigError
+from launcher.folder import RunFolder
+
+NEVER = ("rejected", "pruned")
+"""Outcomes of points that were never started."""
+
+
+class Runs:
+    """What is below one or more folders: runs, sweeps, curricula. Made by `analysis.load`.
+
+    It is read at first use, and again by another `analysis.load`.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Raises ConfigError: a path is no folder, or has no runs."""
+        self.paths = paths
+        for path in paths:
+            tree.check(path)
+            if not tree.is_run(path) and not any(True for _ in tree.sweeps(path)):
+                raise ConfigError(f"{path}: no runs below this folder")
+
+    def table(self, sort: str | None = None, unfinished: bool = False) -> pd.DataFrame:
+        """One row per point: best first, then what failed, what never ran, what has not ended.
+
+        Args:
+            sort: a column, ascending; with a leading "-" descending.
+            unfinished: also points that run now, are queued, or have not begun.
+
+        Returns:
+            The columns of `analysis.columns.COLUMNS`; what is unknown is NA. ``sweep`` is the
+            folder of the sweep, ``folder`` that of the run, both as the paths were given. The
+            outcome of a folder that cannot be read is "unreadable"; its cause says why.
+
+        Raises:
+            ConfigError: no such column, or it is empty.
+        """
+        rows = [row for row in self._rows if unfinished or row["outcome"] not in UNFINISHED]
+        return table.arranged(rows, sort)
+
+    def best(self, by: str = "tokens_per_s") -> "pd.Series[Any]":
+        """The row of the best run that went well.
+
+        Args:
+            by: a column; where less is better (memory, milliseconds, loss ...) the least is best.
+
+        Raises:
+            ConfigError: no such column; nothing ran well, or nobody knows that of it.
+        """
+        one_of(by, COLUMNS, "by")
+        rows = self.table()
+        well = rows[(rows["outcome"] == "ok") & rows[by].notna()]
+        if well.empty:
+            raise ConfigError(f"by: no run that went well has a {by}")
+        values = pd.to_numeric(well[by])
+        at = values.argmin() if less_is_better(by) else values.argmax()
+        return well.iloc[int(at)]
+
+    def failures(self) -> pd.DataFrame:
+        """What was started and did not go well, or cannot be read, in the columns of `table`: by
+        outcome, the most frequent first."""
+        rows = self.table()
+        bad = rows[~rows["outcome"].isin(["ok", *NEVER])]
+        count = bad.groupby("outcome")["outcome"].transform("size").astype(int)
+        order = bad.assign(count=-count).sort_values(["count", "outcome", "row"], kind="stable")
+        return order.drop(columns="count").reset_index(drop=True)
+
+    def steps(self, folders: Iterable[str] | None = None) -> pd.DataFrame:
+        """The metrics of all runs, one row per step, in the order of the steps.
+
+        Args:
+            folders: values of the column ``folder`` of `table`; None is all of them.
+
+        Returns:
+            ``sweep``, ``folder``, and the fields of `launcher.metrics.Line`: step, tokens, loss,
+            grad_norm, lr, step_ms, tokens_per_s, tflops_per_gpu, mem_min_gib, mem_max_gib ...
+        """
+        wanted = None if folders is None else set(folders)
+        return frames.steps([one for one in self._folders if wanted is None or one.name in wanted])
+
+    def events(self) -> pd.DataFrame:
+        """What happened besides steps: spikes, skips, rollbacks, failed saves, starts, stops.
+
+        Returns:
+            ``sweep``, ``folder``, kind, step, time (s since 1970), and what a kind has besides.
+        """
+        return frames.events(self._folders)
+
+    def attempts(self) -> pd.DataFrame:
+        """Every start of every run.
+
+        Returns:
+            ``sweep``, ``folder``, attempt, state, started and ended (s since 1970; NA while it
+            runs), stopped (why its scheduler ended it), reason, gpus, gpu_hours, hosts, job_id.
+        """
+        return frames.attempts(self._folders)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of all attempts that have ended, GPU hours: nodes are held from start to end."""
+        return float(pd.to_numeric(self.attempts()["gpu_hours"]).sum())
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What else a reader of the table should know, one line each."""
+        self._rows  # noqa: B018 - reads them
+        return self._noted
+
+    @cached_property
+    def _rows(self) -> list[Row]:
+        self._noted: list[str] = []
+        return [row for path in self.paths for row in self._below(path)]
+
+    def _below(self, path: Path) -> list[Row]:
+        if tree.is_run(path):
+            return [of_folder(path) | {"sweep": path.parent.name, "folder": str(path)}]
+        out = []
+        for sweep in tree.sweeps(path):
+            found = reading.found(sweep)
+            for row in found.rows:
+                folder = None if row["folder"] is None else str(sweep / row["folder"])
+                out.append(row | {"sweep": str(sweep), "folder": folder})
+            self._noted += [f"{sweep}: {note}" for note in found.notes]
+            self._noted += _missing(sweep, found.rows)
+        return out
+
+    @cached_property
+    def _folders(self) -> list[frames.Place]:
+        return [
+            frames.Place(row["sweep"], row["folder"], RunFolder(Path(row["folder"])), row["gpus"])
+            for row in self._rows
+            if row["folder"]
+        ]
+
+
+def _missing(sweep: Path, rows: Sequence[Row]) -> list[str]:
+    """That a sweep has points which have not ended, or were cancelled."""
+    points = tree.points(sweep)
+    outcomes = {row["name"]: row["outcome"] for row in rows}
+    states = [outcomes.get(name, "not started") for name in points]
+    left = Counter(state for state in states if state in UNFINISHED)
+    out = []
+    if left:
+        told = ", ".join(f"{count} {state}" for state, count in left.most_common())
+        of = f"{left.total()} of {len(points)} points"
+        out.append(f"{sweep}: {of} have not been run to their end yet: {told}")
+    if cancelled := states.count("cancelled"):
+        of = f"{cancelled} of {len(points)} points"
+        out.append(f"{sweep}: {of} were cancelled; the same launch runs them again")
+    return out

@@ -1,0 +1,200 @@
+"""What a run's folder holds once it has ended, as a record: the same whatever engine trained."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median, quantiles, stdev
+from typing import Any
+
+from launcher import metrics
+from launcher.errors import ReadError
+from launcher.folder import RunFolder, Status
+from launcher.metrics import Line
+from launcher.outcome import Verdict, classify, tail
+from launcher.record import Figures, RunRecord, read_prediction
+from launcher.spec import RunSpec
+
+
+def record(spec: RunSpec, path: Path) -> RunRecord:
+    """Read a run's folder. What cannot be read makes a failed record that says so; damaged lines
+    of metrics are left out, and the remark says so."""
+    folder = RunFolder(path)
+    try:
+        status, steps, result = folder.status(), metrics.read(folder.metrics), folder.result()
+        events = folder.events()
+    except ReadError as error:
+        return RunRecord(spec=spec, outcome="failed", cause=str(error))
+    verdict = _verdict(folder, status, spec.cluster.gpus, done=result is not None)
+    outcome, cause = verdict.outcome, verdict.cause
+    figures = measured(spec, steps.lines, result or {}, events)
+    if figures.mfu_pct is not None and figures.mfu_pct > 100:
+        outcome, cause = "failed", _impossible(spec, figures.mfu_pct)
+        figures = Figures(steps=figures.steps)
+    return RunRecord(
+        spec=spec,
+        outcome=outcome,
+        cause=cause,
+        remark=steps.damage,
+        figures=figures,
+        prediction=read_prediction(folder),
+        attempt=status.attempt if status else None,
+        seconds=_seconds(status),
+        ended=status.ended if status else None,
+        commit=status.commit if status else None,
+        code=status.code if status else None,
+        job_id=status.job_id if status else None,
+        hosts=status.nodes if status else (),
+        bad_hosts=_to_blame(status, verdict, spec) if status else (),
+    )
+
+
+def _verdict(folder: RunFolder, status: Status | None, ranks: int, done: bool) -> Verdict:
+    if done and not (status and any(status.exit_codes)):  # there may be a thousand logs
+        return classify(status, (), done)
+    tails = [tail(folder.log(rank)) for rank in range(ranks)]
+    return classify(status, tails, done, tail(folder.logs / "srun.txt"))
+
+
+def _to_blame(status: Status, verdict: Verdict, spec: RunSpec) -> tuple[str, ...]:
+    """The nodes a failure points at: none where it is not one of a node, or any could be it."""
+    if status.bad_nodes or verdict.outcome not in ("node", "nccl"):
+        return status.bad_nodes
+    if len(status.nodes) == 1:
+        return status.nodes
+    per_node = spec.cluster.gpus_per_node
+    if verdict.outcome == "nccl":  # healthy ranks say so: to blame is a node that says nothing
+        codes = [status.exit_codes[i : i + per_node] for i in range(0, spec.cluster.gpus, per_node)]
+        mute = [
+            node for node, of in zip(status.nodes, codes, strict=False) if not any(map(_said, of))
+        ]
+        return tuple(mute) if len(mute) < len(status.nodes) else ()
+    index = None if verdict.rank is None else verdict.rank // per_node
+    return status.nodes[index : index + 1] if index is not None else ()
+
+
+def _said(code: int | None) -> bool:
+    """Whether a rank ended by itself."""
+    return code is not None and code >= 0
+
+
+def measured(
+    spec: RunSpec,
+    steps: Sequence[Line],
+    result: dict[str, Any],
+    events: list[dict[str, Any]],
+) -> Figures:
+    """The figures of a run's metrics lines; speed leaves the untimed first steps out."""
+    timed = _timed(spec, steps)
+    p50 = median(timed) if timed else None
+    speed = spec.tokens_per_step / p50 * 1000 if p50 else None
+    peak = spec.cluster.accelerator.peak_tflops(spec.train.precision)
+    model = spec.model
+    return Figures(
+        steps=steps[-1].step - spec.first if steps else None,
+        tokens_per_s=speed,
+        step_ms_p50=p50,
+        step_ms_p95=_p95(timed),
+        step_ms_error=_error(timed),
+        tflops_per_gpu=_tflops(speed, model.flops_per_token, spec),
+        mfu_pct=_share(_tflops(speed, model.flops_per_token, spec), peak),
+        hfu_pct=_share(
+            _tflops(speed, model.hardware_flops_per_token(spec.layout.recompute), spec), peak
+        ),
+        mem_min_gib=_of(max, [line.mem_min_gib for line in steps]),
+        mem_max_gib=_of(max, [line.mem_max_gib for line in steps]),
+        memory_kind=result.get("memory_kind"),
+        power_min_w=_of(_mean, [line.power_min_w for line in steps]),
+        power_max_w=_of(_mean, [line.power_max_w for line in steps]),
+        loss_first=steps[0].loss if steps else None,
+        loss_last=steps[-1].loss if steps else None,
+        grad_norm_max=_of(max, [line.grad_norm for line in steps]),
+        **_guarded(spec, events),
+    )
+
+
+def _timed(spec: RunSpec, steps: Sequence[Line]) -> list[float]:
+    """Milliseconds of the steps that tell the speed: of the last attempt, at the whole batch.
+
+    An earlier one may have had another layout.
+    """
+    whole = steps
+    if spec.train.batch_ramp:
+        whole = [line for line in steps if spec.batch_at(line.step) == spec.train.global_batch]
+    last = [line for line in whole if line.attempt == steps[-1].attempt]
+    for some in (last, whole):
+        timed = [line.step_ms for line in some[spec.train.untimed_steps :] if line.step_ms]
+        if timed:
+            return timed
+    return []
+
+
+SPIKES = {"loss_spike", "norm_spike", "nan", "inf", "creep"}
+"""Kinds of events with which something begins."""
+
+
+def _guarded(spec: RunSpec, events: list[dict[str, Any]]) -> dict[str, int]:
+    if spec.train.spike_guard is None:
+        return {}
+    # What a resumed run trains once more happens once more.
+    once = {(event["kind"], event.get("of"), event["step"]) for event in events}
+    kinds = Counter(kind for kind, *_ in once)
+    spikes = sum(kinds[kind] for kind in SPIKES)
+    return {"spikes": spikes, "skipped": kinds["skip"], "rollbacks": kinds["rollback"]}
+
+
+def _tflops(tokens_per_s: float | None, flops_per_token: int, spec: RunSpec) -> float | None:
+    return tokens_per_s * flops_per_token / spec.cluster.gpus / 1e12 if tokens_per_s else None
+
+
+def _share(tflops: float | None, peak: float | None) -> float | None:
+    return 100 * tflops / peak if tflops is not None and peak is not None else None
+
+
+def _impossible(spec: RunSpec, mfu: float) -> str:
+    accelerator = spec.cluster.accelerator
+    peak = accelerator.peak_tflops(spec.train.precision)
+    return (
+        f"MFU {mfu:.0f} % is impossible: cluster.accelerator {accelerator.name} has a peak of"
+        f" {peak:g} TFLOPs in {spec.train.precision}, which is not what this ran on"
+    )
+
+
+def _p95(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return values[0] if values else None
+    return quantiles(values, n=20, method="inclusive")[-1]
+
+
+BLOCKS = 16
+"""Stretches of a run whose medians are compared: neighbouring steps are alike, a run drifts."""
+
+
+def _error(values: Sequence[float]) -> float | None:
+    """Standard error of the median of steps in their order; None of less than two."""
+    blocks = min(BLOCKS, len(values))
+    if blocks < 2:
+        return None
+    ends = [len(values) * block // blocks for block in range(blocks + 1)]
+    medians = [median(values[a:b]) for a, b in pairwise(ends)]
+    return MEDIAN * stdev(medians) / math.sqrt(blocks)
+
+
+MEDIAN = math.sqrt(math.pi / 2)
+"""Standard error of the median of normal values, in that of their mean."""
+
+
+def _of(summary: Callable[[Sequence[float]], float], found: Sequence[float | None]) -> float | None:
+    values = [value for value in found if value is not None]
+    return float(summary(values)) if values else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _seconds(status: Status | None) -> float | None:
+    if status is None or status.started is None or status.ended is None:
+        return None
+    return status.ended - status.started

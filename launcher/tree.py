@@ -1,0 +1,77 @@
+"""Where the runs are below a folder: of one run, of a sweep, or of many."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from launcher import imported
+from launcher.errors import ConfigError, ReadError
+from launcher.files import read_json
+from launcher.folder import RunFolder
+
+DEPTH = 4
+"""Folders below the one that is asked for in which sweeps are looked for."""
+
+SPECS = ("spec.json", imported.NAME)
+"""What a run's folder has, one of them."""
+
+TRACES = ("status.json", "metrics.jsonl", "result.json")
+"""What shows that a folder was one of a run, where neither is there."""
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of one run."""
+    return any(os.path.exists(path / name) for name in SPECS)
+
+
+def runs(path: Path) -> list[RunFolder]:
+    """The folders of all runs below one.
+
+    Raises:
+        ConfigError: it is no folder.
+    """
+    check(path)
+    if is_run(path):
+        return [RunFolder(path)]
+    return [RunFolder(child) for sweep in sweeps(path) for child in in_order(sweep)
+            if is_run(child)]  # fmt: skip
+
+
+def check(path: Path) -> None:
+    """Raise ConfigError where a path is no folder that can be read."""
+    if not os.path.isdir(path):
+        raise ConfigError(f"{path} is not a folder")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise ConfigError(f"{path}: Permission denied")
+
+
+def in_order(sweep: Path) -> list[Path]:
+    """The folders in a sweep's: its points as they were listed, so that stage 10 follows 9."""
+    numbers = points(sweep)
+    return sorted(children(sweep), key=lambda child: (numbers.get(child.name, len(numbers)), child))
+
+
+def points(sweep: Path) -> dict[str, int]:
+    """Names of a sweep's points and their positions, from 0; none where it does not say."""
+    try:
+        return {name: number for number, name in enumerate(read_json(sweep / "points.json"))}
+    except (ReadError, TypeError):
+        return {}
+
+
+def sweeps(path: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """The folder itself where it is a sweep's, else those below it that are."""
+    found = sorted(children(path))
+    if os.path.exists(path / "records.jsonl") or any(map(is_run, found)):
+        yield path
+    elif depth:
+        for child in found:
+            yield from sweeps(child, depth - 1)
+
+
+def children(path: Path) -> list[Path]:
+    """The folders in one that are not hidden; none where it cannot be read."""
+    with suppress(OSError), os.scandir(path) as entries:
+        return [path / one.name for one in entries if one.is_dir() and one.name[0] != "."]
+    return []
