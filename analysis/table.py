@@ -151,7 +151,8 @@ def _text(rows: pd.DataFrame) -> str:
     )
     said = "  ".join(f"{key} {_cell(key, value)}" for key, value in shared.items())
     width = text.terminal_width() or rows.attrs.get("wide", _WIDE)
-    lines = [*text.folded(said, width), *text.lines(table, width), *rows.attrs.get("notes", ())]
+    notes = [line for note in rows.attrs.get("notes", ()) for line in text.folded(note, width)]
+    lines = [*text.folded(said, width), *text.lines(table, width), *notes]
     return "\n".join(line.rstrip() for line in lines)
 
 

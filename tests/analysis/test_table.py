@@ -16,11 +16,11 @@ from launcher.record import Figures, Planned, Prediction, RunRecord
 from tests.conftest import spec
 
 HEADER = (
-    "row,spec_id,outcome,cause,remark,stage,backend,model,params_b,nodes,gpus,dp,tp,pp,vpp,cp,ep,sp,zero,"
-    "global_batch,micro_batch,recompute,seq_len,precision,tflops_per_gpu,mfu_pct,hfu_pct,"
-    "tokens_per_s,step_ms_p50,step_ms_p95,mem_min_gib,mem_max_gib,power_min_w,power_max_w,"
+    "row,sweep,spec_id,outcome,cause,remark,stage,backend,model,params_b,nodes,gpus,dp,tp,pp,vpp,cp,ep,sp,zero,"
+    "global_batch,micro_batch,recompute,seq_len,precision,tflops_per_gpu,stated_tflops_per_gpu,mfu_pct,hfu_pct,"
+    "tokens_per_s,step_ms_p50,step_ms_p95,step_ms_error,mem_min_gib,mem_max_gib,power_min_w,power_max_w,"
     "loss_first,loss_last,grad_norm_max,spikes,skipped,rollbacks,steps,attempt,seconds,eta_days,bad_hosts,hosts,"
-    "job_id,commit,code,pred_mem_gib,pred_oom_prob,pred_step_ms,pred_mem_err_pct,pred_step_err_pct"
+    "job_id,commit,code,pred_mem_gib,pred_oom_prob,pred_step_ms,pred_mem_err_pct,pred_step_err_pct,folder"
 )
 
 FAST = RunRecord(
@@ -127,7 +127,7 @@ def test_predictions_are_beside_what_was_measured() -> None:
     predicted = replace(FAST, prediction=Prediction(memory_gib=0.4, step_ms=250.0))
     (row,) = table.frame([predicted]).to_dict(orient="records")
     assert (row["pred_mem_gib"], row["pred_step_ms"], row["step_ms_p50"]) == (0.4, 250.0, 256.0)
-    assert row["pred_step_err_pct"] == pytest.approx(-2.34375)
+    assert row["pred_step_err_pct,folder"] == pytest.approx(-2.34375)
     assert row["pred_mem_err_pct"] == pytest.approx(-20.0)
 
 
