@@ -31,9 +31,9 @@ def collect(path: Path) -> list[RunRecord]:
     if (path / "spec.json").exists():
         found = _ended([path], known=set())
     else:
-        sweeps = {folder: _sweep(folder) for folder in _sweeps(path, DEPTH)}
-        several = len(sweeps) > 1
-        found = [_from(r, f, path) if several else r for f, rs in sweeps.items() for r in rs]
+        records = {folder: _sweep(folder) for folder in sweeps(path)}
+        several = len(records) > 1
+        found = [_from(r, f, path) if several else r for f, rs in records.items() for r in rs]
     if not found and not runs(path):
         raise ConfigError(f"{path}: no runs below this folder")
     return found
@@ -47,7 +47,7 @@ def runs(path: Path) -> list[RunFolder]:
         return [RunFolder(path)]
     return [
         RunFolder(child)
-        for sweep in _sweeps(path, DEPTH)
+        for sweep in sweeps(path)
         for child in _in_order(sweep)
         if (child / "spec.json").exists()
     ]
@@ -67,14 +67,14 @@ def _from(found: RunRecord, folder: Path, above: Path) -> RunRecord:
     return replace(found, remark=f"{place}: {found.remark}" if found.remark else place)
 
 
-def _sweeps(path: Path, depth: int) -> Iterator[Path]:
-    """The folder itself where it is a sweep's, else those below it that are."""
+def sweeps(path: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """The folder itself where it is a sweep's, else those below it that are. Raises OSError."""
     children = [c for c in sorted(path.iterdir()) if c.is_dir() and not c.name.startswith(".")]
     if (path / "records.jsonl").exists() or any((c / "spec.json").exists() for c in children):
         yield path
     elif depth:
         for child in children:
-            yield from _sweeps(child, depth - 1)
+            yield from sweeps(child, depth - 1)
 
 
 def _sweep(folder: Path) -> list[RunRecord]:
