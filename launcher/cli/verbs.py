@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from launcher.cli import job_verbs, plan_verbs
 from launcher.cli.samples import sample
 from launcher.cli.spikes import spikes
+from launcher.cli.top import top
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ verbs (launch VERB --help says more):
   launch replay FILE.csv        what a strategy would have done with measured rows
   launch submit [KEY=VALUE ...] hand it to SLURM and return; --dry-run prints the batch scripts
   launch status DIR             where each run below a folder stands now
+  launch top DIR                the same as a live view; q quits, the jobs go on
   launch cancel DIR             end the jobs of SLURM's below a folder
   launch check [KEY=VALUE ...]  look at this machine, or at nodes of a cluster; train nothing
   launch table DIR              the table of what has run below a folder
@@ -158,6 +160,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "spikes": spikes,
     "sample": sample,
     "sync": sync,
+    "top": top,
 }
 
 
