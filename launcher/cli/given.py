@@ -28,7 +28,7 @@ def overrides(path: str | None, words: Sequence[str]) -> list[str]:
         return list(words)
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
-        data = OmegaConf.to_container(OmegaConf.create(text))  # to which 1e-5 is a number
+        data: Any = OmegaConf.to_container(OmegaConf.create(text))  # to which 1e-5 is a number
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config: {path}: {getattr(error, 'strerror', error)}") from error
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:

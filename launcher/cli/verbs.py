@@ -14,6 +14,7 @@ from launcher.cli import job_verbs, plan_verbs
 from launcher.cli.best import best
 from launcher.cli.samples import sample
 from launcher.cli.spikes import spikes
+from launcher.cli.top.verb import top
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ verbs (launch VERB --help says more):
   launch replay FILE.csv        what a strategy would have done with measured rows
   launch submit [KEY=VALUE ...] hand it to SLURM and return; --dry-run prints the batch scripts
   launch status DIR             where each run below a folder stands now
+  launch top DIR                the same as a live view; q quits, the jobs go on
   launch cancel DIR             end the jobs of SLURM's below a folder
   launch check [KEY=VALUE ...]  look at this machine, or at nodes of a cluster; train nothing
   launch table DIR              the table of what has run below a folder
@@ -165,6 +167,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "spikes": spikes,
     "sample": sample,
     "sync": sync,
+    "top": top,
 }
 
 

@@ -148,10 +148,19 @@ def test_markdown_for_a_pull_request() -> None:
     failed = replace(REJECTED, cause="1 | 2")
     lines = table.render(table.frame([FAST, failed], "row"), "md").splitlines()
     assert lines[0].startswith("backend megatron  model test  ")
-    assert "X" == lines[1:]
+    assert lines[1:] == [
+        "",
+        "|   row | outcome   |   dp |   tp |   tokens_per_s |   step_ms |   mem_gib |   loss_last | cause   |",
+        "|-------|-----------|------|------|----------------|-----------|-----------|-------------|---------|",
+        r"|     2 | rejected  |      |    4 |                |           |           |             | 1 \| 2  |",
+        "|     3 | ok        |    1 |    2 |          1,000 |     256.0 |      0.50 |      7.2500 |         |",
+    ]
 
 
 def test_a_table_for_a_paper() -> None:
     lines = table.render(table.frame([FAST, SLOW], "row"), "latex").splitlines()
     assert lines[0].startswith("% backend megatron  model test")
-    assert "X" == lines[2:]
+    assert [line.split() for line in lines[1:5]] == [
+        [], ["\\begin{tabular}{rlrrlrrrrr}"], ["\\toprule"],
+        r"row & outcome & dp & tp & sp & zero & tokens\_per\_s & step\_ms & mem\_gib & loss\_last \\".split(),
+    ]  # fmt: skip
