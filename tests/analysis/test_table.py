@@ -162,5 +162,5 @@ def test_a_table_for_a_paper() -> None:
     assert lines[0].startswith("% backend megatron  model test")
     assert [line.split() for line in lines[1:5]] == [
         [], ["\\begin{tabular}{rlrrlrrrrr}"], ["\\toprule"],
-        r"row & outcome & dp & tp & sp & zero & tokens\_per\_s & step\_ms & mem\_gib & loss\_last \\".split(),
+        [r"row", r"&", r"outcome", r"&", r"dp", r"&", r"tp", r"&", r"sp", r"&", r"zero", r"&", r"tokens\_per\_s", r"&", r"step\_ms", r"&", r"mem\_gib", r"&", r"loss\_last", r"\\"],
     ]  # fmt: skip
