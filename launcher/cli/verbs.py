@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.cli import job_verbs, plan_verbs
+from launcher.cli.importing import foreign_runs
 from launcher.cli.samples import sample
 from launcher.cli.spikes import spikes
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
@@ -36,6 +37,7 @@ verbs (launch VERB --help says more):
   launch table DIR              the table of what has run below a folder
   launch spikes FILE.csv|DIR    spikes of losses that were logged anywhere
   launch sample DIR             texts from a run's checkpoints; --prompt TEXT makes one now
+  launch import LOG...          logs and sheets of runs that something else trained
   launch sync DIR               upload the W&B runs that were kept in their folders
 
 examples:
@@ -157,6 +159,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "table": show_table,
     "spikes": spikes,
     "sample": sample,
+    "import": foreign_runs,
     "sync": sync,
 }
 
