@@ -39,10 +39,10 @@ class DeepSpeed(LogReader):
         if "iter time (s)" in line and (pipeline := PIPELINE.search(line)):
             step = self._at(int(pipeline[1]))
             loss, ms = number(pipeline[2]), 1000 * float(pipeline[3])
-            self._put(replace(step, loss=loss, step_ms=ms, samples_per_s=number(pipeline[4])))
+            self.add(replace(step, loss=loss, step_ms=ms, samples_per_s=number(pipeline[4])))
             return True
         if "SamplesPerSec=" in line and (speed := SPEED.search(line)):
-            self._put(replace(self._at(int(speed[1])), samples_per_s=number(speed[3])))
+            self.add(replace(self._at(int(speed[1])), samples_per_s=number(speed[3])))
             return True
         if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
             self.facts[f"engine.{engine[1]}"] = engine[2].strip()
@@ -57,13 +57,9 @@ class DeepSpeed(LogReader):
         new = max(skipped - self._skipped, 0)
         self._skipped = skipped
         lr = number(found[3].split(",")[0])
-        self._put(replace(self._at(number_), lr=lr, skipped=new))
+        self.add(replace(self._at(number_), lr=lr, skipped=new))
         return True
 
     def _at(self, step: int) -> Step:
         """The step so far, where the line before was of it too."""
         return self.steps[step] if step == self.last else Step(step=step)
-
-    def _put(self, step: Step) -> None:
-        self.repeated -= step.step == self.last  # another part of the same step
-        self.add(step)

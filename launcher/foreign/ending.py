@@ -29,7 +29,7 @@ class Ending:
     def feed(self, line: str) -> None:
         """Take a line that is none of a step."""
         lines = self._first if len(self._first) < BEGINNING else self._rest
-        lines.append(line.rstrip("\n")[:LONGEST])
+        lines.append(line[:LONGEST])
 
     def step(self) -> None:
         """A step was done: what was said before did not end it."""

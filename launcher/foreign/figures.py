@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median, quantiles
 from typing import Any
 
@@ -29,8 +30,6 @@ class Measured:
     """The card, where it is one whose peaks are known."""
     memory: dict[str, float]
     """Rank -> peak reserved, GiB."""
-    done: int | None
-    """Optimizer steps."""
 
     def lines(self) -> list[dict[str, Any]]:
         """One line a step, as a run of our own writes them; None is "not known"."""
@@ -57,8 +56,17 @@ class Measured:
     @property
     def seconds(self) -> float:
         """The sum of all step times."""
-        every = self.steps[1].step - self.steps[0].step if len(self.steps) > 1 else 1
-        return sum(self._ms(step) or 0 for step in self.steps) * max(every, 1) / 1000
+        times = (self._ms(step) or 0 for step in self.steps)
+        return sum(ms * span for ms, span in zip(times, self._spans, strict=True)) / 1000
+
+    @property
+    def _spans(self) -> list[int]:
+        """How many steps each line is of; the first one, those of a source's first interval."""
+        numbers = [step.step for step in self.steps]
+        spans = [after - before for before, after in pairwise(numbers)]
+        if not numbers:
+            return []
+        return [min(max(numbers[0], 1), spans[0] if spans else 1), *spans]
 
     def figures(self) -> Figures:
         """The figures; speed without the first steps, and at the whole batch."""
@@ -71,7 +79,7 @@ class Measured:
         norms = [step.grad_norm for step in self.steps if _finite(step.grad_norm) is not None]
         memory = [*self.memory.values(), *(s.memory_gib for s in self.steps if s.memory_gib)]
         return Figures(
-            steps=self.done,
+            steps=sum(self._spans) if self.steps else None,
             tokens_per_s=speed,
             step_ms_p50=p50,
             step_ms_p95=_p95(times),

@@ -30,15 +30,16 @@ def cleaned(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
-                yield clean(line[:LONGEST])
+                yield clean(line if len(line) < LONGEST else line[:LONGEST])
     except OSError as error:
         raise ReadError(f"{path}: {error.strerror}") from error
 
 
 def clean(line: str) -> str:
     """A line without colours and without the rank that launchers put before it."""
-    if "\x1b" in line or not line.isprintable():
-        line = COLOUR.sub("", line.rstrip("\n"))
+    line = line.rstrip("\n")
+    if not line.isprintable():
+        line = COLOUR.sub("", line)
     return RANK.sub("", line)
 
 

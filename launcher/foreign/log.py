@@ -81,18 +81,13 @@ class LogReader:
         return reached or self.finished is not None
 
     @property
-    def steps_done(self) -> int | None:
-        """Of those it was to do; a source that counts from 0 says so here."""
-        return self.last
-
-    @property
     def backend(self) -> str | None:
         """What trained it: a value of `launcher.imported.Known.backend`."""
         return self.name
 
     def add(self, step: Step) -> None:
-        """Keep a step; a later line replaces an earlier one."""
-        self.repeated += step.step in self.steps
+        """Keep a step; a later line replaces an earlier one. Ranks may print the last one again."""
+        self.repeated += step.step in self.steps and step.step != self.last
         self.steps[step.step] = step
         self.last = step.step
         self.finished = self.stopped = None  # a log may hold several starts

@@ -36,14 +36,10 @@ def read(source: Source, kinds: Sequence[type[LogReader]] = KINDS) -> list[Found
     around = Surroundings()
     for line in cleaned(source.path):
         around.feed(line)
-        for log, ending in readers:
-            starts = log.starts
-            if log.feed(line):
-                ending.step()
-            else:
-                ending.feed(line)
-            if log.starts > max(starts, 1):
-                ending.start()
+        for index, (log, ending) in enumerate(readers):
+            if _fed(log, ending, line) and index + 1 < len(readers):
+                del readers[index + 1 :]  # one of these can no longer be the kind
+                break
     for log, _ in readers:
         log.close()
     chosen = _chosen(readers)
@@ -52,6 +48,19 @@ def read(source: Source, kinds: Sequence[type[LogReader]] = KINDS) -> list[Found
         raise ReadError(f"{source.path}: no log of a known kind: looked for {looked}")
     log, ending = chosen
     return [found(source, log, around, ending.verdict(log))]
+
+
+def _fed(log: LogReader, ending: Ending, line: str) -> bool:
+    """Give a line to a reader. True where it is one of a step."""
+    starts = log.starts
+    step = log.feed(line)
+    if step:
+        ending.step()
+    else:
+        ending.feed(line)
+    if log.starts > max(starts, 1):
+        ending.start()
+    return step
 
 
 def _chosen(readers: Sequence[tuple[LogReader, Ending]]) -> tuple[LogReader, Ending] | None:
@@ -77,7 +86,6 @@ def found(source: Source, log: LogReader, around: Surroundings, verdict: Verdict
         shape=model.shape,
         accelerator=source.accelerator(around.card),
         memory=log.memory,
-        done=log.steps_done,
     )
     figures, remarks = measured.figures(), _remarks(log)
     if (figures.mfu_pct or 0) > IMPOSSIBLE:

@@ -35,13 +35,6 @@ class Nemo(LogReader):
         " 'Epoch 0: ... 30/1000 [..., reduced_train_loss=...]'"
     )
 
-    _from_zero: bool = False
-
-    @property
-    def steps_done(self) -> int | None:
-        """The printer counts from 0, a bar counts what is done."""
-        return None if self.last is None else self.last + self._from_zero
-
     def feed(self, line: str) -> bool:
         """Take a line. True where it is one of a step."""
         if "Training epoch" in line and (printed := PRINTED.search(line)):
@@ -77,7 +70,6 @@ class Nemo(LogReader):
         pairs = re.findall(r"([^|:]+): *([^|\s]+)", found[4])
         said = {name.strip().lower(): number(value) for name, value in pairs}
         logged = said.get("global_step")
-        self._from_zero = True
         self.total = int(found[3]) if found[3] else self.total
         self._keep(int(found[2]) if logged is None else int(logged), said)
         return True

@@ -11,6 +11,7 @@ BEGINNING = 80
 JOB = re.compile(r"\*\*\* (?:JOB|STEP) (\d+)(?:\.\S+)? ON (\S+) |\bSLURM_JOB_?ID[=:] ?(\d+)")
 NCCL_HOST = re.compile(r"^(\S+?):\d+:\d+ \[\d+\] NCCL INFO")
 NAMED = re.compile(r"(?:^\+ |\bexport )(NNODES|GPUS_PER_NODE)=(\d+)\s*$")
+MAKERS = ("NVIDIA", "Tesla", "AMD", "Quadro")
 CARD = re.compile(
     r"(?:CUDA capacity: |\|\s+\d+\s+|\[\d+\] )((?:NVIDIA|Tesla|AMD|Quadro) [\w. -]*?[\w.])"
     r"(?=\s+with\b|\s{2,}|\s+(?:On|Off)\b|\s*\||\s*$)"
@@ -41,8 +42,9 @@ class Surroundings:
             self.job_id = job[1] or job[3]
         elif named := NAMED.search(line) if "NODE" in line else None:
             self.facts[named[1]] = named[2]
-        if self.card is None and (card := CARD.search(line)):
-            self.card = card[1]
+        if self.card is None and any(maker in line for maker in MAKERS):
+            card = CARD.search(line)
+            self.card = card[1] if card else None
         if self.commit is None and "git_hash=" in line and (commit := COMMIT.search(line)):
             self.commit = commit[1]
 

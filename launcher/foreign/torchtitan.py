@@ -12,7 +12,7 @@ from typing import ClassVar
 from launcher.foreign.lines import number
 from launcher.foreign.log import LogReader, Step
 
-STEP = re.compile(r"(?<!validate )\bstep:\s*(\d+)\s+(?=[a-z_]*loss:)")
+STEP = re.compile(r"(?<!validate )\bstep:\s*(\d+)(?:/(\d+))?(?: = [\d.]+%)?\s+(?=[a-z_]*loss:)")
 FIELD = re.compile(r"([A-Za-z_]+):\s*([-+\d.,]+(?:[eE][-+]?\d+)?(?:GiB)?|nan|inf)")
 KNOWN = re.compile(r"\btorchtitan\b|\[titan\]")
 TRAINER = re.compile(
@@ -42,6 +42,7 @@ class Torchtitan(LogReader):
             self._remark(line)
             return False
         said = {name: number(value) for name, value in FIELD.findall(line[found.end() :])}
+        self.total = int(found[2]) if found[2] else self.total
         loss = next((said[name] for name in ("loss", "global_avg_loss") if name in said), None)
         self.add(
             Step(

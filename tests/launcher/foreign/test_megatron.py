@@ -225,3 +225,19 @@ def test_numbers(text: str, expected: float | None) -> None:
 )
 def test_what_launchers_put_before_a_line(text: str) -> None:
     assert clean(text) == "x: 1"
+
+
+@pytest.mark.parametrize(
+    ("logged", "steps"),
+    [
+        ([10, 20, 30], 30),
+        ([1, 10, 20], 20),
+        ([5001, 5002], 2),
+        ([5010, 5020], 20),
+        ([7], 1),
+        ([3, 4], 2),
+    ],
+)
+def test_steps_are_those_that_the_log_is_of(tmp_path: Path, logged: list[int], steps: int) -> None:
+    found = read(tmp_path, "".join(f"{line(step)}\n" for step in logged))
+    assert found.imported.figures.steps == steps
