@@ -4,14 +4,18 @@ Format strings: ``ProgressCallback`` and ``Trainer.train`` of huggingface/transf
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import ClassVar
 
 from launcher.foreign.lines import number
 from launcher.foreign.log import LogReader, Step
 from launcher.foreign.megatron import ENGINE_ARGUMENT
 
-BAR = re.compile(r"(?:^|[\s\]])\d+%\|[^|]*\| (\d+)/(\d+) \[([\d:]+)<[^\],]*, +[\d.?]+(?:s/it|it/s)")
+# Without a description: with one it is of the tokenizer, of a download.
+BAR = re.compile(
+    r"(?:^|\])\s*\d+%\|[^|]*\| (\d+)/(\d+) \[([\d:]+)<[^\],]*, +([\d.]+|\?)(?:s/it|it/s)"
+)
 LOGGED = re.compile(r"\{'loss': [^}]*\}")
 FIELD = re.compile(r"'(\w+)': '?([-+\w.]+)")
 ENDED = re.compile(
@@ -31,10 +35,17 @@ class HuggingFace(LogReader):
     name: ClassVar[str] = "huggingface"
     looks_like: ClassVar[str] = "\"{'loss': 7.1, 'learning_rate': ...}\" or '  6%|# | 1/16 [...]'"
 
-    _elapsed: tuple[int, float] = (0, 0.0)
     _every: int = 1
-    _dicts: int = 0
-    _bars: bool = False
+    _announced: int | None = None
+    _bars: dict[int, dict[int, float]] = field(default_factory=dict)
+    """Length of a bar -> step -> seconds; several processes have one each, the first counts."""
+    _started: dict[int, int] = field(default_factory=dict)
+    """Length of a bar -> the step that it began at."""
+    _newest: tuple[int, int] | None = None
+    _dicts: list[tuple[tuple[int, int] | None, dict[str, float | None]]] = field(
+        default_factory=list
+    )
+    """What was logged, and the bar's length and step before it."""
 
     @property
     def backend(self) -> str | None:
@@ -53,13 +64,14 @@ class HuggingFace(LogReader):
         return any(steps)
 
     def _remark(self, line: str) -> None:
-        self.known = self.known or bool(KNOWN.search(line))
+        if KNOWN.search(line):
+            self.known, self.finished = True, None  # a log may hold several starts
         if found := LOGGING_STEPS.search(line):
             self._every = int(found[1])
         for name, value in ANNOUNCED.findall(line):
             self.facts[name] = value.replace(",", "")
             if name == "Total optimization steps":
-                self.total = int(self.facts[name])
+                self._announced = int(self.facts[name])
         if ENDED.search(line):
             self.finished, self.known = "train_runtime", True
         if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
@@ -67,28 +79,40 @@ class HuggingFace(LogReader):
 
     def _bar(self, found: re.Match[str]) -> bool:
         step, of = int(found[1]), int(found[2])
-        if not self.known or self.total not in (None, of):
-            return False  # of the tokenizer, of a download
-        self.total, self._bars = of, True
         at = sum(60**i * int(part) for i, part in enumerate(reversed(found[3].split(":"))))
-        before, since = self._elapsed
-        if step > before:  # each process has a bar of its own: the first one counts
-            self.add(Step(step=step, step_ms=1000 * (at - since) / (step - before)))
-            self._elapsed = (step, at)
-        return step > 0
+        self._bars.setdefault(of, {}).setdefault(step, at)
+        if found[4] == "?":  # it has just been drawn
+            self._started.setdefault(of, step)
+            return False
+        self._newest = of, step
+        return True
 
     def _logged(self, text: str) -> bool:
-        self._dicts += 1
         said = {name: number(value) for name, value in FIELD.findall(text)}
-        step = self.last if self._bars and self.last is not None else self._dicts * self._every
-        kept = self.steps.get(step, Step(step=step))
-        self.steps.pop(step, None)
-        self.add(
-            replace(
-                kept,
-                loss=said.get("loss"),
-                grad_norm=said.get("grad_norm"),
-                lr=said.get("learning_rate"),
-            )
-        )
+        self._dicts.append((self._newest, said))
+        self.known = True
         return True
+
+    def close(self) -> None:
+        """Which of the bars is of training is known at the end."""
+        finished, longest = self.finished, max(self._bars, default=None)
+        self.total = self._announced or (longest if self.known else None)
+        bar = self._bars.get(self.total or 0, {})
+        for (before, since), (step, at) in pairwise(sorted(bar.items())):
+            self.add(Step(step=step, step_ms=1000 * (at - since) / (step - before)))
+        if bar and min(bar) != self._started.get(self.total or 0):
+            self.add(Step(step=min(bar)))
+        for count, (newest, said) in enumerate(self._dicts, 1):
+            self._put(
+                newest[1] if newest and newest[0] == self.total else count * self._every, said
+            )
+        self.last = max(self.steps, default=None)
+        self.finished = finished
+
+    def _put(self, step: int, said: dict[str, float | None]) -> None:
+        self.steps[step] = replace(
+            self.steps.get(step, Step(step=step)),
+            loss=said.get("loss"),
+            grad_norm=said.get("grad_norm"),
+            lr=said.get("learning_rate"),
+        )

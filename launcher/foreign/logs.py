@@ -37,7 +37,7 @@ def read(source: Source, kinds: Sequence[type[LogReader]] = KINDS) -> list[Found
     for line in cleaned(source.path):
         around.feed(line)
         for index, (log, ending) in enumerate(readers):
-            if _fed(log, ending, line) and index + 1 < len(readers):
+            if _fed(log, ending, line) and log.steps and index + 1 < len(readers):
                 del readers[index + 1 :]  # one of these can no longer be the kind
                 break
     for log, _ in readers:
@@ -74,19 +74,7 @@ def _chosen(readers: Sequence[tuple[LogReader, Ending]]) -> tuple[LogReader, End
 
 def found(source: Source, log: LogReader, around: Surroundings, verdict: Verdict) -> Found:
     """What a reader gathered, as a run."""
-    facts = around.facts | log.facts
-    model = arguments.model(facts)
-    known = arguments.known(facts, log.backend, model.params)
-    steps = [log.steps[number] for number in sorted(log.steps)]
-    if known.global_batch is None and steps and steps[-1].batch:
-        known = dataclasses.replace(known, global_batch=int(steps[-1].batch))
-    measured = Measured(
-        steps=steps,
-        known=known,
-        shape=model.shape,
-        accelerator=source.accelerator(around.card),
-        memory=log.memory,
-    )
+    measured = _measured(source, log, around)
     figures, remarks = measured.figures(), _remarks(log)
     if (figures.mfu_pct or 0) > IMPOSSIBLE:
         remarks.append(f"MFU {figures.mfu_pct:.0f} % is impossible and left out")
@@ -102,7 +90,7 @@ def found(source: Source, log: LogReader, around: Surroundings, verdict: Verdict
             source=source.path.name,
             path=str(source.path.resolve()),
             sha256=source.sha256,
-            known=known,
+            known=measured.known,
             outcome=verdict.outcome,
             cause=verdict.cause,
             remark="; ".join(remarks) or None,
@@ -114,6 +102,22 @@ def found(source: Source, log: LogReader, around: Surroundings, verdict: Verdict
             hosts=tuple(sorted(around.hosts)),
             commit=around.commit,
         ),
+    )
+
+
+def _measured(source: Source, log: LogReader, around: Surroundings) -> Measured:
+    facts = around.facts | log.facts
+    model = arguments.model(facts)
+    known = arguments.known(facts, log.backend, model.params)
+    steps = [log.steps[number] for number in sorted(log.steps)]
+    if known.global_batch is None and steps and steps[-1].batch:
+        known = dataclasses.replace(known, global_batch=int(steps[-1].batch))
+    return Measured(
+        steps=steps,
+        known=known,
+        shape=model.shape,
+        accelerator=source.accelerator(around.card),
+        memory=log.memory,
     )
 
 

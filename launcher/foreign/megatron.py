@@ -19,7 +19,8 @@ STEP = re.compile(_ITERATION + r"(\d+)\s*/\s*(?:(\d+)\s*(?=\|)|\d*\s*$)")
 LOOKS = re.compile(_ITERATION + r"\d+\s*/")
 ARGUMENTS = re.compile(r"-{4,} arguments -{4,}")
 ARGUMENTS_END = re.compile(r"-{4,} end of arguments -{4,}")
-ARGUMENT = re.compile(r"^\s*(\w+) (?:\.{2,}|) ?\s*(\S.*|)$")
+# Whatever stands before it: a host, a time. A name that is long has no dots behind it.
+ARGUMENT = re.compile(r"(?:^|\s)(\w+) (?:\.{2,} ?| )(\S.*|)$")
 # DeepSpeed prints its own configuration so, behind a time: it is what the engine goes by.
 ENGINE_ARGUMENT = re.compile(r"\[config\.py:\d+:print\w*\]\s+(\w+) (?:\.{2,}|) ?(\S.*)$")
 VOCABULARY = re.compile(r"padded vocab \(size: (\d+)\) with \d+ dummy tokens \(new size: (\d+)\)")
@@ -114,7 +115,8 @@ class Megatron(LogReader):
             return False
         if not MORE.search(line):
             return False
-        self._torn += line.rstrip("\n")
+        whole = self._torn[-1].isdigit() and re.match(r"\s*[A-Za-z]{2}", line)
+        self._torn += f"|{line}" if whole else line
         self._keep(self._torn, again=True)
         if "number of nan iterations" in line:
             self._torn = ""
@@ -147,7 +149,7 @@ class Megatron(LogReader):
             self._in_arguments, self.known = True, True
             self.starts += 1
             self.facts.clear()
-        elif found := ARGUMENT.match(line.rstrip()):
+        elif found := ARGUMENT.search(line.rstrip()):
             self.facts[found[1]] = found[2]
 
     def _remark(self, line: str) -> None:

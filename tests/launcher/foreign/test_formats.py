@@ -187,3 +187,48 @@ def test_what_is_no_such_log(tmp_path: Path, text: str, name: str, message: str)
     with pytest.raises(ReadError) as caught:
         read(tmp_path, text, name)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+BAR = "{}%|#   | {}/{} [{}<00:20, {}it/s]\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "steps"),
+    [
+        # Nothing is announced: the longest bar without a name is the one of training.
+        (
+            "100%|####| 2/2 [00:00<00:00, 400.00it/s]\n"
+            + BAR.format(0, 0, 5, "00:00", "?")
+            + BAR.format(20, 1, 5, "00:03", "0.33")
+            + "{'loss': 7.5, 'learning_rate': 0.5}\n"
+            + BAR.format(40, 2, 5, "00:05", "0.50")
+            + "Running tokenizer on dataset: 100%|####| 900/900 [00:00<00:00, 400.00it/s]\n",
+            [(1, 7.5, 3000.0), (2, None, 2000.0)],
+        ),
+        # It goes on from a checkpoint.
+        (
+            "***** Running training *****\n"
+            + BAR.format(60, 3, 5, "00:00", "?")
+            + BAR.format(80, 4, 5, "00:04", "0.25")
+            + "{'loss': '7.5', 'grad_norm': '1.0', 'learning_rate': '0.5'}\n",
+            [(4, 7.5, 4000.0)],
+        ),
+    ],
+)
+def test_bars(
+    tmp_path: Path, lines: str, steps: list[tuple[int, float | None, float | None]]
+) -> None:
+    found = read(tmp_path, lines)
+    assert [(line["step"], line["loss"], line["step_ms"]) for line in found.lines] == steps
+    assert found.total == 5
+
+
+def test_a_bar_alone_is_no_log(tmp_path: Path) -> None:
+    with pytest.raises(ReadError):
+        read(tmp_path, BAR.format(20, 1, 5, "00:03", "0.33"))
+
+
+def test_hugging_face_that_starts_once_more(tmp_path: Path) -> None:
+    start, over = "***** Running training *****\n", "{'train_runtime': 3.0, 'epoch': 1.0}\n"
+    assert read(tmp_path, start + over).imported.outcome == "ok"
+    assert read(tmp_path, start + over + start).imported.outcome == "failed"

@@ -82,6 +82,12 @@ LINES: list[tuple[str, dict[str, Any]]] = [
         " number of skipped iterations:   0 | number of nan iterations:   1 |",
         {"step": 1, "step_ms": 5.5},
     ),
+    # over several lines, as the documentation of Megatron-Bridge shows it
+    (
+        "iteration:     100/100000 | consumed samples:        51200 | elapsed time per iteration (ms): 1247.3\n"
+        "loss: 3.245 | mtp_1 loss: 3.512 | learning rate: 1.500E-04 | grad norm: 0.847",
+        {"step": 100, "loss": 3.245, "grad_norm": 0.847, "lr": 1.5e-4, "step_ms": 1247.3},
+    ),
     # torn by another rank, in the middle of a name
     (
         " iteration      153/   5000 | elapsed time per[Rank 3] (after 153 iterations) memory (MB) | allocated:"
@@ -241,3 +247,20 @@ def test_what_launchers_put_before_a_line(text: str) -> None:
 def test_steps_are_those_that_the_log_is_of(tmp_path: Path, logged: list[int], steps: int) -> None:
     found = read(tmp_path, "".join(f"{line(step)}\n" for step in logged))
     assert found.imported.figures.steps == steps
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "  num_layers ...................................... 24",
+        "[default0]:  num_layers ...................................... 24",
+        "worker-0:   num_layers ...................................... 24",
+        "[2024-01-01 10:00:00]   num_layers ................ 24\r",
+        "2024-01-01T10:00:00Z stdout F   num_layers ........ 24",
+        "  num_layers  24",
+    ],
+)
+def test_arguments_behind_anything(tmp_path: Path, text: str) -> None:
+    rest = [row for row in NEW.split("\n") if "num_layers " not in row]
+    found = read(tmp_path, ARGUMENTS.format("\n".join([*rest, text])))
+    assert found.imported.known.params_b == pytest.approx(5.12, abs=0.01)
