@@ -103,12 +103,16 @@ def _said(found: "Sequence[Found]") -> str:
         return f"sheet, {len(found)} rows: {', '.join(f'{n} {name}' for name, n in counts)}"
     (run,) = found
     one = run.imported
-    steps = "no step" if not run.lines else f"{len(run.lines)} steps logged{_span(run)}"
+    steps = f"{_many(len(run.lines), 'step')} logged{_span(run)}" if run.lines else "no step"
     cause = f": {one.cause}" if one.cause else ""
     unread = "0 lines unread"
     if run.unread:
-        unread = f"{run.unread} step lines unread, the first: {run.first_unread!r}"
+        unread = f"{_many(run.unread, 'step line')} unread, the first: {run.first_unread!r}"
     return f"{one.format}, {steps}, {one.outcome}{cause} ({unread})"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _span(run: "Found") -> str:

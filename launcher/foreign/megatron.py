@@ -35,7 +35,7 @@ UTILIZATION = re.compile(r"GPU utilization: ?([\d.]+) ?(?:MODEL_)?TFLOP/s/GPU")
 TFLOPS = re.compile(r"([\d.]+) ?(?:MODEL_)?TFLOP/s/GPU")
 # DeepSpeedExamples' Megatron-LM-v1.1.5-ZeRO3 says it on the line after; recomputation counts.
 EFFECTIVE = re.compile(r"Effective Tera Flops per GPU: ([\d.]+)")
-DEEPSPEED = re.compile(r"DeepSpeed info: version|\[deepspeed\]")
+DEEPSPEED = re.compile(r"DeepSpeed info: version|\[deepspeed\]|\[logging\.py:\d+:log_dist\]")
 STOPPED = re.compile(r"exiting program (?:at iteration \d+|after [\w. ]+)")
 TORN = 12
 """Lines over which a torn step line is put together."""
@@ -171,7 +171,7 @@ class Megatron(LogReader):
             self.finished = line.strip()
         elif "exiting program" in line and (stopped := STOPPED.search(line)):
             self.stopped = stopped[0]
-        elif not self._deepspeed and "eep" in line:
+        elif not self._deepspeed and ("eep" in line or "log_dist" in line):
             self._deepspeed = bool(DEEPSPEED.search(line))
 
     def _memory(self, line: str) -> None:

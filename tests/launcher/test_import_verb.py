@@ -105,7 +105,7 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
 def test_lines_that_cannot_be_read_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     Path("run.log").write_text(f"{LOG.read_text()} iteration 50/ 1o0 | lm loss: 3 |\n")
     assert launch(capsys, "run.log")[1][0].endswith(
-        "(1 step lines unread, the first: 'iteration 50/ 1o0 | lm loss: 3 |') -> runs/imported/run"
+        "(1 step line unread, the first: 'iteration 50/ 1o0 | lm loss: 3 |') -> runs/imported/run"
     )
 
 

@@ -264,3 +264,17 @@ def test_arguments_behind_anything(tmp_path: Path, text: str) -> None:
     rest = [row for row in NEW.split("\n") if "num_layers " not in row]
     found = read(tmp_path, ARGUMENTS.format("\n".join([*rest, text])))
     assert found.imported.known.params_b == pytest.approx(5.12, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "backend"),
+    [
+        ("", "megatron-lm"),
+        ("[2021-09-03 10:00:00,1] [INFO] [logging.py:68:log_dist] [Rank 0] step=1, skipped=0, lr=[1e-05]\n",
+         "megatron-deepspeed"),
+        (ARGUMENTS.format("  deepspeed ......... False"), "megatron-lm"),
+        (ARGUMENTS.format("  deepspeed ......... True"), "megatron-deepspeed"),
+    ],
+)  # fmt: skip
+def test_what_trained_it(tmp_path: Path, text: str, backend: str) -> None:
+    assert read(tmp_path, f"{text}{line(1)}\n").imported.known.backend == backend
