@@ -10,6 +10,7 @@ launch check [overrides]        look at this machine, or at nodes of a cluster
 launch table DIR                the table of what is below a folder
 launch spikes FILE.csv|DIR      spikes of losses that were logged anywhere
 launch sample DIR               texts from a run's checkpoints, their flags, validation losses
+launch import LOG...            logs and sheets of runs that something else trained
 launch sync DIR                 upload what W&B kept there
 """
 

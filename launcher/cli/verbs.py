@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from launcher.cli import job_verbs, plan_verbs
 from launcher.cli.best import best
+from launcher.cli.importing import foreign_runs
 from launcher.cli.samples import sample
 from launcher.cli.spikes import spikes
 from launcher.cli.top.verb import top
@@ -40,6 +41,7 @@ verbs (launch VERB --help says more):
   launch best DIR               the fastest run there, as a file for launch --config
   launch spikes FILE.csv|DIR    spikes of losses that were logged anywhere
   launch sample DIR             texts from a run's checkpoints; --prompt TEXT makes one now
+  launch import LOG...          logs and sheets of runs that something else trained
   launch sync DIR               upload the W&B runs that were kept in their folders
 
 examples:
@@ -166,6 +168,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "best": best,
     "spikes": spikes,
     "sample": sample,
+    "import": foreign_runs,
     "sync": sync,
     "top": top,
 }
