@@ -27,11 +27,11 @@ class Place:
 
 def steps(places: Iterable[Place]) -> pd.DataFrame:
     """The metrics of runs; of a damaged file what can be read."""
-    fields = metrics.Line.__struct_fields__
+    fields = ORDER
     parts = []
     for place in places:
         with suppress(ReadError):  # its row in the table says so
-            lines = metrics.read(place.run.metrics).lines
+            lines = metrics.read(place.run.metrics, metrics.Line).lines
             values = {field: [getattr(line, field) for line in lines] for field in fields}
             parts.append(pd.DataFrame({"sweep": place.sweep, "folder": place.name, **values}))
     known = [part for part in parts if len(part)]
@@ -44,6 +44,11 @@ def steps(places: Iterable[Place]) -> pd.DataFrame:
 
 
 TEXTS = ("stage", "action")
+
+ORDER = ("step", "tokens", "loss", "grad_norm", "lr", "step_ms", "tokens_per_s", "tflops_per_gpu",
+         "stated_tflops_per_gpu", "mem_min_gib", "mem_max_gib", "power_min_w", "power_max_w",
+         *TEXTS[:1], "attempt", *TEXTS[1:])  # fmt: skip
+"""Fields of `launcher.metrics.Line`, as a reader looks for them."""
 
 
 def events(places: Iterable[Place]) -> pd.DataFrame:

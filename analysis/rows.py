@@ -11,6 +11,7 @@ from launcher import finished, imported, metrics, tree
 from launcher.errors import ReadError
 from launcher.folder import RunFolder, Status
 from launcher.imported import Imported
+from launcher.metrics import Brief
 from launcher.record import Figures, Prediction, RunRecord, read_prediction
 from launcher.spec import RunSpec
 
@@ -111,7 +112,7 @@ def _of_run(folder: RunFolder, files: set[str]) -> Row:
 
 def _so_far(folder: RunFolder, spec: RunSpec, status: Status | None) -> Row:
     """The row of a run that has not ended."""
-    lines = metrics.read(folder.metrics).lines
+    lines = metrics.read(folder.metrics, Brief).lines
     figures = finished.measured(spec, lines, {}, folder.events())
     found = RunRecord(
         spec=spec, outcome="ok", figures=figures, prediction=read_prediction(folder),

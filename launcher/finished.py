@@ -11,7 +11,7 @@ from typing import Any
 from launcher import metrics
 from launcher.errors import ReadError
 from launcher.folder import RunFolder, Status
-from launcher.metrics import Line
+from launcher.metrics import Brief
 from launcher.outcome import Verdict, classify, tail
 from launcher.record import Figures, RunRecord, read_prediction
 from launcher.spec import RunSpec
@@ -22,7 +22,11 @@ def record(spec: RunSpec, path: Path) -> RunRecord:
     of metrics are left out, and the remark says so."""
     folder = RunFolder(path)
     try:
-        status, steps, result = folder.status(), metrics.read(folder.metrics), folder.result()
+        status, steps, result = (
+            folder.status(),
+            metrics.read(folder.metrics, Brief),
+            folder.result(),
+        )
         events = folder.events()
     except ReadError as error:
         return RunRecord(spec=spec, outcome="failed", cause=str(error))
@@ -81,13 +85,14 @@ def _said(code: int | None) -> bool:
 
 def measured(
     spec: RunSpec,
-    steps: Sequence[Line],
+    steps: Sequence[Brief],
     result: dict[str, Any],
     events: list[dict[str, Any]],
 ) -> Figures:
     """The figures of a run's metrics lines; speed leaves the untimed first steps out."""
     timed = _timed(spec, steps)
-    p50 = median(timed) if timed else None
+    ordered = sorted(timed)
+    p50 = median(ordered) if ordered else None
     speed = spec.tokens_per_step / p50 * 1000 if p50 else None
     peak = spec.cluster.accelerator.peak_tflops(spec.train.precision)
     model = spec.model
@@ -95,7 +100,7 @@ def measured(
         steps=steps[-1].step - spec.first if steps else None,
         tokens_per_s=speed,
         step_ms_p50=p50,
-        step_ms_p95=_p95(timed),
+        step_ms_p95=_p95(ordered),
         step_ms_error=_error(timed),
         tflops_per_gpu=_tflops(speed, model.flops_per_token, spec),
         mfu_pct=_share(_tflops(speed, model.flops_per_token, spec), peak),
@@ -114,7 +119,7 @@ def measured(
     )
 
 
-def _timed(spec: RunSpec, steps: Sequence[Line]) -> list[float]:
+def _timed(spec: RunSpec, steps: Sequence[Brief]) -> list[float]:
     """Milliseconds of the steps that tell the speed: of the last attempt, at the whole batch.
 
     An earlier one may have had another layout.

@@ -2,52 +2,63 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from launcher.errors import ReadError
 
 
-class Line(msgspec.Struct, frozen=True, gc=False):
-    """One optimizer step as rank 0, or the log of another program, wrote it. None is unknown."""
+class Brief(msgspec.Struct, frozen=True, gc=False):
+    """What the figures of a run are made of; to read no more takes a third less."""
 
     step: int
-    tokens: int | None = None
-    """Trained on by the end of the step."""
     loss: float | None = None
     """Mean of the tokens of the batch, nats; None where not finite or nothing was trained."""
     grad_norm: float | None = None
     """L2, before clipping."""
-    lr: float | None = None
     step_ms: float | None = None
+    mem_min_gib: float | None = None
+    mem_max_gib: float | None = None
+    power_min_w: float | None = None
+    power_max_w: float | None = None
+    attempt: int | None = None
+
+
+class Line(Brief, frozen=True, gc=False):
+    """One optimizer step as rank 0, or the log of another program, wrote it. None is unknown."""
+
+    tokens: int | None = None
+    """Trained on by the end of the step."""
+    lr: float | None = None
     tokens_per_s: float | None = None
     tflops_per_gpu: float | None = None
     """Model FLOPs (`launcher.shape`) per second and rank, 1e12."""
     stated_tflops_per_gpu: float | None = None
     """As the log of another program states it."""
-    mem_min_gib: float | None = None
-    mem_max_gib: float | None = None
-    power_min_w: float | None = None
-    power_max_w: float | None = None
     stage: str | None = None
-    attempt: int | None = None
     action: str | None = None
     """What the spike guard, or the loss scaler, did instead of an update."""
 
 
+T = TypeVar("T", Brief, Line)
+
+
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(Generic[T]):
     """What is in the file of a run."""
 
-    lines: list[Line]
+    lines: list[T]
     damage: str | None = None
     """What cannot be read of it: ``metrics.jsonl:17 and 2 more lines cannot be read``."""
 
 
-_DECODER = msgspec.json.Decoder(Line)
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (Brief, Line)
+}
 
 
-def read(path: Path) -> Metrics:
+def read(path: Path, kind: type[T]) -> Metrics[T]:
     """The whole lines of a file; none where there is no file.
 
     Half a line at the end is what a kill leaves, and no damage.
@@ -63,16 +74,16 @@ def read(path: Path) -> Metrics:
         raise ReadError(f"{path.name}: {error.strerror}") from error
     whole = text[: text.rfind(b"\n") + 1]
     try:
-        return Metrics(_DECODER.decode_lines(whole))
+        return Metrics(_DECODERS[kind].decode_lines(whole))
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _one_by_one(whole, path.name)
+        return _one_by_one(whole, kind, path.name)
 
 
-def _one_by_one(text: bytes, name: str) -> Metrics:
+def _one_by_one(text: bytes, kind: type[T], name: str) -> Metrics[T]:
     lines, damaged = [], []
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
         try:
-            lines.append(_DECODER.decode(line))
+            lines.append(_DECODERS[kind].decode(line))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             damaged.append(number)
     if not damaged:

@@ -26,6 +26,7 @@ from launcher.decode import encode
 from launcher.errors import LaunchError
 from launcher.finished import measured
 from launcher.folder import RunFolder
+from launcher.metrics import Brief
 from launcher.tracking import Tracked
 from launcher.workers import tracked_samples
 from launcher.workers.following import POLL_SECONDS, follow
@@ -274,7 +275,7 @@ def settings(wandb: Any) -> Any:
 
 def _figures(folder: RunFolder) -> dict[str, Any]:
     """The figures of the table, for the W&B run's summary."""
-    steps, result = metrics.read(folder.metrics).lines, folder.result() or {}
+    steps, result = metrics.read(folder.metrics, Brief).lines, folder.result() or {}
     figures = encode(measured(folder.spec(), steps, result, folder.events()))
     return {name: value for name, value in figures.items() if value is not None}
 
