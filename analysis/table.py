@@ -141,15 +141,15 @@ _WIDE = 250
 
 def _text(rows: pd.DataFrame) -> str:
     """The columns that tell the rows apart; what all rows share is said once, above."""
-    shared, shown = _split(rows)
+    shared, shown = split(rows)
     titles = rows.attrs.get("titles", {}) | {"mem_max_gib": rows.attrs.get("memory", "mem_max_gib")}
     table = text.Table(
         heads=[titles.get(name) or _SHORT.get(name, name) for name in shown],
         cells=[_cells(name, rows[name]) for name in shown],
         right=[bool(FORMS.get(name)) for name in shown],
-        folds=[name in {*_LONG, *rows.attrs.get("folded", ())} for name in shown],
+        folds=[name in {*LONG, *rows.attrs.get("folded", ())} for name in shown],
     )
-    said = "  ".join(f"{key} {_cell(key, value)}" for key, value in shared.items())
+    said = "  ".join(f"{key} {cell(key, value)}" for key, value in shared.items())
     width = text.terminal_width() or rows.attrs.get("wide", _WIDE)
     lines = [*text.folded(said, width), *text.lines(table, width), *rows.attrs.get("notes", ())]
     return "\n".join(line.rstrip() for line in lines)
@@ -158,7 +158,7 @@ def _text(rows: pd.DataFrame) -> str:
 _ALWAYS = ("row", "plan", "outcome", "tokens_per_s", "step_ms_p50", "mem_max_gib", "loss_last")
 _NEVER = ("spec_id", "step_ms_p95", "step_ms_error", "mem_min_gib", "loss_first", "grad_norm_max",
           "seconds", "hosts", "job_id", "commit", "code", "folder")  # fmt: skip
-_LONG = ("cause", "reason", "remark")
+LONG = ("cause", "reason", "remark")
 """Shown last, on several lines where one is too short."""
 _SHORT = {
     "micro_batch": "mbs",
@@ -168,8 +168,8 @@ _SHORT = {
 }
 
 
-def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
-    """(what all rows share, the columns to show)."""
+def split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    """(what all rows share, the columns that tell them apart)."""
     if rows.attrs.get("plain"):
         return {}, [name for name in rows.columns if rows[name].notna().any()]
     shared, shown = {}, []
@@ -178,21 +178,22 @@ def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
         if name in _NEVER or known.empty or (name == "sweep" and known.nunique() == 1):
             continue
         complete = len(known) == len(rows) or name in _MEASURED  # what never ran has none of these
-        if complete and known.nunique() == 1 and name not in (*_ALWAYS, *_LONG):
+        if complete and known.nunique() == 1 and name not in (*_ALWAYS, *LONG):
             shared[name] = known.iloc[0]
         else:
             shown.append(name)
-    shown.sort(key=lambda name: name in _LONG)
+    shown.sort(key=lambda name: name in LONG)
     return shared, shown
 
 
 def _cells(name: str, values: "pd.Series[Any]") -> list[str]:
     missing = values.isna().tolist()
-    return ["" if gone else _cell(name, value)
+    return ["" if gone else cell(name, value)
             for value, gone in zip(values.tolist(), missing, strict=True)]  # fmt: skip
 
 
-def _cell(name: str, value: Any) -> str:
+def cell(name: str, value: Any) -> str:
+    """A known value of a column as a person reads it."""
     form = "" if isinstance(value, str) else FORMS.get(name)
     return format(value, form) if form else str(value)
 
