@@ -7,6 +7,7 @@ launch status DIR               where each run stands now
 launch cancel DIR               end SLURM's jobs
 launch check [overrides]        look at this machine, or at nodes of a cluster
 launch table DIR                the table of what is below a folder
+launch report DIR...            one HTML file with charts and table of what is below folders
 launch spikes FILE.csv|DIR      spikes of losses that were logged anywhere
 launch sample DIR               texts from a run's checkpoints, their flags, validation losses
 launch sync DIR                 upload what W&B kept there

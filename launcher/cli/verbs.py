@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.cli import job_verbs, plan_verbs
+from launcher.cli.report import report
 from launcher.cli.samples import sample
 from launcher.cli.spikes import spikes
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
@@ -34,6 +35,7 @@ verbs (launch VERB --help says more):
   launch cancel DIR             end the jobs of SLURM's below a folder
   launch check [KEY=VALUE ...]  look at this machine, or at nodes of a cluster; train nothing
   launch table DIR              the table of what has run below a folder
+  launch report DIR...          one HTML file with the charts and the table of all that
   launch spikes FILE.csv|DIR    spikes of losses that were logged anywhere
   launch sample DIR             texts from a run's checkpoints; --prompt TEXT makes one now
   launch sync DIR               upload the W&B runs that were kept in their folders
@@ -159,6 +161,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "check": job_verbs.check,
     "resume": go_on,
     "table": show_table,
+    "report": report,
     "spikes": spikes,
     "sample": sample,
     "sync": sync,
