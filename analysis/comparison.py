@@ -3,16 +3,17 @@
 Two runs of one layout never take the same time. What is expected of log(speed b / speed a) is the
 standard error that the steps of both show (`Figures.step_ms_error`), and what is usual from one run
 to the next (`USUAL`: another node, another neighbour). The other points of the two sweeps then say
-how much more or less than expected it was this time: the median of their squared ratios to what was
-expected, together with `PRIOR` points that were as expected. A point differs where it is further
-from the median of the others than Student's t allows, at `ERROR` for all points together
-(Bonferroni): with nothing changed, one comparison in a hundred says that something is. It is no
-part of the noise that it is measured against.
+how much more or less than expected it was this time: the mean of their squared ratios to what was
+expected, without the largest fifth (which may be changes), together with `PRIOR` points that were
+as expected. A point differs where it is further from the median of the others than Student's t
+allows, at `ERROR` for all points together (Bonferroni): with nothing changed, one comparison in a
+hundred says that something is. It is no part of the noise that it is measured against.
 
 A shift of all points together is told where it is further from 0 than that of one point may be:
 machines drift, and the points of one sweep drift together.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 from analysis.columns import OF_SPEC
@@ -37,16 +39,19 @@ and on the cores of a shared machine, which the kind of memory tells apart."""
 SHARED = 0.1
 """The same of all points of a sweep together, on a shared machine."""
 
-PRIOR = 2.0
+PRIOR = 4.0
 """Points that were as noisy as expected, before anything is known."""
 
 ERROR = 0.01
 
-MEDIAN_CHI2 = 0.4549
-"""Median of the square of a standard normal value."""
+TRIMMED = 0.8
+"""Share of the other points, the calmest of them, that tell the noise."""
 
-FEW = 6
-"""Points of which the mean says more than the median."""
+WORTH = 0.6
+"""What each of all of them then tells, in points of a mean without trimming."""
+
+FEW = 5
+"""Points of which none can be left out."""
 
 LOSS = 0.005
 """Relative difference of the last losses of one spec that is none of rounding."""
@@ -206,13 +211,24 @@ def band(ratios: "np.ndarray[Any, Any]", expected: "np.ndarray[Any, Any]") -> An
     for index in known:
         others = known[known != index]
         centre = np.median(ratios[others]) if len(others) else 0.0
-        squares = ((ratios[others] - centre) / expected[others]) ** 2
-        typical = np.median(squares) / MEDIAN_CHI2 if len(others) >= FEW else None
-        seen = squares.sum() if typical is None else len(others) * typical
-        scale = np.sqrt((PRIOR + seen) / (PRIOR + len(others)))
-        reach = student.ppf(1 - ERROR / 2 / len(known), PRIOR + len(others))
+        seen, count = _noise(((ratios[others] - centre) / expected[others]) ** 2)
+        scale = np.sqrt((PRIOR + seen * count) / (PRIOR + count))
+        reach = student.ppf(1 - ERROR / 2 / len(known), PRIOR + count)
+        reach *= np.sqrt(1 + np.pi / 2 / max(len(others), 1))  # the median is not exact either
         out[:, index] = centre + np.array([-1, 1]) * reach * scale * expected[index]
     return out
+
+
+def _noise(squares: "np.ndarray[Any, Any]") -> tuple[float, float]:
+    """Variance in that of what was expected, and how many points' worth that is."""
+    count = max(len(squares) - 1, 0)  # their median has been taken from them
+    if len(squares) < FEW:
+        return float(squares.sum() / max(count, 1)), float(count)
+    calm = np.sort(squares)[: math.ceil(TRIMMED * len(squares))]
+    share = len(calm) / len(squares)
+    edge = normal.ppf((1 + share) / 2)
+    of_normal = 1 - 2 * edge * normal.pdf(edge) / share if share < 1 else 1.0
+    return float(calm.mean() / of_normal), WORTH * count
 
 
 def _change(row: Mapping[Any, Any], same_steps: bool) -> str:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from analysis.rows import Row, of_folder
@@ -40,7 +41,7 @@ def _started(paths: Sequence[Path]) -> "subprocess.Popen[str]":
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin
-    with process.stdin as stdin:
+    with suppress(BrokenPipeError), process.stdin as stdin:
         json.dump([str(path) for path in paths], stdin)
     process.stdin = None  # nothing more for `communicate` to write
     return process

@@ -35,7 +35,7 @@ def found(sweep: Path) -> Found:
     prints = dict(_prints(sweep))
     lines = dict(_lines(sweep / "records.jsonl"))
     known = kept.load(sweep)
-    new = {key: _recorded(line) for key, line in lines.items() if key not in known}
+    new = {key: _recorded(key, line) for key, line in lines.items() if key not in known}
     paths = {key: sweep / name for key, name in prints.items() if key not in known}
     new |= dict(zip(paths, readers.read(list(paths.values())), strict=True))
     rows = {key: known.get(key) or new[key] for key in (*lines, *prints)}
@@ -90,10 +90,11 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
         yield f"records.jsonl:{number} {digest}", line
 
 
-def _recorded(line: bytes) -> Row:
+def _recorded(key: str, line: bytes) -> Row:
     """The row of a record; without an outcome where it cannot be read."""
     try:
         return of_record(record.decoded(msgspec.json.decode(line)))
     except (ConfigError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        cause = f"a line of records.jsonl cannot be read: {error}"
+        place, _ = key.split()
+        cause = f"{place} cannot be read: {error}; the same launch makes it again"
         return dict.fromkeys(FACTS) | {"name": cause, "cause": cause}

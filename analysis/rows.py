@@ -29,9 +29,10 @@ def of_folder(path: Path) -> Row:
     One that cannot be read has the outcome "unreadable" and a cause that says why.
     """
     try:
-        if os.path.exists(path / imported.NAME):
+        files = set(os.listdir(path))
+        if imported.NAME in files:
             return of_imported(imported.read(path)) | {"name": path.name}
-        return _of_run(RunFolder(path))
+        return _of_run(RunFolder(path), files)
     except ReadError as error:
         return unreadable(path, _told(error, path))
     except OSError as error:
@@ -77,7 +78,7 @@ def of_imported(found: Imported) -> Row:
     return _blank() | _of_figures(found.figures) | known | {
         "outcome": found.outcome,
         "cause": found.cause,
-        "remark": found.remark,
+        "remark": f"{found.source}: {found.remark}" if found.remark else found.source,
         "stated_tflops_per_gpu": found.stated_tflops_per_gpu,
         "seconds": found.seconds,
         "hosts": " ".join(found.hosts) or None,
@@ -92,18 +93,17 @@ def several(paths: Sequence[Path]) -> list[Row]:
     return [of_folder(path) for path in paths]
 
 
-def _of_run(folder: RunFolder) -> Row:
-    if not os.path.exists(folder.path / "spec.json"):
+def _of_run(folder: RunFolder, files: set[str]) -> Row:
+    if "spec.json" not in files:
         raise ReadError("spec.json is missing")
     spec = folder.spec()
     status = folder.readable_status()
     if status and status.state != "ended":
         return _so_far(folder, spec, status)
-    traces = [name for name in tree.TRACES if os.path.exists(folder.path / name)]
-    if not traces:
+    if files.isdisjoint(tree.TRACES):
         return _so_far(folder, spec, None)
     row = of_record(finished.record(spec, folder.path))
-    if "status.json" not in traces:
+    if "status.json" not in files:
         row["remark"] = "; ".join(filter(None, (row["remark"], "status.json is missing")))
     row["cause"] = row["cause"] and row["cause"].replace(f"{folder.path}/", "")
     return row

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import frames, reading, table
+from analysis import best, frames, reading, table
 from analysis.columns import COLUMNS
 from analysis.effects import less_is_better
 from analysis.rows import UNFINISHED, Row, of_folder
@@ -70,6 +70,14 @@ class Runs:
         values = pd.to_numeric(well[by])
         at = values.argmin() if less_is_better(by) else values.argmax()
         return well.iloc[int(at)]
+
+    def best_config(self, by: str = "tokens_per_s") -> str:
+        """The best run as YAML that ``launch --config FILE`` starts the real run from.
+
+        Raises:
+            ConfigError: as `best`; or it is a stage, or this project did not start it.
+        """
+        return best.config(self, by)
 
     def failures(self) -> pd.DataFrame:
         """What was started and did not go well, or cannot be read, in the columns of `table`: by

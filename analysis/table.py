@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
 from analysis import text
 from analysis.columns import COLUMNS, FORMS
@@ -139,8 +140,8 @@ _WIDE = 250
 """Columns of text where no terminal says how wide it is."""
 
 
-def _text(rows: pd.DataFrame) -> str:
-    """The columns that tell the rows apart; what all rows share is said once, above."""
+def _readable(rows: pd.DataFrame) -> tuple[list[str], text.Table]:
+    """What all rows share, and the columns that tell them apart."""
     shared, shown = split(rows)
     titles = rows.attrs.get("titles", {}) | {"mem_max_gib": rows.attrs.get("memory", "mem_max_gib")}
     table = text.Table(
@@ -149,9 +150,25 @@ def _text(rows: pd.DataFrame) -> str:
         right=[bool(FORMS.get(name)) for name in shown],
         folds=[name in {*LONG, *rows.attrs.get("folded", ())} for name in shown],
     )
-    said = "  ".join(f"{key} {cell(key, value)}" for key, value in shared.items())
+    return [f"{key} {cell(key, value)}" for key, value in shared.items()], table
+
+
+def _brief(rows: pd.DataFrame, form: str) -> str:
+    """For a pull request or a paper: as a person reads it."""
+    said, table = _readable(rows)
+    bar, remark = (r"\|", "") if form == "github" else ("|", "% ")
+    cells = [[one.replace("|", bar) for one in row] for row in zip(*table.cells, strict=True)]
+    sides = ["right" if right else "left" for right in table.right] if cells else None
+    body = tabulate(cells, table.heads, form, colalign=sides, disable_numparse=True)
+    return f"{remark}{'  '.join(said)}\n\n{body}" if said else body
+
+
+def _text(rows: pd.DataFrame) -> str:
+    """As `_readable` has it; what all rows share is said once, above."""
+    said, table = _readable(rows)
     width = text.terminal_width() or rows.attrs.get("wide", _WIDE)
-    lines = [*text.folded(said, width), *text.lines(table, width), *rows.attrs.get("notes", ())]
+    notes = [line for note in rows.attrs.get("notes", ()) for line in text.folded(note, width)]
+    lines = [*text.packed(said, width), *text.lines(table, width), *notes]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -206,6 +223,7 @@ FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
     "table": _text,
     "csv": lambda rows: rows.to_csv(index=False).rstrip("\n"),
     "json": lambda rows: json.dumps(_filled(rows, None).to_dict(orient="records"), indent=1),
-    "md": lambda rows: _filled(rows, "").to_markdown(index=False),
+    "md": lambda rows: _brief(rows, "github"),
+    "latex": lambda rows: _brief(rows, "latex_booktabs"),
     "html": lambda rows: _filled(rows, "").to_html(index=False, border=0),
 }

@@ -50,6 +50,17 @@ def lines(table: Table, width: int) -> Iterator[str]:
             yield GAP.join(_padded(*one) for one in zip(line, sides, strict=True))
 
 
+def packed(pieces: Sequence[str], width: int) -> list[str]:
+    """Pieces in lines of at most ``width`` columns, none of them broken."""
+    out: list[str] = []
+    for piece in pieces:
+        if out and cell_len(f"{out[-1]}{GAP}{piece}") <= width:
+            out[-1] += f"{GAP}{piece}"
+        else:
+            out.append(piece)
+    return out
+
+
 def folded(text: str, width: int) -> list[str]:
     """A text in lines of at most ``width`` columns, broken between words where that is possible."""
     out = [""]

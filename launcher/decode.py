@@ -151,10 +151,15 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _inner_dataclass(kind: Any) -> Any:
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+    if is_dataclass(kind):
         return kind
     args = get_args(kind)  # of ``X | None``; the arguments of Annotated are no types
     return next((a for a in args if isinstance(a, type) and dataclasses.is_dataclass(a)), None)
+
+
+def is_dataclass(kind: Any) -> bool:
+    """Whether a field's type has keys of its own, and is always there."""
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def _is_free_form(kind: Any) -> bool:
@@ -163,7 +168,7 @@ def _is_free_form(kind: Any) -> bool:
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+    if is_dataclass(kind):
         return value if isinstance(value, kind) else _decode_dataclass(kind, value, where)
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:

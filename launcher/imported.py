@@ -69,6 +69,8 @@ class Imported:
     job_id: str | None = None
     hosts: tuple[str, ...] = ()
     commit: str | None = None
+    path: str | None = None
+    """Where the source was: read there again once it has grown, it replaces what is here."""
 
 
 def write(folder: Path, imported: Imported) -> None:

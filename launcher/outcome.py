@@ -96,6 +96,13 @@ def classify(status: Status | None, tails: Sequence[str], done: bool, other: str
     return next(verdict for verdict in verdicts if verdict)
 
 
+def named(log: str) -> Verdict | None:
+    """What a log itself says of why it ended; None where it names nothing."""
+    run = _Run(logs=("\n".join(_clean(log)),), codes=(), kernel_oom=False, other="", reason=None)
+    verdicts = (rule(run) for rule in RULES if rule is not _last_line)
+    return next((verdict for verdict in verdicts if verdict), None)
+
+
 def tail(path: Path, size: int = 65536) -> str:
     """The last ``size`` bytes of a log, from a whole line on; "" where there is no file."""
     try:

@@ -25,17 +25,20 @@ def is_run(path: Path) -> bool:
     return any(os.path.exists(path / name) for name in SPECS)
 
 
-def runs(path: Path) -> list[RunFolder]:
-    """The folders of all runs below one.
+def _is_own(path: Path) -> bool:
+    return os.path.exists(path / SPECS[0])
+
+
+def runs(path: Path, foreign: bool = False) -> list[RunFolder]:
+    """The folders of all runs below one; ``foreign``: also of those that were imported.
 
     Raises:
         ConfigError: it is no folder.
     """
     check(path)
-    if is_run(path):
-        return [RunFolder(path)]
-    return [RunFolder(child) for sweep in sweeps(path) for child in in_order(sweep)
-            if is_run(child)]  # fmt: skip
+    found = [path] if is_run(path) else [one for sweep in sweeps(path) for one in in_order(sweep)]
+    wanted = is_run if foreign else _is_own
+    return [RunFolder(one) for one in found if wanted(one)]
 
 
 def check(path: Path) -> None:

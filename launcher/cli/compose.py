@@ -77,7 +77,7 @@ def _composed(overrides: list[Override], folder: Path | None, multirun: bool) ->
     lines = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"] if folder else []
     lines += [line for override in plain for line in _line(override)]
     data = _load(lines, folder)
-    for override in filter(_is_ours, plain):
+    for override in _set_after(plain):
         value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)
         assert isinstance(value, dict)
         _assign(data, override.key_or_group, value["value"])
@@ -111,6 +111,17 @@ def _yaml(text: str) -> Any:
     except yaml.YAMLError:
         return text
     return value if isinstance(value, dict | list) else text
+
+
+def _set_after(plain: Sequence[Override]) -> Iterator[Override]:
+    """What is set after Hydra composed, and what follows it and is below it."""
+    whole: list[str] = []
+    for override in plain:
+        if _is_ours(override):
+            whole.append(f"{override.key_or_group}.")
+            yield override
+        elif override.key_or_group.startswith(tuple(whole)):
+            yield override
 
 
 def _is_ours(override: Override) -> bool:

@@ -8,6 +8,7 @@ from launcher import finished
 from launcher.errors import ReadError
 from launcher.folder import RunFolder
 from launcher.record import RunRecord
+from launcher.spec import RunSpec
 
 INNOCENT = {"preempted", "cancelled"}
 """Ends that say nothing about a run: they neither count nor part those that do."""
@@ -16,12 +17,11 @@ UNFIT = 2
 """Trials that have to point at a node before all others keep away from it."""
 
 
-def earlier(folder: RunFolder, found: RunRecord) -> Iterator[RunRecord]:
-    """Records of the attempts set aside, the last one first.
+def earlier(folder: RunFolder, spec: RunSpec) -> Iterator[RunRecord]:
+    """Records of the attempts set aside, the last one first; ``spec`` is that of the one after.
 
     One whose launcher died with it has no end of its own, and is left out.
     """
-    spec = found.spec
     for path in folder.attempts():
         with suppress(ReadError):  # where a stage went on at another layout: of all until then
             spec = RunFolder(path).spec()

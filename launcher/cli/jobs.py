@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -37,26 +37,37 @@ def status(path: Path) -> list[dict[str, Any]]:
     found = [(folder, folder.readable_status()) for folder in runs(path)]
     if not found:
         raise ConfigError(f"{path}: no runs below this folder")
-    live = {s.submission: f for f, s in found if s and s.submission and s.state != "ended"}
-    said = _said(live)
+    answer = said(live(found))
     several = len({folder.path.parent for folder, _ in found}) > 1
-    return [_row(folder, status, said, path if several else None) for folder, status in found]
+    return [_row(folder, status, answer, path if several else None) for folder, status in found]
+
+
+def live(found: Iterable[tuple[RunFolder, Status | None]]) -> dict[str, RunFolder]:
+    """The runs that a batch system has, as far as their folders say, by their submissions."""
+    return {s.submission: f for f, s in found if s and s.submission and s.state != "ended"}
+
+
+def job_name(folder: RunFolder, status: Status) -> str | None:
+    """The batch system's name for a run's job; None where it has none."""
+    token = status.submission
+    return status.job_id or (submission.job_name(folder.path, token) if token else None)
+
+
+def of_slurm(name: str, said: dict[str, states.State] | None) -> states.State:
+    """What SLURM says of one job, by what it says of all."""
+    return SILENT if said is None else states.of(name, said) or FORGOTTEN
 
 
 def _row(
     folder: RunFolder,
     status: Status | None,
-    said: dict[str, states.State] | None,
+    answer: dict[str, states.State] | None,
     above: Path | None,
 ) -> dict[str, Any]:
-    token = status.submission if status else None
-    name = (status.job_id if status else None) or (
-        submission.job_name(folder.path, token) if token else None
-    )
-    slurm = None
-    if status and status.state != "ended" and token and name:
-        slurm = SILENT if said is None else states.of(name, said) or FORGOTTEN
-    state, cause = _standing(folder, status, slurm)
+    name, slurm = job_name(folder, status) if status else None, None
+    if status and status.state != "ended" and status.submission and name:
+        slurm = of_slurm(name, answer)
+    state, cause = standing(folder, status, slurm)
     try:
         steps, beats = folder.steps(), folder.beats()
     except ReadError:
@@ -68,7 +79,7 @@ def _row(
         "run": str(folder.path.relative_to(above)) if above else folder.path.name,
         "state": state,
         "job": name,
-        "slurm": _shown(slurm) if slurm else None,
+        "slurm": shown(slurm) if slurm else None,
         "attempt": status.attempt if status else None,
         "hosts": " ".join(status.nodes) or None if status else None,
         "step": last.get("step"),
@@ -79,7 +90,7 @@ def _row(
     }
 
 
-def _shown(slurm: states.State) -> str:
+def shown(slurm: states.State) -> str:
     """A job's state, and why it waits."""
     waits = slurm.active and slurm.reason not in ("", "None")
     return f"{slurm.name} {slurm.reason}" if waits else slurm.name
@@ -89,7 +100,7 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _standing(
+def standing(
     folder: RunFolder, status: Status | None, slurm: states.State | None
 ) -> tuple[str, str | None]:
     """Where a run stands, and why it ended: what its folder says, unless SLURM knows better."""
@@ -107,7 +118,7 @@ def _standing(
     return found.outcome, found.cause
 
 
-def _said(live: dict[str, RunFolder]) -> dict[str, states.State] | None:
+def said(live: Mapping[str, RunFolder]) -> dict[str, states.State] | None:
     """What SLURM says of the submissions that have jobs left: one squeue; None without answer."""
     found = [submission.job_id(submission.place(f.path, token)) for token, f in live.items()]
     ids = [main for main in found if main]

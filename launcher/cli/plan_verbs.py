@@ -24,7 +24,8 @@ def plan(words: Sequence[str]) -> int:
     takes_overrides(parser)
     prints_a_table(parser)
     parser.add_argument("--explain", metavar="ROW", type=int, help="the terms of one row")
-    parser.add_argument("--runs", metavar="FILE.csv", help="predict for the rows of a sheet")
+    parser.add_argument("--runs", metavar="FILE.csv",
+                        help="predict for the rows of a sheet, .csv or .xlsx")  # fmt: skip
     parser.add_argument("--fit", metavar="FILE.csv",
                         help="fit the planner's constants to measured rows, and print the errors"
                         " on sources left out; -o writes the constants")  # fmt: skip

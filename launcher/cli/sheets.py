@@ -1,6 +1,5 @@
 """Sheets somebody keeps by hand: predictions for their rows, constants fitted to them, replays."""
 
-import csv
 import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ import yaml
 from launcher.cluster import Cluster
 from launcher.decode import decode, hint
 from launcher.errors import ConfigError
-from launcher.planner import fit, memory, rules, sheet, spelling, validation
+from launcher.planner import fit, memory, rules, sheet, spelling, table, validation
 from launcher.planner.constants import Constants
 from launcher.planner.forecast import Forecast, Grid
 from launcher.planner.points import GIB, RECOMPUTE
@@ -38,25 +37,8 @@ NEAR = 0.85
 
 
 def read(path: Path) -> Sheet:
-    """A CSV file; lines that begin with # are remarks. Raises ConfigError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    lines = text.splitlines(keepends=True)
-    comma = max(",;\t", key=lambda comma: max((_known(line, comma) for line in lines), default=0))
-    # A line that begins with # is a remark, unless it is a head: # gpus,model,tp
-    told = (line for line in lines if not line.startswith("#") or _known(line, comma) > 1)
-    found = [row for row in csv.reader(told, delimiter=comma) if any(map(str.strip, row))]
-    if len(found) < 2:
-        raise ConfigError(f"{path}: no rows below its first line")
-    titles, *cells = found
-    if not _known(comma.join(titles), comma):
-        raise ConfigError(f"{path}: none of its columns is known: {', '.join(titles)}")
-    wide = max(map(len, cells))
-    titles += [f"column_{number}" for number in range(len(titles) + 1, wide + 1)]
-    rows = [dict(zip(titles, row + [""] * (len(titles) - len(row)), strict=True)) for row in cells]
-    return sheet.read(rows, _clusters(), _models())
+    """A CSV file or a workbook; lines that begin with # are remarks. Raises ConfigError."""
+    return sheet.read(table.rows(path), clusters(), models())
 
 
 def mistyped(sheet: Sheet) -> list[str]:
@@ -68,11 +50,6 @@ def mistyped(sheet: Sheet) -> list[str]:
     close = {t: difflib.get_close_matches(t.lower(), missing, n=1, cutoff=NEAR) for t in unknown}
     return [f"column {t!r} is not read; did you mean {names[0]!r}?"
             for t, names in close.items() if names]  # fmt: skip
-
-
-def _known(line: str, comma: str) -> int:
-    """How many of a line's cells are names of columns."""
-    return sum(spelling.column(cell) is not None for cell in line.split(comma))
 
 
 def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
@@ -214,14 +191,16 @@ def replayed(
 
 
 @cache
-def _clusters() -> Mapping[str, Cluster]:
+def clusters() -> Mapping[str, Cluster]:
+    """The clusters of conf/, by name."""
     found = {name: data.get("cluster", {}) for name, data in _files("cluster")}
     whole = {name: data for name, data in found.items() if "accelerator" in data}
     return {name: decode(Cluster, data, f"cluster={name}") for name, data in whole.items()}
 
 
 @cache
-def _models() -> Mapping[str, ModelShape]:
+def models() -> Mapping[str, ModelShape]:
+    """The models of conf/, by name."""
     return {name: decode(ModelShape, data, f"model={name}") for name, data in _files("model")}
 
 

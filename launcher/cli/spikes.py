@@ -85,7 +85,7 @@ def _below(path: Path) -> "Iterator[Series]":
     from launcher.tree import runs
 
     files = {file.name: file for file in sorted(path.glob("*.csv"))}
-    found = (run for run in runs(path) if run.metrics.exists() and run.path != path)
+    found = (run for run in runs(path, foreign=True) if run.metrics.exists() and run.path != path)
     files |= {str(run.path.relative_to(path)): run.metrics for run in found}
     if (path / "metrics.jsonl").exists():
         files[path.name] = path / "metrics.jsonl"

@@ -140,7 +140,7 @@ class Trials:
         return history.failures(found, before, continues) < most
 
     def _before(self, found: RunRecord) -> list[RunRecord]:
-        return list(history.earlier(RunFolder(self.folder / found.spec.name), found))
+        return list(history.earlier(RunFolder(self.folder / found.spec.name), found.spec))
 
     def _avoided(self, spec: RunSpec) -> set[str]:
         """Nodes that earlier attempts of a trial point at, this launcher's or another's."""

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.cli import job_verbs, plan_verbs
+from launcher.cli.best import best
+from launcher.cli.importing import foreign_runs
 from launcher.cli.report import report
 from launcher.cli.samples import sample
 from launcher.cli.spikes import spikes
+from launcher.cli.top.verb import top
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 
 if TYPE_CHECKING:
@@ -32,12 +35,15 @@ verbs (launch VERB --help says more):
   launch replay FILE.csv        what a strategy would have done with measured rows
   launch submit [KEY=VALUE ...] hand it to SLURM and return; --dry-run prints the batch scripts
   launch status DIR             where each run below a folder stands now
+  launch top DIR                the same as a live view; q quits, the jobs go on
   launch cancel DIR             end the jobs of SLURM's below a folder
   launch check [KEY=VALUE ...]  look at this machine, or at nodes of a cluster; train nothing
   launch table DIR              the table of what has run below a folder
   launch report DIR...          one HTML file with the charts and the table of all that
+  launch best DIR               the fastest run there, as a file for launch --config
   launch spikes FILE.csv|DIR    spikes of losses that were logged anywhere
   launch sample DIR             texts from a run's checkpoints; --prompt TEXT makes one now
+  launch import LOG...          logs and sheets of runs that something else trained
   launch sync DIR               upload the W&B runs that were kept in their folders
 
 examples:
@@ -162,9 +168,12 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "resume": go_on,
     "table": show_table,
     "report": report,
+    "best": best,
     "spikes": spikes,
     "sample": sample,
+    "import": foreign_runs,
     "sync": sync,
+    "top": top,
 }
 
 

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 from launcher.errors import RequestError
 
-FORMATS = ("table", "csv", "json", "md", "html", "parquet")
-BY_SUFFIX = {f".{name}": name for name in FORMATS[1:]}
+FORMATS = ("table", "csv", "json", "md", "latex", "html", "parquet")
+BY_SUFFIX = {f".{name}": name for name in FORMATS[1:]} | {".tex": "latex"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +34,8 @@ def takes_overrides(parser: Parser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra override")
     parser.add_argument("-m", "--multirun", action="store_true",
                         help="values with commas are the axes of a grid")  # fmt: skip
+    parser.add_argument("--config", metavar="FILE",
+                        help="lines of KEY: VALUE; overrides win over them")  # fmt: skip
     parser.add_argument("--config-dir", metavar="DIR", help="a folder of YAML files of your own")
 
 
@@ -53,6 +55,10 @@ def parsed(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     for word in getattr(options, "overrides", ()):
         if word in VERBS:
             raise RequestError(f"{word!r} is a verb, which comes first")
+    if getattr(options, "config", None):
+        from launcher.cli import given
+
+        options.overrides = given.overrides(options.config, options.overrides)
     if not hasattr(options, "format"):
         return options
     if options.format is None:

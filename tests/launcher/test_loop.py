@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from launcher.cli.collect import collect
 
+import analysis
 from launcher import finished, record
 from launcher.backends import BACKENDS
 from launcher.backends.trained_here import Conduct, TrainedHere
@@ -240,34 +240,36 @@ def test_a_damaged_status_is_a_trial_to_run_again(folder: Path) -> None:
     assert outcomes(run(folder, 1)) == ["ok"] and starts(folder) == 2
 
 
-def test_tables_of_folders_that_are_damaged_or_nested(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_of_folders_that_are_damaged_or_nested(folder: Path) -> None:
     run(folder, 1, 7)
     other = folder.parent / "deep" / "er"
     run(other, 1, 2)
-    assert [found.remark for found in collect(folder.parent)] == ["deep/er", "deep/er", "s", "s"]
+    above = analysis.load(folder.parent).table("row")
+    assert list(above["sweep"]) == [str(other), str(folder), str(other), str(folder)]
     (folder / "records.jsonl").write_text("not json\n")
-    assert outcomes(collect(folder)) == ["ok"]  # from its folder
-    err = capsys.readouterr().err
-    assert "records.jsonl:1: Expecting value" in err
-    assert "s: 1 of 2 points have not been run to their end yet: 1 not started\n" in err
+    runs = analysis.load(folder)
+    assert list(runs.table()["outcome"]) == ["ok"]  # from its folder
+    damage, missing = runs.notes
+    assert damage.startswith(f"{folder}: records.jsonl:1 cannot be read: JSON is malformed")
+    assert missing == (f"{folder}: 1 of 2 points have not been run to their end yet: 1 not started")
 
 
-def test_a_table_says_what_is_still_to_come(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_says_what_is_still_to_come(folder: Path) -> None:
     """What was cancelled is a row, and is said apart from what has none yet."""
     ids = [found.spec.id for found in run(folder, 1, 5, 7, 2, 3, max_hangs=1)]
     (folder / "records.jsonl").unlink()
     for spec_id, state, stopped in ((ids[0], "running", None), (ids[1], "queued", None),
                                     (ids[3], "ended", "cancelled")):  # fmt: skip
         RunFolder(folder / spec_id).write_status(Status(state=state, stopped=stopped))  # type: ignore[arg-type]
-    assert sorted(outcomes(collect(folder))) == ["cancelled", "hang"]
-    assert capsys.readouterr().err.splitlines() == [
-        f"launch: {folder}: 3 of 5 points have not been run to their end yet:"
+    runs = analysis.load(folder)
+    assert sorted(runs.table()["outcome"]) == ["cancelled", "hang"]
+    assert sorted(runs.table(unfinished=True)["outcome"]) == [
+        "cancelled", "hang", "queued", "running",
+    ]  # fmt: skip
+    assert runs.notes == [
+        f"{folder}: 3 of 5 points have not been run to their end yet:"
         " 1 running, 1 queued, 1 not started",
-        f"launch: {folder}: 1 of 5 points were cancelled; the same launch runs them again",
+        f"{folder}: 1 of 5 points were cancelled; the same launch runs them again",
     ]
 
 

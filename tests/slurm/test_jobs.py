@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis import table
+import analysis
 from launcher.cli import jobs, main
-from launcher.cli.collect import collect
 from launcher.folder import RunFolder, Status
 from slurm import scheduler as module
 from slurm.handover import Setting
@@ -79,7 +78,7 @@ def test_a_cause_reads_the_same_in_the_table(submitted: Make, commands: Commands
     status = run.status()
     assert status is not None
     run.write_status(replace(status, state="ended", stopped="cancelled", reason="SLURM says so"))
-    (row,) = table.frame(collect(run.path)).to_dict(orient="records")
+    (row,) = analysis.load(run.path).table().to_dict(orient="records")
     assert standing(run) == (row["outcome"], None, row["cause"])
     assert standing(run) == ("cancelled", None, "cancelled on request")
 

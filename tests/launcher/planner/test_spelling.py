@@ -9,7 +9,7 @@ from launcher.planner.sheet import Sheet
 
 
 def read(**row: str) -> Sheet:
-    return sheet.read([row], sheets._clusters(), sheets._models())
+    return sheet.read([row], sheets.clusters(), sheets.models())
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_recomputation(said: str, kind: str, title: str) -> None:
     ],
 )  # fmt: skip
 def test_models(said: str, name: str | None) -> None:
-    found = known.model(said, known.by_bare_name(sheets._models()))
+    found = known.model(said, known.by_bare_name(sheets.models()))
     assert (found.name if found else None) == name
 
 
@@ -201,12 +201,12 @@ def test_models(said: str, name: str | None) -> None:
 )  # fmt: skip
 def test_machines(said: str, cluster: str, memory: float, cards: float | None, noted: bool) -> None:
     found = read(hardware=said)
-    card = sheets._clusters()[cluster].accelerator
+    card = sheets.clusters()[cluster].accelerator
     assert found.points.memory_rate[0] == (card.memory_gb_s or 0) * 1e9
     assert found.points.link_rate[0] == (card.link_gb_s or 0) * 1e9
     assert found.points.memory[0] / GIB == pytest.approx(memory)
     assert (f"hardware {cluster}" in found.notes[0]) == noted
-    assert known.machine(said, sheets._clusters()).cards == cards
+    assert known.machine(said, sheets.clusters()).cards == cards
     assert found.points.gpus[0] == (cards or 8)
     assert read(hardware=said, n_gpus="64").points.gpus[0] == 64
 

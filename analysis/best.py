@@ -1,0 +1,90 @@
+"""The best run of a sweep as a file that ``launch --config`` starts the real run from."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+
+from launcher.decode import encode, join
+from launcher.errors import ConfigError, ReadError
+from launcher.files import read_json
+from launcher.folder import RunFolder
+from launcher.spec import RunSpec
+
+if TYPE_CHECKING:
+    from analysis.runs import Runs
+
+GROUPS = ("cluster", "scheduler")
+"""What the command of a sweep said of them is said again: where to run is not in a spec."""
+
+FREE = ("blend",)
+"""Fields whose keys the user chooses: one value."""
+
+
+def config(runs: "Runs", by: str) -> str:
+    """YAML of the run that is best in a column.
+
+    Raises:
+        ConfigError: nothing ran well; it is a stage of a curriculum, or this project did not start
+            it.
+    """
+    row = runs.best(by)
+    folder = Path(row["folder"])
+    try:
+        spec = RunFolder(folder).spec()
+    except ReadError as error:
+        raise ConfigError(f"{folder}: cannot be started again: {error}") from error
+    if spec.stage:
+        raise ConfigError(f"{folder}: is a stage; launch resume goes on with its curriculum")
+    said = dict(_said(folder.parent)) | dict(_of(spec))
+    lines = [*_remarks(row, spec), *(_line(key, value) for key, value in said.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _of(spec: RunSpec) -> Iterator[tuple[str, Any]]:
+    """The keys of a spec; steps are those of the real run, where its tokens are known."""
+    data = encode(spec)
+    del data["stage"], data["data"]["content"]
+    if spec.train.tokens:
+        data["train"]["steps"] = math.ceil(spec.train.tokens / spec.tokens_per_step)
+    yield from _flat(data, "")
+
+
+def _flat(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
+    for name, value in data.items():
+        if isinstance(value, dict) and name not in FREE:
+            yield from _flat(value, join(at, name))
+        else:
+            yield join(at, name), value
+
+
+def _said(sweep: Path) -> Iterator[tuple[str, Any]]:
+    """Which cluster the sweep was started on, and what it said of the scheduler."""
+    try:
+        words = read_json(sweep / "request.json")["overrides"]
+    except (ReadError, KeyError, TypeError):
+        return
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == GROUPS[0] or key.split(".")[0] == GROUPS[1]:
+            yield key, yaml.safe_load(value)
+
+
+def _line(key: str, value: Any) -> str:
+    """One line; JSON is YAML, and quotes what has to be."""
+    return f"{key}: {json.dumps(value, ensure_ascii=False)}"
+
+
+def _remarks(row: "pd.Series[Any]", spec: RunSpec) -> Iterator[str]:
+    yield f"# the best of {row['sweep']}: {row['folder']}"
+    figures = {"tokens/s": "tokens_per_s", "ms a step": "step_ms_p50", "GiB": "mem_max_gib"}
+    told = [f"{row[name]:,.4g} {unit}" for unit, name in figures.items() if pd.notna(row[name])]
+    days = [f"{row['eta_days']:,.1f} days"] if pd.notna(row["eta_days"]) else []
+    yield f"# {', '.join([*told, *days])}, measured in {row['steps']} steps"
+    if spec.train.tokens:
+        yield f"# train.steps is for train.tokens {spec.train.tokens:,}; the trial took fewer"
+    yield "# a long run wants checkpoint_every=N besides"

@@ -1,0 +1,30 @@
+"""``launch best``: the best run below a folder, as what starts the real run."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from launcher.cli.words import new_parser, parsed
+
+_WHAT = """The best run below a folder as a file that launch --config starts the real run from:
+model, layout, cluster, batch, data and optimizer as they were measured, and for train.tokens the
+steps that they take."""
+
+
+def best(words: Sequence[str]) -> int:
+    """Print the file, or write it."""
+    parser = new_parser("best", _WHAT)
+    parser.add_argument("folder", metavar="DIR", nargs="+", help="of a sweep, of a run, or of many")
+    parser.add_argument("--by", metavar="COLUMN", default="tokens_per_s",
+                        help="what is best in it; of memory, time and loss the least")  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
+    options = parsed(parser, words)
+
+    import analysis
+    from analysis import table
+
+    text = analysis.load(*options.folder).best_config(options.by)
+    table.write(text.rstrip("\n"), options.output)
+    if options.output:
+        print(f"launch --config {shlex.quote(options.output)}", file=sys.stderr)
+    return 0

@@ -1,0 +1,1 @@
+"""``launch top``: a live view of what runs below a folder."""

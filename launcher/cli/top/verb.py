@@ -1,0 +1,75 @@
+"""The verb ``top``: a live view of what runs below a folder. It writes nothing there."""
+
+import io
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.cli.words import new_parser, parsed
+from launcher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from launcher.cli.top.look import Watcher
+
+DESCRIPTION = """A live view of a sweep, a curriculum or a run: what runs, waits and failed, what
+was spent and what is left. q or Ctrl-C quits; the jobs go on, and nothing in the folder is touched.
+Where stdout is no terminal, one picture is printed."""
+
+EVERY = 2.0
+OFTEN, SELDOM = 0.1, 3600.0
+"""Seconds between two looks."""
+FOOT = "q quits, the jobs go on"
+
+
+def top(words: Sequence[str]) -> int:
+    """Show what runs below a folder until somebody quits."""
+    parser = new_parser("top", DESCRIPTION)
+    parser.add_argument("folder", metavar="DIR", help="of a sweep, a curriculum, a run, or many")
+    parser.add_argument("--once", action="store_true", help="print one picture and end")
+    parser.add_argument("--every", type=float, default=EVERY, metavar="SECONDS",
+                        help=f"between two looks; {EVERY:g} where it is not given")  # fmt: skip
+    options = parsed(parser, words)
+    if not OFTEN <= options.every <= SELDOM:
+        raise ConfigError(f"--every: {options.every:g} is not between {OFTEN:g} and {SELDOM:g}")
+
+    from launcher.cli.top.look import Watcher
+
+    console = _console()
+    once = options.once or not sys.stdout.isatty() or console.is_dumb_terminal
+    watcher = Watcher(Path(options.folder).expanduser(), once)
+    if once:
+        _print(watcher, console)
+    else:
+        _live(watcher, console, options.every)
+    return 0
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may know no blocks
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def _print(watcher: "Watcher", console: "Console") -> None:
+    from launcher.cli.top.draw import picture
+
+    height = console.height - 1 if sys.stdout.isatty() else None
+    for line in picture(watcher.look(time.time()), console.width, height):
+        console.print(line, soft_wrap=True)
+
+
+def _live(watcher: "Watcher", console: "Console", every: float) -> None:
+    from launcher.cli.top.draw import picture
+    from launcher.cli.top.screen import full_screen
+
+    look = watcher.look(time.time())  # the first one may take a while: it is not waited for blindly
+    with full_screen(console) as screen:
+        screen.show(picture(look, *screen.size, FOOT))
+        while not screen.quits(every):
+            screen.show(picture(watcher.look(time.time()), *screen.size, FOOT))

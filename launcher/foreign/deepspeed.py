@@ -1,0 +1,65 @@
+"""DeepSpeed without a trainer above it: what its engines print every ``steps_per_print`` steps.
+
+Format strings: ``_report_progress`` and ``log_dist`` (deepspeed/runtime/engine.py,
+deepspeed/utils/logging.py), ``ThroughputTimer.stop`` (deepspeed/utils/timer.py) and
+``PipelineEngine.train_batch`` (deepspeed/runtime/pipe/engine.py) of deepspeedai/DeepSpeed.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from launcher.foreign.lines import number
+from launcher.foreign.log import LogReader, Step
+from launcher.foreign.megatron import ENGINE_ARGUMENT
+
+PROGRESS = re.compile(r"\bstep=(\d+), skipped=(\d+), lr=\[([^\]]*)\]")
+PIPELINE = re.compile(
+    r"\bsteps: (\d+) loss: (\S+).*?iter time \(s\): ([\d.]+)(?: samples/sec: (\S+))?"
+)
+SPEED = re.compile(
+    r"(?:global_step=|\b\d+/)(\d+), RunningAvgSamplesPerSec=(\S+?), CurrSamplesPerSec=(\S+?),"
+)
+KNOWN = re.compile(r"DeepSpeed info: version|\[INFO\] \[(?:logging|engine|config)\.py:\d+:")
+
+
+@dataclass(kw_only=True)
+class DeepSpeed(LogReader):
+    """Reads the three kinds of lines, each of which says another part of a step."""
+
+    name: ClassVar[str] = "deepspeed"
+    looks_like: ClassVar[str] = "'[Rank 0] step=10, skipped=0, lr=[...]' or 'steps: 10 loss: ...'"
+
+    _skipped: int = 0
+
+    def feed(self, line: str) -> bool:
+        """Take a line. True where it is one of a step."""
+        if "step=" in line and (progress := PROGRESS.search(line)):
+            return self._progress(progress)
+        if "iter time (s)" in line and (pipeline := PIPELINE.search(line)):
+            step = self._at(int(pipeline[1]))
+            loss, ms = number(pipeline[2]), 1000 * float(pipeline[3])
+            self.add(replace(step, loss=loss, step_ms=ms, samples_per_s=number(pipeline[4])))
+            return True
+        if "SamplesPerSec=" in line and (speed := SPEED.search(line)):
+            self.add(replace(self._at(int(speed[1])), samples_per_s=number(speed[3])))
+            return True
+        if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
+            self.facts[f"engine.{engine[1]}"] = engine[2].strip()
+        self.known = self.known or bool(KNOWN.search(line))
+        return False
+
+    def _progress(self, found: re.Match[str]) -> bool:
+        number_, skipped = int(found[1]), int(found[2])
+        self.known = True
+        if not number_:  # printed by the engine's start, before any step
+            return False
+        new = max(skipped - self._skipped, 0)
+        self._skipped = skipped
+        lr = number(found[3].split(",")[0])
+        self.add(replace(self._at(number_), lr=lr, skipped=new))
+        return True
+
+    def _at(self, step: int) -> Step:
+        """The step so far, where the line before was of it too."""
+        return self.steps[step] if step == self.last else Step(step=step)

@@ -1,0 +1,170 @@
+"""Logged steps -> lines of metrics, and figures by the definitions of this project."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median, quantiles
+from typing import Any
+
+from launcher.cluster import Accelerator
+from launcher.foreign.log import Step
+from launcher.imported import Known
+from launcher.record import Figures, MemoryKind
+from launcher.shape import ModelShape
+
+UNTIMED = 2
+"""First steps that the speed leaves out: they compile and allocate; as `Train.untimed_steps`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What was logged, and what is known of the run."""
+
+    steps: Sequence[Step]
+    """In order."""
+    known: Known
+    shape: ModelShape | None
+    accelerator: Accelerator | None
+    """The card, where it is one whose peaks are known."""
+    memory: dict[str, float]
+    """Rank -> peak reserved, GiB."""
+
+    def lines(self) -> list[dict[str, Any]]:
+        """One line a step, as a run of our own writes them; None is "not known"."""
+        return [self._line(step) for step in self.steps]
+
+    def _line(self, step: Step) -> dict[str, Any]:
+        speed = self._speed(step)
+        return {
+            "step": step.step,
+            "tokens": self._tokens(step),
+            "loss": _finite(step.loss),
+            "grad_norm": _finite(step.grad_norm),
+            "lr": _finite(step.lr),
+            "step_ms": self._ms(step),
+            "tokens_per_s": speed,
+            "tflops_per_gpu": self._tflops(speed),
+            "stated_tflops_per_gpu": _finite(step.tflops),
+            "mem_min_gib": None,
+            "mem_max_gib": _finite(step.memory_gib),
+            "stage": None,
+            "action": "skip" if step.skipped and step.loss is None else None,
+        }
+
+    @property
+    def seconds(self) -> float:
+        """The sum of all step times."""
+        times = (self._ms(step) or 0 for step in self.steps)
+        return sum(ms * span for ms, span in zip(times, self._spans, strict=True)) / 1000
+
+    @property
+    def _spans(self) -> list[int]:
+        """How many steps each line is of; the first one, those of a source's first interval."""
+        numbers = [step.step for step in self.steps]
+        spans = [after - before for before, after in pairwise(numbers)]
+        if not numbers:
+            return []
+        return [min(max(numbers[0], 1), spans[0] if spans else 1), *spans]
+
+    def figures(self) -> Figures:
+        """The figures; speed without the first steps, and at the whole batch."""
+        timed = self._timed()
+        times = [ms for step in timed if (ms := self._ms(step))]
+        p50 = median(times) if times else None
+        speed = self._speed(dataclasses.replace(timed[-1], step_ms=p50)) if timed else None
+        tflops = self._tflops(speed)
+        losses = [step.loss for step in self.steps if _finite(step.loss) is not None]
+        norms = [step.grad_norm for step in self.steps if _finite(step.grad_norm) is not None]
+        memory = [*self.memory.values(), *(s.memory_gib for s in self.steps if s.memory_gib)]
+        return Figures(
+            steps=sum(self._spans) if self.steps else None,
+            tokens_per_s=speed,
+            step_ms_p50=p50,
+            step_ms_p95=_p95(times),
+            tflops_per_gpu=tflops,
+            mfu_pct=self._mfu(tflops),
+            mem_min_gib=min(self.memory.values()) if len(self.memory) > 1 else None,
+            mem_max_gib=max(memory) if memory else None,
+            memory_kind=_kind(memory),
+            loss_first=losses[0] if losses else None,
+            loss_last=losses[-1] if losses else None,
+            grad_norm_max=max(filter(None, norms), default=None),
+            skipped=int(sum(step.skipped for step in self.steps)) if self.steps else None,
+        )
+
+    def stated(self) -> float | None:
+        """The median of what the source calls its TFLOP/s per card, over the same steps."""
+        said = [step.tflops for step in self._timed() if step.tflops]
+        return median(said) if said else None
+
+    def _timed(self) -> Sequence[Step]:
+        if len(self.steps) < 2:
+            return ()
+        every = max(self.steps[1].step - self.steps[0].step, 1)
+        rest = self.steps[math.ceil(UNTIMED / every) :]
+        whole = max((step.batch or 0 for step in rest), default=0)
+        return [step for step in rest if step.batch in (None, whole)]
+
+    def _batch(self, step: Step) -> float | None:
+        return step.batch or self.known.global_batch
+
+    def _tokens(self, step: Step) -> int | None:
+        if step.tokens is not None:
+            return int(step.tokens)
+        batch, sequence = self._batch(step), self.known.seq_len
+        samples = step.samples if step.samples is not None else batch and batch * step.step
+        return int(samples * sequence) if samples and sequence else None
+
+    def _ms(self, step: Step) -> float | None:
+        """As stated, else what the stated speed means for a step of that size."""
+        batch, sequence = self._batch(step), self.known.seq_len
+        per_gpu, gpus = step.tokens_per_s_per_gpu, self.known.gpus
+        if step.step_ms is None and step.samples_per_s and batch:
+            return 1000 * batch / step.samples_per_s
+        if step.step_ms is None and per_gpu and batch and sequence and gpus:
+            return 1000 * batch * sequence / (per_gpu * gpus)
+        return step.step_ms
+
+    def _speed(self, step: Step) -> float | None:
+        """Tokens per second over all ranks."""
+        batch, sequence, ms = self._batch(step), self.known.seq_len, self._ms(step)
+        if batch and sequence and ms:
+            return 1000 * batch * sequence / ms
+        if step.samples_per_s and sequence:
+            return step.samples_per_s * sequence
+        gpus = self.known.gpus
+        return step.tokens_per_s_per_gpu * gpus if step.tokens_per_s_per_gpu and gpus else None
+
+    def _tflops(self, speed: float | None) -> float | None:
+        """Model FLOPs (`launcher.shape`) per second and rank."""
+        if speed is None or self.shape is None or not self.known.gpus:
+            return None
+        return speed * self.shape.flops_per_token / self.known.gpus / 1e12
+
+    def _mfu(self, tflops: float | None) -> float | None:
+        peak = peak_of(self.accelerator, self.known.precision)
+        return 100 * tflops / peak if tflops is not None and peak else None
+
+
+def peak_of(accelerator: Accelerator | None, precision: str | None) -> float | None:
+    """TFLOP/s; tensor cores of every card known here do fp16 at the speed of bf16."""
+    if accelerator is None or precision is None:
+        return None
+    peaks = {"fp32": accelerator.fp32_tflops, "fp8": accelerator.fp8_tflops}
+    return peaks.get(precision, accelerator.bf16_tflops)
+
+
+def _kind(memory: Sequence[float]) -> MemoryKind | None:
+    return "cuda reserved" if memory else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _p95(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return values[0] if values else None
+    return quantiles(values, n=20, method="inclusive")[-1]

@@ -1,0 +1,49 @@
+"""The lines of a log without what surrounds them: colours, ranks, carriage returns."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.errors import ReadError
+
+LONGEST = 20_000
+"""Characters of a line that are looked at: no step is said beyond them, binary output may be."""
+
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+# torchrun --tee, srun --label, DeepSpeed's pdsh, Ray.
+RANK = re.compile(
+    r"^\s*(?:\[(?:rank|default|trainer)?_?\d+\]:\s?|\d+:\s|\[[\w.-]+:\d+\]:\s|\(\w+ pid=\d+\)\s)+"
+)
+NUMBER = re.compile(
+    r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+|(?:nan|inf)\b)",
+    re.IGNORECASE,
+)
+"""``1.2E-04``, ``5,756``, ``nan``."""
+
+
+def cleaned(path: Path) -> Iterator[str]:
+    """The lines of a file, one at a time: logs have gigabytes. A carriage return ends one too.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                yield clean(line if len(line) < LONGEST else line[:LONGEST])
+    except OSError as error:
+        raise ReadError(f"{path}: {error.strerror}") from error
+
+
+def clean(line: str) -> str:
+    """A line without colours and without the rank that launchers put before it."""
+    line = line.rstrip("\n")
+    if not line.isprintable():
+        line = COLOUR.sub("", line)
+    return RANK.sub("", line)
+
+
+def number(text: str | None) -> float | None:
+    """The number that a text begins with; nan and inf are numbers, "None" is none."""
+    found = NUMBER.match(text.strip()) if text else None
+    return float(found[0].replace(",", "")) if found else None

@@ -1,0 +1,209 @@
+"""Megatron-LM, Megatron-DeepSpeed, GPT-NeoX and Megatron-Bridge: ``iteration 10/ 1000 | ...``.
+
+Format strings: ``training_log`` and ``report_memory`` of Megatron-LM (megatron/training.py before
+core 0.6, megatron/training/training.py since), of microsoft/Megatron-DeepSpeed and of
+bigscience-workshop/Megatron-DeepSpeed; ``training_log`` of EleutherAI/gpt-neox;
+``train_utils.training_log`` of NVIDIA-NeMo/Megatron-Bridge.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from launcher.foreign.lines import number
+from launcher.foreign.log import LogReader, Step
+
+# A literal first, and what must not be before it after it: lines are searched faster so.
+_ITERATION = r"iteration(?<!\witeration)(?<!, iteration)(?<!at iteration):?\s+"
+STEP = re.compile(_ITERATION + r"(\d+)\s*/\s*(?:(\d+)\s*(?=\|)|\d*\s*$)")
+LOOKS = re.compile(_ITERATION + r"\d+\s*/")
+ARGUMENTS = re.compile(r"-{4,} arguments -{4,}")
+ARGUMENTS_END = re.compile(r"-{4,} end of arguments -{4,}")
+# Whatever stands before it: a host, a time. A name that is long has no dots behind it.
+ARGUMENT = re.compile(r"(?:^|\s)(\w+) (?:\.{2,} ?| )(\S.*|)$")
+# DeepSpeed prints its own configuration so, behind a time: it is what the engine goes by.
+ENGINE_ARGUMENT = re.compile(r"\[config\.py:\d+:print\w*\]\s+(\w+) (?:\.{2,}|) ?(\S.*)$")
+VOCABULARY = re.compile(r"padded vocab \(size: (\d+)\) with \d+ dummy tokens \(new size: (\d+)\)")
+RANK_PARAMS = re.compile(
+    r"number of parameters on \(tensor, pipeline\) model parallel rank \((\d+, ?\d+)\): (\d+)"
+)
+MEMORY = re.compile(
+    r"(?:\[Rank (\d+)\] )?\(?after \d+ iterations\)? memory \(MB\) \|"
+    r"[^\[]*?max reserved:\s*([\d.]+)"
+)
+UTILIZATION = re.compile(r"GPU utilization: ?([\d.]+) ?(?:MODEL_)?TFLOP/s/GPU")
+TFLOPS = re.compile(r"([\d.]+) ?(?:MODEL_)?TFLOP/s/GPU")
+# DeepSpeedExamples' Megatron-LM-v1.1.5-ZeRO3 says it on the line after; recomputation counts.
+EFFECTIVE = re.compile(r"Effective Tera Flops per GPU: ([\d.]+)")
+DEEPSPEED = re.compile(r"DeepSpeed info: version|\[deepspeed\]|\[logging\.py:\d+:log_dist\]")
+STOPPED = re.compile(r"exiting program (?:at iteration \d+|after [\w. ]+)")
+TORN = 12
+"""Lines over which a torn step line is put together."""
+MORE = re.compile(
+    r"(?:elapsed time per iteration \(m?s\)|learning rate|global batch size|lm loss|loss scale"
+    r"|grad norm|number of (?:skipped|nan) iterations|consumed (?:samples|tokens)|TFLOPs"
+    r"|TFLOP/s/GPU\)|samples per second):\s*[-\dni]"
+)
+"""What the rest of a torn step line has."""
+
+SPEED = (
+    ("samples_per_s", "samples per second", "samples/sec"),
+    ("tokens_per_s_per_gpu", "tokens per gpu per second (tgs)", "tokens per gpu (tokens/s/gpu)"),
+    ("tflops", "throughput per gpu (tflop/s/gpu)", "tflops", "approx flops per gpu"),
+    ("grad_norm", "grad norm"),
+    ("lr", "learning rate"),
+    ("batch", "global batch size"),
+    ("samples", "consumed samples"),
+    ("tokens", "consumed tokens"),
+)
+"""Field of `Step` -> what lines call it."""
+
+
+@dataclass(kw_only=True)
+class Megatron(LogReader):
+    """Reads the step lines and the arguments."""
+
+    name: ClassVar[str] = "megatron"
+    looks_like: ClassVar[str] = "'iteration 10/ 1000 | elapsed time per iteration (ms): ...'"
+
+    _in_arguments: bool = False
+    _torn: str = ""
+    _pieces: int = 0
+    _utilization: float | None = None
+    _deepspeed: bool = False
+
+    @property
+    def backend(self) -> str | None:
+        """DeepSpeed's, where its engine prints or the arguments ask for it."""
+        asked = self.facts.get("deepspeed")
+        uses = self._deepspeed if asked is None else asked == "True"
+        return "megatron-deepspeed" if uses else "megatron-lm"
+
+    def feed(self, line: str) -> bool:
+        """Take a line. True where it is one of a step."""
+        if self._torn and self._goes_on(line):
+            return True
+        if "iteration" in line and "/" in line and LOOKS.search(line):
+            return self._step_line(line)
+        if self._in_arguments or "arguments ---" in line:
+            self._argument(line)
+        else:
+            self._remark(line)
+        return False
+
+    def _step_line(self, line: str) -> bool:
+        starts = [match.start() for match in STEP.finditer(line)]
+        if not starts:
+            self.give_up(line)
+            return False
+        before = line[: starts[0]]  # GPT-NeoX says samples/sec first
+        if "memory (MB)" in line:
+            self._memory(line)
+        for begin, end in zip(starts, [*starts[1:], len(line)], strict=True):
+            text = line[begin:end]
+            self._keep(f"{text}|{before}" if begin == starts[0] and "|" in before else text)
+        last = line[starts[-1] :].rstrip()
+        whole = "elapsed time per iteration" in last and last.endswith("|")
+        self._torn, self._pieces = "" if whole else MEMORY.sub("", last), 0
+        return True
+
+    def _goes_on(self, line: str) -> bool:
+        """Whether a line is more of one that another rank's output has torn in two."""
+        self._pieces += 1
+        if LOOKS.search(line) or self._pieces > TORN:
+            self._torn = ""
+            return False
+        if not MORE.search(line):
+            return False
+        whole = self._torn[-1].isdigit() and re.match(r"\s*[A-Za-z]{2}", line)
+        self._torn += f"|{line}" if whole else line
+        self._keep(self._torn, again=True)
+        if "number of nan iterations" in line:
+            self._torn = ""
+        return True
+
+    def _keep(self, text: str, again: bool = False) -> None:
+        head = STEP.match(text)
+        assert head, text
+        self.total = int(head[2]) if head[2] else self.total  # None where it is cut off
+        pieces = (piece.partition(":") for piece in text[head.end() :].split("|"))
+        said = {name.strip().lower(): value for name, _, value in pieces}
+        numbers = {key: _first(said, names) for key, *names in SPEED}
+        numbers["tflops"] = _tflops(said, numbers["tflops"], text, self._utilization)
+        self._utilization = None
+        if again:
+            self.steps.pop(int(head[1]), None)
+        step = Step(
+            step=int(head[1]),
+            loss=_loss(said),
+            step_ms=_milliseconds(said),
+            skipped=number(said.get("number of skipped iterations")) or 0,
+            **numbers,
+        )
+        self.add(step)
+
+    def _argument(self, line: str) -> None:
+        if ARGUMENTS_END.search(line):
+            self._in_arguments = False
+        elif ARGUMENTS.search(line):
+            self._in_arguments, self.known = True, True
+            self.starts += 1
+            self.facts.clear()
+        elif found := ARGUMENT.search(line.rstrip()):
+            self.facts[found[1]] = found[2]
+
+    def _remark(self, line: str) -> None:
+        if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
+            self.facts[f"engine.{engine[1]}"] = engine[2].strip()
+        elif "memory (MB)" in line:
+            self._memory(line)
+        elif "padded vocab" in line and (vocabulary := VOCABULARY.search(line)):
+            self.facts["vocab_size"], self.facts["padded_vocab_size"] = vocabulary.groups()
+        elif "number of parameters on" in line:
+            for rank, count in RANK_PARAMS.findall(line):
+                self.facts[f"params.{rank.replace(' ', '')}"] = count
+        elif "GPU utilization" in line and (use := UTILIZATION.search(line)):
+            self._utilization = float(use[1])
+        elif "Effective Tera" in line and (effective := EFFECTIVE.search(line)):
+            if self.last is not None:
+                self.steps[self.last] = replace(self.steps[self.last], tflops=float(effective[1]))
+        elif "after training is done" in line and self.last is not None:
+            self.finished = line.strip()
+        elif "exiting program" in line and (stopped := STOPPED.search(line)):
+            self.stopped = stopped[0]
+        elif not self._deepspeed and ("eep" in line or "log_dist" in line):
+            self._deepspeed = bool(DEEPSPEED.search(line))
+
+    def _memory(self, line: str) -> None:
+        for rank, reserved in MEMORY.findall(line):
+            gib = float(reserved) / 1024  # Megatron divides by 2**20
+            self.memory[rank or "0"] = max(gib, self.memory.get(rank or "0", 0.0))
+
+
+def _first(said: dict[str, str], names: list[str]) -> float | None:
+    return next((value for name in names if (value := number(said.get(name))) is not None), None)
+
+
+def _tflops(
+    said: dict[str, str], stated: float | None, text: str, utilization: float | None
+) -> float | None:
+    """TFLOP/s per card, wherever a version puts it: a field, its own piece, the line before."""
+    if stated is not None:
+        # GPT-NeoX scales to a readable unit: 150.3TFLOPS, 980.1GFLOPS.
+        return stated / 1000 if "GFLOPS" in said.get("approx flops per gpu", "") else stated
+    inside = TFLOPS.search(text) if "TFLOP/s/GPU" in text else None
+    return float(inside[1]) if inside else utilization
+
+
+def _milliseconds(said: dict[str, str]) -> float | None:
+    ms = number(said.get("elapsed time per iteration (ms)"))
+    seconds = number(said.get("elapsed time per iteration (s)"))
+    return ms if ms is not None else None if seconds is None else 1000 * seconds
+
+
+def _loss(said: dict[str, str]) -> float | None:
+    """The language model's; other losses of a line are those of routers and of later tokens."""
+    for name in ("lm loss", "lm_loss", "loss", "reduced_train_loss", "total loss"):
+        if (value := number(said.get(name))) is not None:
+            return value
+    return None

@@ -1,0 +1,62 @@
+"""What any log may say of where and when it was written: times, job, hosts, cards, commit."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
+DATED = re.compile(r"CANCELLED AT |datetime: ")
+BEGINNING = 80
+"""Characters of a line in which a time is its own, not one that it tells of."""
+JOB = re.compile(r"\*\*\* (?:JOB|STEP) (\d+)(?:\.\S+)? ON (\S+) |\bSLURM_JOB_?ID[=:] ?(\d+)")
+NCCL_HOST = re.compile(r"^(\S+?):\d+:\d+ \[\d+\] NCCL INFO")
+NAMED = re.compile(r"(?:^\+ |\bexport )(NNODES|GPUS_PER_NODE)=(\d+)\s*$")
+MAKERS = ("NVIDIA", "Tesla", "AMD", "Quadro")
+CARD = re.compile(
+    r"(?:CUDA capacity: |\|\s+\d+\s+|\[\d+\] )((?:NVIDIA|Tesla|AMD|Quadro) [\w. -]*?[\w.])"
+    r"(?=\s+with\b|\s{2,}|\s+(?:On|Off)\b|\s*\||\s*$)"
+)
+COMMIT = re.compile(r"git_hash=([0-9a-f]{7,40})\b")
+
+
+@dataclass
+class Surroundings:
+    """Fed with every line."""
+
+    began: float | None = None
+    """Seconds since 1970, as if its clock showed UTC: lines have no zone."""
+    ended: float | None = None
+    job_id: str | None = None
+    hosts: set[str] = field(default_factory=set)
+    card: str | None = None
+    commit: str | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+    """NNODES and GPUS_PER_NODE, where a script was traced."""
+
+    def feed(self, line: str) -> None:
+        """Take a line."""
+        self._time(line)
+        if "NCCL INFO" in line and (host := NCCL_HOST.match(line)):
+            self.hosts.add(host[1])
+        elif ("SLURM_JOB" in line or "CANCELLED" in line) and (job := JOB.search(line)):
+            self.job_id = job[1] or job[3]
+        elif named := NAMED.search(line) if "NODE" in line else None:
+            self.facts[named[1]] = named[2]
+        if self.card is None and any(maker in line for maker in MAKERS):
+            card = CARD.search(line)
+            self.card = card[1] if card else None
+        if self.commit is None and "git_hash=" in line and (commit := COMMIT.search(line)):
+            self.commit = commit[1]
+
+    def _time(self, line: str) -> None:
+        dated = DATED.search(line) if "CANCELLED AT" in line or "datetime" in line else None
+        found = TIME.search(line, dated.end()) if dated else TIME.search(line[:BEGINNING])
+        if found is None:
+            return
+        try:
+            read = datetime.fromisoformat(f"{found[1]}T{found[2]}").replace(tzinfo=UTC)
+        except ValueError:
+            return
+        at = read.timestamp()
+        self.began = at if self.began is None else min(self.began, at)
+        self.ended = at if self.ended is None else max(self.ended, at)

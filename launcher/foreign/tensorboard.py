@@ -1,0 +1,149 @@
+"""A folder of TensorBoard's event files: scalars by step, arguments from their texts.
+
+Names of scalars: ``training_log`` of Megatron-LM and Megatron-DeepSpeed, ``MetricsProcessor`` of
+torchtitan, NeMo's ``ModelPT.log``, the Hugging Face Trainer, DeepSpeed's ``MonitorMaster``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from launcher.errors import ReadError
+from launcher.foreign.log import LogReader, Step
+from launcher.foreign.logs import found
+from launcher.foreign.source import EVENTS, Found, Source
+from launcher.foreign.surroundings import Surroundings
+from launcher.outcome import Verdict
+
+TAGS: dict[str, tuple[str, ...]] = {
+    "loss": ("lm loss", "lm-loss-training/lm loss", "loss_metrics/global_avg_loss",
+             "reduced_train_loss", "train/loss", "train_loss", "loss", "Train/Samples/train_loss"),
+    "grad_norm": ("grad-norm", "grad-norm/grad-norm", "grad_norm", "train/grad_norm"),
+    "lr": ("learning-rate", "learning-rate/learning-rate", "lr", "train/learning_rate",
+           "Train/Samples/lr"),
+    "seconds": ("iteration-time", "iteration-time/iteration-time", "train_step_timing in s",
+                "time_metrics/end_to_end(s)"),
+    "batch": ("batch-size", "batch-size/batch-size", "global_batch_size"),
+    "samples": ("consumed_samples",),
+    "tflops": ("throughput", "tflops", "TFLOPS_per_GPU", "throughput/tflops/device"),
+    "tokens_per_s_per_gpu": ("throughput(tps)", "tokens_per_sec_per_gpu"),
+    "memory_gib": ("memory/max_reserved(GiB)",),
+    "memory_bytes": ("mem-reserved-bytes", "max_memory_reserved"),
+}  # fmt: skip
+"""Field -> what writers call it, the first one that is there counts."""
+
+BY_SAMPLES = "Train/Samples/"
+"""DeepSpeed counts sequences in place of steps."""
+
+FIRST_SIGN = {"loss_metrics/global_avg_loss": "torchtitan", "reduced_train_loss": "nemo",
+              "lm loss": "megatron-lm", "lm-loss-training/lm loss": "megatron-deepspeed",
+              "Train/Samples/train_loss": "deepspeed"}  # fmt: skip
+
+Series = dict[int, float]
+
+
+@dataclass(kw_only=True)
+class Events(LogReader):
+    """What the files of one folder hold."""
+
+    name: ClassVar[str] = "tensorboard"
+    looks_like: ClassVar[str] = "files called events.out.tfevents..."
+
+    scalars: dict[str, Series] = field(default_factory=dict)
+    around: Surroundings = field(default_factory=Surroundings)
+
+    @property
+    def backend(self) -> str | None:
+        """By the names of its scalars."""
+        return next((name for tag, name in FIRST_SIGN.items() if tag in self.scalars), None)
+
+    def take(self, event: Any) -> None:
+        """Keep the scalars and texts of an event; a later one of the same step counts."""
+        for value in event.summary.value:
+            if value.tag.endswith("/text_summary"):
+                text = value.tensor.string_val
+                self.facts[value.tag.removesuffix("/text_summary")] = (
+                    text[0].decode(errors="replace") if text else ""
+                )
+            elif (scalar := _scalar(value)) is not None:
+                self.scalars.setdefault(value.tag, {})[event.step] = scalar
+                at = event.wall_time
+                self.around.began = min(at, self.around.began or at)
+                self.around.ended = max(at, self.around.ended or at)
+
+    def gather(self) -> None:
+        """Make steps of the scalars."""
+        series = {name: self._series(tags) for name, tags in TAGS.items()}
+        logged = series["loss"] or series["seconds"] or series["tokens_per_s_per_gpu"]
+        for number in sorted(logged):
+            said = {name: values.get(number) for name, values in series.items()}
+            seconds, size = said.pop("seconds"), said.pop("memory_bytes")
+            if said["memory_gib"] is None and size is not None:
+                said["memory_gib"] = size / 2**30
+            ms = None if seconds is None else 1000 * seconds
+            self.add(Step(step=number, step_ms=ms, **said))  # type: ignore[arg-type]
+        total = self.facts.get("train_iters", "")
+        self.total = int(total) if total.isdecimal() else None
+
+    def _series(self, tags: tuple[str, ...]) -> Series:
+        tag = next((tag for tag in tags if self.scalars.get(tag)), None)
+        if tag is None:
+            return {}
+        values = self.scalars[tag]
+        if not tag.startswith(BY_SAMPLES):
+            return values
+        batch = min(values) or 1
+        return {samples // batch: value for samples, value in values.items()}
+
+
+def read(source: Source) -> list[Found]:
+    """The run whose events a folder or a file holds.
+
+    Raises:
+        ReadError: there are none, those of several runs, or no tensorboard to read them.
+    """
+    files = sorted(source.path.rglob(EVENTS)) if source.path.is_dir() else [source.path]
+    if not files:
+        raise ReadError(f"{source.path}: no event files: looked for {Events.looks_like}")
+    folders: dict[Path, Events] = {}
+    for file in files:
+        events = folders.setdefault(file.parent, Events())
+        for event in _events(file):
+            events.take(event)
+    for events in folders.values():
+        events.gather()
+    full = {folder: events for folder, events in folders.items() if events.steps}
+    if not full:
+        raise ReadError(f"{source.path}: its event files have no loss and no step time")
+    if len(full) > 1:
+        some = ", ".join(str(folder) for folder in list(full)[:3])
+        raise ReadError(f"{source.path}: event files of {len(full)} runs; name one: {some}")
+    (log,) = full.values()
+    return [found(source, log, log.around, _verdict(log))]
+
+
+def _verdict(log: Events) -> Verdict:
+    if log.done:
+        return Verdict("ok")
+    of = "" if log.total is None else f" of {log.total}"
+    return Verdict("failed", f"the events end at step {log.last}{of} without saying why")
+
+
+def _events(file: Path) -> Iterator[Any]:
+    try:
+        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    except ImportError as error:
+        raise ReadError(
+            f"{file}: to read event files needs tensorboard: pip install 'megalaunch[import]'"
+        ) from error
+    return iter(EventFileLoader(str(file)).Load())
+
+
+def _scalar(value: Any) -> float | None:
+    if value.HasField("simple_value"):
+        return float(value.simple_value)
+    tensor = value.tensor
+    kinds = (tensor.float_val, tensor.double_val, tensor.int_val, tensor.int64_val)
+    numbers = next((kind for kind in kinds if len(kind) == 1), None)
+    return None if numbers is None else float(numbers[0])

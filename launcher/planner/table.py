@@ -1,0 +1,86 @@
+"""The cells of a sheet: of a CSV file, whatever separates them, or of a workbook."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import ConfigError
+from launcher.planner import spelling
+
+WORKBOOKS = (".xlsx", ".xlsm")
+"""Endings of files that openpyxl reads."""
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows, by the titles of their columns; those that begin with # are remarks.
+
+    Raises:
+        ConfigError: it cannot be read, it has no rows, or none of its columns is known.
+    """
+    found = _workbook(path) if path.suffix.lower() in WORKBOOKS else _csv(path)
+    if len(found) < 2:
+        raise ConfigError(f"{path}: no rows below its first line")
+    titles, *cells = found
+    if not _known(titles):
+        raise ConfigError(f"{path}: none of its columns is known: {', '.join(titles)}")
+    wide = max(map(len, cells))
+    titles += [f"column_{number}" for number in range(len(titles) + 1, wide + 1)]
+    return [dict(zip(titles, row + [""] * (len(titles) - len(row)), strict=True)) for row in cells]
+
+
+def _csv(path: Path) -> list[list[str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    lines = text.splitlines(keepends=True)
+    comma = max(
+        ",;\t", key=lambda comma: max((_known(line.split(comma)) for line in lines), default=0)
+    )
+    # A line that begins with # is a remark, unless it is a head: # gpus,model,tp
+    told = (line for line in lines if not line.startswith("#") or _known(line.split(comma)) > 1)
+    return _filled(csv.reader(told, delimiter=comma))
+
+
+def _workbook(path: Path) -> list[list[str]]:
+    """The first sheet of a workbook that has rows."""
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise ConfigError(
+            f"{path}: to read a workbook needs openpyxl: pip install 'megalaunch[import]'"
+        ) from error
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # a plugin's load: zipfile, XML and openpyxl each raise their own
+        raise ConfigError(f"{path}: no workbook: {error}") from error
+    try:
+        for sheet in book.worksheets:
+            cells = ([_text(cell) for cell in row] for row in sheet.iter_rows(values_only=True))
+            told = (row for row in cells if not row[:1] or not _remark(row))
+            if found := _filled(told):
+                return found
+    finally:
+        book.close()
+    return []
+
+
+def _remark(row: list[str]) -> bool:
+    return row[0].startswith("#") and _known(row) < 2
+
+
+def _text(cell: Any) -> str:
+    """As a CSV file has it: a workbook's numbers are all fractions."""
+    if cell is None:
+        return ""
+    return f"{cell:.15g}" if isinstance(cell, float) else str(cell).strip()
+
+
+def _filled(rows: Iterable[list[str]]) -> list[list[str]]:
+    return [row for row in rows if any(map(str.strip, row))]
+
+
+def _known(cells: Iterable[str]) -> int:
+    """How many cells are names of columns."""
+    return sum(spelling.column(cell) is not None for cell in cells)

@@ -1,0 +1,27 @@
+"""Logs made of a few lines, read as the verb reads them."""
+
+from pathlib import Path
+from typing import Any
+
+from launcher import foreign
+from launcher.cli import sheets
+from launcher.foreign.source import Found, Source, digest
+
+
+def source(path: Path, hardware: str | None = None) -> Source:
+    return Source(
+        path=path, sha256=digest(path), clusters=sheets.clusters(), models=sheets.models(),
+        hardware=hardware,
+    )  # fmt: skip
+
+
+def read(folder: Path, text: str, name: str = foreign.AUTO, hardware: str | None = None) -> Found:
+    path = folder / "run.log"
+    path.write_text(text, newline="")
+    (found,) = foreign.read(source(path, hardware), name)
+    return found
+
+
+def said(line: dict[str, Any]) -> dict[str, Any]:
+    """What a line of metrics says."""
+    return {name: value for name, value in line.items() if value is not None}

@@ -1,0 +1,91 @@
+"""How logs end: what is printed after the last step, and what became of the run."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.foreign.made import read
+
+
+def line(step: int, loss: str = "3.0E+00") -> str:
+    return (
+        f" iteration {step:8d}/     100 | elapsed time per iteration (ms): 5.0 | lm loss: {loss} |"
+        " number of nan iterations:   0 |\n"
+    )
+
+
+OOM = (
+    "Traceback (most recent call last):\n"
+    "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
+)
+ENDS = [
+    ("", "failed", "the log ends at iteration 7 of 100 without saying why"),
+    (line(100), "ok", None),
+    (line(100) + "slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2024-01-01T10:00:00 ***\n", "ok", None),
+    (f"{line(90)}[after training is done] datetime: 2024-01-01 10:00:00 \n", "ok", None),
+    ("exiting program at iteration 7\n", "ok", None),
+    ("exiting program after 340.1 minutes\n", "timeout", "exiting program after 340.1 minutes"),
+    (
+        "exiting program after receiving SIGTERM.\n", "preempted",
+        "exiting program after receiving SIGTERM.",
+    ),
+    (OOM, "oom", "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"),
+    (OOM + line(8), "oom", "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"),
+    (
+        "slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2024-01-01T10:00:00 ***\n", "cancelled",
+        "JOB 5 ON n1 CANCELLED AT 2024-01-01T10:00:00",
+    ),
+    (
+        "slurmstepd: error: *** STEP 5.0 ON n1 CANCELLED AT 2024-01-01T10:00:00 DUE TO TIME LIMIT ***\n",
+        "timeout", "STEP 5.0 ON n1 CANCELLED AT 2024-01-01T10:00:00 DUE TO TIME LIMIT",
+    ),
+    (
+        "slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2024-01-01T10:00:00 DUE TO PREEMPTION ***\n",
+        "preempted", "JOB 5 ON n1 CANCELLED AT 2024-01-01T10:00:00 DUE TO PREEMPTION",
+    ),
+    (line(8, "nan") + line(9, "nan"), "diverged", "the loss is nan from step 8 on"),
+    (line(8, "nan") + line(9), "failed", "the log ends at iteration 9 of 100 without saying why"),
+    (line(8, "nan") + line(100, "nan"), "diverged", "the loss is nan from step 8 on"),
+    (
+        "ValueError: bad thing\nKilling subprocess 12\nMain process received SIGTERM, exiting\n",
+        "failed", "ValueError: bad thing",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "outcome", "cause"), ENDS, ids=range(len(ENDS)))
+def test_ends(tmp_path: Path, text: str, outcome: str, cause: str | None) -> None:
+    one = read(tmp_path, line(6) + line(7) + text).imported
+    assert (one.outcome, one.cause) == (outcome, cause)
+
+
+START = (
+    "------------------------ arguments ------------------------\n  train_iters ..... 100\n"
+    "-------------------- end of arguments ---------------------\n"
+)
+
+
+def test_it_fails_before_the_first_step(tmp_path: Path) -> None:
+    found = read(tmp_path, START + OOM)
+    assert (found.imported.format, found.imported.outcome, found.lines) == ("megatron", "oom", [])
+
+
+def test_what_ended_an_earlier_start_did_not_end_this_one(tmp_path: Path) -> None:
+    one = read(tmp_path, START + line(7) + OOM + START + line(8) + line(9)).imported
+    assert one.cause == "the log ends at iteration 9 of 100 without saying why"
+
+
+def test_an_end_far_behind_the_last_step(tmp_path: Path) -> None:
+    noise = "".join(f"Killing subprocess {number}\n" for number in range(9000))
+    one = read(tmp_path, line(7) + OOM + noise).imported
+    assert one.outcome == "oom"
+    stop = "slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2024-01-01T10:00:00 ***\n"
+    assert read(tmp_path, line(7) + noise + stop + noise[:2000]).imported.outcome == "cancelled"
+
+
+def test_times_of_a_beginning_alone_are_none_of_the_run(tmp_path: Path) -> None:
+    slow = line(7).replace("(ms): 5.0", "(ms): 60000.0")
+    text = "[2024-01-01 10:00:00,000] a\n[2024-01-01 10:00:02,000] b\n" + slow
+    assert read(tmp_path, text).imported.seconds is None
+    ended = read(tmp_path, text + "[2024-01-01 10:02:00,000] c\n").imported
+    assert (ended.seconds, ended.ended) == (120, 1704103320)

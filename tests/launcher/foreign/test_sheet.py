@@ -1,0 +1,124 @@
+"""Sheets kept by hand, as runs."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from launcher import foreign
+from launcher.cli import sheets
+from launcher.errors import ReadError
+from launcher.foreign.source import Found
+from launcher.imported import Known
+from launcher.record import Figures
+from tests.conftest import ROOT
+from tests.launcher.foreign.made import source
+
+GRID = ROOT / "tests" / "data" / "tanuki_phase1_grid.csv"
+
+
+def rows(path: Path, text: str) -> list[Found]:
+    path.write_text(text, encoding="utf-8")
+    return foreign.read(source(path))
+
+
+def test_a_grid_of_64_real_runs() -> None:
+    found = [run.imported for run in foreign.read(source(GRID))]
+    counts = Counter(one.outcome for one in found)
+    # As `cut -d, -f14 | sort | uniq -c` counts them.
+    assert counts == {"ok": 37, "oom": 21, "assertion": 4, "hang": 2}
+    assert [one.source for one in found[:2]] == [
+        "tanuki_phase1_grid.csv row 1", "tanuki_phase1_grid.csv row 2",
+    ]  # fmt: skip
+    assert sum(one.stated_tflops_per_gpu is not None for one in found) == 37
+
+
+def test_its_rows() -> None:
+    by_remark = {run.imported.remark or run.imported.cause: run.imported for run in
+                 foreign.read(source(GRID))}  # fmt: skip
+    one = by_remark["llama 13B; 16 days"]
+    assert one.known == Known(
+        nodes=3, global_batch=1536, micro_batch=6, params_b=13.0, zero=1, pp=6, tp=1,
+        recompute="none",
+    )  # fmt: skip
+    assert one.figures == Figures(
+        mem_min_gib=71.0, mem_max_gib=79.0, power_min_w=600.0, power_max_w=700.0
+    )
+    assert (one.outcome, one.cause, one.stated_tflops_per_gpu) == ("ok", None, 422.0)
+    stuck = by_remark["stuck after out of memory"]
+    assert (stuck.outcome, stuck.cause) == ("hang", "stuck after out of memory")
+
+
+ROWS = [
+    ("result", "OOM", "oom", "OOM"),
+    ("status", "成功 success", "ok", None),
+    ("outcome", "Timeout", "timeout", None),
+    ("result", "crashed", "failed", "crashed"),
+    ("notes", "RuntimeError: CUDA out of memory. Tried", "oom", "RuntimeError: CUDA out of memory. Tried"),
+    ("notes", "stuck at step 3", "hang", "stuck at step 3"),
+    ("oom", "yes", "oom", "out of memory"),
+    ("oom", "0", "ok", None),
+    ("tflops", "312", "ok", None),
+    ("notes", "tried twice", "failed", "tried twice"),
+    ("seed", "7", "failed", "the row does not say what became of it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("title", "text", "outcome", "cause"), ROWS)
+def test_outcomes(tmp_path: Path, title: str, text: str, outcome: str, cause: str | None) -> None:
+    (run,) = rows(tmp_path / "runs.csv", f"gpus,tp,{title}\n8,2,{text}\n")
+    assert run.imported.outcome == outcome
+    assert run.imported.cause == (cause if outcome != text.lower() else None)
+
+
+def test_speed_of_a_known_model(tmp_path: Path) -> None:
+    text = '# ours\nModel,GPUs,Seq Length,Batch Size,tgs,MFU\nllama-7b,16,4096,512,"3,000",44\n'
+    (run,) = rows(tmp_path / "runs.csv", text)
+    per_token = 6 * (6738415616 - 32000 * 4096 - 65 * 4096) + 6 * 32 * 4096 * 4096
+    assert run.imported.figures == Figures(
+        tokens_per_s=48000.0, mfu_pct=44.0, tflops_per_gpu=pytest.approx(3000 * per_token / 1e12)
+    )
+    assert run.imported.outcome == "ok"
+
+
+def workbook(path: Path) -> Path:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.title = "empty"
+    sheet = book.create_sheet("runs")
+    for row in (["# of last week"], ["model", "n_gpus", "tp", "step_s", "outcome"],
+                ["llama_7b", 8, 2.0, 3.25, "ok"], [], ["llama_7b", 16, 4, None, "oom"]):  # fmt: skip
+        sheet.append(row)
+    book.save(path)
+    return path
+
+
+def test_a_workbook(tmp_path: Path) -> None:
+    found = [run.imported for run in foreign.read(source(workbook(tmp_path / "runs.xlsx")))]
+    assert [(one.known.gpus, one.known.tp, one.outcome) for one in found] == [
+        (8, 2, "ok"), (16, 4, "oom"),
+    ]  # fmt: skip
+    assert found[0].figures == Figures(step_ms_p50=3250.0)
+
+
+def test_a_workbook_is_planned_as_a_csv_file_is(tmp_path: Path) -> None:
+    text = "model,n_gpus,tp,step_s,outcome\nllama_7b,8,2,3.25,ok\nllama_7b,16,4,,oom\n"
+    (tmp_path / "runs.csv").write_text(text)
+    plain, book = (sheets.read(path) for path in
+                   (tmp_path / "runs.csv", workbook(tmp_path / "runs.xlsx")))  # fmt: skip
+    assert (book.written, book.notes) == (plain.written, plain.notes)
+
+
+def test_what_is_no_workbook(tmp_path: Path) -> None:
+    path = tmp_path / "runs.xlsx"
+    path.write_text("model,tp\n")
+    with pytest.raises(ReadError, match=r"runs\.xlsx: no workbook: "):
+        foreign.read(source(path))
+
+
+def test_no_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "runs.xlsx"
+    path.write_text("")
+    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
+    with pytest.raises(ReadError, match=r"needs openpyxl: pip install 'megalaunch\[import\]'"):
+        foreign.read(source(path))

@@ -1,0 +1,136 @@
+"""`launch import`: where runs go, what it says of them, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from launcher import cli, imported
+from tests.conftest import ROOT
+
+LOGS = ROOT / "tests" / "data" / "foreign_logs"
+LOG = LOGS / "megatron_lm_cancelled.txt"
+SAID = (
+    "megatron, 4 steps logged (10 to 40 of 1000), cancelled: JOB 1809579 ON r8i3n1 CANCELLED AT"
+    " 2021-05-23T08:45:57 (0 lines unread)"
+)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def launch(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, list[str], str]:
+    code = cli.main(["import", *map(str, words)])
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err
+
+
+def test_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = launch(capsys, LOG)
+    assert (code, out) == (0, [
+        f"megatron_lm_cancelled.txt: {SAID} -> runs/imported/megatron_lm_cancelled",
+        "look at them: launch table runs/imported",
+    ])  # fmt: skip
+    folder = Path("runs/imported/megatron_lm_cancelled")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20, 30, 40]
+    assert imported.read(folder).source == LOG.name
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
+
+
+def test_again_it_is_there_already(capsys: pytest.CaptureFixture[str]) -> None:
+    launch(capsys, LOG)
+    made = Path("runs/imported/megatron_lm_cancelled/imported.json").stat().st_mtime_ns
+    code, out, _ = launch(capsys, LOG)
+    assert out[0] == (
+        "megatron_lm_cancelled.txt: already there -> runs/imported/megatron_lm_cancelled"
+    )
+    again = Path("runs/imported/megatron_lm_cancelled/imported.json").stat().st_mtime_ns
+    assert (code, again) == (0, made)
+    assert "(instead of what was there)" in launch(capsys, LOG, "--again")[1][0]
+
+
+def test_a_log_that_has_grown_replaces_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    log = Path("run.log")
+    text = LOG.read_text()
+    log.write_text(text[: text.index(" iteration       40/")])
+    launch(capsys, log)
+    Path("runs/imported/run/stale").touch()
+    log.write_text(text)
+    _, out, _ = launch(capsys, log)
+    assert out[0] == f"run.log: {SAID} -> runs/imported/run (instead of what was there)"
+    assert sorted(path.name for path in Path("runs/imported/run").iterdir()) == [
+        "imported.json", "metrics.jsonl",
+    ]  # fmt: skip
+
+
+def test_other_logs_of_the_same_name_keep_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, log in (("a", LOG), ("b", LOGS / "huggingface_done.txt")):
+        Path(name).mkdir()
+        shutil.copy(log, f"{name}/run.log")
+    Path("out/run").mkdir(parents=True)  # somebody else's
+    _, out, _ = launch(capsys, "a/run.log", "b/run.log", "-o", "out")
+    assert [line.split(" -> ")[1] for line in out[:2]] == ["out/run-2", "out/run-3"]
+    assert list(Path("out/run").iterdir()) == []
+    assert launch(capsys, "b/run.log", "-o", "out")[1][0] == "run.log: already there -> out/run-3"
+
+
+def test_a_sheet(capsys: pytest.CaptureFixture[str]) -> None:
+    grid = ROOT / "tests" / "data" / "tanuki_phase1_grid.csv"
+    code, out, _ = launch(capsys, grid, "-o", "out")
+    assert (code, out[0]) == (0, (
+        "tanuki_phase1_grid.csv: sheet, 64 rows: 37 ok, 21 oom, 4 assertion, 2 hang"
+        " -> out/tanuki_phase1_grid"
+    ))  # fmt: skip
+    folders = sorted(path.name for path in Path("out/tanuki_phase1_grid").iterdir())
+    assert (folders[0], folders[-1], len(folders)) == ("row-0001", "row-0064", 64)
+    row = imported.read(Path("out/tanuki_phase1_grid/row-0002"))
+    assert (row.outcome, row.known.zero) == ("oom", 0)
+    assert "already there" in launch(capsys, grid, "-o", "out")[1][0]
+
+
+def test_one_that_cannot_be_read_does_not_stop_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("notes.txt").write_text("hello\n")
+    code, out, err = launch(capsys, "notes.txt", LOG)
+    assert code == 1 and out[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
+    assert err.startswith("launch: notes.txt: no log of a known kind: looked for 'iteration")
+    assert err.count("\n") == 1
+
+
+def test_lines_that_cannot_be_read_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run.log").write_text(f"{LOG.read_text()} iteration 50/ 1o0 | lm loss: 3 |\n")
+    assert launch(capsys, "run.log")[1][0].endswith(
+        "(1 step line unread, the first: 'iteration 50/ 1o0 | lm loss: 3 |') -> runs/imported/run"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.log", str(LOG)], "launch: none.log: no such file\n"),
+        (
+            [str(LOG), "--format", "megatrn"],
+            "launch: --format: no format 'megatrn'; did you mean 'megatron'?\n",
+        ),
+        ([], "launch: the following arguments are required: LOG\n"),
+    ],
+)
+def test_wrong_requests(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch(capsys, *words) == (2, [], message)
+    assert not Path("runs").exists()
+
+
+def test_a_card_without_known_peaks(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = launch(capsys, LOG, "--hardware", "V100")
+    assert code == 2 and err.startswith("launch: --hardware: the peaks of 'V100' are not known;")
+
+
+def test_a_format_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = launch(capsys, LOG, "--format", "nemo")
+    assert (code, out) == (1, [])
+    assert err.startswith(f"launch: {LOG}: no log of a known kind: looked for 'Training epoch")
