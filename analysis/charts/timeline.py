@@ -35,15 +35,16 @@ def timeline(
     Returns:
         A plotly figure; None where no attempt has begun.
     """
+    attempts = attempts.assign(**{name: floats(attempts[name]) for name in ("started", "ended")})
     attempts = attempts[attempts["started"].notna()].sort_values("started", kind="stable")
     if attempts.empty:
         return None
     lanes = {folder: lane for lane, folder in enumerate(dict.fromkeys(attempts["folder"]))}
     attempts = attempts.assign(end=_ends(attempts, table), lane=attempts["folder"].map(lanes))
     chart = figure("time, UTC", "", height=150 + 46 * len(lanes))
-    known = pd.concat([attempts["started"], attempts["ended"], events["time"]]).astype(float)
+    known = np.nanmax([*attempts["started"], *attempts["ended"], *floats(events["time"])])
     after = attempts.groupby("folder")["started"].shift(-1)  # nobody saw the end of one it follows
-    until = attempts["ended"].astype(float).fillna(after.astype(float)).fillna(known.max())
+    until = attempts["ended"].fillna(after).fillna(known)
     attempts = attempts.assign(until=until)
     kinds = sorted(set(attempts["end"]), key=lambda one: (one not in WELL, one))
     for number, end in enumerate(kinds):
@@ -104,7 +105,7 @@ def _bars(chart: Any, rows: pd.DataFrame, end: str, number: int) -> None:
     style = look(2 if end == "ok" else number + 3)
     chart.add_bar(
         orientation="h", name=plain(end), base=_dates(rows["started"]),
-        x=((rows["until"] - rows["started"].astype(float)) * 1000).round().tolist(),
+        x=((rows["until"] - rows["started"]) * 1000).round().tolist(),
         y=rows["lane"].tolist(), width=0.5,
         marker={"color": style.colour, "line": {"color": GREY, "width": 1},
                 "pattern": {"shape": "" if end == "ok" else style.pattern, "size": 5}},

@@ -53,6 +53,10 @@ def test_effects_have_a_line_for_each_step_of_an_axis(grid: Any) -> None:
     assert np.allclose(speed.x[:0:-1], 100 * (found["tokens_per_s_ratio"][:-2].astype(float) - 1))
 
 
+def test_of_one_point_no_axis_has_an_effect(grid: Any) -> None:
+    assert effects.sensitivity(grid.table().head(1)).empty
+
+
 def test_predictions_are_drawn_for_what_was_measured_on_a_card(grid: Any) -> None:
     table = grid.table()
     for quantity in ("step_ms", "memory"):
@@ -173,3 +177,10 @@ def test_texts_of_charts_are_no_markup() -> None:
     assert style.plain("<b>$x$</b>\x1b\udcff") == "&lt;b&gt;&#36;x&#36;&lt;/b&gt;\\x1b\\udcff"
     assert style.plain("a" * 99) == "a" * 59 + "…"
     assert short("runs/s/1-web/") == "1-web"
+
+
+def test_a_run_that_has_only_begun_has_a_timeline() -> None:
+    row = {"sweep": "s", "folder": "s/r", "attempt": 1, "started": 100.0, "ended": pd.NA,
+           "stopped": pd.NA, "reason": pd.NA, "gpus": pd.NA, "hosts": pd.NA}  # fmt: skip
+    nothing = pd.DataFrame(columns=["folder", "kind", "time", "step"])
+    assert called(charts.timeline(pd.DataFrame([row]).astype(object), nothing)) == ["running"]
