@@ -117,8 +117,10 @@ def predicted_measured(
     }[quantity]
     positive = (table[x].fillna(0) > 0) & (table[y].fillna(0) > 0)
     table = table[positive & (table["outcome"] == "ok")]
-    if table.empty or (quantity == "memory" and table.attrs.get("memory") == "rss_gib"):
-        return None  # what a process holds is not what is predicted of a card
+    if quantity == "memory":  # what a process holds is not what is predicted of a card
+        table = table[table["pred_mem_err_pct"].notna()]
+    if table.empty:
+        return None
     chart = figure(f"predicted {unit}", f"measured {unit}")
     values = np.concatenate([floats(table[x]), floats(table[y])])
     _diagonal(chart, values.min() / 1.3, values.max() * 1.3)

@@ -4,6 +4,7 @@
 const PAGE = 100; // rows on the screen at once
 const PRINTED = 1000; // rows on paper at most
 const PAPER = 670; // pixels: the width of A4, upright, without its margins
+const PAPER_WIDE = 1040; // the same, of A4 on its side
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const byId = (id) => document.getElementById(id);
@@ -253,17 +254,24 @@ function drawCharts(number = 0) {
 
 // --- paper ---
 
-function toPaper() {
+function tableToPaper() {
   byId("points-body").replaceChildren(...rows(0, PRINTED));
-  const left = shown.length - PRINTED;
-  byId("cut").textContent = left > 0
-    ? `The first ${PRINTED.toLocaleString("en-US")} of ${shown.length.toLocaleString("en-US")} rows.` : "";
+  // Letters on paper are two thirds of those on the screen; a table that is still wider shrinks.
+  const wide = byId("points-table").scrollWidth * (2 / 3);
+  document.documentElement.style.setProperty("--shrink", Math.min(1, PAPER_WIDE / wide));
+  const cut = shown.length > PRINTED;
+  const [first, all] = [PRINTED, shown.length].map((count) => count.toLocaleString("en-US"));
+  byId("cut").textContent = cut ? `The first ${first} of ${all} rows.` : "";
+}
+
+function toPaper() {
+  if (points.rows) tableToPaper();
   for (const chart of drawn) Plotly.relayout(chart, { width: PAPER, autosize: false });
 }
 
 function toScreen() {
   for (const chart of drawn) Plotly.relayout(chart, { width: null, autosize: true });
-  draw();
+  if (points.rows) draw();
 }
 
 addEventListener("beforeprint", toPaper);

@@ -82,11 +82,17 @@ def parts(
         own = [found.get(name, none) for found, none in zip(by, nothing, strict=True)]
         if rows["stage"].notna().all():
             rows = rows.sort_values("row", kind="stable")
-        rows.attrs = table.attrs
+        rows.attrs = table.attrs | ({"memory": "rss_gib"} if _of_processes(rows) else {})
         out.append(
             Part(name=names_of[str(name)], table=rows, steps=own[0], events=own[1], attempts=own[2])
         )
     return out
+
+
+def _of_processes(rows: pd.DataFrame) -> bool:
+    """Whether the memory is that of processes, which no prediction of a card's is compared with."""
+    both = rows[rows["pred_mem_gib"].notna() & rows["mem_max_gib"].notna()]
+    return len(both) > 0 and bool(both["pred_mem_err_pct"].isna().all())
 
 
 def called(sweeps: Iterable[str]) -> dict[str, str]:
