@@ -11,13 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.columns import OF_SPEC
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.comparison import Comparison
     from analysis.runs import Runs
 
-__all__ = ["compare", "load", "pareto", "sensitivity", "spikes"]
+__all__ = ["AXES", "compare", "load", "pareto", "sensitivity", "spikes"]
+
+AXES = tuple(OF_SPEC)
+"""Columns of a table that the spec of a run decides."""
 
 
 def load(*paths: str | Path) -> "Runs":

@@ -62,13 +62,17 @@ def kept(path: Path) -> list[Kept]:
 
 def check() -> None:
     """Raise LaunchError where nothing could be uploaded from here."""
-    if importlib.util.find_spec("wandb") is None:
-        raise RequestError("sync needs wandb on this machine: pip install 'megalaunch[train]'")
+    _check_installed("sync")
     url = tracking.server()
     if not tracking.has_key(url):
         raise RequestError(f"no key for {url}: wandb login, or set WANDB_API_KEY")
     if not tracking.answers(url, ANSWER_SECONDS):
         raise WorkError(f"{url} does not answer")
+
+
+def _check_installed(what: str) -> None:
+    if importlib.util.find_spec("wandb") is None:
+        raise RequestError(f"{what} needs wandb on this machine: pip install 'megalaunch[train]'")
 
 
 def upload(run: Kept) -> str | None:
@@ -109,3 +113,21 @@ def _parts(folder: Path) -> Iterator[Path]:
 def _is_uploaded(part: Path) -> bool:
     """wandb's own mark, beside the file it has read to the end."""
     return any(part.glob("*.wandb.synced"))
+
+
+def log_table(rows: str, folder: Path, project: str) -> None:
+    """Have a table, as JSON, be a W&B run by the name of its folder; says where it is.
+
+    Raises:
+        ConfigError: a name that W&B would refuse.
+        RequestError: wandb is not on this machine.
+        WorkError: it could not be logged.
+    """
+    tracking.Tracking(project=project).check()
+    _check_installed("--wandb")
+    words = [sys.executable, "-P", "-m", "launcher.workers.tabled", "--project", project]
+    words += ["--name", folder.resolve().name, "--folder", str(folder)]
+    done = subprocess.run(words, input=rows, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WorkError(f"--wandb: {(done.stderr.strip() or 'no reason').splitlines()[-1]}")
+    print(f"launch: {done.stdout.strip()}", file=sys.stderr)

@@ -126,6 +126,7 @@ def show_table(words: Sequence[str]) -> int:
                      " and rejections with their cause.")  # fmt: skip
     parser.add_argument("folder", metavar="DIR", help="of a sweep, of a run, or of many")
     prints_a_table(parser)
+    parser.add_argument("--wandb", metavar="PROJECT", help="log it as a table of W&B besides")
     options = parsed(parser, words)
 
     import analysis
@@ -134,7 +135,14 @@ def show_table(words: Sequence[str]) -> int:
     runs = analysis.load(options.folder)
     for note in runs.notes:
         print(f"launch: {note}", file=sys.stderr)
-    table.put(runs.table(options.sort), options.format, options.output)
+    rows = runs.table(options.sort)
+    table.put(rows, options.format, options.output)
+    if options.wandb is None:
+        return 0
+
+    from launcher.cli import sync as uploads
+
+    uploads.log_table(table.render(rows, "json"), Path(options.folder), options.wandb)
     return 0
 
 

@@ -253,18 +253,22 @@ def _begun(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
 
 def _init(wandb: Any, tracked: Tracked, folder: RunFolder, mode: str) -> Any:
     os.environ["WANDB_MODE"] = mode  # what it was has been heeded, and may be no word of wandb's
-    settings = wandb.Settings(
+    return wandb.init(
+        mode=mode, dir=str(folder.path), project=tracked.project, entity=tracked.entity,
+        group=tracked.group, name=tracked.name, id=tracked.id, tags=tracked.tags,
+        config=tracked.config, resume="allow", settings=settings(wandb),
+    )  # fmt: skip
+
+
+def settings(wandb: Any) -> Any:
+    """What W&B is told of a run, and what it is not."""
+    return wandb.Settings(
         # No output, no code, no git, and nothing of the machine but its name.
         console="off", disable_code=True, disable_git=True, disable_job_creation=True,
         save_code=False, x_disable_meta=True, x_disable_machine_info=True, x_disable_stats=True,
         x_save_requirements=False, silent=True, init_timeout=INIT_SECONDS,
         # A run that is killed has lost that many seconds at the most.
         x_transaction_log_flush_interval=2,
-    )  # fmt: skip
-    return wandb.init(
-        mode=mode, dir=str(folder.path), project=tracked.project, entity=tracked.entity,
-        group=tracked.group, name=tracked.name, id=tracked.id, tags=tracked.tags,
-        config=tracked.config, resume="allow", settings=settings,
     )  # fmt: skip
 
 
