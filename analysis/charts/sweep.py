@@ -53,10 +53,7 @@ def frontier(table: pd.DataFrame, best: pd.DataFrame, limit_gib: float | None = 
             text=hover(rows, called, ROW),
         )  # fmt: skip
     if limit_gib is not None:
-        chart.add_vline(
-            x=limit_gib, line={"dash": "dash", "color": GREY},
-            annotation={"text": f"card: {limit_gib:g} GiB"}, annotation_position="bottom left",
-        )  # fmt: skip
+        _card(chart, limit_gib)
     chart.update_yaxes(rangemode="tozero")
     return chart
 
@@ -178,6 +175,13 @@ def kind_of(cause: Any) -> str:
     text = re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", str(cause))
     text = re.sub(r"(?<![\w/])/[^\s,;:)]+", "PATH", text)
     return re.sub(r"\b(?:0x[0-9a-f]+|\d[\d.,_]*)", "N", text)
+
+
+def _card(chart: Any, limit_gib: float) -> None:
+    chart.add_vline(
+        x=limit_gib, line={"dash": "dash", "color": GREY},
+        annotation={"text": f"card: {limit_gib:g} GiB"}, annotation_position="bottom left",
+    )  # fmt: skip
 
 
 def _diagonal(chart: Any, low: float, high: float) -> None:
