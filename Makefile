@@ -3,17 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: sweep test slurm lint benchmark clean
+.PHONY: sweep test slurm chromium lint benchmark report-picture clean
 
 sweep: $(VENV)/installed  ## train the grid of layouts on this machine and print the table
 	$(BIN)/launch sweep=parallelism_grid sweep.strategy=grid $(ARGS)
 
-test: lint $(if $(CI),slurm)  ## lint, types, import contracts, all tests
+test: lint $(if $(CI),slurm chromium)  ## lint, types, import contracts, all tests
 	$(BIN)/python $(if $(strip $(ARGS)),-m pytest $(ARGS),tests/side_by_side.py)
 
 slurm:  ## SLURM from Debian's packages, which tests/slurm starts four nodes of
 	slurm/local_cluster.sh install
+
+chromium:  ## the browser from Debian's packages, which tests/analysis opens a report in
+	command -v chromium >/dev/null && command -v chromedriver >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) env \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  chromium chromium-driver fonts-dejavu-core >/dev/null; }
+
+report-picture: $(VENV)/installed  ## docs/report.png, of the sweep that `make sweep` has made
+	$(BIN)/python -m tests.report_picture runs/parallelism_grid docs/report.png
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -28,6 +37,7 @@ benchmark: $(VENV)/installed  ## what is claimed of speed, plans, spikes and los
 	$(BIN)/python tests/benchmarks/plan.py
 	$(BIN)/python tests/benchmarks/spikes.py
 	$(BIN)/python tests/benchmarks/goodput.py --measure
+	$(BIN)/python -m tests.benchmarks.report
 
 # torch first and by plain pip: a range that admits a newer release would pull the CUDA build.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -41,6 +41,8 @@ def sensitivity(rows: pd.DataFrame) -> pd.DataFrame:
     """See `analysis.sensitivity`; the rows are those of a table."""
     ran = rows[~rows["outcome"].isin(["rejected", "pruned", "unreadable"])]
     found = axes(ran)
+    if not found:
+        return pd.DataFrame(columns=list(EFFECT))
     keyed = ran.assign(**{name: text(ran[name]) for name in found}).drop_duplicates(found)
     out = []
     for axis in found:

@@ -27,20 +27,20 @@ class Place:
 
 def steps(places: Iterable[Place]) -> pd.DataFrame:
     """The metrics of runs; of a damaged file what can be read."""
-    fields = ORDER
-    parts = []
+    lines: list[metrics.Line] = []
+    sweeps: list[str] = []
+    folders: list[str] = []
     for place in places:
         with suppress(ReadError):  # its row in the table says so
-            lines = metrics.read(place.run.metrics, metrics.Line).lines
-            values = {field: [getattr(line, field) for line in lines] for field in fields}
-            parts.append(pd.DataFrame({"sweep": place.sweep, "folder": place.name, **values}))
-    known = [part for part in parts if len(part)]
-    if not known:
-        return pd.DataFrame(columns=["sweep", "folder", *fields])
-    numbers = [name for name in fields if name not in TEXTS]
-    joined = pd.concat([part.astype(dict.fromkeys(numbers, float)) for part in known])
+            found = metrics.read(place.run.metrics, metrics.Line).lines
+            lines += found
+            sweeps += [place.sweep] * len(found)
+            folders += [place.name] * len(found)
+    columns = {name: [getattr(line, name) for line in lines] for name in ORDER}
+    frame = pd.DataFrame({"sweep": sweeps, "folder": folders, **columns})
+    numbers = dict.fromkeys((name for name in ORDER if name not in TEXTS), float)
     whole = {"step": "int64", "tokens": "Int64", "attempt": "Int64"}
-    return joined.astype(whole).reset_index(drop=True)
+    return frame.astype(numbers).astype(whole)
 
 
 TEXTS = ("stage", "action")

@@ -142,22 +142,22 @@ _WIDE = 250
 
 def _readable(rows: pd.DataFrame) -> tuple[list[str], text.Table]:
     """What all rows share, and the columns that tell them apart."""
-    shared, shown = _split(rows)
+    shared, shown = split(rows)
     titles = rows.attrs.get("titles", {}) | {"mem_max_gib": rows.attrs.get("memory", "mem_max_gib")}
     table = text.Table(
         heads=[titles.get(name) or _SHORT.get(name, name) for name in shown],
         cells=[_cells(name, rows[name]) for name in shown],
         right=[bool(FORMS.get(name)) for name in shown],
-        folds=[name in {*_LONG, *rows.attrs.get("folded", ())} for name in shown],
+        folds=[name in {*LONG, *rows.attrs.get("folded", ())} for name in shown],
     )
-    return [f"{key} {_cell(key, value)}" for key, value in shared.items()], table
+    return [f"{key} {cell(key, value)}" for key, value in shared.items()], table
 
 
 def _brief(rows: pd.DataFrame, form: str) -> str:
     """For a pull request or a paper: as a person reads it."""
     said, table = _readable(rows)
     bar, remark = (r"\|", "") if form == "github" else ("|", "% ")
-    cells = [[cell.replace("|", bar) for cell in row] for row in zip(*table.cells, strict=True)]
+    cells = [[one.replace("|", bar) for one in row] for row in zip(*table.cells, strict=True)]
     sides = ["right" if right else "left" for right in table.right] if cells else None
     body = tabulate(cells, table.heads, form, colalign=sides, disable_numparse=True)
     return f"{remark}{'  '.join(said)}\n\n{body}" if said else body
@@ -175,7 +175,7 @@ def _text(rows: pd.DataFrame) -> str:
 _ALWAYS = ("row", "plan", "outcome", "tokens_per_s", "step_ms_p50", "mem_max_gib", "loss_last")
 _NEVER = ("spec_id", "step_ms_p95", "step_ms_error", "mem_min_gib", "loss_first", "grad_norm_max",
           "seconds", "hosts", "job_id", "commit", "code", "folder")  # fmt: skip
-_LONG = ("cause", "reason", "remark")
+LONG = ("cause", "reason", "remark")
 """Shown last, on several lines where one is too short."""
 _SHORT = {
     "micro_batch": "mbs",
@@ -185,8 +185,8 @@ _SHORT = {
 }
 
 
-def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
-    """(what all rows share, the columns to show)."""
+def split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    """(what all rows share, the columns that tell them apart)."""
     if rows.attrs.get("plain"):
         return {}, [name for name in rows.columns if rows[name].notna().any()]
     shared, shown = {}, []
@@ -195,21 +195,22 @@ def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
         if name in _NEVER or known.empty or (name == "sweep" and known.nunique() == 1):
             continue
         complete = len(known) == len(rows) or name in _MEASURED  # what never ran has none of these
-        if complete and known.nunique() == 1 and name not in (*_ALWAYS, *_LONG):
+        if complete and known.nunique() == 1 and name not in (*_ALWAYS, *LONG):
             shared[name] = known.iloc[0]
         else:
             shown.append(name)
-    shown.sort(key=lambda name: name in _LONG)
+    shown.sort(key=lambda name: name in LONG)
     return shared, shown
 
 
 def _cells(name: str, values: "pd.Series[Any]") -> list[str]:
     missing = values.isna().tolist()
-    return ["" if gone else _cell(name, value)
+    return ["" if gone else cell(name, value)
             for value, gone in zip(values.tolist(), missing, strict=True)]  # fmt: skip
 
 
-def _cell(name: str, value: Any) -> str:
+def cell(name: str, value: Any) -> str:
+    """A known value of a column as a person reads it."""
     form = "" if isinstance(value, str) else FORMS.get(name)
     return format(value, form) if form else str(value)
 

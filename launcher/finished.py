@@ -22,12 +22,8 @@ def record(spec: RunSpec, path: Path) -> RunRecord:
     of metrics are left out, and the remark says so."""
     folder = RunFolder(path)
     try:
-        status, steps, result = (
-            folder.status(),
-            metrics.read(folder.metrics, Brief),
-            folder.result(),
-        )
-        events = folder.events()
+        status, result, events = folder.status(), folder.result(), folder.events()
+        steps = metrics.read(folder.metrics, Brief)
     except ReadError as error:
         return RunRecord(spec=spec, outcome="failed", cause=str(error))
     verdict = _verdict(folder, status, spec.cluster.gpus, done=result is not None)

@@ -8,6 +8,7 @@ launch top DIR                  the same as a live view
 launch cancel DIR               end SLURM's jobs
 launch check [overrides]        look at this machine, or at nodes of a cluster
 launch table DIR                the table of what is below a folder
+launch report DIR...            one HTML file with charts and table of what is below folders
 launch spikes FILE.csv|DIR      spikes of losses that were logged anywhere
 launch sample DIR               texts from a run's checkpoints, their flags, validation losses
 launch import LOG...            logs and sheets of runs that something else trained

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from launcher.cli import job_verbs, plan_verbs
 from launcher.cli.best import best
 from launcher.cli.importing import foreign_runs
+from launcher.cli.report import report
 from launcher.cli.samples import sample
 from launcher.cli.spikes import spikes
 from launcher.cli.top.verb import top
@@ -38,6 +39,7 @@ verbs (launch VERB --help says more):
   launch cancel DIR             end the jobs of SLURM's below a folder
   launch check [KEY=VALUE ...]  look at this machine, or at nodes of a cluster; train nothing
   launch table DIR              the table of what has run below a folder
+  launch report DIR...          one HTML file with the charts and the table of all that
   launch best DIR               the fastest run there, as a file for launch --config
   launch spikes FILE.csv|DIR    spikes of losses that were logged anywhere
   launch sample DIR             texts from a run's checkpoints; --prompt TEXT makes one now
@@ -173,6 +175,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "check": job_verbs.check,
     "resume": go_on,
     "table": show_table,
+    "report": report,
     "best": best,
     "spikes": spikes,
     "sample": sample,

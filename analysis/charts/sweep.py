@@ -1,0 +1,213 @@
+"""Charts of a sweep's table: the frontier, effects of the axes, predictions, failures."""
+
+import re
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.charts.curves import floats
+from analysis.charts.labels import hover, names
+from analysis.charts.style import COLOURS, GREY, HOVER, PATTERNS, figure, look, plain
+
+ROW = ("row", "tokens_per_s", "step_ms_p50", "mem_max_gib", "mfu_pct", "tflops_per_gpu")
+"""What is said of a point under the pointer."""
+
+BANDS = (10, 25)
+"""Errors of a prediction that are drawn, percent."""
+
+
+def frontier(table: pd.DataFrame, best: pd.DataFrame, limit_gib: float | None = None) -> Any | None:
+    """Throughput against peak memory of all points that ran well, the frontier as a line.
+
+    Args:
+        table: as `Runs.table` gives it.
+        best: the rows of the frontier, as `analysis.pareto` gives them.
+        limit_gib: memory of a card; None draws none.
+
+    Returns:
+        A plotly figure; None where no point has both figures.
+    """
+    table = table[
+        (table["outcome"] == "ok") & table[["mem_max_gib", "tokens_per_s"]].notna().all(axis=1)
+    ]
+    if table.empty:
+        return None
+    kind = "of a process, RSS" if table.attrs.get("memory") == "rss_gib" else "of a card"
+    chart = figure(f"peak memory {kind}, GiB", "tokens/s")
+    called = names(table)
+    on = table.index.isin(best.index)
+    for rows, title, style in (
+        (table[~on], "other layouts", {"symbol": "circle-open", "color": COLOURS[0], "size": 7}),
+        (table[on], "frontier: nothing is faster in less memory",
+         {"symbol": "diamond", "color": COLOURS[1], "size": 11}),
+    ):  # fmt: skip
+        rows = rows.sort_values("mem_max_gib")
+        if rows.empty:
+            continue
+        line = rows.index.isin(best.index).all()
+        chart.add_scatter(
+            x=floats(rows["mem_max_gib"]), y=floats(rows["tokens_per_s"]), marker=style,
+            mode="lines+markers" if line else "markers", name=title, hovertemplate=HOVER,
+            line={"shape": "hv", "color": COLOURS[1], "width": 1.5},
+            text=hover(rows, called, ROW),
+        )  # fmt: skip
+    if limit_gib is not None:
+        _card(chart, limit_gib)
+    chart.update_yaxes(rangemode="tozero")
+    return chart
+
+
+def effects(found: pd.DataFrame) -> Any | None:
+    """What going from one value of an axis to another does to throughput and memory, others equal.
+
+    Args:
+        found: as `analysis.sensitivity` gives it: axis, base, value, pairs, tokens_per_s_ratio
+            (median of the pairs), low, high (of it), mem_ratio, failed.
+
+    Returns:
+        A plotly figure; None where there is nothing to compare.
+    """
+    found = found[found["tokens_per_s_ratio"].notna() | (found["failed"].fillna(0) > 0)][::-1]
+    if found.empty:
+        return None
+    said = pd.Series([_step(row) for row in found.itertuples()], index=found.index)
+    chart = figure("change, %", "", height=130 + 26 * len(found))
+    centre = _percent(found["tokens_per_s_ratio"])
+    spans = {"array": _percent(found["high"]) - centre, "symmetric": False,
+             "arrayminus": centre - _percent(found["low"]), "color": COLOURS[0]}  # fmt: skip
+    for values, name, style, error in (
+        (centre, "throughput: median, range", {"symbol": "circle", "color": COLOURS[0]}, spans),
+        (_percent(found["mem_ratio"]), "peak memory",
+         {"symbol": "diamond-open", "color": COLOURS[1]}, None),
+    ):  # fmt: skip
+        chart.add_scatter(
+            x=values, y=said.tolist(), mode="markers", marker={**style, "size": 9}, name=name,
+            error_x=error, hovertemplate=HOVER,
+            text=[_effect(name, value, row) for value, row in
+                  zip(values, found.itertuples(), strict=True)],
+        )  # fmt: skip
+    none = said[found["tokens_per_s_ratio"].isna()].tolist()
+    if none:
+        chart.add_scatter(x=[0] * len(none), y=none, mode="markers", name="all failed",
+                          marker={"symbol": "x", "color": GREY, "size": 9})  # fmt: skip
+    chart.add_vline(x=0, line={"color": GREY, "width": 1})
+    chart.update_yaxes(type="category", categoryorder="array", categoryarray=said.tolist())
+    return chart
+
+
+def predicted_measured(
+    table: pd.DataFrame, quantity: Literal["step_ms", "memory"] = "step_ms"
+) -> Any | None:
+    """What was measured against what was predicted before, with the diagonal and bands of error.
+
+    Args:
+        table: as `Runs.table` gives it.
+        quantity: the step's time, or the fullest card's memory.
+
+    Returns:
+        A plotly figure; None where no point has both.
+    """
+    x, y, unit = {
+        "step_ms": ("pred_step_ms", "step_ms_p50", "step, ms"),
+        "memory": ("pred_mem_gib", "mem_max_gib", "memory, GiB"),
+    }[quantity]
+    positive = (table[x].fillna(0) > 0) & (table[y].fillna(0) > 0)
+    table = table[positive & (table["outcome"] == "ok")]
+    if quantity == "memory":  # what a process holds is not what is predicted of a card
+        table = table[table["pred_mem_err_pct"].notna()]
+    if table.empty:
+        return None
+    chart = figure(f"predicted {unit}", f"measured {unit}")
+    values = np.concatenate([floats(table[x]), floats(table[y])])
+    _diagonal(chart, values.min() / 1.3, values.max() * 1.3)
+    called = names(table)
+    for number, (backend, rows) in enumerate(table.groupby("backend", dropna=False)):
+        style = look(number)
+        chart.add_scatter(
+            x=floats(rows[x]), y=floats(rows[y]), mode="markers", name=plain(backend),
+            marker={"symbol": f"{style.symbol}-open", "color": style.colour, "size": 8},
+            text=hover(rows, called, (*ROW[:1], x, y)),
+            hovertemplate=HOVER,
+        )  # fmt: skip
+    chart.update_xaxes(type="log", dtick="D2")
+    chart.update_yaxes(type="log", dtick="D2")
+    return chart
+
+
+def failures(table: pd.DataFrame) -> Any | None:
+    """How many points ended in each way but well, and of which kinds of cause: a stack each.
+
+    Args:
+        table: as `Runs.table` gives it.
+
+    Returns:
+        A plotly figure; None where nothing failed and nothing was rejected.
+    """
+    bad = table[table["outcome"] != "ok"]
+    if bad.empty:
+        return None
+    kinds = bad["cause"].map(kind_of)
+    pieces = bad.assign(kind=kinds).value_counts(["outcome", "kind"]).rename("count").reset_index()
+    order = list(bad["outcome"].value_counts().index)
+    chart = figure("points", "", height=110 + 44 * len(order))
+    rank = pieces.groupby("outcome").cumcount().clip(upper=len(PATTERNS) - 1)
+    for number in range(int(rank.max()) + 1):
+        rows = pieces[rank == number]
+        style = look(number)
+        chart.add_bar(
+            orientation="h", x=rows["count"].tolist(), y=rows["outcome"].tolist(),
+            marker={"color": style.colour, "pattern": {"shape": style.pattern, "size": 6},
+                    "line": {"color": GREY, "width": 1}},
+            text=[f"{n}: {plain(k, 200)}"
+                  for n, k in zip(rows["count"], rows["kind"], strict=True)],
+            textposition="none", hovertemplate=HOVER,
+        )  # fmt: skip
+    chart.update_layout(barmode="stack", showlegend=False)
+    chart.update_yaxes(type="category", categoryorder="array", categoryarray=order[::-1])
+    return chart
+
+
+def kind_of(cause: Any) -> str:
+    """A cause without its numbers, paths and quoted words: what many failures have in common."""
+    if pd.isna(cause):
+        return "no cause is known"
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", str(cause))
+    text = re.sub(r"(?<![\w/])/[^\s,;:)]+", "PATH", text)
+    return re.sub(r"\b(?:0x[0-9a-f]+|\d[\d.,_]*)", "N", text)
+
+
+def _card(chart: Any, limit_gib: float) -> None:
+    chart.add_vline(
+        x=limit_gib, line={"dash": "dash", "color": GREY},
+        annotation={"text": f"card: {limit_gib:g} GiB"}, annotation_position="bottom left",
+    )  # fmt: skip
+
+
+def _diagonal(chart: Any, low: float, high: float) -> None:
+    ends = np.array([low, high])
+    chart.add_scatter(x=ends, y=ends, mode="lines", name="as predicted", hoverinfo="skip",
+                      line={"color": GREY, "width": 1.5})  # fmt: skip
+    for percent, dash in zip(BANDS, ("dash", "dot"), strict=True):
+        for factor, shown in ((1 + percent / 100, True), (1 / (1 + percent / 100), False)):
+            chart.add_scatter(x=ends, y=ends * factor, mode="lines", hoverinfo="skip",
+                              name=f"± {percent} %", showlegend=shown, legendgroup=str(percent),
+                              line={"color": GREY, "width": 1, "dash": dash})  # fmt: skip
+
+
+def _effect(name: str, value: float, row: Any) -> str:
+    failed = f", {row.failed} failed" if row.failed else ""
+    return f"{_step(row)}<br>{name.split(':')[0]} {value:+.1f} %<br>{row.pairs} pairs{failed}"
+
+
+def _step(row: Any) -> str:
+    return plain(f"{row.axis} {_short(row.base)} → {_short(row.value)}", 40)
+
+
+def _percent(ratios: pd.Series) -> Any:
+    return 100 * (floats(ratios) - 1)
+
+
+def _short(value: Any) -> str:
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)

@@ -1,0 +1,173 @@
+"""What a part of the report says in words and small tables: the best, the lost, the versions."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+import pandas as pd
+
+from analysis import table
+from analysis.charts.sweep import kind_of
+from analysis.report import markup
+from analysis.report.markup import Html, tag
+from analysis.report.parts import Part, gpu_hours
+from launcher.action import advice
+from launcher.record import OUTCOMES
+
+Fact = tuple[str, str, str | None]
+"""A title, a figure, and what there is to say about it."""
+
+BEST = (("tflops_per_gpu", "TFLOP/s per card"), ("mfu_pct", "% MFU"), ("step_ms_p50", "ms a step"),
+        ("mem_max_gib", "GiB"), ("eta_days", "days for all tokens"))  # fmt: skip
+"""What is said of the fastest layout besides its speed."""
+
+NOT_RUN = ("rejected", "pruned")
+
+CAUSES = 4
+"""Kinds of causes of an outcome that are named."""
+
+LISTED = 12
+"""Hosts, commits or digests that are named."""
+
+
+def cards(facts: Iterable[Fact]) -> Html:
+    """Facts as a row of small cards."""
+    return tag("dl", *(
+        tag("div", tag("dt", title), tag("dd", value, small and tag("small", small)))
+        for title, value, small in facts
+    ), _class="facts")  # fmt: skip
+
+
+def of_part(part: Part, price: float | None) -> Iterator[Fact]:
+    """The figures of a part."""
+    unit = "stages" if part.kind == "curriculum" else "points"
+    counts = part.table["outcome"].value_counts()
+    if part.kind == "run":
+        yield "outcome", str(counts.index[0]), None
+    else:
+        said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        yield unit, f"{len(part.table):,}", said
+    if part.best is not None:
+        yield _best(part)
+    yield from _hours(part, price)
+    yield from _goodput(part)
+
+
+def outcomes(part: Part) -> Html | None:
+    """What became of the points, what it took, and what to do about it; None where all is well."""
+    counts = part.table["outcome"].value_counts()
+    if set(counts.index) <= {"ok"}:
+        return None
+    hours = gpu_hours(part)
+    rows = []
+    for outcome, count in counts.items():
+        causes = part.table.loc[part.table["outcome"] == outcome, "cause"].dropna()
+        rows.append((outcome, f"{count:,}", hour(hours.get(outcome)), _causes(causes),
+                     tag("div", _advice(str(outcome)), _class="text")))  # fmt: skip
+    heads = ("outcome", "points", "GPU hours", "most frequent causes", "what to do")
+    return markup.table(heads, rows, numbers=(1, 2))
+
+
+def stages(part: Part) -> Html | None:
+    """The stages of a curriculum, one row each."""
+    if part.kind != "curriculum":
+        return None
+    heads = ("stage", "outcome", "steps", "tokens until", "first loss", "last loss", "attempts",
+             "spikes", "rollbacks", "GPU hours", "layout")  # fmt: skip
+    by = dict(list(part.attempts.groupby("folder", sort=False)))
+    tokens = part.steps.groupby("folder")["tokens"].agg(["min", "max"])
+    rows = []
+    for _, row in part.table.iterrows():
+        tried = by.get(row["folder"], part.attempts.iloc[:0])
+        rows.append([
+            row["stage"], row["outcome"], _cell(row, "steps"),
+            f"{int(tokens['max'][row['folder']]):,}" if row["folder"] in tokens.index else "",
+            _cell(row, "loss_first"), _cell(row, "loss_last"), str(len(tried)),
+            _cell(row, "spikes"), _cell(row, "rollbacks"),
+            hour(pd.to_numeric(tried["gpu_hours"]).sum(min_count=1)), _layout(row),
+        ])  # fmt: skip
+    return markup.table(heads, rows, numbers=range(2, 10))
+
+
+def versions(part: Part) -> Html:
+    """What ran it, and where."""
+    facts = []
+    for column, title in (("commit", "commit"), ("code", "digest of the code"),
+                          ("backend", "engine"), ("hosts", "hosts")):  # fmt: skip
+        values = part.attempts["hosts"] if column == "hosts" else part.table[column]
+        found = sorted({word for one in values.dropna() for word in str(one).split()})
+        if found:
+            more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+            facts.append(f"{title} {', '.join(found[:LISTED])}{more}")
+    return tag("p", "; ".join(facts) or "No version is known.", _class="dim")
+
+
+def _causes(causes: "pd.Series[str]") -> Html:
+    """The most frequent kinds, each by an example."""
+    kinds = causes.map(kind_of)
+    counts = kinds.value_counts()
+    lines = [f"{count:,} x {causes[kinds == kind].iloc[0]}" if len(causes) > 1 else causes.iloc[0]
+             for kind, count in counts.head(CAUSES).items()]  # fmt: skip
+    if len(counts) > CAUSES:
+        lines.append(f"{counts[CAUSES:].sum():,} of {len(counts) - CAUSES} other kinds")
+    return tag("div", "\n".join(lines), _class="text")
+
+
+def _best(part: Part) -> Fact:
+    best = cast("pd.Series[Any]", part.best)
+    figures = [f"{table.cell(name, best[name])} {unit}" for name, unit in BEST
+               if not pd.isna(best[name])]  # fmt: skip
+    title = {"sweep": "fastest layout", "curriculum": "fastest stage", "run": "speed"}[part.kind]
+    name = f"{part.names[part.names.index == best.name].iloc[0]}: " if part.kind != "run" else ""
+    return title, f"{best['tokens_per_s']:,.0f} tokens/s", name + ", ".join(figures)
+
+
+def _hours(part: Part, price: float | None) -> Iterator[Fact]:
+    hours = gpu_hours(part)
+    if not len(hours):
+        return
+    lost = hours.drop(index="ok", errors="ignore").sum()
+    said = f"{hour(hours.get('ok', 0.0))} in {'runs' if part.kind != 'curriculum' else 'stages'}"
+    unseen = int(part.attempts["gpu_hours"].isna().sum())
+    more = f"; of {unseen} attempts it is not known" if unseen else ""
+    yield "GPU hours", hour(hours.sum()), f"{said} that went well, {hour(lost)} in others{more}"
+    if price is not None:
+        yield "price", f"{hours.sum() * price:,.2f}", f"at {price:g} per GPU hour"
+
+
+def _goodput(part: Part) -> Iterator[Fact]:
+    """Of a sweep it would be what its trials spend on their start, which is no loss."""
+    useful, all_of = part.useful_seconds, part.seconds
+    if part.kind != "sweep" and useful is not None and all_of:
+        share = min(100 * useful / all_of, 100.0)
+        said = (
+            f"{useful:,.0f} s in steps that were kept, of {all_of:,.0f} s from its start to its end"
+        )
+        yield "goodput", f"{share:.1f} %", said
+
+
+def _advice(outcome: str) -> str:
+    if outcome == "ok":
+        return ""
+    if outcome == "unreadable":
+        return "its folder is damaged; remove it, and the same command runs it again"
+    if outcome in NOT_RUN:
+        return "nothing: it never ran, and cannot or need not"
+    return advice(outcome, None) if outcome in OUTCOMES else "it has not ended"
+
+
+def _layout(row: "pd.Series[Any]") -> str:
+    sizes = " ".join(f"{name}{row[name]}" for name in ("tp", "pp", "cp", "ep")
+                     if not pd.isna(row[name]) and row[name] > 1)  # fmt: skip
+    words = [row["backend"], sizes, f"zero{row['zero']}", f"{row['gpus']} cards"]
+    return " ".join(str(word) for word in words if word and not pd.isna(word))
+
+
+def _cell(row: "pd.Series[Any]", name: str) -> str:
+    return "" if pd.isna(row[name]) else table.cell(name, row[name])
+
+
+def hour(hours: Any) -> str:
+    """GPU hours as a person reads them; nothing where they are unknown."""
+    if hours is None or pd.isna(hours):
+        return ""
+    return f"{hours:,.1f}" if hours >= 100 else f"{hours:,.3g}"

@@ -1,0 +1,66 @@
+"""HTML that is escaped unless it was made here."""
+
+import html
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+VOID = ("input",)
+"""Elements that have no end."""
+
+
+class Html(str):
+    """Text that is markup already."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: Any, **attributes: str | None) -> Html:
+    """An element; a child that is no `Html` is text, one that is None is left out.
+
+    An attribute's leading underscore is for names that are words of Python; None leaves it out.
+    """
+    said = "".join(
+        f' {key.strip("_").replace("_", "-")}="{html.escape(clean(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Html(f"<{name}{said}>" + ("" if name in VOID else f"{joined(children)}</{name}>"))
+
+
+def joined(children: Iterable[Any]) -> Html:
+    """Several one after the other."""
+    return Html("".join(_child(child) for child in children if child is not None))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Iterable[int] = ()) -> Html:
+    """A small table that scrolls inside; columns of ``numbers`` are set to the right."""
+    right = set(numbers)
+    sides = ["number" if place in right else None for place in range(len(heads))]
+    head = (
+        tag("th", one, scope="col", _class=side) for one, side in zip(heads, sides, strict=True)
+    )
+    body = (
+        tag("tr", *(tag("td", one, _class=side) for one, side in zip(row, sides, strict=True)))
+        for row in rows
+    )
+    inner = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body))
+    return tag("div", inner, _class="scroll", tabindex="0")
+
+
+def clean(text: Any) -> str:
+    """A text as it is shown: what no screen shows, and half characters, by their escapes."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode()
+        for c in str(text)
+    )
+
+
+def script_json(data: Any) -> Html:
+    """Data for an element of type application/json: nothing in it ends the element."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return Html(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _child(child: Any) -> str:
+    return child if isinstance(child, Html) else html.escape(clean(child), quote=False)

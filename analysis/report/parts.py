@@ -1,0 +1,109 @@
+"""What a report is about, in parts: each sweep, each curriculum, each run by itself."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.charts.curves import floats
+from analysis.charts.labels import names
+
+Kind = Literal["run", "sweep", "curriculum"]
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: what follows from the tables is kept
+class Part:
+    """The tables of one folder of runs; columns as in `analysis.runs`."""
+
+    name: str
+    table: pd.DataFrame
+    steps: pd.DataFrame
+    events: pd.DataFrame
+    attempts: pd.DataFrame
+
+    @property
+    def kind(self) -> Kind:
+        """What it is."""
+        if len(self.table) and self.table["stage"].notna().all():
+            return "curriculum"
+        return "run" if len(self.table) == 1 else "sweep"
+
+    @cached_property
+    def ok(self) -> pd.DataFrame:
+        """The points that ran well."""
+        return self.table[self.table["outcome"] == "ok"]
+
+    @cached_property
+    def names(self) -> "pd.Series[str]":
+        """What tells each point from the others."""
+        return names(self.table)
+
+    @cached_property
+    def best(self) -> "pd.Series[Any] | None":
+        """The row of the fastest point."""
+        speeds = floats(self.ok["tokens_per_s"])
+        return None if np.isnan(speeds).all() else self.ok.iloc[int(np.nanargmax(speeds))]
+
+    @cached_property
+    def seconds(self) -> float | None:
+        """From its first start to its last end, breaks included; None while it runs."""
+        began, ended = floats(self.attempts["started"]), floats(self.attempts["ended"])
+        last = np.argmax(began) if len(began) else None
+        return None if last is None or np.isnan(ended[last]) else float(ended[last] - began.min())
+
+    @cached_property
+    def useful_seconds(self) -> float | None:
+        """Those of optimizer steps that were kept; a step that was done again counts once."""
+        kept = self.steps.drop_duplicates(["folder", "step"], keep="last")
+        spans = floats(kept["step_ms"])
+        return None if np.isnan(spans).all() else float(np.nansum(spans)) / 1000
+
+
+def gpu_hours(part: Part) -> "pd.Series[float]":
+    """Hours of cards of all attempts, by the outcome of their point; unknown ones are left out."""
+    outcomes = dict(zip(part.table["folder"], part.table["outcome"], strict=True))
+    of = part.attempts["folder"].map(outcomes)
+    return _series(part.attempts["gpu_hours"]).groupby(of).sum(min_count=1).dropna()
+
+
+def parts(
+    table: pd.DataFrame, steps: pd.DataFrame, events: pd.DataFrame, attempts: pd.DataFrame
+) -> list[Part]:
+    """One for each sweep, in the order of the table."""
+    names_of = called(table["sweep"].dropna().unique())
+    by = [dict(list(frame.groupby("sweep", sort=False))) for frame in (steps, events, attempts)]
+    nothing = [frame.iloc[:0] for frame in (steps, events, attempts)]
+    out = []
+    for name, rows in table.groupby("sweep", sort=False):
+        own = [found.get(name, none) for found, none in zip(by, nothing, strict=True)]
+        if rows["stage"].notna().all():
+            rows = rows.sort_values("row", kind="stable")
+        rows.attrs = table.attrs | ({"memory": "rss_gib"} if _of_processes(rows) else {})
+        out.append(
+            Part(name=names_of[str(name)], table=rows, steps=own[0], events=own[1], attempts=own[2])
+        )
+    return out
+
+
+def _of_processes(rows: pd.DataFrame) -> bool:
+    """Whether the memory is that of processes, which no prediction of a card's is compared with."""
+    both = rows[rows["pred_mem_gib"].notna() & rows["mem_max_gib"].notna()]
+    return len(both) > 0 and bool(both["pred_mem_err_pct"].isna().all())
+
+
+def called(sweeps: Iterable[str]) -> dict[str, str]:
+    """Folders of sweeps -> what is left of them without the folder that they are all in."""
+    paths = [str(sweep) for sweep in sweeps]
+    try:
+        above = os.path.commonpath([os.path.dirname(path) for path in paths])
+    except ValueError:  # there are none, or some are from the root and some are not
+        return {path: path for path in paths}
+    return {path: os.path.relpath(path, above) if above else path for path in paths}
+
+
+def _series(values: "pd.Series[float]") -> "pd.Series[float]":
+    return pd.Series(floats(values), index=values.index)

@@ -1,0 +1,61 @@
+"""What was generated from checkpoints, for the page: the flagged texts first."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from analysis.charts.labels import short
+from analysis.report import markup
+from analysis.report.markup import Html, joined, tag
+from launcher import samples
+from launcher.errors import ReadError
+from launcher.folder import RunFolder
+from launcher.samples import Answer, Sampled
+
+RUNS = 6
+"""Whose newest checkpoint's texts are shown."""
+
+PROMPTS = 8
+"""Texts of each."""
+
+
+def shown(folders: Iterable[str]) -> Html | None:
+    """Texts of each run's newest sampled checkpoint; None where there are none."""
+    found = [(folder, one) for folder in folders if (one := _newest(RunFolder(Path(folder))))]
+    if not found:
+        return None
+    rows = [row for folder, one in found[-RUNS:] for row in _rows(short(folder), one)]
+    flagged = sum(bool(answer.flags) for _, one in found for answer in one.prompts)
+    count = sum(len(one.prompts) for _, one in found)
+    said = f"{flagged} of {count} texts of the newest checkpoints are flagged."
+    losses = [line for folder, one in found[-RUNS:] for line in _losses(short(folder), one)]
+    return joined([
+        tag("h3", "Samples"),
+        tag("p", said, _class="warn" if flagged else "dim"),
+        markup.table(("run", "step", "prompt", "text", "flags"), rows, numbers=(1,)),
+        tag("p", "Held-out loss: ", "; ".join(losses)) if losses else None,
+    ])  # fmt: skip
+
+
+def _newest(run: RunFolder) -> Sampled | None:
+    for path in reversed(samples.paths(run)):
+        with suppress(ReadError):
+            return samples.read(path)
+    return None
+
+
+def _rows(name: str, one: Sampled) -> Iterator[list[str | Html]]:
+    answers = sorted(one.prompts, key=lambda answer: not answer.flags)
+    for answer in answers[:PROMPTS]:
+        yield [name, str(one.step), tag("div", answer.prompt, _class="text"),
+               tag("div", answer.text, _class="text"), _flags(answer)]  # fmt: skip
+
+
+def _flags(answer: Answer) -> Html:
+    return tag("span", ", ".join(answer.flags), _class="warn" if answer.flags else None)
+
+
+def _losses(name: str, one: Sampled) -> Iterator[str]:
+    for source, found in one.validation.items():
+        if found.loss is not None:
+            yield f"{name} {source} {found.loss:.4f}"

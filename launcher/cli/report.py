@@ -1,0 +1,49 @@
+"""The verb ``report``: one HTML file about runs, sweeps and curricula."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from launcher.cli.words import new_parser, parsed
+from launcher.errors import ConfigError
+
+DESCRIPTION = """One HTML file, which needs no network, about what is below folders: charts, a table
+of every point to sort and filter, what was lost and why, the timeline of a run in stages."""
+
+
+def report(words: Sequence[str]) -> int:
+    """Write a report, and print where it is."""
+    parser = new_parser("report", DESCRIPTION)
+    parser.add_argument("folders", metavar="DIR", nargs="+",
+                        help="of a run, of a sweep, of a curriculum, or of many")  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="FILE.html",
+                        help="else DIR-report.html in this folder, or report.html")  # fmt: skip
+    parser.add_argument("--price", type=float, metavar="PER_GPU_HOUR",
+                        help="of one GPU hour, in any currency")  # fmt: skip
+    options = parsed(parser, words)
+    names = [Path(folder).expanduser().resolve().name for folder in options.folders]
+    path = _output(options.output, names)
+    if options.price is not None and not (math.isfinite(options.price) and options.price >= 0):
+        raise ConfigError(f"--price: {options.price:g} is no price")
+
+    import analysis
+    from analysis.report import Options, write
+    from launcher.cli import preflight
+
+    runs = analysis.load(*options.folders)
+    about = Options(title=", ".join(names), price=options.price, commit=preflight.commit())
+    write(runs, path, about)
+    print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _output(given: str | None, names: Sequence[str]) -> Path:
+    """Where the report goes. Raises ConfigError where nothing can be written."""
+    if given is None:
+        return Path(f"{names[0]}-report.html" if len(names) == 1 else "report.html")
+    path = Path(given).expanduser()
+    if path.is_dir():
+        raise ConfigError(f"--output: {path} is a folder")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--output: no folder {path.parent} to write {path.name} in")
+    return path

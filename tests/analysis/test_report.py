@@ -1,0 +1,190 @@
+"""The report: one file, nothing in it is taken for markup, and it says what the runs say."""
+
+import base64
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import analysis
+from analysis import report
+from analysis.report import Options, markup, parts
+from launcher.cli import main
+from tests.analysis import made
+
+MADE = Options(title="made", price=2.0, commit="feed123", made=datetime(2026, 1, 2, tzinfo=UTC))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep and a curriculum."""
+    folder = tmp_path_factory.mktemp("made")
+    made.sweep(folder / "grid", 60, cause=made.HOSTILE)
+    made.curriculum(folder / "stages")
+    return folder
+
+
+def page(*paths: Path, options: Options = MADE) -> str:
+    return report.html(analysis.load(*paths), options)
+
+
+def data(text: str, name: str) -> Any:
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def column(text: str, name: str) -> list[Any]:
+    one = next(one for one in data(text, "points")["columns"] if one["name"] == name)
+    texts = one.get("texts")
+    return [None if v is None else texts[v] if texts else v for v in one["values"]]
+
+
+def test_a_sweep_has_its_facts_and_charts(place: Path) -> None:
+    text = page(place / "grid")
+    assert "<h2>grid <small" in text and "Made 2026-01-02 00:00 UTC by megalaunch" in text
+    assert "feed123" in text and "commit 0123abc" in text
+    for title in ("Throughput against memory", "Effect of each axis", "Failures by cause",
+                  "Step time: predicted against measured", "Memory: predicted against measured",
+                  "Losses of all layouts on top of each other"):  # fmt: skip
+        assert f"<h3>{title}</h3>" in text
+    assert "Spikes: the spike guard saw nothing" in text
+    assert len(data(text, "charts")) == 7
+    outcomes = column(text, "outcome")
+    assert len(outcomes) == 60 and set(outcomes) == {"ok", "oom", "rejected"}
+
+
+def test_a_curriculum_has_its_timeline_stages_and_samples(place: Path) -> None:
+    text = page(place / "stages")
+    for word in ("<h3>Timeline</h3>", "<h3>Spikes</h3>", "goodput", "1 of 2 texts", "flagged",
+                 "running", "digest of the code feed"):  # fmt: skip
+        assert word in text or word == "goodput"
+    timeline = data(text, "charts")[0]["data"]
+    assert {one["name"] for one in timeline} == {
+        "ok", "running", "node", "fault", "spike", "rollback", "save failed", "update skipped",
+    }  # fmt: skip
+
+
+def test_several_have_contents_and_totals(place: Path) -> None:
+    text = page(place)
+    assert '<a href="#part-0">' in text and '<a href="#part-1">' in text
+    assert "sweeps and runs" in text and "price" in text
+    assert set(column(text, "sweep")) == {"grid", "stages"}
+
+
+def test_a_price_that_is_unknown_is_not_shown(place: Path) -> None:
+    assert "price" not in page(place / "grid", options=Options(title="made")).split("<script")[0]
+
+
+def test_nothing_of_the_data_is_markup(place: Path) -> None:
+    text = page(place, options=Options(title=made.HOSTILE))
+    body = text.split("<style>")[1].split("</style>")[1]
+    assert body.count("</script>") == 4
+    assert "</script><b>" not in text and '<b>"quoted' not in text
+    assert "\x1b" not in text
+    text.encode()
+    causes = {cause for cause in column(text, "cause") if cause}
+    assert any("</script><b>" in cause for cause in causes)
+
+
+def test_the_policy_allows_these_scripts_and_no_network(place: Path) -> None:
+    text = page(place / "grid")
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', text)
+    assert policy and policy[1].startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-inline" not in policy[1].split("style-src")[0] and "http" not in policy[1]
+    for script in re.findall(r"<script>(.*?)</script>", text, re.S):
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy[1]
+    assert not re.search(r'(?:src|href)="(?!#|data:)', text.split("<script>")[0])
+
+
+def test_twice_is_the_same(place: Path) -> None:
+    assert page(place) == page(place)
+
+
+def test_unknown_is_null_and_numbers_are_numbers(place: Path) -> None:
+    text = page(place / "grid")
+    speeds = column(text, "tokens_per_s")
+    assert None in speeds and all(isinstance(v, int | float) for v in speeds if v is not None)
+    frame = analysis.load(place / "grid").table()
+    assert [v is None for v in speeds] == frame["tokens_per_s"].isna().tolist()
+
+
+@pytest.mark.parametrize(
+    ("sweeps", "called"),
+    [
+        (["/a/b/grid"], ["grid"]),
+        (["/a/b/grid", "/a/c/grid"], ["b/grid", "c/grid"]),
+        (["runs/grid", "runs/stages"], ["grid", "stages"]),
+        (["/a/grid", "grid"], ["/a/grid", "grid"]),
+        ([], []),
+    ],
+)
+def test_sweeps_are_called_by_what_tells_them_apart(sweeps: list[str], called: list[str]) -> None:
+    assert list(parts.called(sweeps).values()) == called
+
+
+def test_tags_escape() -> None:
+    made_tag = markup.tag("p", "<b>", markup.Html("<i>"), None, _class='"x"', id=None)
+    assert made_tag == '<p class="&quot;x&quot;">&lt;b&gt;<i></p>'
+    assert markup.tag("input", type="text") == '<input type="text">'
+    assert json.loads(markup.script_json({"a": "</script>&\udcff"})) == {"a": "</script>&\udcff"}
+
+
+def test_an_empty_table_is_a_page() -> None:
+    class Nothing:
+        notes = ("nothing here",)
+
+        def table(self, unfinished: bool) -> pd.DataFrame:
+            return analysis_frame()
+
+        def steps(self) -> pd.DataFrame:
+            return pd.DataFrame(columns=["folder", "sweep", "tokens", "step", "loss"])
+
+        events = attempts = steps
+
+    assert "nothing here" in report.html(Nothing(), MADE)  # type: ignore[arg-type]
+
+
+def analysis_frame() -> pd.DataFrame:
+    from analysis import table
+
+    return table.frame([])
+
+
+def test_the_verb_writes_a_file_and_says_where(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(place / "grid")]) == 0
+    said = capsys.readouterr().out
+    size = (tmp_path / "grid-report.html").stat().st_size
+    assert said == f"grid-report.html  {size / 1e6:.1f} MB\n" and 4e6 < size < 6e6
+    assert main(["report", str(place / "grid"), str(place / "stages"), "--price", "2"]) == 0
+    assert (tmp_path / "report.html").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "launch: nowhere is not a folder"),
+        (["."], "launch: .: no runs below this folder"),
+        ([".", "-o", "no/x.html"], "launch: --output: no folder no to write x.html in"),
+        ([".", "-o", "."], "launch: --output: . is a folder"),
+        ([".", "--price", "nan"], "launch: --price: nan is no price"),
+        ([".", "--price", "-1"], "launch: --price: -1 is no price"),
+    ],
+)
+def test_mistakes_are_one_line(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *words]) == 2
+    assert capsys.readouterr().err.strip() == said
