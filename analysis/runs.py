@@ -30,9 +30,12 @@ class Runs:
     def __init__(self, paths: Sequence[Path]) -> None:
         """Raises ConfigError: a path is no folder, or has no runs."""
         self.paths = paths
+        self._sweeps: dict[Path, list[Path]] = {}
+        """Of each path the sweeps below it; none where it is a run."""
         for path in paths:
             tree.check(path)
-            if not tree.is_run(path) and not any(True for _ in tree.sweeps(path)):
+            self._sweeps[path] = [] if tree.is_run(path) else list(tree.sweeps(path))
+            if not self._sweeps[path] and not tree.is_run(path):
                 raise ConfigError(f"{path}: no runs below this folder")
 
     def table(self, sort: str | None = None, unfinished: bool = False) -> pd.DataFrame:
@@ -135,10 +138,10 @@ class Runs:
         return [row for path in self.paths for row in self._below(path)]
 
     def _below(self, path: Path) -> list[Row]:
-        if tree.is_run(path):
+        if not self._sweeps[path]:
             return [of_folder(path) | {"sweep": path.parent.name, "folder": str(path)}]
         out = []
-        for sweep in tree.sweeps(path):
+        for sweep in self._sweeps[path]:
             found = reading.found(sweep)
             for row in found.rows:
                 folder = None if row["folder"] is None else str(sweep / row["folder"])

@@ -52,7 +52,7 @@ def check(path: Path) -> None:
 def in_order(sweep: Path) -> list[Path]:
     """The folders in a sweep's: its points as they were listed, so that stage 10 follows 9."""
     numbers = points(sweep)
-    return sorted(children(sweep), key=lambda child: (numbers.get(child.name, len(numbers)), child))
+    return sorted(children(sweep), key=lambda child: numbers.get(child.name, len(numbers)))
 
 
 def points(sweep: Path) -> dict[str, int]:
@@ -65,7 +65,7 @@ def points(sweep: Path) -> dict[str, int]:
 
 def sweeps(path: Path, depth: int = DEPTH) -> Iterator[Path]:
     """The folder itself where it is a sweep's, else those below it that are."""
-    found = sorted(children(path))
+    found = children(path)
     if os.path.exists(path / "records.jsonl") or any(map(is_run, found)):
         yield path
     elif depth:
@@ -74,7 +74,8 @@ def sweeps(path: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 
 def children(path: Path) -> list[Path]:
-    """The folders in one that are not hidden; none where it cannot be read."""
+    """The folders in one that are not hidden, by name; none where it cannot be read."""
+    names: list[str] = []
     with suppress(OSError), os.scandir(path) as entries:
-        return [path / one.name for one in entries if one.is_dir() and one.name[0] != "."]
-    return []
+        names = sorted(one.name for one in entries if one.is_dir() and one.name[0] != ".")
+    return [path / name for name in names]  # paths take ten times as long to sort
