@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
+from analysis import asked
 from launcher.decode import encode, join
 from launcher.errors import ConfigError, ReadError
-from launcher.files import read_json
 from launcher.folder import RunFolder
 from launcher.spec import RunSpec
 
@@ -64,14 +63,9 @@ def _flat(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
 
 def _said(sweep: Path) -> Iterator[tuple[str, Any]]:
     """Which cluster the sweep was started on, and what it said of the scheduler."""
-    try:
-        words = read_json(sweep / "request.json")["overrides"]
-    except (ReadError, KeyError, TypeError):
-        return
-    for word in words:
-        key, _, value = word.partition("=")
+    for key, value in asked.words(sweep).items():
         if key == GROUPS[0] or key.split(".")[0] == GROUPS[1]:
-            yield key, yaml.safe_load(value)
+            yield key, value
 
 
 def _line(key: str, value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import best, frames, reading, table
+from analysis import asked, best, frames, reading, table
 from analysis.columns import COLUMNS
 from analysis.effects import less_is_better
 from analysis.rows import UNFINISHED, Row, of_folder
@@ -125,6 +125,14 @@ class Runs:
     def gpu_hours(self) -> float:
         """Of all attempts that have ended, GPU hours: nodes are held from start to end."""
         return float(pd.to_numeric(self.attempts()["gpu_hours"]).sum())
+
+    @property
+    def price_per_gpu_hour(self) -> float | None:
+        """What the commands that started all of it said; None where not, or not the same."""
+        found = {
+            asked.price(sweep) for path in self.paths for sweep in self._sweeps[path] or [path]
+        }
+        return found.pop() if len(found) == 1 else None
 
     @cached_property
     def notes(self) -> list[str]:

@@ -19,7 +19,7 @@ def report(words: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", metavar="FILE.html",
                         help="else DIR-report.html in this folder, or report.html")  # fmt: skip
     parser.add_argument("--price", type=float, metavar="PER_GPU_HOUR",
-                        help="of one GPU hour, in any currency")  # fmt: skip
+                        help="of one GPU hour; else what the sweep said")  # fmt: skip
     options = parsed(parser, words)
     names = [Path(folder).expanduser().resolve().name for folder in options.folders]
     path = _output(options.output, names)
@@ -31,7 +31,8 @@ def report(words: Sequence[str]) -> int:
     from launcher.cli import preflight
 
     runs = analysis.load(*options.folders)
-    about = Options(title=", ".join(names), price=options.price, commit=preflight.commit())
+    price = runs.price_per_gpu_hour if options.price is None else options.price
+    about = Options(title=", ".join(names), price=price, commit=preflight.commit())
     write(runs, path, about)
     print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     return 0

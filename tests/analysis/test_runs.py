@@ -242,6 +242,20 @@ def test_imported_runs_are_rows(tmp_path: Path) -> None:
     assert row["cause"] == "imported.json: format: is required; another version may have written it"
 
 
+def test_what_an_hour_costs(sweep: Path, tmp_path: Path) -> None:
+    assert analysis.load(sweep).price_per_gpu_hour is None
+    (sweep / "request.json").write_text(
+        json.dumps({"overrides": ["price_per_gpu_hour=2.5", "a=[1"]})
+    )
+    assert (
+        analysis.load(sweep).price_per_gpu_hour is None
+    )  # of what cannot be read nothing is taken
+    (sweep / "request.json").write_text(json.dumps({"overrides": ["price_per_gpu_hour=2.5"]}))
+    assert analysis.load(sweep).price_per_gpu_hour == 2.5
+    other = made(tmp_path / "other")
+    assert analysis.load(sweep, other).price_per_gpu_hour is None
+
+
 def test_the_best_starts_the_real_run(sweep: Path, tmp_path: Path) -> None:
     from launcher.cli.compose import compose
     from launcher.cli.given import overrides
