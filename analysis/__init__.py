@@ -40,13 +40,13 @@ def load(*paths: str | Path) -> "Runs":
     return Runs([Path(path).expanduser() for path in paths])
 
 
-def compare(*runs: "Runs", names: Sequence[str] | None = None) -> "Comparison":
+def compare(*runs: "Runs | str | Path", names: Sequence[str] | None = None) -> "Comparison":
     """Two or more sweeps side by side: what the same specs did in each, and what is only in one.
 
     Printed, it says what changed beyond noise: see `analysis.comparison`.
 
     Args:
-        runs: the first is what the others are compared with.
+        runs: the first is what the others are compared with; of `load`, or folders.
         names: what to call them; their folders' names where not given.
 
     Raises:
@@ -54,7 +54,8 @@ def compare(*runs: "Runs", names: Sequence[str] | None = None) -> "Comparison":
     """
     from analysis.comparison import Comparison
 
-    return Comparison(runs, names)
+    loaded = [load(one) if isinstance(one, str | Path) else one for one in runs]
+    return Comparison(loaded, names)
 
 
 def sensitivity(runs: "Runs") -> "pd.DataFrame":

@@ -85,7 +85,12 @@ def of_runs(runs: "Runs") -> "pd.DataFrame":
 
     steps = runs.steps()
     rows = []
+    foreign = runs.imported
     for (sweep, folder), lines in steps.groupby(["sweep", "folder"], sort=False):
+        if folder in foreign:  # where no loss is logged at a step; ours are null where not finite
+            lines = lines.dropna(subset=["loss"])
+            if lines.empty:
+                continue
         points = tuple(
             Point(int(step), float(loss), None if math.isnan(norm) else float(norm), stage)
             for step, loss, norm, stage in zip(

@@ -1,5 +1,6 @@
 """What a sweep was asked for by its command, as far as its specs do not say it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,16 @@ from launcher.files import read_json
 def words(sweep: Path) -> dict[str, Any]:
     """Key -> value of the overrides; none where nobody wrote them down."""
     try:
-        overrides = read_json(sweep / "request.json")["overrides"]
-        pairs = [str(word).partition("=")[::2] for word in overrides]
-        return {key.lstrip("+"): yaml.safe_load(value) for key, value in pairs}
-    except (ReadError, KeyError, TypeError, yaml.YAMLError):
+        pairs = [
+            str(word).partition("=") for word in read_json(sweep / "request.json")["overrides"]
+        ]
+    except (ReadError, KeyError, TypeError):
         return {}
+    found = {}
+    for key, _, value in pairs:
+        with suppress(yaml.YAMLError):  # a text of Hydra's grammar: nothing that is asked for here
+            found[key.lstrip("+")] = yaml.safe_load(value)
+    return found
 
 
 def price(sweep: Path) -> float | None:

@@ -4,18 +4,16 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from analysis import asked
+from launcher import imported
 from launcher.decode import encode, join
 from launcher.errors import ConfigError, ReadError
 from launcher.folder import RunFolder
 from launcher.spec import RunSpec
-
-if TYPE_CHECKING:
-    from analysis.runs import Runs
 
 GROUPS = ("cluster", "scheduler")
 """What the command of a sweep said of them is said again: where to run is not in a spec."""
@@ -24,22 +22,21 @@ FREE = ("blend",)
 """Fields whose keys the user chooses: one value."""
 
 
-def config(runs: "Runs", by: str) -> str:
-    """YAML of the run that is best in a column.
+def config(row: "pd.Series[Any]", run: RunFolder) -> str:
+    """YAML of the run that a row of a table is of.
 
     Raises:
-        ConfigError: nothing ran well; it is a stage of a curriculum, or this project did not start
-            it.
+        ConfigError: it is a stage of a curriculum, or this project did not start it.
     """
-    row = runs.best(by)
-    folder = Path(row["folder"])
+    if (run.path / imported.NAME).exists():
+        raise ConfigError(f"{run.path}: was imported: it cannot be started again from here")
     try:
-        spec = RunFolder(folder).spec()
+        spec = run.spec()
     except ReadError as error:
-        raise ConfigError(f"{folder}: cannot be started again: {error}") from error
+        raise ConfigError(f"{run.path}: cannot be started again: {error}") from error
     if spec.stage:
-        raise ConfigError(f"{folder}: is a stage; launch resume goes on with its curriculum")
-    said = dict(_said(folder.parent)) | dict(_of(spec))
+        raise ConfigError(f"{run.path}: is a stage; launch resume goes on with its curriculum")
+    said = dict(_said(run.path.parent)) | dict(_of(spec))
     lines = [*_remarks(row, spec), *(_line(key, value) for key, value in said.items())]
     return "\n".join(lines) + "\n"
 
@@ -81,4 +78,7 @@ def _remarks(row: "pd.Series[Any]", spec: RunSpec) -> Iterator[str]:
     yield f"# {', '.join([*told, *days])}, measured in {row['steps']} steps"
     if spec.train.tokens:
         yield f"# train.steps is for train.tokens {spec.train.tokens:,}; the trial took fewer"
-    yield "# a long run wants checkpoint_every=N besides"
+        yield "# a long run wants checkpoint_every=N besides"
+    else:
+        yield f"# train.steps {spec.train.steps} is the trial's: a real run wants train.steps=N,"
+        yield "# and checkpoint_every=N"

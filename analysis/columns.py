@@ -1,6 +1,6 @@
 """The columns of a table, and what can be asked of one: without pandas, which takes a while."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,37 @@ STAGES = {
 FORMS = {**STAGES, **PLANNED, **COLUMNS}
 
 
+SHORT = {
+    "micro_batch": "mbs",
+    "global_batch": "gbs",
+    "tflops_per_gpu": "tflops",
+    "step_ms_p50": "step_ms",
+}
+"""What a column is called where there is little room."""
+
+NUMERIC = {name: form for name, form in COLUMNS.items() if form and not name.endswith("err_pct")}
+"""Columns of which more, or less, may be better."""
+
+_FULL = {short: name for name, short in SHORT.items()} | dict.fromkeys(
+    ("rss_gib", "mem_gib"), "mem_max_gib"
+)
+
+
+def full(name: str, where: str, known: Mapping[str, str] = NUMERIC) -> str:
+    """The name of a column, by that or by the title that a table shows it under.
+
+    Raises:
+        ConfigError: none of ``known`` is called that.
+    """
+    found = _FULL.get(name, name)
+    one_of(found, known, where)
+    return found
+
+
 def check(sort: str | None, form: str, path: str | None) -> None:
     """Raise ConfigError on what `analysis.table` could not do once all has run."""
     if sort is not None:
-        one_of(sort.removeprefix("-"), COLUMNS, "--sort")
+        full(sort.removeprefix("-"), "--sort", COLUMNS)
     if path is None and form == "parquet":
         raise ConfigError("--format parquet is not text: say where with --output FILE")
     if path is not None and not Path(path).parent.is_dir():

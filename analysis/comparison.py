@@ -3,26 +3,23 @@
 Two runs of one layout never take the same time. What is expected of log(speed b / speed a) is the
 standard error that the steps of both show (`Figures.step_ms_error`), and what is usual from one run
 to the next (`USUAL`: another node, another neighbour). The other points of the two sweeps then say
-how much more or less than expected it was this time: the mean of their squared ratios to what was
-expected, without the largest fifth (which may be changes), together with `PRIOR` points that were
-as expected. A point differs where it is further from the median of the others than Student's t
-allows, at `ERROR` for all points together (Bonferroni): with nothing changed, one comparison in a
-hundred says that something is. It is no part of the noise that it is measured against.
+how much more or less than expected it was this time: by the median of their squared ratios to what
+was expected, so that up to half of them may have changed, together with `PRIOR` points that were as
+expected. A point differs where it is further from the median of the others, and from no change,
+than Student's t allows, at `ERROR` for all points together (Bonferroni): with nothing changed, one
+comparison in a hundred says that something is. It is no part of the noise it is measured against.
 
 A shift of all points together is told where it is further from 0 than that of one point may be:
 machines drift, and the points of one sweep drift together.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 from analysis.columns import OF_SPEC
@@ -44,14 +41,17 @@ PRIOR = 4.0
 
 ERROR = 0.01
 
-TRIMMED = 0.8
-"""Share of the other points, the calmest of them, that tell the noise."""
+MEDIAN_CHI2 = 0.4549
+"""Median of the square of a standard normal value."""
 
-WORTH = 0.6
-"""What each of all of them then tells, in points of a mean without trimming."""
+WORTH = 0.37
+"""What the median of squares tells of the noise, in points of their mean."""
 
-FEW = 5
-"""Points of which none can be left out."""
+FEW = 3
+"""Other points of which a median tells where all of them moved."""
+
+TOO_MUCH = 0.25
+"""Share of a speed: a comparison that cannot see that is said to be no use."""
 
 LOSS = 0.005
 """Relative difference of the last losses of one spec that is none of rounding."""
@@ -111,9 +111,12 @@ class Comparison:
 
 
 def _called(runs: Sequence["Runs"]) -> list[str]:
-    names = [", ".join(str(path) for path in one.paths) for one in runs]
-    short = [", ".join(Path(path).name for path in one.paths) for one in runs]
-    return short if len(set(short)) == len(short) else names
+    short = [", ".join(path.name for path in one.paths) for one in runs]
+    names = short if len(set(short)) == len(short) else [
+        ", ".join(map(str, one.paths)) for one in runs
+    ]  # fmt: skip
+    return [f"{name} ({number})" if names.count(name) > 1 else name
+            for number, name in enumerate(names, 1)]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Side:
         that both know."""
         known = [name for name in KEY if self.a[name].notna().any() and self.b[name].notna().any()]
         found: list[tuple[Any, Any]] = []
-        for columns in (["spec_id"], [*known, "remark"], known):
+        for columns in (["spec_id"], [*known, "remark"], known) if known else (["spec_id"],):
             left = self.a.drop([one for one, _ in found]).drop_duplicates(columns)
             right = self.b.drop([other for _, other in found]).drop_duplicates(columns)
             if columns == ["spec_id"]:
@@ -178,25 +181,43 @@ class Side:
         drift = student.ppf(1 - ERROR / 2, PRIOR + len(known)) * SHARED if shared else 0.0
         return float(known["ratio"].median() - 1), float(max(wide, drift))
 
+    @property
+    def hidden(self) -> float:
+        """Share by which the speed of a point may change within noise: the median of all."""
+        known = self.table.dropna(subset=["ratio", "low"])
+        return float(np.sqrt((known["high"] / known["low"]).median())) - 1 if len(known) else 0.0
+
     def told(self, a: str, b: str) -> Iterator[str]:
         """What there is to say, line by line."""
         table, changed = self.table, self.table[self.table["change"] != ""]
-        count = f"{len(table)} point{'' if len(table) == 1 else 's'} in both {a} and {b}"
         shift, noise = self.shift
-        if changed.empty and abs(np.log1p(shift)) <= noise:
-            yield f"{count}: no difference beyond noise" if len(table) else f"{count}"
-        else:
+        shifted = abs(np.log1p(shift)) > noise
+        measured = int(table["ratio"].notna().sum())
+        count = f"{_points(len(table))} in both {a} and {b}"
+        if measured < len(table):
+            count += f" ({measured} measured in both)"
+        if len(changed) or shifted:
             yield f"{count}, {len(changed)} with a difference beyond noise"
-        if abs(np.log1p(shift)) > noise:
+        elif measured:
+            yield f"{count}: no difference beyond noise, which is up to {self.hidden:.1%}"
+        else:
+            yield count
+        if shifted:
             word = "faster" if shift > 0 else "slower"
             yield f"  all together {b} is {abs(shift):.1%} {word} (noise: {noise:.1%})"
-        named = [name for name in table.columns[: table.columns.get_loc("outcome_a")]]
+        if self.hidden > TOO_MUCH:
+            yield "  so much noise hides what matters: give trials more steps (train.steps)"
+        named = list(table.columns[: table.columns.get_loc("outcome_a")])
         for _, row in changed.iterrows():
             point = " ".join(f"{name} {row[name]}" for name in named if pd.notna(row[name]))
             yield f"  {point}: {row['change']}"
         for name, rows in ((a, self.only_a), (b, self.only_b)):
             if len(rows):
-                yield f"only in {name}: {len(rows)} point{'' if len(rows) == 1 else 's'}"
+                yield f"only in {name}: {_points(len(rows))}"
+
+
+def _points(count: int) -> str:
+    return f"{count} point{'' if count == 1 else 's'}"
 
 
 def band(ratios: "np.ndarray[Any, Any]", expected: "np.ndarray[Any, Any]") -> Any:
@@ -210,25 +231,21 @@ def band(ratios: "np.ndarray[Any, Any]", expected: "np.ndarray[Any, Any]") -> An
     known = np.flatnonzero(np.isfinite(ratios) & np.isfinite(expected))
     for index in known:
         others = known[known != index]
-        centre = np.median(ratios[others]) if len(others) else 0.0
-        seen, count = _noise(((ratios[others] - centre) / expected[others]) ** 2)
-        scale = np.sqrt((PRIOR + seen * count) / (PRIOR + count))
+        centre = np.median(ratios[others]) if len(others) >= FEW else 0.0
+        variance, count = _noise(((ratios[others] - centre) / expected[others]) ** 2)
+        scale = np.sqrt((PRIOR + variance * count) / (PRIOR + count))
         reach = student.ppf(1 - ERROR / 2 / len(known), PRIOR + count)
         reach *= np.sqrt(1 + np.pi / 2 / max(len(others), 1))  # the median is not exact either
-        out[:, index] = centre + np.array([-1, 1]) * reach * scale * expected[index]
+        wide = reach * scale * expected[index]
+        out[:, index] = min(centre, 0.0) - wide, max(centre, 0.0) + wide
     return out
 
 
 def _noise(squares: "np.ndarray[Any, Any]") -> tuple[float, float]:
     """Variance in that of what was expected, and how many points' worth that is."""
-    count = max(len(squares) - 1, 0)  # their median has been taken from them
-    if len(squares) < FEW:
-        return float(squares.sum() / max(count, 1)), float(count)
-    calm = np.sort(squares)[: math.ceil(TRIMMED * len(squares))]
-    share = len(calm) / len(squares)
-    edge = normal.ppf((1 + share) / 2)
-    of_normal = 1 - 2 * edge * normal.pdf(edge) / share if share < 1 else 1.0
-    return float(calm.mean() / of_normal), WORTH * count
+    if not len(squares):
+        return 1.0, 0.0
+    return float(np.median(squares)) / MEDIAN_CHI2, WORTH * len(squares)
 
 
 def _change(row: Mapping[Any, Any], same_steps: bool) -> str:
@@ -242,7 +259,7 @@ def _change(row: Mapping[Any, Any], same_steps: bool) -> str:
                     f" {row['tokens_per_s_b']:,.0f} tokens/s; noise is"
                     f" {low - 1:+.1%} to {high - 1:+.1%})")  # fmt: skip
     losses = same_steps and pd.notna(row["loss_a"]) and pd.notna(row["loss_b"])
-    if losses and abs(row["loss_b"] / row["loss_a"] - 1) > LOSS:
+    if losses and abs(row["loss_b"] - row["loss_a"]) > LOSS * abs(row["loss_a"]):
         said.append(f"loss {row['loss_a']:.4f} -> {row['loss_b']:.4f}")
     return ", ".join(said)
 

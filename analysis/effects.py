@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.columns import COLUMNS, OF_SPEC
-from launcher.decode import one_of
+from analysis.columns import OF_SPEC, full
+from analysis.rows import UNFINISHED
 from launcher.errors import ConfigError
+from launcher.record import NEVER_RAN
 
 DERIVED = ("stage", "params_b", "dp")
 """Columns of a spec that follow from others, or are no choice."""
 
 LOWER = ("step_ms", "mem_", "power_", "loss_", "grad_norm", "seconds", "eta_days", "gpus", "nodes",
-         "spikes", "rollbacks", "skipped", "pred_mem", "pred_step", "pred_oom")  # fmt: skip
+         "spikes", "rollbacks", "skipped", "pred_mem_gib", "pred_step_ms", "pred_oom")  # fmt: skip
 """How the names of columns begin in which less is better; in all others more is."""
 
 EFFECT = ("axis", "base", "value", "pairs", "tokens_per_s_ratio", "low", "high", "mem_ratio",
@@ -39,14 +40,16 @@ def axes(rows: pd.DataFrame) -> list[str]:
 
 def sensitivity(rows: pd.DataFrame) -> pd.DataFrame:
     """See `analysis.sensitivity`; the rows are those of a table."""
-    ran = rows[~rows["outcome"].isin(["rejected", "pruned", "unreadable"])]
+    ran = rows[~rows["outcome"].isin([*NEVER_RAN, *UNFINISHED, "unreadable"])]
     found = axes(ran)
     if not found:
         return pd.DataFrame(columns=list(EFFECT))
-    keyed = ran.assign(**{name: text(ran[name]) for name in found}).drop_duplicates(found)
+    keyed = ran.assign(**{name: text(ran[name]) for name in found}).drop_duplicates(
+        ["sweep", *found]
+    )
     out = []
     for axis in found:
-        others = [name for name in found if name != axis]
+        others = ["sweep", *(name for name in found if name != axis)]  # at another time all differs
         values = ran[axis].dropna().drop_duplicates().sort_values().tolist()
         for base, value in zip([values[0]] * len(values), values[1:], strict=False):
             first, second = (keyed[keyed[axis] == _name(one)] for one in (base, value))
@@ -90,16 +93,18 @@ def pareto(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """See `analysis.pareto`; the rows are those of a table."""
     if not columns:
         raise ConfigError("columns: name those to compare, such as tokens_per_s and mem_max_gib")
-    for name in columns:
-        one_of(name, COLUMNS, "columns")
-    well = rows[(rows["outcome"] == "ok") & rows[list(columns)].notna().all(axis=1)]
+    names = [full(name, "columns") for name in columns]
+    well = rows[(rows["outcome"] == "ok") & rows[names].notna().all(axis=1)]
     costs = np.column_stack([
         pd.to_numeric(well[name]).to_numpy(float) * (1 if less_is_better(name) else -1)
-        for name in columns
+        for name in names
     ])  # fmt: skip
-    no_worse = (costs[:, None, :] <= costs[None, :, :]).all(axis=2)
-    better = (costs[:, None, :] < costs[None, :, :]).any(axis=2)
-    beaten: np.ndarray[Any, Any] = np.any(no_worse & better, axis=0)
-    order = np.argsort(costs[:, 0], kind="stable")
-    best: pd.DataFrame = well.iloc[order[~beaten[order]]]
-    return best
+    best: list[int] = []
+    # Whatever is better in all columns comes before.
+    for index in np.lexsort(costs.T[::-1]):
+        ahead = costs[best] if best else np.full((1, len(names)), np.inf)
+        beaten = (ahead <= costs[index]).all(axis=1) & (ahead < costs[index]).any(axis=1)
+        if not beaten.any():
+            best.append(index)
+    found: pd.DataFrame = well.iloc[best]
+    return found

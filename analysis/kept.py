@@ -31,15 +31,24 @@ def load(sweep: Path) -> dict[str, Row]:
         return {}
     if found.version != _version() or found.columns != list(FACTS):
         return {}
+    if any(len(row) != len(FACTS) for row in found.rows.values()):
+        return {}
     return {key: dict(zip(FACTS, row, strict=True)) for key, row in found.rows.items()}
 
 
 def save(sweep: Path, rows: dict[str, Row]) -> None:
-    """Keep rows; in a folder that cannot be written they are read anew each time."""
-    values = {key: [row[name] for name in FACTS] for key, row in rows.items()}
+    """Keep rows; in a folder that cannot be written they are read anew each time.
+
+    What could not be read is not kept: a file server may have been away.
+    """
+    values = {key: [row[name] for name in FACTS] for key, row in rows.items() if _is_whole(row)}
     file = _File(version=_version(), columns=list(FACTS), rows=values)
     with suppress(WorkError, ValueError):  # a name that is no text is nothing JSON can hold
         write_text(sweep / NAME, msgspec.json.encode(file).decode(), durable=False)
+
+
+def _is_whole(row: Row) -> bool:
+    return row["outcome"] != "unreadable" and (row["outcome"], row["attempt"]) != ("failed", None)
 
 
 @cache
@@ -47,6 +56,6 @@ def _version() -> str:
     """Of the code that makes rows: what another one made may be another."""
     digest = hashlib.blake2b(digest_size=16)
     for package in (launcher, analysis):
-        for path in sorted(Path(package.__path__[0]).glob("*.py")):
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -44,26 +44,23 @@ def found(sweep: Path) -> Found:
     recorded = {rows[key]["name"]: rows[key] for key in lines}
     damaged = [str(row["cause"]) for row in recorded.values() if row["outcome"] is None]
     recorded = {name: row for name, row in recorded.items() if row["outcome"]}
-    folders = {rows[key]["name"]: rows[key] for key in prints}
     numbers = tree.points(sweep)
-    merged = [_merged(name, recorded.get(name), folders.get(name), numbers)
-              for name in dict.fromkeys((*recorded, *folders))]  # fmt: skip
-    return Found(merged, damaged)
+    there = [(name, rows[key]) for key, name in prints.items()]
+    merged = [_merged(folder, recorded.get(row["name"]), row, numbers) for folder, row in there]
+    gone = recorded.keys() - {row["name"] for _, row in there}
+    return Found([*merged, *(row for name, row in recorded.items() if name in gone)], damaged)
 
 
-def _merged(name: str, noted: Row | None, folder: Row | None, numbers: dict[str, int]) -> Row:
+def _merged(folder: str, noted: Row | None, row: Row, numbers: dict[str, int]) -> Row:
     """A folder is the truth; its record knows its place, and what it was if it runs again."""
-    if folder is None:
-        assert noted
-        return noted
-    folder = folder | {"folder": name}
     if noted is None:
-        return folder | {"row": numbers[name] + 1 if name in numbers else None}
-    if folder["outcome"] in UNFINISHED and noted["outcome"]:
-        return noted | {"folder": name}
-    said = [text for text in (noted["remark"], folder["remark"]) if text]
+        name = row["name"]
+        return row | {"folder": folder, "row": numbers[name] + 1 if name in numbers else None}
+    if row["outcome"] in UNFINISHED:
+        return noted | {"folder": folder}
+    said = [text for text in (noted["remark"], row["remark"]) if text]
     remark = said[0] if len(said) == 2 and said[1] in said[0] else "; ".join(said) or None
-    return folder | {"row": noted["row"], "remark": remark}
+    return row | {"folder": folder, "row": noted["row"], "remark": remark}
 
 
 def _prints(sweep: Path) -> Iterator[tuple[str, str]]:

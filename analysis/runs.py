@@ -9,16 +9,14 @@ from typing import Any
 import pandas as pd
 
 from analysis import asked, best, frames, reading, table
-from analysis.columns import COLUMNS
+from analysis.columns import full
 from analysis.effects import less_is_better
 from analysis.rows import UNFINISHED, Row, of_folder
-from launcher import tree
-from launcher.decode import one_of
+from analysis.text import printable
+from launcher import imported, tree
 from launcher.errors import ConfigError
 from launcher.folder import RunFolder
-
-NEVER = ("rejected", "pruned")
-"""Outcomes of points that were never started."""
+from launcher.record import NEVER_RAN
 
 
 class Runs:
@@ -29,14 +27,31 @@ class Runs:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         """Raises ConfigError: a path is no folder, or has no runs."""
+        if not paths:
+            raise ConfigError("load: name a folder")
         self.paths = paths
         self._sweeps: dict[Path, list[Path]] = {}
         """Of each path the sweeps below it; none where it is a run."""
+        seen: set[Path] = set()
         for path in paths:
             tree.check(path)
-            self._sweeps[path] = [] if tree.is_run(path) else list(tree.sweeps(path))
-            if not self._sweeps[path] and not tree.is_run(path):
+            alone = tree.is_run(path)
+            found = [] if alone else list(tree.sweeps(path))
+            if not found and not alone:
                 raise ConfigError(f"{path}: no runs below this folder")
+            real = {path.resolve()} if alone else {one.resolve() for one in found}
+            if alone and (real & seen or path.resolve().parent in seen):
+                continue  # it is there already
+            self._sweeps[path] = [one for one in found if one.resolve() not in seen]
+            if alone or self._sweeps[path]:
+                seen |= real
+            else:
+                del self._sweeps[path]
+
+    def __repr__(self) -> str:
+        counts = self.table(unfinished=True)["outcome"].value_counts()
+        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        return f"Runs({', '.join(map(str, self.paths))}): {counts.sum()} points, {told}"
 
     def table(self, sort: str | None = None, unfinished: bool = False) -> pd.DataFrame:
         """One row per point: best first, then what failed, what never ran, what has not ended.
@@ -65,11 +80,11 @@ class Runs:
         Raises:
             ConfigError: no such column; nothing ran well, or nobody knows that of it.
         """
-        one_of(by, COLUMNS, "by")
+        by = full(by, "by")
         rows = self.table()
         well = rows[(rows["outcome"] == "ok") & rows[by].notna()]
         if well.empty:
-            raise ConfigError(f"by: no run that went well has a {by}")
+            raise ConfigError(f"no run that went well has a {by}")
         values = pd.to_numeric(well[by])
         at = values.argmin() if less_is_better(by) else values.argmax()
         return well.iloc[int(at)]
@@ -80,13 +95,16 @@ class Runs:
         Raises:
             ConfigError: as `best`; or it is a stage, or this project did not start it.
         """
-        return best.config(self, by)
+        row = self.best(by)
+        if pd.isna(row["folder"]):
+            raise ConfigError(f"the best, row {row['row']}, has no folder here, only its record")
+        return best.config(row, self._folders[row["folder"]].run)
 
     def failures(self) -> pd.DataFrame:
         """What was started and did not go well, or cannot be read, in the columns of `table`: by
         outcome, the most frequent first."""
         rows = self.table()
-        bad = rows[~rows["outcome"].isin(["ok", *NEVER])]
+        bad = rows[~rows["outcome"].isin(["ok", *NEVER_RAN])]
         count = bad.groupby("outcome")["outcome"].transform("size").astype(int)
         order = bad.assign(count=-count).sort_values(["count", "outcome", "row"], kind="stable")
         return order.drop(columns="count").reset_index(drop=True)
@@ -102,7 +120,7 @@ class Runs:
             grad_norm, lr, step_ms, tokens_per_s, tflops_per_gpu, mem_min_gib, mem_max_gib ...
         """
         wanted = None if folders is None else set(folders)
-        return frames.steps([one for one in self._folders if wanted is None or one.name in wanted])
+        return frames.steps([one for one in self._places if wanted is None or one.name in wanted])
 
     def events(self) -> pd.DataFrame:
         """What happened besides steps: spikes, skips, rollbacks, failed saves, starts, stops.
@@ -110,7 +128,7 @@ class Runs:
         Returns:
             ``sweep``, ``folder``, kind, step, time (s since 1970), and what a kind has besides.
         """
-        return frames.events(self._folders)
+        return frames.events(self._places)
 
     def attempts(self) -> pd.DataFrame:
         """Every start of every run.
@@ -119,7 +137,7 @@ class Runs:
             ``sweep``, ``folder``, attempt, state, started and ended (s since 1970; NA while it
             runs), stopped (why its scheduler ended it), reason, gpus, gpu_hours, hosts, job_id.
         """
-        return frames.attempts(self._folders)
+        return frames.attempts(self._places)
 
     @property
     def gpu_hours(self) -> float:
@@ -143,28 +161,41 @@ class Runs:
     @cached_property
     def _rows(self) -> list[Row]:
         self._noted: list[str] = []
-        return [row for path in self.paths for row in self._below(path)]
+        self._folders: dict[str, frames.Place] = {}
+        """By their names in the column ``folder``."""
+        return [row for path in self._sweeps for row in self._below(path)]
 
     def _below(self, path: Path) -> list[Row]:
         if not self._sweeps[path]:
-            return [of_folder(path) | {"sweep": path.parent.name, "folder": str(path)}]
+            return [self._placed(of_folder(path), path.resolve().parent, path)]
         out = []
         for sweep in self._sweeps[path]:
             found = reading.found(sweep)
             for row in found.rows:
-                folder = None if row["folder"] is None else str(sweep / row["folder"])
-                out.append(row | {"sweep": str(sweep), "folder": folder})
-            self._noted += [f"{sweep}: {note}" for note in found.notes]
+                folder = None if row["folder"] is None else sweep / row["folder"]
+                out.append(self._placed(row, sweep, folder))
+            self._noted += [printable(f"{sweep}: {note}") for note in found.notes]
             self._noted += _missing(sweep, found.rows)
         return out
 
-    @cached_property
-    def _folders(self) -> list[frames.Place]:
-        return [
-            frames.Place(row["sweep"], row["folder"], RunFolder(Path(row["folder"])), row["gpus"])
-            for row in self._rows
-            if row["folder"]
-        ]
+    def _placed(self, row: Row, sweep: Path, folder: Path | None) -> Row:
+        """A row that says where it is, in texts; a name on disk may be none."""
+        texts = {name: printable(value) for name, value in row.items() if isinstance(value, str)}
+        name = None if folder is None else printable(str(folder))
+        row = row | texts | {"sweep": printable(str(sweep)), "folder": name}
+        if folder is not None and name is not None:
+            self._folders[name] = frames.Place(row["sweep"], name, RunFolder(folder), row["gpus"])
+        return row
+
+    @property
+    def imported(self) -> set[str]:
+        """Folders of runs that this project did not start."""
+        return {one.name for one in self._places if (one.run.path / imported.NAME).exists()}
+
+    @property
+    def _places(self) -> Sequence[frames.Place]:
+        self._rows  # noqa: B018 - reads them
+        return list(self._folders.values())
 
 
 def _missing(sweep: Path, rows: Sequence[Row]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,10 @@ import pandas as pd
 from tabulate import tabulate
 
 from analysis import text
-from analysis.columns import COLUMNS, FORMS
+from analysis.columns import COLUMNS, FORMS, SHORT, full
 from analysis.rows import UNFINISHED, Row, of_record
-from launcher.decode import one_of
 from launcher.errors import ConfigError
-from launcher.record import Figures, RunRecord
+from launcher.record import NEVER_RAN, Figures, RunRecord
 
 
 def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:
@@ -120,8 +120,7 @@ def write(text: str, path: str | None) -> None:
 
 def sorted_by(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
     """Rows in the order of a column; what is unknown comes last. Raises ConfigError."""
-    column = sort.removeprefix("-")
-    one_of(column, dict.fromkeys(rows.columns), "--sort")
+    column = full(sort.removeprefix("-"), "--sort", dict.fromkeys(rows.columns, ""))
     if len(rows) and rows[column].isna().all():
         raise ConfigError(f"--sort: {column} is empty in all rows")
     up = not sort.startswith("-")
@@ -132,8 +131,8 @@ def sorted_by(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
 
 def _rank(outcome: str) -> int:
     """0 for what ran well, 1 for what failed, 2 for what never ran, 3 for what has not ended."""
-    ranks = {"ok": 0, "rejected": 2, "pruned": 2, **dict.fromkeys(UNFINISHED, 3)}
-    return ranks.get(outcome, 1)
+    kinds: Sequence[Sequence[str]] = (("ok",), (), NEVER_RAN, UNFINISHED)
+    return next((rank for rank, kind in enumerate(kinds) if outcome in kind), 1)
 
 
 _WIDE = 250
@@ -145,7 +144,7 @@ def _readable(rows: pd.DataFrame) -> tuple[list[str], text.Table]:
     shared, shown = split(rows)
     titles = rows.attrs.get("titles", {}) | {"mem_max_gib": rows.attrs.get("memory", "mem_max_gib")}
     table = text.Table(
-        heads=[titles.get(name) or _SHORT.get(name, name) for name in shown],
+        heads=[titles.get(name) or SHORT.get(name, name) for name in shown],
         cells=[_cells(name, rows[name]) for name in shown],
         right=[bool(FORMS.get(name)) for name in shown],
         folds=[name in {*LONG, *rows.attrs.get("folded", ())} for name in shown],
@@ -177,12 +176,6 @@ _NEVER = ("spec_id", "step_ms_p95", "step_ms_error", "mem_min_gib", "loss_first"
           "seconds", "hosts", "job_id", "commit", "code", "folder")  # fmt: skip
 LONG = ("cause", "reason", "remark")
 """Shown last, on several lines where one is too short."""
-_SHORT = {
-    "micro_batch": "mbs",
-    "global_batch": "gbs",
-    "tflops_per_gpu": "tflops",
-    "step_ms_p50": "step_ms",
-}
 
 
 def split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
@@ -211,8 +204,29 @@ def _cells(name: str, values: "pd.Series[Any]") -> list[str]:
 
 def cell(name: str, value: Any) -> str:
     """A known value of a column as a person reads it."""
-    form = "" if isinstance(value, str) else FORMS.get(name)
+    if isinstance(value, str):  # of other people's logs and sheets, too
+        return " ".join(CONTROL.sub(" ", value).split())
+    form = FORMS.get(name)
     return format(value, form) if form else str(value)
+
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _guarded(rows: pd.DataFrame) -> pd.DataFrame:
+    """Texts that a spreadsheet would compute get a quote in front."""
+    guarded = rows.copy()
+    for name in rows:
+        if not pd.api.types.is_numeric_dtype(rows[name]):
+            guarded[name] = rows[name].map(_quoted)
+    return guarded
+
+
+def _quoted(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _filled(rows: pd.DataFrame, unknown: str | None) -> pd.DataFrame:
@@ -221,7 +235,7 @@ def _filled(rows: pd.DataFrame, unknown: str | None) -> pd.DataFrame:
 
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
     "table": _text,
-    "csv": lambda rows: rows.to_csv(index=False).rstrip("\n"),
+    "csv": lambda rows: _guarded(rows).to_csv(index=False).rstrip("\n"),
     "json": lambda rows: json.dumps(_filled(rows, None).to_dict(orient="records"), indent=1),
     "md": lambda rows: _brief(rows, "github"),
     "latex": lambda rows: _brief(rows, "latex_booktabs"),

@@ -101,3 +101,8 @@ def _padded(text: str, side: tuple[int, bool]) -> str:
 
 def _is_terminal() -> bool:
     return sys.stdout.isatty()
+
+
+def printable(text: str) -> str:
+    """A text that any encoding of Unicode takes: a file's name need be none."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")

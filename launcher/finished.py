@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles, stdev
-from typing import Any
+from typing import Any, get_args
 
 from launcher import metrics
 from launcher.errors import ReadError
 from launcher.folder import RunFolder, Status
 from launcher.metrics import Brief
 from launcher.outcome import Verdict, classify, tail
-from launcher.record import Figures, RunRecord, read_prediction
+from launcher.record import Figures, MemoryKind, RunRecord, read_prediction
 from launcher.spec import RunSpec
 
 
@@ -36,7 +36,7 @@ def record(spec: RunSpec, path: Path) -> RunRecord:
         spec=spec,
         outcome=outcome,
         cause=cause,
-        remark=steps.damage,
+        remark=steps.damage or _cut(steps.lines, result, spec),
         figures=figures,
         prediction=read_prediction(folder),
         attempt=status.attempt if status else None,
@@ -48,6 +48,15 @@ def record(spec: RunSpec, path: Path) -> RunRecord:
         hosts=status.nodes if status else (),
         bad_hosts=_to_blame(status, verdict, spec) if status else (),
     )
+
+
+def _cut(steps: Sequence[Brief], result: dict[str, Any] | None, spec: RunSpec) -> str | None:
+    """That the metrics of a run that is done end before it did: half a copy."""
+    if result is None or (steps and steps[-1].step >= spec.last):
+        return None
+    if not steps:
+        return "metrics.jsonl has no steps"
+    return f"metrics.jsonl ends at step {steps[-1].step} of {spec.last}"
 
 
 def _verdict(folder: RunFolder, status: Status | None, ranks: int, done: bool) -> Verdict:
@@ -105,7 +114,7 @@ def measured(
         ),
         mem_min_gib=_of(max, [line.mem_min_gib for line in steps]),
         mem_max_gib=_of(max, [line.mem_max_gib for line in steps]),
-        memory_kind=result.get("memory_kind"),
+        memory_kind=next((kind for kind in KINDS if kind == result.get("memory_kind")), None),
         power_min_w=_of(_mean, [line.power_min_w for line in steps]),
         power_max_w=_of(_mean, [line.power_max_w for line in steps]),
         loss_first=steps[0].loss if steps else None,
@@ -167,6 +176,8 @@ def _p95(values: Sequence[float]) -> float | None:
         return values[0] if values else None
     return quantiles(values, n=20, method="inclusive")[-1]
 
+
+KINDS: tuple[MemoryKind, ...] = get_args(MemoryKind)
 
 BLOCKS = 16
 """Stretches of a run whose medians are compared: neighbouring steps are alike, a run drifts."""

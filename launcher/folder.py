@@ -30,7 +30,8 @@ from typing import Any, Literal, TypeVar
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import append, read_json, read_jsonl, write_json
-from launcher.spec import RunSpec, decoded
+from launcher.spec import RunSpec
+from launcher.spec_parts import decoded
 
 T = TypeVar("T")
 
@@ -196,7 +197,10 @@ class RunFolder:
     def result(self) -> dict[str, Any] | None:
         """What rank 0 wrote at the end; None unless every step was done. Raises ReadError."""
         path = self.path / "result.json"
-        return read_json(path) if path.exists() else None
+        result = read_json(path) if path.exists() else None
+        if not isinstance(result, dict | None):
+            raise ReadError(f"{path}: is no mapping")
+        return result
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Mark the run as done."""
@@ -208,7 +212,13 @@ class RunFolder:
 
     def events(self) -> list[dict[str, Any]]:
         """What happened so far; as `steps`. Raises ReadError."""
-        return list(read_jsonl(self.event_log))
+        events = list(read_jsonl(self.event_log))
+        for number, event in enumerate(events, 1):
+            if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+                raise ReadError(f"{self.event_log}:{number}: is no event")
+            if type(event.get("step")) is not int:
+                raise ReadError(f"{self.event_log}:{number}: {event['kind']} at no step")
+        return events
 
     def next_attempt(self) -> int:
         """Set the files of the attempt before aside, and return the number of the next one.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from launcher import spec
+from launcher import spec_parts
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import read_json, read_jsonl, write_json, write_text
@@ -32,6 +32,9 @@ Outcome = Literal[
 ]
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+NEVER_RAN: tuple[Outcome, ...] = ("rejected", "pruned")
+"""What is no failure: it was never started."""
 
 MemoryKind = Literal["cuda reserved", "rss"]
 
@@ -179,7 +182,7 @@ def _line(record: RunRecord) -> str:
 def decoded(line: Any) -> RunRecord:
     """What a line of a records file says. Raises ConfigError."""
     if isinstance(line, dict) and "spec" in line:
-        line = {**line, "spec": spec.decoded(line["spec"], "spec")}
+        line = {**line, "spec": spec_parts.decoded(line["spec"], "spec")}
     return decode(RunRecord, line)
 
 

@@ -1,10 +1,9 @@
 """One run, fully described: equal specs are the same run."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
-from typing import Annotated, Any, get_type_hints
+from functools import cached_property, lru_cache
+from typing import Annotated, Any
 
 from launcher.batch_ramp import BatchRamp, Phase
 from launcher.cluster import Cluster, Precision
@@ -15,11 +14,9 @@ from launcher.decode import (
     Range,
     Whole,
     canonical,
-    decode,
     digest,
     encode,
     fingerprint,
-    join,
 )
 from launcher.errors import ConfigError
 from launcher.layout import ParallelLayout
@@ -277,28 +274,6 @@ class RunSpec:
                     f"train.batch_ramp.{name}: {value} is not a multiple of micro_batch"
                     f" {layout.micro_batch} x dp {dp}{pp} ({at_once})"
                 )
-
-
-def decoded(data: Any, where: str = "") -> RunSpec:
-    """``decode(RunSpec, data, where)``; what points of a sweep share is decoded once.
-
-    Raises:
-        ConfigError: as `launcher.decode.decode`.
-    """
-    if isinstance(data, dict):
-        data = {name: _part(name, canonical(value), where) for name, value in data.items()}
-    return decode(RunSpec, data, where)
-
-
-@lru_cache(maxsize=2**12)
-def _part(name: str, text: str, where: str) -> Any:
-    kind = _kinds().get(name, Any)
-    return decode(kind, json.loads(text), join(where, name))
-
-
-@cache
-def _kinds() -> dict[str, Any]:
-    return get_type_hints(RunSpec, include_extras=True)
 
 
 SAMPLED = 128

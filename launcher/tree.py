@@ -77,5 +77,11 @@ def children(path: Path) -> list[Path]:
     """The folders in one that are not hidden, by name; none where it cannot be read."""
     names: list[str] = []
     with suppress(OSError), os.scandir(path) as entries:
-        names = sorted(one.name for one in entries if one.is_dir() and one.name[0] != ".")
-    return [path / name for name in names]  # paths take ten times as long to sort
+        names = [one.name for one in entries if one.name[0] != "." and _is_folder(one)]
+    return [path / name for name in sorted(names)]  # paths take ten times as long to sort
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    with suppress(OSError):  # a link to itself
+        return entry.is_dir()
+    return False

@@ -26,5 +26,6 @@ def best(words: Sequence[str]) -> int:
     text = analysis.load(*options.folder).best_config(options.by)
     table.write(text.rstrip("\n"), options.output)
     if options.output:
-        print(f"launch --config {shlex.quote(options.output)}", file=sys.stderr)
+        print(f"launch --config {shlex.quote(options.output)} train.steps=N checkpoint_every=N",
+              file=sys.stderr)  # fmt: skip
     return 0

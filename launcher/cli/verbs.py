@@ -124,7 +124,8 @@ def show_table(words: Sequence[str]) -> int:
     """Print what has run."""
     parser = new_parser("table", "The table of the runs below a folder: one row per point, failures"
                      " and rejections with their cause.")  # fmt: skip
-    parser.add_argument("folder", metavar="DIR", help="of a sweep, of a run, or of many")
+    parser.add_argument("folders", metavar="DIR", nargs="+",
+                        help="of a sweep, of a run, or of many")  # fmt: skip
     prints_a_table(parser)
     parser.add_argument("--wandb", metavar="PROJECT", help="log it as a table of W&B besides")
     options = parsed(parser, words)
@@ -132,7 +133,7 @@ def show_table(words: Sequence[str]) -> int:
     import analysis
     from analysis import table
 
-    runs = analysis.load(options.folder)
+    runs = analysis.load(*options.folders)
     for note in runs.notes:
         print(f"launch: {note}", file=sys.stderr)
     rows = runs.table(options.sort)
@@ -142,7 +143,7 @@ def show_table(words: Sequence[str]) -> int:
 
     from launcher.cli import sync as uploads
 
-    uploads.log_table(table.render(rows, "json"), Path(options.folder), options.wandb)
+    uploads.log_table(table.render(rows, "json"), Path(options.folders[0]), options.wandb)
     return 0
 
 

@@ -63,6 +63,9 @@ def parsed(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
         return options
     if options.format is None:
         suffix = Path(options.output or "").suffix
+        if suffix not in (*BY_SUFFIX, "", ".txt"):
+            known = ", ".join(BY_SUFFIX)
+            raise RequestError(f"--output: {suffix} is no form of a table; known: {known}, .txt")
         options.format = BY_SUFFIX.get(suffix, "table")
 
     from analysis import columns

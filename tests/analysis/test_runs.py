@@ -46,8 +46,11 @@ def test_best_by_any_column(sweep: Path) -> None:
     assert runs.best("mem_max_gib")["tp"] == 2
     with pytest.raises(ConfigError, match=r"^by: no 'tokens'"):
         runs.best("tokens")
-    with pytest.raises(ConfigError, match=r"^by: no run that went well has a power_max_w$"):
+    with pytest.raises(ConfigError, match=r"^no run that went well has a power_max_w$"):
         runs.best("power_max_w")
+    with pytest.raises(ConfigError, match=r"^by: no 'backend'"):
+        runs.best("backend")
+    assert runs.best("mem_gib")["tp"] == 2  # as the table calls it
 
 
 def test_steps_events_and_attempts(sweep: Path) -> None:
@@ -102,9 +105,12 @@ def binary(folder: RunFolder) -> None:
 
 
 BROKEN: list[tuple[Callable[[RunFolder], object], str, str | None]] = [
-    (cut_metrics, "ok", None),
+    (cut_metrics, "ok", "metrics.jsonl ends at step 63 of 64"),
     (damage_metrics, "ok", "metrics.jsonl:7 cannot be read"),
-    (lambda f: f.metrics.unlink(), "ok", None),
+    (lambda f: f.metrics.unlink(), "ok", "metrics.jsonl has no steps"),
+    (lambda f: (f.path / "result.json").write_text("[]"), "failed", "result.json: is no mapping"),
+    (lambda f: f.event_log.write_text('3\n'), "failed", "events.jsonl:1: is no event"),
+    (lambda f: f.event_log.write_text('{"kind": "skip"}\n'), "failed", "events.jsonl:1: skip at no step"),
     (lambda f: (f.path / "spec.json").unlink(), "unreadable", "spec.json is missing"),
     (half_a_spec, "unreadable", "spec.json: Expecting value: line 1 column 11 (char 10)"),
     (binary, "unreadable", "spec.json: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
@@ -217,6 +223,47 @@ def test_processes_that_share_the_reading(sweep: Path, monkeypatch: pytest.Monke
     assert readers.read(paths) == alone
 
 
+def test_a_link_to_itself_hides_nothing(sweep: Path) -> None:
+    (sweep / "loop").symlink_to(sweep / "loop")
+    assert len(analysis.load(sweep).table()) == len(LAYOUTS)
+
+
+def test_what_could_not_be_read_is_tried_again(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", away)
+        assert set(analysis.load(sweep).table()["outcome"]) == {"failed"}
+    assert set(analysis.load(sweep).table()["outcome"]) == {"ok"}
+
+
+def test_a_name_that_is_no_text(sweep: Path) -> None:
+    os.rename(sweep / point(LAYOUTS[0]).name, os.fsencode(sweep) + b"/bad\xff")
+    runs = analysis.load(sweep)
+    (name,) = [name for name in runs.table()["folder"] if "bad" in name]
+    assert name == f"{sweep}/bad\\udcff"
+    assert len(runs.steps([name])) == 64
+    assert runs.best()["folder"] == name and "layout.tp: 1" in runs.best_config()
+
+
+def test_the_same_folder_counts_once(sweep: Path) -> None:
+    one = sweep / point(LAYOUTS[0]).name
+    runs = analysis.load(sweep.parent, sweep, sweep / ".." / "s", one)
+    assert len(runs.table()) == len(LAYOUTS)
+    assert repr(runs) == f"Runs({sweep.parent}, {sweep}, {sweep}/../s, {one}): 8 points, 8 ok"
+
+
+def test_the_best_has_to_be_here(sweep: Path) -> None:
+    best = RunRecord(spec=point(LAYOUTS[0].__class__(tp=8)), outcome="ok", row=9,
+                     figures=Figures(tokens_per_s=1e9))  # fmt: skip
+    record.write(sweep / "records.jsonl", [best])
+    with pytest.raises(ConfigError, match=r"^the best, row 9, has no folder here"):
+        analysis.load(sweep).best_config()
+
+
 def test_imported_runs_are_rows(tmp_path: Path) -> None:
     folder = tmp_path / "imported" / "log"
     folder.mkdir(parents=True)
@@ -244,13 +291,8 @@ def test_imported_runs_are_rows(tmp_path: Path) -> None:
 
 def test_what_an_hour_costs(sweep: Path, tmp_path: Path) -> None:
     assert analysis.load(sweep).price_per_gpu_hour is None
-    (sweep / "request.json").write_text(
-        json.dumps({"overrides": ["price_per_gpu_hour=2.5", "a=[1"]})
-    )
-    assert (
-        analysis.load(sweep).price_per_gpu_hour is None
-    )  # of what cannot be read nothing is taken
-    (sweep / "request.json").write_text(json.dumps({"overrides": ["price_per_gpu_hour=2.5"]}))
+    said = ["price_per_gpu_hour=2.5", "a=[1"]  # of Hydra's words some are no YAML
+    (sweep / "request.json").write_text(json.dumps({"overrides": said}))
     assert analysis.load(sweep).price_per_gpu_hour == 2.5
     other = made(tmp_path / "other")
     assert analysis.load(sweep, other).price_per_gpu_hour is None
