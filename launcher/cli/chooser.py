@@ -11,7 +11,7 @@ from launcher.errors import ConfigError
 from launcher.planner.constants import constants_of
 from launcher.planner.forecast import Forecast, Grid, Seen
 from launcher.planner.points import GIB, Array, Points
-from launcher.record import Prediction, RunRecord
+from launcher.record import NEVER_RAN, Prediction, RunRecord
 from launcher.spec import RunSpec
 from sweeps import LEARNING, Search, strategy
 
@@ -24,9 +24,6 @@ KNOWN = {"model", "layout", "cluster", "backend", "train.global_batch", "train.p
 
 UNKNOWN = {"layout.overlap_p2p"}
 """Fields of these groups of which they do not."""
-
-NEVER_RAN = {"rejected", "pruned"}
-"""Outcomes that say nothing of a point."""
 
 
 class Chooser:

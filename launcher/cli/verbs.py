@@ -210,9 +210,9 @@ def _advise(loop: "Loop") -> None:
     """What to do about each kind of failure, with the folder of one that shows it."""
     from launcher.action import advice
     from launcher.folder import RunFolder
+    from launcher.record import NEVER_RAN
 
-    never = ("ok", "rejected", "pruned")
-    failed = {r.outcome: r for r in loop.finished() if r.outcome not in never}
+    failed = {r.outcome: r for r in loop.finished() if r.outcome not in ("ok", *NEVER_RAN)}
     for outcome, found in failed.items():
         folder = RunFolder(loop.folder / found.spec.name)
         status = folder.readable_status()
