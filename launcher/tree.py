@@ -22,7 +22,7 @@ TRACES = ("status.json", "metrics.jsonl", "result.json")
 
 def is_run(path: Path) -> bool:
     """Whether a folder is that of one run."""
-    return any(os.path.exists(path / name) for name in SPECS)
+    return any(os.path.exists(f"{path}/{name}") for name in SPECS)
 
 
 def _is_own(path: Path) -> bool:
@@ -64,12 +64,14 @@ def points(sweep: Path) -> dict[str, int]:
 
 
 def sweeps(path: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """The folder itself where it is a sweep's, else those below it that are."""
+    """The folder itself where it is a sweep's, and those below it that are; a sheet that was
+    imported is one beside logs that are runs."""
     found = children(path)
-    if os.path.exists(path / "records.jsonl") or any(map(is_run, found)):
+    others = [child for child in found if not is_run(child)]
+    if os.path.exists(path / "records.jsonl") or len(others) < len(found):
         yield path
-    elif depth:
-        for child in found:
+    if depth:
+        for child in others:
             yield from sweeps(child, depth - 1)
 
 

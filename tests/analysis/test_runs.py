@@ -240,6 +240,12 @@ def test_what_could_not_be_read_is_tried_again(
     assert set(analysis.load(sweep).table()["outcome"]) == {"ok"}
 
 
+def test_a_sweep_below_another(sweep: Path) -> None:
+    """As a sheet is below the folder of imported logs."""
+    made(sweep / "more")
+    assert list(analysis.load(sweep).table()["sweep"].value_counts()) == [len(LAYOUTS)] * 2
+
+
 def test_a_name_that_is_no_text(sweep: Path) -> None:
     os.rename(sweep / point(LAYOUTS[0]).name, os.fsencode(sweep) + b"/bad\xff")
     runs = analysis.load(sweep)
