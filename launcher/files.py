@@ -29,6 +29,8 @@ def write_json(path: Path, data: Any, durable: bool = True) -> None:
 
 def write_text(path: Path, text: str, durable: bool = True) -> None:
     """`write_json` for text. Raises WorkError where the file cannot be written."""
+    if path.exists() and not path.is_file():  # root would put a file in place of a device
+        raise WorkError(f"{path}: is no file")
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

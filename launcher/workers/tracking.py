@@ -254,10 +254,11 @@ def _begun(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
 
 def _init(wandb: Any, tracked: Tracked, folder: RunFolder, mode: str) -> Any:
     os.environ["WANDB_MODE"] = mode  # what it was has been heeded, and may be no word of wandb's
+    told = settings(wandb)
     return wandb.init(
         mode=mode, dir=str(folder.path), project=tracked.project, entity=tracked.entity,
         group=tracked.group, name=tracked.name, id=tracked.id, tags=tracked.tags,
-        config=tracked.config, resume="allow", settings=settings(wandb),
+        config=tracked.config, resume="allow", settings=told,
     )  # fmt: skip
 
 

@@ -1,7 +1,12 @@
 """A run's folder: what the names in it say."""
 
+import os
 from pathlib import Path
 
+import pytest
+
+from launcher import files
+from launcher.errors import WorkError
 from launcher.folder import RunFolder
 
 
@@ -15,3 +20,11 @@ def test_checkpoints_are_told_by_their_steps(tmp_path: Path) -> None:
         (run.checkpoints / stray).mkdir()
     assert run.checkpoint_steps() == [12, 99_999_999, 100_000_000]
     assert run.newest_checkpoint() == "step-100000000"
+
+
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(WorkError, match=r"pipe: is no file$"):
+        files.write_text(pipe, "text")
+    assert pipe.is_fifo()
