@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from analysis.charts.style import visible
+
 VOID = ("input",)
 """Elements that have no end."""
 
@@ -49,11 +51,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Iterable
 
 
 def clean(text: Any) -> str:
-    """A text as it is shown: what no screen shows, and half characters, by their escapes."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode()
-        for c in str(text)
-    )
+    """A text as it is shown, with its lines."""
+    return visible(text, kept="\n\t")
 
 
 def script_json(data: Any) -> Html:

@@ -136,6 +136,10 @@ def test_tags_escape() -> None:
     assert json.loads(markup.script_json({"a": "</script>&\udcff"})) == {"a": "</script>&\udcff"}
 
 
+def test_what_no_screen_shows_is_escaped_but_lines_stay() -> None:
+    assert markup.clean("a\n\tb\x1b\udcff") == "a\n\tb\\x1b\\udcff"
+
+
 def test_an_empty_table_is_a_page() -> None:
     class Nothing:
         notes = ("nothing here",)
