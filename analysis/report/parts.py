@@ -70,6 +70,17 @@ def gpu_hours(part: Part) -> "pd.Series[float]":
     return _series(part.attempts["gpu_hours"]).groupby(of).sum(min_count=1).dropna()
 
 
+def placed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table of runs with whole paths as sweeps: of a run that was given by itself there is but
+    the name of its sweep, or of ``.`` none, and two sweeps may have one name."""
+    folders = frame["folder"].dropna().astype(str)
+    above = {one: os.path.dirname(os.path.abspath(one)) for one in folders.unique()}
+    sweeps = {one: os.path.abspath(one) for one in frame["sweep"].dropna().unique()}
+    known = frame["sweep"].map(sweeps).astype(object)
+    whole = folders.map(above).astype(object).reindex(frame.index)
+    return frame.assign(sweep=whole.where(whole.notna(), known))
+
+
 def parts(
     table: pd.DataFrame, steps: pd.DataFrame, events: pd.DataFrame, attempts: pd.DataFrame
 ) -> list[Part]:
