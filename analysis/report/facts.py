@@ -68,7 +68,7 @@ def outcomes(part: Part) -> Html | None:
                      tag("div", advised, _class="text")))  # fmt: skip
     heads = ("outcome", "points", "GPU hours", "most frequent causes", "what to do")
     shown = len(heads) - part.imported
-    return markup.table(heads[:shown], [row[:shown] for row in rows], numbers=(1, 2))
+    return markup.table(heads[:shown], [row[:shown] for row in rows], (1, 2), stacks=True)
 
 
 def stages(part: Part) -> Html | None:
