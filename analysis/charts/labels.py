@@ -12,7 +12,8 @@ OF_LOSS = ("model", "global_batch", "seq_len", "precision")
 """Columns that decide the losses, as far as there are columns for it; layouts do not."""
 
 FOLLOW = ("dp", "params_b", "gpus")
-"""Columns that others decide."""
+"""Columns that others decide, and so say nothing in a name. `analysis.effects.DERIVED` is another
+list: there gpus are an axis, for points of more cards are compared, and a stage is no choice."""
 
 BARE = ("backend", "model", "stage", "remark", "precision")
 """Columns whose values say what they are."""

@@ -39,11 +39,21 @@ def look(number: int) -> Look:
     )
 
 
+def visible(text: Any, kept: str = "") -> str:
+    """A text as it is shown: what no screen shows, and half characters, by their escapes.
+
+    Args:
+        kept: characters that stay though they are not printed, such as the end of a line.
+    """
+    return "".join(
+        c if c.isprintable() or c in kept else c.encode("unicode_escape").decode()
+        for c in str(text)
+    )
+
+
 def plain(text: Any, width: int | None = LABEL) -> str:
     """A text for a chart, where plotly would take <b> for markup; cut to a width."""
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
-    )
+    shown = visible(text)
     if width is not None and len(shown) > width:
         shown = shown[: width - 1] + "…"
     return html.escape(shown, quote=False).replace("$", "&#36;")

@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.charts.curves import floats
 from analysis.charts.labels import hover, names
 from analysis.charts.style import COLOURS, GREY, HOVER, PATTERNS, figure, look, plain
+from analysis.rows import UNFINISHED
 
 ROW = ("row", "tokens_per_s", "step_ms_p50", "mem_max_gib", "mfu_pct", "tflops_per_gpu")
 """What is said of a point under the pointer."""
@@ -139,12 +140,12 @@ def failures(table: pd.DataFrame) -> Any | None:
     """How many points ended in each way but well, and of which kinds of cause: a stack each.
 
     Args:
-        table: as `Runs.table` gives it.
+        table: as `Runs.table` gives it; what has not ended is no failure.
 
     Returns:
         A plotly figure; None where nothing failed and nothing was rejected.
     """
-    bad = table[table["outcome"] != "ok"]
+    bad = table[~table["outcome"].isin(["ok", *UNFINISHED])]
     if bad.empty:
         return None
     kinds = bad["cause"].map(kind_of)

@@ -41,6 +41,7 @@ def timeline(
         return None
     lanes = {folder: lane for lane, folder in enumerate(dict.fromkeys(attempts["folder"]))}
     attempts = attempts.assign(end=_ends(attempts, table), lane=attempts["folder"].map(lanes))
+    events = _known(events)
     chart = figure("time, UTC", "", height=150 + 46 * len(lanes))
     known = np.nanmax([*attempts["started"], *attempts["ended"], *floats(events["time"])])
     after = attempts.groupby("folder")["started"].shift(-1)  # nobody saw the end of one it follows
@@ -70,6 +71,7 @@ def spikes(steps: pd.DataFrame, events: pd.DataFrame) -> Any | None:
         A plotly figure; None where nothing was seen.
     """
     seen = {kind for kinds in MARKS.values() for kind in kinds} - {"save_failed"}
+    events = _known(events)
     events = events[events["kind"].isin(seen) & events["step"].notna()]
     steps = steps[steps["folder"].isin(set(events["folder"]))]
     runs = [(short(folder), rows) for folder, rows in steps.groupby("folder", sort=False)]
@@ -180,13 +182,30 @@ def _mark(number: int) -> dict[str, Any]:
 
 
 def _event(row: Any) -> str:
-    lines = [f"{plain(short(row.folder))}, step {row.step}: {plain(row.kind)}"]
+    step = "" if pd.isna(row.step) else f", step {row.step:.0f}"
+    lines = [f"{plain(short(row.folder))}{step}: {plain(row.kind)}"]
     for name in ("of", "value", "to", "steps_lost", "tokens_lost", "reason"):
         value = getattr(row, name, None)
-        if value is not None and not pd.isna(value):
+        if pd.api.types.is_scalar(value) and not pd.isna(value):
             shown = f"{value:.4g}" if isinstance(value, float) else value
             lines.append(f"{name} {plain(shown, 160)}")
     return "<br>".join(lines)
+
+
+def _known(events: pd.DataFrame) -> pd.DataFrame:
+    """Events whose kind is a word, with numbers as steps and times, NaN where they are none: what
+    is drawn are lines of a file that anybody may have written."""
+    words = [isinstance(one, str) for one in events["kind"]]
+    events = events[pd.Series(words, index=events.index, dtype=bool)]
+    return events.assign(
+        step=_numbers(events["step"], 1e15),  # more has no exact place on an axis
+        time=_numbers(events["time"], 9e9),  # more is no date of pandas
+    )
+
+
+def _numbers(values: "pd.Series[Any]", limit: float) -> Any:
+    good = [isinstance(one, int | float) and abs(one) < limit for one in values.tolist()]
+    return floats(values.where(pd.Series(good, index=values.index, dtype=bool)))
 
 
 def _top(losses: pd.Series) -> float | None:

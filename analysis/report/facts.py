@@ -39,7 +39,7 @@ def cards(facts: Iterable[Fact]) -> Html:
 
 def of_part(part: Part, price: float | None) -> Iterator[Fact]:
     """The figures of a part."""
-    unit = "stages" if part.kind == "curriculum" else "points"
+    unit = "stages" if part.kind == "curriculum" else "runs" if part.imported else "points"
     counts = part.table["outcome"].value_counts()
     if part.kind == "run":
         yield "outcome", str(counts.index[0]), None
@@ -60,11 +60,15 @@ def outcomes(part: Part) -> Html | None:
     hours = gpu_hours(part)
     rows = []
     for outcome, count in counts.items():
-        causes = part.table.loc[part.table["outcome"] == outcome, "cause"].dropna()
-        rows.append((outcome, f"{count:,}", hour(hours.get(outcome)), _causes(causes),
-                     tag("div", _advice(str(outcome)), _class="text")))  # fmt: skip
+        of = part.table["outcome"] == outcome
+        # What others started no command of this project runs again.
+        advised = "" if part.foreign[of].all() else _advice(str(outcome))
+        rows.append((outcome, f"{count:,}", hour(hours.get(outcome)),
+                     _causes(part.table.loc[of, "cause"].dropna()),
+                     tag("div", advised, _class="text")))  # fmt: skip
     heads = ("outcome", "points", "GPU hours", "most frequent causes", "what to do")
-    return markup.table(heads, rows, numbers=(1, 2))
+    shown = len(heads) - part.imported
+    return markup.table(heads[:shown], [row[:shown] for row in rows], (1, 2), stacks=True)
 
 
 def stages(part: Part) -> Html | None:
@@ -117,6 +121,10 @@ def _best(part: Part) -> Fact:
     figures = [f"{table.cell(name, best[name])} {unit}" for name, unit in BEST
                if not pd.isna(best[name])]  # fmt: skip
     title = {"sweep": "fastest layout", "curriculum": "fastest stage", "run": "speed"}[part.kind]
+    if part.imported and part.kind == "sweep":
+        title = "fastest run"
+    if best["outcome"] != "ok":
+        figures.append(f"outcome {best['outcome']}")
     name = f"{part.names[part.names.index == best.name].iloc[0]}: " if part.kind != "run" else ""
     return title, f"{best['tokens_per_s']:,.0f} tokens/s", name + ", ".join(figures)
 

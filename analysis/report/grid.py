@@ -35,9 +35,10 @@ def _split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
 
 
 def _order(rows: pd.DataFrame) -> list[str]:
-    """Long texts come last, as in the table of the command line."""
+    """Long texts come last, as in the table of the command line; but a cause stays beside its
+    outcome, so that nobody has to scroll for it."""
     names = [name for name in rows.columns if rows[name].notna().any()]
-    return sorted(names, key=lambda name: name in table.LONG)
+    return sorted(names, key=lambda name: name in table.LONG and name != "cause")
 
 
 def _column(rows: pd.DataFrame, name: str, shown: bool) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from analysis.charts.style import visible
+
 VOID = ("input",)
 """Elements that have no end."""
 
@@ -33,27 +35,39 @@ def joined(children: Iterable[Any]) -> Html:
     return Html("".join(_child(child) for child in children if child is not None))
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], numbers: Iterable[int] = ()) -> Html:
-    """A small table that scrolls inside; columns of ``numbers`` are set to the right."""
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    numbers: Iterable[int] = (),
+    stacks: bool = False,
+) -> Html:
+    """A small table that scrolls inside; columns of ``numbers`` are set to the right.
+
+    Args:
+        stacks: the cells of a row stand one above the other, each with its head, on a phone.
+    """
     right = set(numbers)
     sides = ["number" if place in right else None for place in range(len(heads))]
     head = (
         tag("th", one, scope="col", _class=side) for one, side in zip(heads, sides, strict=True)
     )
     body = (
-        tag("tr", *(tag("td", one, _class=side) for one, side in zip(row, sides, strict=True)))
+        tag(
+            "tr",
+            *(
+                tag("td", one, _class=side, data_label=said if stacks else None)
+                for one, side, said in zip(row, sides, heads, strict=True)
+            ),
+        )
         for row in rows
     )
     inner = tag("table", tag("thead", tag("tr", *head)), tag("tbody", *body))
-    return tag("div", inner, _class="scroll", tabindex="0")
+    return tag("div", inner, _class="scroll stack" if stacks else "scroll", tabindex="0")
 
 
 def clean(text: Any) -> str:
-    """A text as it is shown: what no screen shows, and half characters, by their escapes."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode()
-        for c in str(text)
-    )
+    """A text as it is shown, with its lines."""
+    return visible(text, kept="\n\t")
 
 
 def script_json(data: Any) -> Html:

@@ -117,9 +117,16 @@ function sort(column) {
 function rows(from, to) {
   const visible = columns.filter((column) => column.shown);
   return shown.slice(from, to).map((row) => element("tr", {}, ...visible.map((column) =>
-    element("td", {
-      className: column.form ? "number" : column.long ? "long" : "", textContent: said(column, row),
+    column.long ? longCell(said(column, row)) : element("td", {
+      className: column.form ? "number" : "", textContent: said(column, row),
     }))));
+}
+
+// Two lines of a long text; all of it is under the pointer, and shown by a click.
+function longCell(text) {
+  const fold = element("div", { className: "fold", title: text, textContent: text });
+  fold.addEventListener("click", () => fold.classList.toggle("open"));
+  return element("td", { className: "long" }, fold);
 }
 
 function draw() {

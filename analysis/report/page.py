@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from analysis.report import grid, sections
 from analysis.report.facts import Fact, cards, hour
 from analysis.report.markup import Html, joined, script_json, tag
-from analysis.report.parts import Part, gpu_hours, parts
+from analysis.report.parts import Part, gpu_hours, parts, placed
 from launcher.files import write_text
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def write(runs: "Runs", path: Path, options: Options) -> None:
 
 def html(runs: "Runs", options: Options) -> str:
     """The report of runs: a document that needs no other and no network."""
-    table = runs.table(unfinished=True)
-    found = parts(table, runs.steps(), runs.events(), runs.attempts())
+    table = placed(runs.table(unfinished=True))
+    found = parts(table, *map(placed, (runs.steps(), runs.events(), runs.attempts())))
     drawn = sections.Drawn()
     body = joined([
         tag("header", *_head(found, runs.notes, options)),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.charts.curves import floats
 from analysis.charts.labels import names
+from launcher import imported
 
 Kind = Literal["run", "sweep", "curriculum"]
 
@@ -32,6 +33,28 @@ class Part:
             return "curriculum"
         return "run" if len(self.table) == 1 else "sweep"
 
+    @property
+    def title(self) -> str:
+        """Its kind as it is called."""
+        if not self.imported:
+            return self.kind
+        return "imported run" if self.kind == "run" else "imported runs"
+
+    @cached_property
+    def imported(self) -> bool:
+        """Whether this project started none of it, as far as it can be read."""
+        own = ~self.foreign & (self.table["outcome"] != "unreadable")
+        return bool(self.foreign.any() and not own.any())
+
+    @cached_property
+    def foreign(self) -> "pd.Series[bool]":
+        """Of each point whether this project did not start it."""
+        unknown = self.table["spec_id"].isna()
+        damaged = unknown & (self.table["outcome"] == "unreadable")
+        folders = self.table["folder"][damaged].dropna().astype(str)
+        found = [os.path.exists(os.path.join(folder, imported.NAME)) for folder in folders]
+        return (unknown & ~damaged) | self.table.index.isin(folders[found].index)
+
     @cached_property
     def ok(self) -> pd.DataFrame:
         """The points that ran well."""
@@ -44,9 +67,12 @@ class Part:
 
     @cached_property
     def best(self) -> "pd.Series[Any] | None":
-        """The row of the fastest point."""
-        speeds = floats(self.ok["tokens_per_s"])
-        return None if np.isnan(speeds).all() else self.ok.iloc[int(np.nanargmax(speeds))]
+        """The row of the fastest point that ran well; where none did, of the fastest of all."""
+        for rows in (self.ok, self.table):
+            speeds = floats(rows["tokens_per_s"])
+            if not np.isnan(speeds).all():
+                return rows.iloc[int(np.nanargmax(speeds))]
+        return None
 
     @cached_property
     def seconds(self) -> float | None:
@@ -68,6 +94,17 @@ def gpu_hours(part: Part) -> "pd.Series[float]":
     outcomes = dict(zip(part.table["folder"], part.table["outcome"], strict=True))
     of = part.attempts["folder"].map(outcomes)
     return _series(part.attempts["gpu_hours"]).groupby(of).sum(min_count=1).dropna()
+
+
+def placed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table of runs with whole paths as sweeps: of a run that was given by itself there is but
+    the name of its sweep, or of ``.`` none, and two sweeps may have one name."""
+    folders = frame["folder"].dropna().astype(str)
+    above = {one: os.path.dirname(os.path.abspath(one)) for one in folders.unique()}
+    sweeps = {one: os.path.abspath(one) for one in frame["sweep"].dropna().unique()}
+    known = frame["sweep"].map(sweeps).astype(object)
+    whole = folders.map(above).astype(object).reindex(frame.index)
+    return frame.assign(sweep=whole.where(whole.notna(), known))
 
 
 def parts(

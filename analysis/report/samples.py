@@ -13,7 +13,7 @@ from launcher.folder import RunFolder
 from launcher.samples import Answer, Sampled
 
 RUNS = 6
-"""Whose newest checkpoint's texts are shown."""
+"""Whose newest checkpoint's texts are shown, those with flagged ones first."""
 
 PROMPTS = 8
 """Texts of each."""
@@ -24,11 +24,14 @@ def shown(folders: Iterable[str]) -> Html | None:
     found = [(folder, one) for folder in folders if (one := _newest(RunFolder(Path(folder))))]
     if not found:
         return None
-    rows = [row for folder, one in found[-RUNS:] for row in _rows(short(folder), one)]
-    flagged = sum(bool(answer.flags) for _, one in found for answer in one.prompts)
+    first = sorted(found, key=lambda pair: not _flagged(pair[1]))[:RUNS]
+    rows = [row for folder, one in first for row in _rows(short(folder), one)]
+    flagged = sum(_flagged(one) for _, one in found)
     count = sum(len(one.prompts) for _, one in found)
     said = f"{flagged} of {count} texts of the newest checkpoints are flagged."
-    losses = [line for folder, one in found[-RUNS:] for line in _losses(short(folder), one)]
+    if len(found) > RUNS:
+        said += f" Here are {RUNS} of {len(found)} runs, those with flagged texts first."
+    losses = [line for folder, one in first for line in _losses(short(folder), one)]
     return joined([
         tag("h3", "Samples"),
         tag("p", said, _class="warn" if flagged else "dim"),
@@ -42,6 +45,10 @@ def _newest(run: RunFolder) -> Sampled | None:
         with suppress(ReadError):
             return samples.read(path)
     return None
+
+
+def _flagged(one: Sampled) -> int:
+    return sum(bool(answer.flags) for answer in one.prompts)
 
 
 def _rows(name: str, one: Sampled) -> Iterator[list[str | Html]]:

@@ -57,7 +57,7 @@ def section(part: Part, number: int, price: float | None, drawn: Drawn) -> Html:
     missing = [tag("li", f"{chart.title}: {chart.nothing}") for chart in every
                if chart.figure is None]  # fmt: skip
     return tag(
-        "section", tag("h2", f"{part.name} ", tag("small", part.kind, _class="dim")),
+        "section", tag("h2", f"{part.name} ", tag("small", part.title, _class="dim")),
         facts.cards(facts.of_part(part, price)), facts.stages(part), facts.outcomes(part),
         facts.versions(part),
         tag("div", *(drawn.place(one) for one in there), _class="charts"),
@@ -138,7 +138,7 @@ def contents(parts: list[Part]) -> Html | None:
     """Links to the sections, where there are several."""
     if len(parts) < 2:
         return None
-    links = (tag("li", tag("a", part.name, href=f"#part-{number}"), f" {part.kind}, "
+    links = (tag("li", tag("a", part.name, href=f"#part-{number}"), f" {part.title}, "
                  f"{len(part.table):,} points") for number, part in enumerate(parts))  # fmt: skip
     return tag("nav", tag("ul", *links, tag("li", tag("a", "All points", href="#all-points"))),
                aria_label="Contents")  # fmt: skip

@@ -10,6 +10,9 @@ from launcher.errors import ConfigError
 DESCRIPTION = """One HTML file, which needs no network, about what is below folders: charts, a table
 of every point to sort and filter, what was lost and why, the timeline of a run in stages."""
 
+ENDINGS = (".html", ".htm")
+"""What opens in a browser; a PDF is printed from there."""
+
 
 def report(words: Sequence[str]) -> int:
     """Write a report, and print where it is."""
@@ -41,10 +44,13 @@ def report(words: Sequence[str]) -> int:
 def _output(given: str | None, names: Sequence[str]) -> Path:
     """Where the report goes. Raises ConfigError where nothing can be written."""
     if given is None:
-        return Path(f"{names[0]}-report.html" if len(names) == 1 else "report.html")
+        alone = len(names) == 1 and names[0]
+        return Path(f"{alone}-report.html" if alone else "report.html")
     path = Path(given).expanduser()
     if path.is_dir():
         raise ConfigError(f"--output: {path} is a folder")
+    if path.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"--output: a report is HTML: {path.name} does not end in .html")
     if not path.parent.is_dir():
         raise ConfigError(f"--output: no folder {path.parent} to write {path.name} in")
     return path

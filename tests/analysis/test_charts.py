@@ -74,6 +74,13 @@ def test_failures_are_counted_by_outcome_and_kind_of_cause(grid: Any) -> None:
     assert sum(counted.values()) == bad and len(counted) == 2
 
 
+def test_what_has_not_ended_is_no_failure(grid: Any) -> None:
+    rows = grid.table().head(3)
+    assert charts.failures(rows.assign(outcome=["running", "queued", "not started"])) is None
+    figure = charts.failures(rows.assign(outcome=["running", "oom", "ok"]))
+    assert [list(bar.y) for bar in figure.data] == [["oom"]]
+
+
 @pytest.mark.parametrize(
     ("cause", "kind"),
     [
@@ -141,6 +148,19 @@ def test_spikes_are_marked_on_the_loss(stages: Any) -> None:
     assert set(marks) == {"2-english", "spike", "rollback", "update skipped"}
     assert list(marks["spike"].x) == [150, 158]
     assert "steps_lost 18" in marks["rollback"].text[0]
+
+
+def test_events_with_odd_values_are_skipped_and_not_the_chart(stages: Any) -> None:
+    events = stages.events().astype(object)
+    odd = events[events["kind"] == "loss_spike"].copy()
+    odd = pd.concat([odd.assign(step="late", time=["noon"]), odd.assign(step=[[1]], time=[{}]),
+                     odd.assign(kind=[["spike"]], time=1e300), odd.assign(value=[[1, 2]])], ignore_index=True)  # fmt: skip
+    both = pd.concat([events, odd], ignore_index=True)
+    marks = {one.name: one for one in charts.spikes(stages.steps(), both).data}
+    assert list(marks["spike"].x) == [150, 158, 150]
+    assert "value" not in marks["spike"].text[2] and "step 150: " in marks["spike"].text[2]
+    drawn = {one.name: one for one in charts.timeline(stages.attempts(), both).data}
+    assert len(drawn["spike"].x) == 3
 
 
 def test_speed_is_by_step(grid: Any) -> None:

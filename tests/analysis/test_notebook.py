@@ -8,6 +8,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import analysis
+from launcher import imported
+from launcher.imported import Imported
+from launcher.record import Figures
+from tests.analysis import made
 from tests.conftest import ROOT, Launch
 
 PATH = ROOT / "analysis" / "compare_sweeps.ipynb"
@@ -42,6 +47,39 @@ def test_it_runs_from_top_to_bottom(
     assert len(figures) >= 5  # frontier, effects, predictions, losses, timeline
     started = launch("--config", "best.yaml", "name=real")
     assert started.returncode == 0, started.stderr
+
+
+def last_cell(place: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run it alone, in a folder."""
+    monkeypatch.chdir(place)
+    source = "".join(json.loads(PATH.read_text())["cells"][-1]["source"])
+    exec(compile(source, "cell", "exec"), {"s": analysis.load(runs)})
+
+
+def test_what_cannot_be_started_again_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = tmp_path / "foreign" / "run"
+    foreign.mkdir(parents=True)
+    imported.write(foreign, Imported(format="megatron", source="log", sha256="0", outcome="ok",
+                                     figures=Figures(tokens_per_s=9.0)))  # fmt: skip
+    for runs in (made.curriculum(tmp_path / "stages"), foreign.parent):
+        last_cell(tmp_path, runs, monkeypatch)
+        assert "There is no layout to start from: " in capsys.readouterr().out
+    assert not (tmp_path / "best.yaml").exists()
+
+
+def test_a_configuration_that_is_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = made.sweep(tmp_path / "grid", 2)
+    last_cell(tmp_path, grid, monkeypatch)
+    written = (tmp_path / "best.yaml").read_text()
+    assert "stays" not in capsys.readouterr().out
+    (tmp_path / "best.yaml").write_text("mine\n")
+    last_cell(tmp_path, grid, monkeypatch)
+    assert written in capsys.readouterr().out
+    assert (tmp_path / "best.yaml").read_text() == "mine\n"
 
 
 def test_it_is_kept_without_outputs() -> None:

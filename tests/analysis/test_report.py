@@ -14,7 +14,13 @@ import pytest
 import analysis
 from analysis import report
 from analysis.report import Options, markup, parts
+from analysis.report.samples import shown
+from launcher import imported, samples
 from launcher.cli import main
+from launcher.folder import RunFolder
+from launcher.imported import Imported
+from launcher.record import Figures, Outcome
+from launcher.samples import Answer, Sampled
 from tests.analysis import made
 
 MADE = Options(title="made", price=2.0, commit="feed123", made=datetime(2026, 1, 2, tzinfo=UTC))
@@ -136,6 +142,71 @@ def test_tags_escape() -> None:
     assert json.loads(markup.script_json({"a": "</script>&\udcff"})) == {"a": "</script>&\udcff"}
 
 
+def sampled(folder: RunFolder, *flags: str) -> None:
+    samples.folder_of(folder).mkdir(parents=True)
+    answer = Answer(prompt="Once", text=" upon", tokens=4, flags=flags)
+    one = Sampled(step=9, spec="x", seconds=1.0, prompts=(answer,), validation={})
+    samples.write(one, samples.path_of(folder, 9))
+
+
+def test_the_runs_with_flagged_texts_are_those_shown(tmp_path: Path) -> None:
+    folders = [tmp_path / f"run-{number}" for number in range(9)]
+    for number, folder in enumerate(folders):
+        sampled(RunFolder(folder), *(["loop"] if number == 7 else []))
+    text = shown(map(str, folders))
+    assert text and "1 of 9 texts" in text and "6 of 9 runs" in text
+    assert re.findall(r"<td>(run-\d)</td>", text) == [f"run-{n}" for n in (7, 0, 1, 2, 3, 4)]
+
+
+def foreign(folder: Path, outcome: Outcome = "cancelled", speed: float = 1000.0) -> Path:
+    folder.mkdir(parents=True)
+    figures = Figures(tokens_per_s=speed)
+    imported.write(folder, Imported(format="megatron", source="log.txt", sha256=folder.name,
+                                    outcome=outcome, cause="the log stops", figures=figures))  # fmt: skip
+    return folder
+
+
+def test_runs_of_others_get_no_advice_of_this_project(tmp_path: Path) -> None:
+    for number in range(3):
+        foreign(tmp_path / "logs" / f"run-{number}", speed=1000.0 + number)
+    (tmp_path / "logs" / "run-0" / "imported.json").write_text("{")
+    text = page(tmp_path / "logs").split("<script")[0]
+    assert '<small class="dim">imported runs</small>' in text and "unreadable" in text
+    assert "the same command" not in text and "what to do" not in text
+    assert "<dt>fastest run</dt><dd>1,002 tokens/s" in text and "outcome cancelled" in text
+    alone = page(tmp_path / "logs" / "run-1").split("<script")[0]
+    assert '<small class="dim">imported run</small>' in alone and "1,001 tokens/s" in alone
+
+
+def test_own_failures_keep_their_advice_beside_runs_of_others(place: Path, tmp_path: Path) -> None:
+    grid = made.sweep(tmp_path / "grid", 20)
+    foreign(grid / "other", "oom")
+    text = page(grid).split("<script")[0]
+    assert "what to do" in text and "retry=[oom]" in text and "imported runs" not in text
+
+
+def test_runs_of_two_sweeps_of_one_name_are_two_parts(tmp_path: Path) -> None:
+    grids = [made.sweep(tmp_path / name / "grid", 2) for name in "ab"]
+    one, other = (next(path for path in sorted(grid.iterdir()) if path.is_dir()) for grid in grids)
+    text = page(one, other)
+    assert "<h2>a/grid <small" in text and "<h2>b/grid <small" in text
+
+
+def test_a_report_from_inside_a_run_has_titles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = made.sweep(tmp_path / "grid", 1)
+    (run,) = (path for path in grid.iterdir() if path.is_dir())
+    monkeypatch.chdir(run)
+    assert main(["report", "."]) == 0
+    text = (run / f"{run.name}-report.html").read_text()
+    assert f"<h1>{run.name}</h1>" in text and "<h2>grid <small" in text
+
+
+def test_what_no_screen_shows_is_escaped_but_lines_stay() -> None:
+    assert markup.clean("a\n\tb\x1b\udcff") == "a\n\tb\\x1b\\udcff"
+
+
 def test_an_empty_table_is_a_page() -> None:
     class Nothing:
         notes = ("nothing here",)
@@ -176,6 +247,8 @@ def test_the_verb_writes_a_file_and_says_where(
         (["nowhere"], "launch: nowhere is not a folder"),
         (["."], "launch: .: no runs below this folder"),
         ([".", "-o", "no/x.html"], "launch: --output: no folder no to write x.html in"),
+        ([".", "-o", "x.pdf"], "launch: --output: a report is HTML: x.pdf does not end in .html"),
+        ([".", "-o", "x"], "launch: --output: a report is HTML: x does not end in .html"),
         ([".", "-o", "."], "launch: --output: . is a folder"),
         ([".", "--price", "nan"], "launch: --price: nan is no price"),
         ([".", "--price", "-1"], "launch: --price: -1 is no price"),

@@ -222,6 +222,29 @@ def test_the_page_is_not_wider_than_the_screen(
     assert wide == [size[0], size[0]]
 
 
+def test_the_reason_of_a_failure_is_seen_without_scrolling(show: Open) -> None:
+    driver = show()
+    run(driver, "state.outcomes.add('oom').add('rejected'); filter()")
+    edges, rights, heights = run(driver, """
+        const cells = [...document.querySelectorAll('#points-body td.long:has(.fold:not(:empty))')];
+        const lines = cells.map((cell) => cell.querySelector('.fold')).map((fold) =>
+            fold.clientHeight / parseFloat(getComputedStyle(fold).lineHeight));
+        return [innerWidth, cells.filter((cell) => cell.cellIndex < 4).map(
+            (cell) => cell.getBoundingClientRect().right), lines];""")  # fmt: skip
+    assert rights and max(rights) <= edges and max(heights) <= 2.1
+    assert run(driver, """const fold = document.querySelector('#points-body .fold:not(:empty)');
+        const before = fold.clientHeight; fold.textContent += ' more'.repeat(200);
+        const cut = fold.clientHeight; fold.click();
+        return [fold.title.length > 0, cut <= before * 2.1, fold.clientHeight > cut]""") == [True] * 3  # fmt: skip
+
+
+def test_on_a_phone_what_went_wrong_is_stacked(show: Open) -> None:
+    driver = show(size=PHONE)
+    rights = run(driver, """return [...document.querySelectorAll('.stack td')].map(
+        (cell) => cell.getBoundingClientRect().right)""")  # fmt: skip
+    assert rights and max(rights) <= PHONE[0]
+
+
 def test_very_many_rows_answer_at_once(show: Open) -> None:
     driver = show("many")
     run(driver, "document.querySelector('#choice button').click()")  # all columns

@@ -1,5 +1,6 @@
 """From the folders that are watched to what is shown of them."""
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ from slurm.states import State
 
 SCAN = 30.0
 """Seconds after which all folders are listed again, whether or not they seem to have changed."""
+OWN = ("records.jsonl", "points.json")
+"""Files of a sweep of this project's."""
 ASK = 30.0
 """Seconds between two questions to SLURM, which has others to answer."""
 PATIENCE = 25.0
@@ -83,9 +86,19 @@ class Watcher:
         self._scanned = float("-inf")
         self._seen: dict[Path, Signature | None] = {}
         self._asked = Asked()
+        self._closed: tuple[str, ...] = ()
+        """Folders that cannot be looked into, a line each."""
         self._scan()
+        self._check(path)
+
+    def _check(self, path: Path) -> None:
+        own = any((folder / name).exists() for folder in self._sweeps for name in OWN)
+        if own or any(self._runs.values()):
+            return
+        if tree.runs(self.path, foreign=True):
+            raise ConfigError(f"{path}: nothing of this project runs there: all of it was imported")
         if not self._sweeps:
-            raise ConfigError(f"{path}: no runs below this folder")
+            raise ConfigError("; ".join([f"{path}: no runs below this folder", *self._closed]))
 
     def look(self, now: float) -> Look:
         """What there is to see; ``now`` is in seconds since the epoch."""
@@ -98,7 +111,7 @@ class Watcher:
         self._asked.ask(jobs.live(found), now, self._wait)
         points = list(self._points())
         silent = "SLURM does not answer" if self._asked.answer is None else None
-        said = [problem, silent, *(sweep.problem for sweep in self._sweeps.values())]
+        said = [problem, silent, *self._closed, *(sweep.problem for sweep in self._sweeps.values())]
         remarks = [*said, *(trial.problem for trial in trials)]
         return self._made(points, now, tuple(filter(None, remarks)))
 
@@ -120,6 +133,9 @@ class Watcher:
         runs: dict[Path, list[RunFolder]] = {path: [] for path in sweeps}
         for run in tree.runs(self.path):
             runs.setdefault(run.path.parent, []).append(run)
+        inside = {child for path in {self.path, *sweeps} for child in tree.children(path)}
+        self._closed = tuple(f"{one}: cannot be read" for one in sorted(inside)
+                             if not os.access(one, os.R_OK | os.X_OK))  # fmt: skip
         self._sweeps = {path: self._sweeps.get(path) or Sweep(path, self.path) for path in runs}
         self._runs = runs
 

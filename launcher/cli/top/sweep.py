@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from launcher import tree
 from launcher.cli.labels import labels
 from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.cli.top.trial import Trial
@@ -78,7 +79,7 @@ class Sweep:
         if damaged := self._damaged + self._records.damaged:
             self.problem = f"{self._records.path}: {damaged} of its records cannot be read"
         if (seen := signature(self.folder / "points.json")) != self._seen:
-            self._listed = read_json(self.folder / "points.json") if seen else None
+            self._listed = _names(self.folder / "points.json") if seen else None
             self._seen = seen
 
     def _label(self) -> None:
@@ -120,6 +121,14 @@ class Sweep:
         trial = self.trials.get(name)
         for one in trial.earlier() if trial else ():
             yield one, f"attempts/{one.attempt}/log"
+
+
+def _names(path: Path) -> list[str]:
+    """The points of a sweep. Raises ReadError, where `tree.points` would be silent."""
+    found = read_json(path)
+    if not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
+        raise ReadError(f"{path}: not a list of the names of points")
+    return list(tree.points(path.parent))
 
 
 def limits(folder: Path) -> Limits:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from launcher import finished
+from launcher import finished, tree
 from launcher.cli import history, jobs
 from launcher.cli.top.model import Running
 from launcher.cli.top.tail import Signature, Tail, signature
@@ -59,6 +59,8 @@ class Trial:
         self._events = Tail(folder.event_log)
         self._happened: set[tuple[str, Any, int]] = set()
         self._record: RunRecord | None = None
+        self._left: tuple[Signature | None, ...] = ()
+        """What it had of `tree.TRACES` at the last look, while it has no status."""
         self._earlier: list[RunRecord] | None = None
         self._job: tuple[str, str] | None = None
 
@@ -68,7 +70,9 @@ class Trial:
             seen = signature(self._path)
             if seen != self._seen or self.spec is None:
                 self._look(seen)
-            if self.status and self.status.state == "running":
+            if self.status is None:
+                self._look_without()
+            elif self.status.state == "running":
                 self._follow()
                 self.problem = self._damage()
         except OSError as error:
@@ -86,6 +90,13 @@ class Trial:
             self._earlier = self.spec = None  # which it stays where it cannot be read
             self.spec = self.folder.spec()
         self.problem = None
+
+    def _look_without(self) -> None:
+        """Where no status was copied with it, what it left says that it ended."""
+        left = tuple(signature(self.folder.path / name) for name in tree.TRACES)
+        if left != self._left and self.spec:
+            found = finished.record(self.spec, self.folder.path) if any(left) else None
+            self._left, self._record = left, found
 
     def _follow(self) -> None:
         metrics, events = self._metrics.read(), self._events.read()
@@ -124,7 +135,9 @@ class Trial:
     def record(self, known: RunRecord | None) -> RunRecord | None:
         """How it ended: as the launcher wrote it down, where that is of this attempt."""
         status = self.status
-        if status is None or (known and known.attempt in (None, status.attempt)):
+        if status is None:
+            return known or self._record
+        if known and known.attempt in (None, status.attempt):
             return known
         if self._record is None and self.spec:
             self._record = finished.record(self.spec, self.folder.path)

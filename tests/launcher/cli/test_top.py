@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from launcher import cli, record
+from launcher import cli, imported, record
 from launcher.cli import jobs
 from launcher.cli.top.cells import duration, sparkline
 from launcher.cli.top.draw import picture
@@ -25,6 +25,7 @@ from launcher.cli.top.model import Budget, Look, Running
 from launcher.cli.top.tail import Tail
 from launcher.files import write_json
 from launcher.folder import RunFolder, Status
+from launcher.imported import Imported
 from launcher.layout import ParallelLayout
 from launcher.record import Figures, RunRecord
 from launcher.spec import RunSpec, Stage
@@ -374,6 +375,44 @@ def test_what_cannot_be_read_is_said(name: str, content: str, sweep: Path) -> No
         (remark,) = look.remarks
         assert remark.startswith(str((run / name).resolve())) and "\n" not in remark
     assert text(look, 80)
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', "[1, 2]", "[[1]]", '"abc"', "null"])
+def test_points_that_are_no_names_are_said(content: str, sweep: Path) -> None:
+    (sweep / "points.json").write_text(content)
+    (remark,) = Watcher(sweep).look(NOW).remarks
+    assert remark == f"{sweep.resolve()}/points.json: not a list of the names of points"
+
+
+def test_a_folder_that_cannot_be_read_is_said(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shut = sweep.resolve() / points(3)[2].name
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != shut and access(path, mode))
+    assert Watcher(sweep).look(NOW).remarks == (f"{shut}: cannot be read",)
+
+
+def test_what_was_copied_without_a_status_has_ended(tmp_path: Path) -> None:
+    done, begun, waits = points(3)
+    runs = [made(tmp_path, one, steps=steps) for one, steps in ((done, 4), (begun, 2), (waits, 0))]
+    watcher = Watcher(tmp_path)
+    assert watcher.look(NOW).outcomes == (("failed", 2),)
+    runs[0].write_result({"steps": 4})  # the copy goes on
+    look = watcher.look(NOW)
+    assert look.outcomes == (("ok", 1), ("failed", 1)) and look.not_started == 1
+    assert look.best and look.best[0] == "zero 0"
+
+
+@pytest.mark.parametrize("inside", ["", "run"])
+def test_of_imported_runs_nothing_runs(
+    inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    found = Imported(format="megatron", source="log", sha256="0", outcome="ok")
+    imported.write(tmp_path / "run", found)
+    folder = str(tmp_path / inside)
+    assert cli.main(["top", folder]) == 2
+    said = f"launch: {folder}: nothing of this project runs there: all of it was imported\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_folder_that_vanishes(sweep: Path) -> None:
