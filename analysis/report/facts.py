@@ -11,7 +11,7 @@ from analysis.report import markup
 from analysis.report.markup import Html, tag
 from analysis.report.parts import Part, gpu_hours
 from launcher.action import advice
-from launcher.record import OUTCOMES
+from launcher.record import NEVER_RAN, OUTCOMES
 
 Fact = tuple[str, str, str | None]
 """A title, a figure, and what there is to say about it."""
@@ -19,8 +19,6 @@ Fact = tuple[str, str, str | None]
 BEST = (("tflops_per_gpu", "TFLOP/s per card"), ("mfu_pct", "% MFU"), ("step_ms_p50", "ms a step"),
         ("mem_max_gib", "GiB"), ("eta_days", "days for all tokens"))  # fmt: skip
 """What is said of the fastest layout besides its speed."""
-
-NOT_RUN = ("rejected", "pruned")
 
 CAUSES = 4
 """Kinds of causes of an outcome that are named."""
@@ -158,7 +156,7 @@ def _advice(outcome: str) -> str:
         return ""
     if outcome == "unreadable":
         return "its folder is damaged; remove it, and the same command runs it again"
-    if outcome in NOT_RUN:
+    if outcome in NEVER_RAN:
         return "nothing: it never ran, and cannot or need not"
     return advice(outcome, None) if outcome in OUTCOMES else "it has not ended"
 

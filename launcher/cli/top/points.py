@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from launcher.cli.top.model import Budget, Failure, Running, Training, Waiting
 from launcher.cli.top.sweep import Sweep
 from launcher.cli.top.trial import Trial
-from launcher.record import RunRecord
+from launcher.record import NEVER_RAN, RunRecord
 from launcher.spec import RunSpec
 
 LIVE = {"queued", "running"}
-NEVER_RAN = {"rejected", "pruned"}
-"""Outcomes of what was not tried."""
-
 UNWRITTEN = "SLURM has ended it; the same command, or launch cancel, writes down how"
 
 
