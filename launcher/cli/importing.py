@@ -42,18 +42,21 @@ def foreign_runs(words: Sequence[str]) -> int:
         near = nearest(options.kind, (AUTO, *FORMATS))
         raise RequestError(f"--format: no format {options.kind!r}{near}")
     _check_hardware(options.hardware)
-    read = [_import(path, options) for path in paths]
+    read = [path.exists() and _import(path, options) for path in paths]
     if any(read):
         print(f"look at them: launch table {shlex.quote(options.output)}")
     return 0 if all(read) else 1
 
 
 def _paths(words: Sequence[str]) -> list[Path]:
-    """The sources, each once. Raises RequestError."""
+    """The sources, each once; of those that are not there a line. Raises RequestError."""
     paths = list(dict.fromkeys(Path(word).expanduser() for word in words))
-    for path in paths:
-        if not path.exists():
-            raise RequestError(f"{path}: no such file")
+    missing = [path for path in paths if not path.exists()]
+    if len(missing) == len(paths):
+        others = f" (nor any of the {len(paths) - 1} others)" if len(paths) > 1 else ""
+        raise RequestError(f"{paths[0]}: no such file{others}")
+    for path in missing:
+        print(f"launch: {path}: no such file", file=sys.stderr)
     return paths
 
 
@@ -87,10 +90,13 @@ def _import(path: Path, options: argparse.Namespace) -> bool:
         source = Source(path=path, sha256=sha256, clusters=_clusters(), models=sheets.models(),
                         hardware=options.hardware)  # fmt: skip
         found = foreign.read(source, options.kind)
+        folders.put(place.folder, found)
     except ReadError as error:
         print(f"launch: {error}", file=sys.stderr)
         return False
-    folders.put(place.folder, found)
+    except (ValueError, ArithmeticError) as error:  # a number of which nobody has thought
+        print(f"launch: {path}: cannot be read: {error}", file=sys.stderr)
+        return False
     again = "" if place.state == "new" else " (instead of what was there)"
     print(f"{path.name}: {_said(found)} -> {place.folder}{again}", flush=True)
     return True

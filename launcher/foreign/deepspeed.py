@@ -13,12 +13,12 @@ from launcher.foreign.lines import number
 from launcher.foreign.log import LogReader, Step
 from launcher.foreign.megatron import ENGINE_ARGUMENT
 
-PROGRESS = re.compile(r"\bstep=(\d+), skipped=(\d+), lr=\[([^\]]*)\]")
+PROGRESS = re.compile(r"\bstep=(\d{1,12}), skipped=(\d{1,12}), lr=\[([^\]]*)\]")
 PIPELINE = re.compile(
-    r"\bsteps: (\d+) loss: (\S+).*?iter time \(s\): ([\d.]+)(?: samples/sec: (\S+))?"
+    r"\bsteps: (\d{1,12}) loss: (\S+).*?iter time \(s\): (\S+)(?: samples/sec: (\S+))?"
 )
 SPEED = re.compile(
-    r"(?:global_step=|\b\d+/)(\d+), RunningAvgSamplesPerSec=(\S+?), CurrSamplesPerSec=(\S+?),"
+    r"(?:global_step=|\b\d+/)(\d{1,12}), RunningAvgSamplesPerSec=(\S+?), CurrSamplesPerSec=(\S+?),"
 )
 KNOWN = re.compile(r"DeepSpeed info: version|\[INFO\] \[(?:logging|engine|config)\.py:\d+:")
 
@@ -38,7 +38,8 @@ class DeepSpeed(LogReader):
             return self._progress(progress)
         if "iter time (s)" in line and (pipeline := PIPELINE.search(line)):
             step = self._at(int(pipeline[1]))
-            loss, ms = number(pipeline[2]), 1000 * float(pipeline[3])
+            loss, seconds = number(pipeline[2]), number(pipeline[3])
+            ms = None if seconds is None else 1000 * seconds
             self.add(replace(step, loss=loss, step_ms=ms, samples_per_s=number(pipeline[4])))
             return True
         if "SamplesPerSec=" in line and (speed := SPEED.search(line)):

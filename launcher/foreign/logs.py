@@ -1,6 +1,7 @@
 """A log of any kind: fed once, line by line, to the readers that may know it."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from launcher.errors import ReadError
@@ -109,7 +110,7 @@ def _measured(source: Source, log: LogReader, around: Surroundings) -> Measured:
     facts = around.facts | log.facts
     model = arguments.model(facts)
     known = arguments.known(facts, log.backend, model.params)
-    steps = [log.steps[number] for number in sorted(log.steps)]
+    steps = [log.steps[number].finite() for number in sorted(log.steps)]
     if known.global_batch is None and steps and steps[-1].batch:
         known = dataclasses.replace(known, global_batch=int(steps[-1].batch))
     return Measured(
@@ -117,7 +118,7 @@ def _measured(source: Source, log: LogReader, around: Surroundings) -> Measured:
         known=known,
         shape=model.shape,
         accelerator=source.accelerator(around.card),
-        memory=log.memory,
+        memory={rank: gib for rank, gib in log.memory.items() if math.isfinite(gib)},
     )
 
 

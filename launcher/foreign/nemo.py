@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from launcher.foreign.arguments import NAMED
-from launcher.foreign.lines import number
+from launcher.foreign.lines import number, whole
 from launcher.foreign.log import LogReader, Step
 
-PRINTED = re.compile(r"Training epoch (\d+), iteration (\d+)(?:/(\d+))? \|(.*)")
-BAR = re.compile(r"Epoch (\d+): (?:: )?.*?(?:(\d+)/(\d+)|(\d+)it) \[([^\]]*)\]?")
+PRINTED = re.compile(r"Training epoch (\d{1,12}), iteration (\d{1,12})(?:/(\d{1,12}))? \|(.*)")
+BAR = re.compile(
+    r"Epoch (\d{1,12}): (?:: )?.*?(?:(\d{1,12})/(\d{1,12})|(\d{1,12})it) \[([^\]]*)\]?"
+)
 KNOWN = re.compile(r"\[NeMo [IWEDC] |\bnemo_logging\b|\bNeMo\b.*\bExperiment")
 FINISHED = re.compile(r"`?Trainer\.fit`? stopped: `?max_(?:steps|epochs)=(\d+)`? reached")
 TIMED_OUT = re.compile(r"Time limit reached\..*|Signaling Trainer to stop.*")
@@ -21,7 +23,7 @@ GIB = 2.0**30
 # Of the dump of its configuration, and what Lightning counts.
 ARGUMENT = re.compile(r"^\s*(?:\w+\.)*(\w+)[:=] ?(\S+)$")
 PROCESSES = re.compile(r"Starting with (\d+) processes")
-PARAMS = re.compile(r"(?:([\d.]+) +([KMBT]) +Total params|Total params: ([\d.]+) ([KMBT]))")
+PARAMS = re.compile(r"(?:(\d[\d.]*) +([KMBT]) +Total params|Total params: (\d[\d.]*) ([KMBT]))")
 TIMES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
@@ -64,14 +66,16 @@ class Nemo(LogReader):
             self.facts["world_size"] = processes[1]
         elif params := PARAMS.search(line):
             count, unit = params[1] or params[3], params[2] or params[4]
-            self.facts["params"] = f"{float(count) * TIMES[unit]:.0f}"
+            self.facts["params"] = f"{(number(count) or 0) * TIMES[unit]:.0f}"
 
     def _printed(self, found: re.Match[str]) -> bool:
         pairs = re.findall(r"([^|:]+): *([^|\s]+)", found[4])
         said = {name.strip().lower(): number(value) for name, value in pairs}
-        logged = said.get("global_step")
+        logged = whole(
+            dict((name.strip().lower(), value) for name, value in pairs).get("global_step")
+        )
         self.total = int(found[3]) if found[3] else self.total
-        self._keep(int(found[2]) if logged is None else int(logged), said)
+        self._keep(int(found[2]) if logged is None else logged, said)
         return True
 
     def _bar(self, found: re.Match[str]) -> None:

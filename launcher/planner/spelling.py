@@ -1,5 +1,6 @@
 """What people write in sheets: names of columns, numbers, words for yes and for ZeRO 3."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -188,7 +189,8 @@ def number(text: str, thousand: int = 1000) -> float | None:
         times = ""  # 80 GB, 7B: the column's own unit
     unit = found["unit"].strip().lower()
     scale = thousand if times == "k" else thousand**2 if times == "m" else _TIMES[times]
-    return float(digits.replace(",", ".")) * _PREFIXED.get(times + unit, scale)
+    value = float(digits.replace(",", ".")) * _PREFIXED.get(times + unit, scale)
+    return value if math.isfinite(value) else None  # 1e400
 
 
 def billions(text: str) -> float | None:

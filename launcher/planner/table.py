@@ -40,7 +40,10 @@ def _csv(path: Path) -> list[list[str]]:
     )
     # A line that begins with # is a remark, unless it is a head: # gpus,model,tp
     told = (line for line in lines if not line.startswith("#") or _known(line.split(comma)) > 1)
-    return _filled(csv.reader(told, delimiter=comma))
+    try:
+        return _filled(csv.reader(told, delimiter=comma))
+    except csv.Error as error:
+        raise ConfigError(f"{path}: no table: {error}") from error
 
 
 def _workbook(path: Path) -> list[list[str]]:

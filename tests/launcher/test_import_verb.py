@@ -102,6 +102,26 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
     assert err.count("\n") == 1
 
 
+def test_one_that_is_missing_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = launch(capsys, "none.log", LOG)
+    assert (code, err) == (1, "launch: none.log: no such file\n")
+    assert out[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
+
+
+def test_one_with_an_impossible_number_does_not_stop_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("a.csv").write_text("gpus,tp\n8,2\n")
+
+    def read(_: object) -> None:
+        raise OverflowError("cannot convert float infinity to integer")
+
+    monkeypatch.setattr("launcher.foreign.sheet.read", read)
+    code, out, err = launch(capsys, "a.csv", LOG)
+    assert code == 1 and out[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
+    assert err == "launch: a.csv: cannot be read: cannot convert float infinity to integer\n"
+
+
 def test_lines_that_cannot_be_read_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     Path("run.log").write_text(f"{LOG.read_text()} iteration 50/ 1o0 | lm loss: 3 |\n")
     assert launch(capsys, "run.log")[1][0].endswith(
@@ -112,7 +132,8 @@ def test_lines_that_cannot_be_read_are_shown(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["none.log", str(LOG)], "launch: none.log: no such file\n"),
+        (["none.log"], "launch: none.log: no such file\n"),
+        (["none.log", "a", "b"], "launch: none.log: no such file (nor any of the 2 others)\n"),
         (
             [str(LOG), "--format", "megatrn"],
             "launch: --format: no format 'megatrn'; did you mean 'megatron'?\n",
