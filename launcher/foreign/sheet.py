@@ -5,33 +5,17 @@ import re
 from collections.abc import Mapping, Sequence
 
 from launcher.errors import ConfigError, ReadError
+from launcher.foreign import status
 from launcher.foreign.source import Found, Source
 from launcher.imported import Imported, Known
 from launcher.outcome import named
 from launcher.planner import known as names
 from launcher.planner import spelling, table
+from launcher.planner.reader import BLANK
 from launcher.record import OUTCOMES, Figures, Outcome
 from launcher.shape import ModelShape
 
 Row = Mapping[str, str]
-
-WORDS: Sequence[tuple[Outcome, str]] = (
-    ("oom", r"\booms?\b|out.of.memory|memory.?error|cuda alloc\w* error"),
-    ("hang", r"\bhangs?\b|\bhung\b|stuck|froze|dead.?lock"),
-    ("nccl", r"\bnccl\b"),
-    ("diverged", r"diverg|\bnans?\b|\binf\b"),
-    ("preempted", r"preempt"),
-    ("timeout", r"time.?out|time limit"),
-    ("cancelled", r"cancel|killed by hand|aborted by"),
-    ("disk", r"disk|no space"),
-    ("assertion", r"assert|not divisible|does not divide|invalid"),
-    ("node", r"\bnode (?:fail|down)|\becc\b|\bxid\b"),
-    ("rejected", r"reject|impossible"),
-    ("pruned", r"prune|skipped|not run"),
-    ("failed", r"fail|error|crash|\bng\b|^[x\u00d7\u2717\u2718]$"),
-    ("ok", r"^ok\b|succe|done|complete|finish|pass|^(?:[o\u25cb\u25ef\u2713\u2714]|yes|good)$"),
-)  # fmt: skip
-"""What people write for an outcome: the first pattern that is found counts."""
 
 STATUS = ("outcome", "status", "result", "state")
 NOTES = ("cause", "reason", "error", "remark", "remarks", "notes", "note", "comment", "comments",
@@ -103,6 +87,10 @@ def _known(row: Row) -> Known:
     )
 
 
+def _blank(text: str) -> bool:
+    return text.lower() in BLANK
+
+
 def _whole(row: Row, name: str, thousand: int = 1000) -> int | None:
     value = spelling.number(row.get(name, ""), thousand)
     return int(value) if value else None
@@ -152,20 +140,26 @@ def _with_tflops(figures: Figures, known: Known, shape: ModelShape | None) -> Fi
 
 def _outcome(row: Row, by_name: Row, figures: Figures) -> tuple[Outcome, str | None]:
     """What a row says of its end: in its own column, else by its notes, else by its figures."""
-    said = next((by_name[title] for title in STATUS if by_name.get(title)), "")
+    cells = (by_name.get(title, "") for title in STATUS)
+    # A number is no word: a column "result" may be of speeds.
+    said = next((cell for cell in cells if not (_blank(cell) or spelling.number(cell))), "")
     if said.lower() in OUTCOMES:
         return said.lower(), None  # type: ignore[return-value]
-    if said and (word := spelling.first(WORDS, said)):
+    if said and (word := status.stated(said)):
         return word, said
-    if (oom := spelling.flag("oom", row.get("oom", ""))) is not None:
-        return ("oom", "out of memory") if oom else ("ok", None)
+    oom = spelling.flag("oom", row.get("oom", ""))
+    if oom:
+        return "oom", "out of memory"
     for title in NOTES:
         text = by_name.get(title, "")
         if text and (verdict := named(text)):
             return verdict.outcome, text
-        word = spelling.first(WORDS, text) if text else None
-        if word and word != "ok":
+        if text and (word := status.noted(text)):
             return word, text
+    if said:
+        return "failed", f"no outcome is known by {said!r}"
+    if oom is False:
+        return "ok", None
     if figures.tokens_per_s or figures.step_ms_p50 or _number(by_name, STATED):
         return "ok", None
     return "failed", "the row does not say what became of it"

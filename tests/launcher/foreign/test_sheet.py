@@ -49,6 +49,39 @@ def test_its_rows() -> None:
     assert (stuck.outcome, stuck.cause) == ("hang", "stuck after out of memory")
 
 
+WORDS = [
+    *((text, "ok") for text in (
+        "OK", "okay", "passed", "passed; no OOM", "no error", "ran without error", "no errors or NaNs",
+        "Completed", "done", "error-free", "did not crash", "\u2713", "yes", "成功", "finished, no hang",
+    )),
+    *((text, "failed") for text in (
+        "not completed", "incomplete", "unfinished", "not finished", "unsuccessful", "did not pass",
+        "not ok", "didn't finish", "never finished", "aborted", "running", "in progress", "未完了",
+        "completed with errors", "partial", "purple", "ran into something", "no success",
+    )),
+    *((text, "cancelled") for text in ("killed", "stopped", "interrupted", "Cancelled")),
+    ("not completed (OOM)", "oom"), ("killed: out of memory", "oom"), ("no error, hung", "hang"),
+    ("pending", "pruned"), ("not run", "pruned"), ("done, loss NaN", "diverged"),
+    ("", "ok"), ("-", "ok"), ("312.5", "ok"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "outcome"), WORDS)
+def test_words_of_a_status_beside_a_speed(tmp_path: Path, text: str, outcome: str) -> None:
+    (run,) = rows(tmp_path / "runs.csv", f'gpus,tflops,status\n8,312,"{text}"\n')
+    assert run.imported.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("started from a checkpoint, running on 2 nodes", "ok"), ("stopped after 100 steps", "ok"),
+     ("no OOM", "ok"), ("did not finish", "failed"), ("OOM in eval", "oom")],
+)  # fmt: skip
+def test_words_of_notes_beside_a_speed(tmp_path: Path, text: str, outcome: str) -> None:
+    (run,) = rows(tmp_path / "runs.csv", f'gpus,tflops,notes\n8,312,"{text}"\n')
+    assert run.imported.outcome == outcome
+
+
 ROWS = [
     ("result", "OOM", "oom", "OOM"),
     ("status", "成功 success", "ok", None),
