@@ -99,6 +99,8 @@ def _import(path: Path, options: argparse.Namespace) -> bool:
         return False
     again = "" if place.state == "new" else " (instead of what was there)"
     print(f"{path.name}: {_said(found)} -> {place.folder}{again}", flush=True)
+    for remark in found[0].remarks:
+        print(f"  {remark}", flush=True)
     return True
 
 

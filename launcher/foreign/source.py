@@ -49,6 +49,8 @@ class Found:
     """Its metrics."""
     total: int | None = None
     """Steps it was to do."""
+    remarks: tuple[str, ...] = ()
+    """What of the whole source was not read, one line each; with its first run."""
     unread: int = 0
     """Lines that look like one of a step, and cannot be read."""
     first_unread: str | None = None

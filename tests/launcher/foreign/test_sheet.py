@@ -155,3 +155,63 @@ def test_no_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
     with pytest.raises(ReadError, match=r"needs openpyxl: pip install 'megalaunch\[import\]'"):
         foreign.read(source(path))
+
+
+EXPORT = (
+    "row,outcome,cause,remark,backend,model,params_b,nodes,gpus,dp,tp,pp,vpp,cp,ep,sp,zero,"
+    "global_batch,micro_batch,recompute,seq_len,precision,tflops_per_gpu,stated_tflops_per_gpu,"
+    "mfu_pct,tokens_per_s,step_ms_p50,step_ms_p95,mem_min_gib,mem_max_gib,loss_first,loss_last,"
+    "grad_norm_max,skipped,steps,seconds,job_id,hosts\n"
+    "1,timeout,JOB 7 DUE TO TIME LIMIT,a remark,megatron-deepspeed,,51.970064384,16,64,16,4,1,1,1,1,"
+    "False,3,768,48,full,1024,fp16,30.187,39.875,24.1,6134.2068,128204.35,128598.86,27.5,27.890625,"
+    "12.6,12.52221,38.99556,0,4,601.0,1999616,r6i4n5 r7i5n3\n"
+)
+
+
+def test_a_table_of_ours_comes_back_as_it_was(tmp_path: Path) -> None:
+    (run,) = rows(tmp_path / "t.csv", EXPORT)
+    one = run.imported
+    assert one.known == Known(
+        backend="megatron-deepspeed", params_b=51.970064384, nodes=16, gpus=64, dp=16, tp=4, pp=1,
+        vpp=1, cp=1, ep=1, sp=False, zero=3, global_batch=768, micro_batch=48, recompute="full",
+        seq_len=1024, precision="fp16",
+    )  # fmt: skip
+    assert one.figures == Figures(
+        steps=4, tokens_per_s=6134.2068, step_ms_p50=pytest.approx(128204.35),
+        step_ms_p95=128598.86, tflops_per_gpu=30.187, mfu_pct=24.1, mem_min_gib=27.5,
+        mem_max_gib=27.890625, loss_first=12.6, loss_last=12.52221, grad_norm_max=38.99556, skipped=0,
+    )  # fmt: skip
+    assert (one.outcome, one.cause, one.remark) == (
+        "timeout", "JOB 7 DUE TO TIME LIMIT", "a remark",
+    )  # fmt: skip
+    assert (one.stated_tflops_per_gpu, one.seconds, one.job_id) == (39.875, 601, "1999616")
+    assert one.hosts == ("r6i4n5", "r7i5n3")
+    assert run.remarks == ("not read: row",)
+
+
+def test_what_people_call_their_figures(tmp_path: Path) -> None:
+    text = "GPUs,tensor,pipeline,Global BS,Tokens/sec,s/it,peak_mem_mb,final loss\n16,2,4,64,48k,3.5,40000,2.25\n"
+    (run,) = rows(tmp_path / "runs.csv", text)
+    assert run.imported.known == Known(gpus=16, tp=2, pp=4, global_batch=64)
+    assert run.imported.figures == Figures(
+        tokens_per_s=48000, step_ms_p50=3500, mem_max_gib=40, loss_last=2.25
+    )
+    assert (run.imported.outcome, run.remarks) == ("ok", ())
+
+
+def test_a_batch_of_tokens_is_no_count_of_sequences(tmp_path: Path) -> None:
+    found = rows(tmp_path / "runs.csv", "gpus,gbs,seq_len\n8,4M tokens,4096\n8,4M tokens,\n")
+    assert [run.imported.known.global_batch for run in found] == [1024, None]
+
+
+def test_what_is_not_read_is_said(tmp_path: Path) -> None:
+    found = rows(
+        tmp_path / "runs.csv",
+        "gpus,TP size,who,mood,empty,tgs\n8,eight,a,b,,OOM\n8,2,c,d,,-\n8,x,c,d,,y\n",
+    )
+    assert found[0].remarks == (
+        "not read: who, mood",
+        "row 1: TP size 'eight' is no number; row 1: tgs 'OOM' is no number; row 3: TP size 'x' is no"
+        " number, and 1 more such cells",
+    )
+    assert found[0].imported.outcome == "oom"
