@@ -78,14 +78,16 @@ def _import(path: Path, options: argparse.Namespace) -> bool:
     """One source, and one line about it. False where it could not be read."""
     from launcher import foreign
     from launcher.cli import sheets
-    from launcher.foreign import folders
-    from launcher.foreign.source import Source, digest
+    from launcher.foreign import AUTO, folders
+    from launcher.foreign.source import Source, called, digest
 
     try:
         sha256 = digest(path)
         place = folders.place(Path(options.output).expanduser(), path, sha256)
         if place.state == "there" and not options.again:
-            print(f"{path.name}: already there -> {place.folder}", flush=True)
+            asked = options.kind != AUTO or options.hardware is not None
+            hint = " (--again reads it with these options)" if asked else ""
+            print(f"{called(path)}: already there -> {place.folder}{hint}", flush=True)
             return True
         source = Source(path=path, sha256=sha256, clusters=_clusters(), models=sheets.models(),
                         hardware=options.hardware)  # fmt: skip
@@ -98,7 +100,7 @@ def _import(path: Path, options: argparse.Namespace) -> bool:
         print(f"launch: {path}: cannot be read: {error}", file=sys.stderr)
         return False
     again = "" if place.state == "new" else " (instead of what was there)"
-    print(f"{path.name}: {_said(found)} -> {place.folder}{again}", flush=True)
+    print(f"{called(path)}: {_said(found)} -> {place.folder}{again}", flush=True)
     for remark in found[0].remarks:
         print(f"  {remark}", flush=True)
     return True

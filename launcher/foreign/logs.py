@@ -88,7 +88,7 @@ def found(source: Source, log: LogReader, around: Surroundings, verdict: Verdict
         first_unread=log.first_unread,
         imported=Imported(
             format=log.name,
-            source=source.path.name,
+            source=source.name,
             path=str(source.path.resolve()),
             sha256=source.sha256,
             known=measured.known,
