@@ -215,3 +215,41 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
         " number, and 1 more such cells",
     )
     assert found[0].imported.outcome == "oom"
+
+
+TITLES = ["model", "n_gpus", "tp", "outcome"]
+
+
+def test_a_workbook_whose_runs_are_below_a_title_of_another_sheet(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["Read me"])
+    book.active.append(["what", "who"])
+    sheet = book.create_sheet("runs")
+    for row in (["Our runs of May"], [None, "on H100"], TITLES, ["llama_7b", 8, 2, "ok"]):
+        sheet.append(row)
+    book.save(tmp_path / "runs.xlsx")
+    (run,) = foreign.read(source(tmp_path / "runs.xlsx"))
+    assert (run.imported.known.model, run.imported.known.gpus) == ("llama_7b", 8)
+
+
+def test_a_title_above_a_csv_file(tmp_path: Path) -> None:
+    text = "Model\nOur runs,of May\n" + ",".join(TITLES) + "\nllama_7b,8,2,ok\n"
+    (run,) = rows(tmp_path / "runs.csv", text)
+    assert run.imported.known.tp == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("tp,pp\n1,2\n".encode("utf-16"), r"runs\.csv: it is UTF-16: save it as CSV UTF-8"),
+        (b"PK\x03\x04rest", r"runs\.csv: it is a workbook: give it the ending \.xlsx"),
+        (b"\xd0\xcf\x11\xe0", r"runs\.csv: it is an old workbook"),
+        (b"", r"runs\.csv: no rows below its first line"),
+    ],
+)
+def test_what_is_no_csv_file(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_bytes(data)
+    with pytest.raises(ReadError, match=message):
+        foreign.read(source(path))
