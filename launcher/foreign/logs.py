@@ -77,6 +77,8 @@ def found(source: Source, log: LogReader, around: Surroundings, verdict: Verdict
     """What a reader gathered, as a run."""
     measured = _measured(source, log, around)
     figures, remarks = measured.figures(), _remarks(log)
+    if verdict.outcome == "ok" and not log.steps:
+        remarks.append("no step is logged")
     if (figures.mfu_pct or 0) > IMPOSSIBLE:
         remarks.append(f"MFU {figures.mfu_pct:.0f} % is impossible and left out")
         figures = dataclasses.replace(figures, mfu_pct=None)

@@ -105,7 +105,10 @@ def read(source: Source) -> list[Found]:
     """
     files = sorted(source.path.rglob(EVENTS)) if source.path.is_dir() else [source.path]
     if not files:
-        raise ReadError(f"{source.path}: no event files: looked for {Events.looks_like}")
+        raise ReadError(
+            f"{source.path}: no event files: looked for {Events.looks_like}; logs are named one by"
+            f" one: {source.path}/*.out"
+        )
     folders: dict[Path, Events] = {}
     for file in files:
         events = folders.setdefault(file.parent, Events())
