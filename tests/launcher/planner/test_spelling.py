@@ -270,6 +270,7 @@ def test_a_total_speed_is_of_all_cards() -> None:
     assert found.speed.tolist() == [3000]
     both = read(n_gpus="16", tgs="2,900", tokens_per_s="48k")
     assert both.speed.tolist() == [2900]
+    assert np.isnan(read(tokens_per_s="48k").speed).all()  # of nobody knows how many
 
 
 def test_how_many_steps_is_no_step_time() -> None:
