@@ -42,18 +42,21 @@ def foreign_runs(words: Sequence[str]) -> int:
         near = nearest(options.kind, (AUTO, *FORMATS))
         raise RequestError(f"--format: no format {options.kind!r}{near}")
     _check_hardware(options.hardware)
-    read = [_import(path, options) for path in paths]
+    read = [path.exists() and _import(path, options) for path in paths]
     if any(read):
         print(f"look at them: launch table {shlex.quote(options.output)}")
     return 0 if all(read) else 1
 
 
 def _paths(words: Sequence[str]) -> list[Path]:
-    """The sources, each once. Raises RequestError."""
+    """The sources, each once; of those that are not there a line. Raises RequestError."""
     paths = list(dict.fromkeys(Path(word).expanduser() for word in words))
-    for path in paths:
-        if not path.exists():
-            raise RequestError(f"{path}: no such file")
+    missing = [path for path in paths if not path.exists()]
+    if len(missing) == len(paths):
+        others = f" (nor any of the {len(paths) - 1} others)" if len(paths) > 1 else ""
+        raise RequestError(f"{paths[0]}: no such file{others}")
+    for path in missing:
+        print(f"launch: {path}: no such file", file=sys.stderr)
     return paths
 
 
@@ -75,24 +78,31 @@ def _import(path: Path, options: argparse.Namespace) -> bool:
     """One source, and one line about it. False where it could not be read."""
     from launcher import foreign
     from launcher.cli import sheets
-    from launcher.foreign import folders
-    from launcher.foreign.source import Source, digest
+    from launcher.foreign import AUTO, folders
+    from launcher.foreign.source import Source, called, digest
 
     try:
         sha256 = digest(path)
         place = folders.place(Path(options.output).expanduser(), path, sha256)
         if place.state == "there" and not options.again:
-            print(f"{path.name}: already there -> {place.folder}", flush=True)
+            asked = options.kind != AUTO or options.hardware is not None
+            hint = " (--again reads it with these options)" if asked else ""
+            print(f"{called(path)}: already there -> {place.folder}{hint}", flush=True)
             return True
         source = Source(path=path, sha256=sha256, clusters=_clusters(), models=sheets.models(),
                         hardware=options.hardware)  # fmt: skip
         found = foreign.read(source, options.kind)
+        folders.put(place.folder, found)
     except ReadError as error:
         print(f"launch: {error}", file=sys.stderr)
         return False
-    folders.put(place.folder, found)
+    except (ValueError, ArithmeticError) as error:  # a number of which nobody has thought
+        print(f"launch: {path}: cannot be read: {error}", file=sys.stderr)
+        return False
     again = "" if place.state == "new" else " (instead of what was there)"
-    print(f"{path.name}: {_said(found)} -> {place.folder}{again}", flush=True)
+    print(f"{called(path)}: {_said(found)} -> {place.folder}{again}", flush=True)
+    for remark in found[0].remarks:
+        print(f"  {remark}", flush=True)
     return True
 
 

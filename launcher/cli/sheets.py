@@ -28,7 +28,8 @@ GROUP_BY = ("model", "seq_len", "n_gpus", "hardware")
 """Columns whose rows are compared with each other where nothing else is said."""
 
 
-MEASURED = ("tokens_per_s_per_gpu", "step_s", "mem_gb", "oom", "outcome", "tflops_per_gpu", "mfu")
+MEASURED = ("tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb", "oom", "outcome",
+            "tflops_per_gpu", "mfu", "loss", "loss_last", "mem_max_gib")  # fmt: skip
 """Columns that no strategy may see before it has chosen a row."""
 
 

@@ -1,10 +1,9 @@
 """Arguments as sources print them -> what a run was, in the words of this project."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from launcher.foreign.lines import number
+from launcher.foreign.lines import number, whole
 from launcher.imported import Known
 from launcher.planner import spelling
 from launcher.shape import ModelShape
@@ -57,9 +56,8 @@ class Model:
 def count(facts: Facts, field: str) -> int | None:
     """A whole number of `NAMES`; None where it is not said."""
     for name in NAMES[field]:
-        value = number(facts.get(name))
-        if value is not None and math.isfinite(value):
-            return int(value)
+        if (value := whole(facts.get(name))) is not None:
+            return value
     return None
 
 
@@ -97,15 +95,14 @@ def known(facts: Facts, backend: str | None, params: float | None) -> Known:
 
 def _engine_ranks(facts: Facts, dumped: bool) -> int | None:
     """DeepSpeed's world_size is of data parallelism: all ranks, unless Megatron splits them."""
-    ranks = number(facts.get("engine.world_size"))
-    return None if dumped or ranks is None else int(ranks)
+    return None if dumped else whole(facts.get("engine.world_size"))
 
 
 def _nodes(facts: Facts, gpus: int | None) -> int | None:
-    stated, per_node = number(facts.get("NNODES")), number(facts.get("GPUS_PER_NODE"))
+    stated, per_node = whole(facts.get("NNODES")), whole(facts.get("GPUS_PER_NODE"))
     if stated:
-        return int(stated)
-    return int(gpus // per_node) or 1 if gpus and per_node else None
+        return stated
+    return gpus // per_node or 1 if gpus and per_node else None
 
 
 def _flag(facts: Facts, name: str, default: bool | None) -> bool | None:
@@ -116,18 +113,18 @@ def _flag(facts: Facts, name: str, default: bool | None) -> bool | None:
 
 def _virtual(facts: Facts, pp: int | None) -> int | None:
     """Chunks of a stage."""
-    each = number(facts.get("num_layers_per_virtual_pipeline_stage"))
+    each = whole(facts.get("num_layers_per_virtual_pipeline_stage"))
     layers = count(facts, "layers")
     if count(facts, "vpp") is None and each and layers and pp:
-        return int(layers // pp // each)
+        return layers // pp // each
     return count(facts, "vpp")
 
 
 def _zero(facts: Facts, dumped: bool) -> int | None:
-    if (stage := number(facts.get("engine.zero_optimization_stage"))) is not None:
-        return int(stage)
-    if _flag(facts, "deepspeed", False) and (stage := number(facts.get("zero_stage"))) is not None:
-        return int(stage)
+    if (stage := whole(facts.get("engine.zero_optimization_stage"))) is not None:
+        return stage
+    if _flag(facts, "deepspeed", False) and (stage := whole(facts.get("zero_stage"))) is not None:
+        return stage
     if "dp_shard" in facts:  # FSDP; with stages torchtitan keeps the weights gathered
         sharded = facts["dp_shard"] != "1"
         return (2 if facts.get("pp", "1") != "1" else 3) if sharded else 0
@@ -174,19 +171,19 @@ def _shape(facts: Facts) -> ModelShape | None:
         return None
     titan = "args.dim" in facts
     grouped = _flag(facts, "group_query_attention", True)
-    groups = number(facts.get("num_query_groups" if not titan else "args.n_kv_heads"))
-    experts = number(facts.get("num_experts")) or 0
-    inner = number(facts.get("moe_ffn_hidden_size")) if experts else None
-    inner = inner or number(facts.get("ffn_hidden_size"))
-    width = number(facts.get("kv_channels"))
+    groups = whole(facts.get("num_query_groups" if not titan else "args.n_kv_heads"))
+    experts = whole(facts.get("num_experts")) or 0
+    inner = whole(facts.get("moe_ffn_hidden_size")) if experts else None
+    inner = inner or whole(facts.get("ffn_hidden_size"))
+    width = whole(facts.get("kv_channels"))
     return ModelShape(
         name=facts.get("model", "imported"),
         layers=layers, hidden=hidden, heads=heads, vocab=vocab, sequence=sequence,
-        ffn=_titan_ffn(facts, hidden) if titan else int(inner or 4 * hidden),
-        kv_heads=int(groups) if groups and grouped else heads,
-        head_width=int(width) if width else None,
-        experts=int(experts),
-        top_k=int(number(facts.get("moe_router_topk")) or 2),
+        ffn=_titan_ffn(facts, hidden) if titan else inner or 4 * hidden,
+        kv_heads=groups if groups and grouped else heads,
+        head_width=width or None,
+        experts=experts,
+        top_k=whole(facts.get("moe_router_topk")) or 2,
         gated=titan or bool(_flag(facts, "swiglu", False)),
         tied=not titan and not _flag(facts, "untie_embeddings_and_output_weights", False),
         vocab_multiple=1,  # the vocabulary is the padded one, where the source says it
@@ -196,7 +193,7 @@ def _shape(facts: Facts) -> ModelShape | None:
 def _unlike(facts: Facts) -> bool:
     """Whether it has what `ModelShape` cannot express."""
     flags = ("multi_latent_attention", "is_hybrid_model")
-    shared = number(facts.get("moe_shared_expert_intermediate_size"))
+    shared = whole(facts.get("moe_shared_expert_intermediate_size"))
     some = facts.get("moe_layer_freq", "1") not in ("1", "None")
     return any(_flag(facts, name, False) for name in flags) or bool(shared) or some
 
@@ -205,7 +202,7 @@ def _titan_ffn(facts: Facts, hidden: int) -> int:
     """torchtitan's FeedForward: two thirds of 4 x, times a factor, rounded up."""
     inner = int(2 * 4 * hidden / 3)
     factor = number(facts.get("args.ffn_dim_multiplier"))
-    multiple = int(number(facts.get("args.multiple_of")) or 1)
+    multiple = whole(facts.get("args.multiple_of")) or 1
     inner = int(factor * inner) if factor else inner
     return -(-inner // multiple) * multiple
 
@@ -214,7 +211,7 @@ def _beside(facts: Facts, shape: ModelShape) -> int:
     """Parameters of GPT-2's kind, of which `ModelShape` knows nothing: positions and biases."""
     positions = 0
     if facts.get("position_embedding_type", "learned_absolute").endswith("learned_absolute"):
-        positions = int(number(facts.get("max_position_embeddings")) or 0) * shape.hidden
+        positions = (whole(facts.get("max_position_embeddings")) or 0) * shape.hidden
     norms = 0 if facts.get("normalization", "LayerNorm") == "RMSNorm" else 1
     biases = norms * (2 * shape.layers + 1) * shape.hidden
     if _flag(facts, "add_bias_linear", True):

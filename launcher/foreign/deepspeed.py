@@ -13,12 +13,16 @@ from launcher.foreign.lines import number
 from launcher.foreign.log import LogReader, Step
 from launcher.foreign.megatron import ENGINE_ARGUMENT
 
-PROGRESS = re.compile(r"\bstep=(\d+), skipped=(\d+), lr=\[([^\]]*)\]")
+PROGRESS = re.compile(r"\bstep=(\d{1,12}), skipped=(\d{1,12}), lr=\[([^\]]*)\]")
 PIPELINE = re.compile(
-    r"\bsteps: (\d+) loss: (\S+).*?iter time \(s\): ([\d.]+)(?: samples/sec: (\S+))?"
+    r"\bsteps: (\d{1,12}) loss: (\S+).*?iter time \(s\): (\S+)(?: samples/sec: (\S+))?"
 )
 SPEED = re.compile(
-    r"(?:global_step=|\b\d+/)(\d+), RunningAvgSamplesPerSec=(\S+?), CurrSamplesPerSec=(\S+?),"
+    r"(?:global_step=|\b\d+/)(\d{1,12}), RunningAvgSamplesPerSec=(\S+?), CurrSamplesPerSec=(\S+?),"
+)
+# The words of deepspeed/launcher/launch.py, once for each process of a node.
+EXITED = re.compile(
+    r"\bProcess \d+ exits successfully\.?|Killing subprocess|exits with return code"
 )
 KNOWN = re.compile(r"DeepSpeed info: version|\[INFO\] \[(?:logging|engine|config)\.py:\d+:")
 
@@ -31,6 +35,7 @@ class DeepSpeed(LogReader):
     looks_like: ClassVar[str] = "'[Rank 0] step=10, skipped=0, lr=[...]' or 'steps: 10 loss: ...'"
 
     _skipped: int = 0
+    _failed: bool = False
 
     def feed(self, line: str) -> bool:
         """Take a line. True where it is one of a step."""
@@ -38,7 +43,8 @@ class DeepSpeed(LogReader):
             return self._progress(progress)
         if "iter time (s)" in line and (pipeline := PIPELINE.search(line)):
             step = self._at(int(pipeline[1]))
-            loss, ms = number(pipeline[2]), 1000 * float(pipeline[3])
+            loss, seconds = number(pipeline[2]), number(pipeline[3])
+            ms = None if seconds is None else 1000 * seconds
             self.add(replace(step, loss=loss, step_ms=ms, samples_per_s=number(pipeline[4])))
             return True
         if "SamplesPerSec=" in line and (speed := SPEED.search(line)):
@@ -46,8 +52,17 @@ class DeepSpeed(LogReader):
             return True
         if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
             self.facts[f"engine.{engine[1]}"] = engine[2].strip()
+        if self.last is not None and ("exits " in line or "Killing" in line):
+            self._exit(line)
         self.known = self.known or bool(KNOWN.search(line))
         return False
+
+    def _exit(self, line: str) -> None:
+        """Once a process has failed, the launcher kills what has not ended well by then."""
+        if exited := EXITED.search(line):
+            well = exited[0].startswith("Process") and not self._failed
+            self._failed = not well
+            self.finished = exited[0] if well else None
 
     def _progress(self, found: re.Match[str]) -> bool:
         number_, skipped = int(found[1]), int(found[2])

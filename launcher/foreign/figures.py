@@ -23,7 +23,7 @@ class Measured:
     """What was logged, and what is known of the run."""
 
     steps: Sequence[Step]
-    """In order."""
+    """In order; of what is no number only a loss is kept."""
     known: Known
     shape: ModelShape | None
     accelerator: Accelerator | None
@@ -41,14 +41,14 @@ class Measured:
             "step": step.step,
             "tokens": self._tokens(step),
             "loss": _finite(step.loss),
-            "grad_norm": _finite(step.grad_norm),
-            "lr": _finite(step.lr),
+            "grad_norm": step.grad_norm,
+            "lr": step.lr,
             "step_ms": self._ms(step),
             "tokens_per_s": speed,
             "tflops_per_gpu": self._tflops(speed),
-            "stated_tflops_per_gpu": _finite(step.tflops),
+            "stated_tflops_per_gpu": step.tflops,
             "mem_min_gib": None,
-            "mem_max_gib": _finite(step.memory_gib),
+            "mem_max_gib": step.memory_gib,
             "stage": None,
             "action": "skip" if step.skipped and step.loss is None else None,
         }
@@ -76,7 +76,7 @@ class Measured:
         speed = self._speed(dataclasses.replace(timed[-1], step_ms=p50)) if timed else None
         tflops = self._tflops(speed)
         losses = [step.loss for step in self.steps if _finite(step.loss) is not None]
-        norms = [step.grad_norm for step in self.steps if _finite(step.grad_norm) is not None]
+        norms = [step.grad_norm for step in self.steps if step.grad_norm]
         memory = [*self.memory.values(), *(s.memory_gib for s in self.steps if s.memory_gib)]
         return Figures(
             steps=sum(self._spans) if self.steps else None,
@@ -90,7 +90,7 @@ class Measured:
             memory_kind=_kind(memory),
             loss_first=losses[0] if losses else None,
             loss_last=losses[-1] if losses else None,
-            grad_norm_max=max(filter(None, norms), default=None),
+            grad_norm_max=max(norms, default=None),
             skipped=int(sum(step.skipped for step in self.steps)) if self.steps else None,
         )
 
@@ -115,33 +115,36 @@ class Measured:
             return int(step.tokens)
         batch, sequence = self._batch(step), self.known.seq_len
         samples = step.samples if step.samples is not None else batch and batch * step.step
-        return int(samples * sequence) if samples and sequence else None
+        tokens = _finite(samples * sequence) if samples and sequence else None
+        return None if tokens is None else int(tokens)
 
     def _ms(self, step: Step) -> float | None:
         """As stated, else what the stated speed means for a step of that size."""
         batch, sequence = self._batch(step), self.known.seq_len
         per_gpu, gpus = step.tokens_per_s_per_gpu, self.known.gpus
         if step.step_ms is None and step.samples_per_s and batch:
-            return 1000 * batch / step.samples_per_s
+            return _finite(1000 * batch / step.samples_per_s)
         if step.step_ms is None and per_gpu and batch and sequence and gpus:
-            return 1000 * batch * sequence / (per_gpu * gpus)
+            return _finite(1000 * batch * sequence / (per_gpu * gpus))
         return step.step_ms
 
     def _speed(self, step: Step) -> float | None:
         """Tokens per second over all ranks."""
         batch, sequence, ms = self._batch(step), self.known.seq_len, self._ms(step)
         if batch and sequence and ms:
-            return 1000 * batch * sequence / ms
+            return _finite(1000 * batch * sequence / ms)
         if step.samples_per_s and sequence:
-            return step.samples_per_s * sequence
+            return _finite(step.samples_per_s * sequence)
         gpus = self.known.gpus
-        return step.tokens_per_s_per_gpu * gpus if step.tokens_per_s_per_gpu and gpus else None
+        return _finite(
+            step.tokens_per_s_per_gpu * gpus if step.tokens_per_s_per_gpu and gpus else None
+        )
 
     def _tflops(self, speed: float | None) -> float | None:
         """Model FLOPs (`launcher.shape`) per second and rank."""
         if speed is None or self.shape is None or not self.known.gpus:
             return None
-        return speed * self.shape.flops_per_token / self.known.gpus / 1e12
+        return _finite(speed * self.shape.flops_per_token / self.known.gpus / 1e12)
 
     def _mfu(self, tflops: float | None) -> float | None:
         peak = peak_of(self.accelerator, self.known.precision)

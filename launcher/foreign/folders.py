@@ -14,7 +14,7 @@ from launcher import imported
 from launcher.errors import ReadError, WorkError
 from launcher.files import UMASK, write_text
 from launcher.folder import RunFolder
-from launcher.foreign.source import Found
+from launcher.foreign.source import GENERIC, Found
 from launcher.imported import Imported
 
 ROW = "row-{:04d}"
@@ -31,8 +31,12 @@ class Place:
 
 
 def place(parent: Path, path: Path, sha256: str) -> Place:
-    """Where a source belongs: where it was read to before, else a name that is free."""
-    stem = path.name if path.is_dir() else path.stem
+    """Where a source belongs: where it was read to before, else a name that is free.
+
+    Raises:
+        ReadError: it has no name.
+    """
+    stem = _stem(path)
     here, candidates = str(path.resolve()), []
     for number in itertools.count(1):
         folder = parent / (stem if number == 1 else f"{stem}-{number}")
@@ -45,6 +49,17 @@ def place(parent: Path, path: Path, sha256: str) -> Place:
         if kept and kept.path == here:
             candidates.insert(0, Place(folder, "grown"))
     return candidates[0]
+
+
+def _stem(path: Path) -> str:
+    """What its folder is called: not hidden, and not as every run's folder of events is."""
+    whole = path.resolve() if path.name in ("", "..") else path
+    if whole.is_dir() and whole.name.lower() in GENERIC:
+        whole = whole.resolve().parent
+    stem = (whole.name if whole.is_dir() else whole.stem).lstrip(".")
+    if not stem:
+        raise ReadError(f"{path}: no folder can be called after it: name a folder below it")
+    return stem
 
 
 def _kept(folder: Path) -> Imported | None:
@@ -94,5 +109,10 @@ def _replace(folder: Path, made: Path) -> None:
     aside = made.with_name(f"{made.name}.old")
     if folder.exists():
         os.rename(folder, aside)
-    os.rename(made, folder)
+    try:
+        os.rename(made, folder)
+    except OSError:
+        if aside.exists():  # what was there is better than nothing
+            os.rename(aside, folder)
+        raise
     shutil.rmtree(aside, ignore_errors=True)

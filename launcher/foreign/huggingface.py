@@ -14,7 +14,8 @@ from launcher.foreign.megatron import ENGINE_ARGUMENT
 
 # Without a description: with one it is of the tokenizer, of a download.
 BAR = re.compile(
-    r"(?:^|\])\s*\d+%\|[^|]*\| (\d+)/(\d+) \[([\d:]+)<[^\],]*, +([\d.]+|\?)(?:s/it|it/s)"
+    r"(?:^|\])\s*\d+%\|[^|]*\| (\d{1,12})/(\d{1,12}) \[(\d[\d:]{0,15})<"
+    r"[^\],]*, +([\d.]+|\?)(?:s/it|it/s)"
 )
 LOGGED = re.compile(r"\{'loss': [^}]*\}")
 FIELD = re.compile(r"'(\w+)': '?([-+\w.]+)")
@@ -24,8 +25,8 @@ ENDED = re.compile(
 KNOWN = re.compile(r"\bTrainingArguments\(|\*{5} Running training \*{5}")
 ANNOUNCED = re.compile(r"(Total train batch size|Total optimization steps|"
                        r"Instantaneous batch size per device|Number of trainable parameters)"
-                       r"[^=]*= ([\d,]+)")  # fmt: skip
-LOGGING_STEPS = re.compile(r"\blogging_steps=(\d+)")
+                       r"[^=]*= (\d[\d,]{0,15})")  # fmt: skip
+LOGGING_STEPS = re.compile(r"\blogging_steps=(\d{1,12})")
 
 
 @dataclass(kw_only=True)
@@ -79,7 +80,7 @@ class HuggingFace(LogReader):
 
     def _bar(self, found: re.Match[str]) -> bool:
         step, of = int(found[1]), int(found[2])
-        at = sum(60**i * int(part) for i, part in enumerate(reversed(found[3].split(":"))))
+        at = sum(60**i * int(part or 0) for i, part in enumerate(reversed(found[3].split(":"))))
         self._bars.setdefault(of, {}).setdefault(step, at)
         if found[4] == "?":  # it has just been drawn
             self._started.setdefault(of, step)

@@ -1,5 +1,6 @@
 """The lines of a log without what surrounds them: colours, ranks, carriage returns."""
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,10 @@ RANK = re.compile(
     r"^\s*(?:\[(?:rank|default|trainer)?_?\d+\]:\s?|\d+:\s|\[[\w.-]+:\d+\]:\s|\(\w+ pid=\d+\)\s)+"
 )
 NUMBER = re.compile(
-    r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+|(?:nan|inf)\b)",
+    r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+|(?:nan|inf)\b)(?!\.?\d)",
     re.IGNORECASE,
 )
-"""``1.2E-04``, ``5,756``, ``nan``."""
+"""``1.2E-04``, ``5,756``, ``nan``; not ``4.04.0``, which two ranks have printed into each other."""
 
 
 def cleaned(path: Path) -> Iterator[str]:
@@ -47,3 +48,13 @@ def number(text: str | None) -> float | None:
     """The number that a text begins with; nan and inf are numbers, "None" is none."""
     found = NUMBER.match(text.strip()) if text else None
     return float(found[0].replace(",", "")) if found else None
+
+
+MOST = 1e15
+"""What is counted here has fewer."""
+
+
+def whole(text: str | None) -> int | None:
+    """The whole number that a text begins with; None where it has none, or no possible one."""
+    value = number(text)
+    return int(value) if value is not None and math.isfinite(value) and abs(value) < MOST else None

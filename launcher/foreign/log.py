@@ -1,6 +1,7 @@
 """What a reader of one kind of log gathers while its lines pass by."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
 SHOWN = 160
@@ -33,6 +34,13 @@ class Step:
     """Peak reserved of the rank that printed it, GiB."""
     skipped: float = 0
     """Updates that were left out since the line before."""
+
+    def finite(self) -> "Step":
+        """The step, with what is no number as "the line does not say"; of a loss, that is one."""
+        said = (one.name for one in fields(self) if one.name not in ("step", "loss", "skipped"))
+        bad = {name: None for name in said if not math.isfinite(getattr(self, name) or 0)}
+        skipped = self.skipped if math.isfinite(self.skipped) else 0
+        return replace(self, skipped=skipped, **bad)  # type: ignore[arg-type]
 
 
 @dataclass(kw_only=True)

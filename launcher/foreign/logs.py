@@ -1,6 +1,7 @@
 """A log of any kind: fed once, line by line, to the readers that may know it."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from launcher.errors import ReadError
@@ -76,6 +77,8 @@ def found(source: Source, log: LogReader, around: Surroundings, verdict: Verdict
     """What a reader gathered, as a run."""
     measured = _measured(source, log, around)
     figures, remarks = measured.figures(), _remarks(log)
+    if verdict.outcome == "ok" and not log.steps:
+        remarks.append("no step is logged")
     if (figures.mfu_pct or 0) > IMPOSSIBLE:
         remarks.append(f"MFU {figures.mfu_pct:.0f} % is impossible and left out")
         figures = dataclasses.replace(figures, mfu_pct=None)
@@ -87,7 +90,7 @@ def found(source: Source, log: LogReader, around: Surroundings, verdict: Verdict
         first_unread=log.first_unread,
         imported=Imported(
             format=log.name,
-            source=source.path.name,
+            source=source.name,
             path=str(source.path.resolve()),
             sha256=source.sha256,
             known=measured.known,
@@ -109,7 +112,7 @@ def _measured(source: Source, log: LogReader, around: Surroundings) -> Measured:
     facts = around.facts | log.facts
     model = arguments.model(facts)
     known = arguments.known(facts, log.backend, model.params)
-    steps = [log.steps[number] for number in sorted(log.steps)]
+    steps = [log.steps[number].finite() for number in sorted(log.steps)]
     if known.global_batch is None and steps and steps[-1].batch:
         known = dataclasses.replace(known, global_batch=int(steps[-1].batch))
     return Measured(
@@ -117,7 +120,7 @@ def _measured(source: Source, log: LogReader, around: Surroundings) -> Measured:
         known=known,
         shape=model.shape,
         accelerator=source.accelerator(around.card),
-        memory=log.memory,
+        memory={rank: gib for rank, gib in log.memory.items() if math.isfinite(gib)},
     )
 
 

@@ -15,7 +15,7 @@ from launcher.foreign.log import LogReader, Step
 
 # A literal first, and what must not be before it after it: lines are searched faster so.
 _ITERATION = r"iteration(?<!\witeration)(?<!, iteration)(?<!at iteration):?\s+"
-STEP = re.compile(_ITERATION + r"(\d+)\s*/\s*(?:(\d+)\s*(?=\|)|\d*\s*$)")
+STEP = re.compile(_ITERATION + r"(\d{1,12})\s*/\s*(?:(\d{1,12})\s*(?=\|)|\d*\s*$)")
 LOOKS = re.compile(_ITERATION + r"\d+\s*/")
 ARGUMENTS = re.compile(r"-{4,} arguments -{4,}")
 ARGUMENTS_END = re.compile(r"-{4,} end of arguments -{4,}")
@@ -25,7 +25,8 @@ ARGUMENT = re.compile(r"(?:^|\s)(\w+) (?:\.{2,} ?| )(\S.*|)$")
 ENGINE_ARGUMENT = re.compile(r"\[config\.py:\d+:print\w*\]\s+(\w+) (?:\.{2,}|) ?(\S.*)$")
 VOCABULARY = re.compile(r"padded vocab \(size: (\d+)\) with \d+ dummy tokens \(new size: (\d+)\)")
 RANK_PARAMS = re.compile(
-    r"number of parameters on \(tensor, pipeline\) model parallel rank \((\d+, ?\d+)\): (\d+)"
+    r"number of parameters on \(tensor, pipeline\) model parallel rank"
+    r" \((\d+, ?\d+)\): (\d{1,15})\b"
 )
 MEMORY = re.compile(
     r"(?:\[Rank (\d+)\] )?\(?after \d+ iterations\)? memory \(MB\) \|"
@@ -163,10 +164,10 @@ class Megatron(LogReader):
             for rank, count in RANK_PARAMS.findall(line):
                 self.facts[f"params.{rank.replace(' ', '')}"] = count
         elif "GPU utilization" in line and (use := UTILIZATION.search(line)):
-            self._utilization = float(use[1])
+            self._utilization = number(use[1])
         elif "Effective Tera" in line and (effective := EFFECTIVE.search(line)):
             if self.last is not None:
-                self.steps[self.last] = replace(self.steps[self.last], tflops=float(effective[1]))
+                self.steps[self.last] = replace(self.steps[self.last], tflops=number(effective[1]))
         elif "after training is done" in line and self.last is not None:
             self.finished = line.strip()
         elif "exiting program" in line and (stopped := STOPPED.search(line)):
@@ -176,8 +177,8 @@ class Megatron(LogReader):
 
     def _memory(self, line: str) -> None:
         for rank, reserved in MEMORY.findall(line):
-            gib = float(reserved) / 1024  # Megatron divides by 2**20
-            self.memory[rank or "0"] = max(gib, self.memory.get(rank or "0", 0.0))
+            if (mib := number(reserved)) is not None:  # Megatron divides by 2**20
+                self.memory[rank or "0"] = max(mib / 1024, self.memory.get(rank or "0", 0.0))
 
 
 def _first(said: dict[str, str], names: list[str]) -> float | None:
@@ -192,7 +193,7 @@ def _tflops(
         # GPT-NeoX scales to a readable unit: 150.3TFLOPS, 980.1GFLOPS.
         return stated / 1000 if "GFLOPS" in said.get("approx flops per gpu", "") else stated
     inside = TFLOPS.search(text) if "TFLOP/s/GPU" in text else None
-    return float(inside[1]) if inside else utilization
+    return number(inside[1]) if inside else utilization
 
 
 def _milliseconds(said: dict[str, str]) -> float | None:

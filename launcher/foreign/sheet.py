@@ -1,46 +1,20 @@
 """A sheet kept by hand: every row is a run, as far as its columns tell."""
 
 import dataclasses
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from launcher.errors import ConfigError, ReadError
+from launcher.foreign import cells, status
 from launcher.foreign.source import Found, Source
 from launcher.imported import Imported, Known
 from launcher.outcome import named
 from launcher.planner import known as names
 from launcher.planner import spelling, table
+from launcher.planner.reader import MOST_SEQUENCES
 from launcher.record import OUTCOMES, Figures, Outcome
 from launcher.shape import ModelShape
 
 Row = Mapping[str, str]
-
-WORDS: Sequence[tuple[Outcome, str]] = (
-    ("oom", r"\booms?\b|out.of.memory|memory.?error|cuda alloc\w* error"),
-    ("hang", r"\bhangs?\b|\bhung\b|stuck|froze|dead.?lock"),
-    ("nccl", r"\bnccl\b"),
-    ("diverged", r"diverg|\bnans?\b|\binf\b"),
-    ("preempted", r"preempt"),
-    ("timeout", r"time.?out|time limit"),
-    ("cancelled", r"cancel|killed by hand|aborted by"),
-    ("disk", r"disk|no space"),
-    ("assertion", r"assert|not divisible|does not divide|invalid"),
-    ("node", r"\bnode (?:fail|down)|\becc\b|\bxid\b"),
-    ("rejected", r"reject|impossible"),
-    ("pruned", r"prune|skipped|not run"),
-    ("failed", r"fail|error|crash|\bng\b|^[x\u00d7\u2717\u2718]$"),
-    ("ok", r"^ok\b|succe|done|complete|finish|pass|^(?:[o\u25cb\u25ef\u2713\u2714]|yes|good)$"),
-)  # fmt: skip
-"""What people write for an outcome: the first pattern that is found counts."""
-
-STATUS = ("outcome", "status", "result", "state")
-NOTES = ("cause", "reason", "error", "remark", "remarks", "notes", "note", "comment", "comments",
-         "memo")  # fmt: skip
-STATED = ("tflopspergpu", "tflopsgpu", "tflops", "tflopsgpus", "tflopsdevice", "tflopss")
-LEAST = ("memmingb", "memmingib", "minmemgb")
-MOST = ("memmaxgb", "memmaxgib", "maxmemgb")
-POWER = ("powerw", "power", "watts", "powermaxw")
-MFU = ("mfupct", "mfu")
 
 
 def read(source: Source) -> list[Found]:
@@ -50,17 +24,20 @@ def read(source: Source) -> list[Found]:
     except ConfigError as error:
         raise ReadError(str(error)) from error
     models = names.by_bare_name(source.models)
-    return [_row(source, row, number, models) for number, row in enumerate(rows, 1)]
+    found = [_row(source, row, number, models) for number, row in enumerate(rows, 1)]
+    return [dataclasses.replace(found[0], remarks=tuple(cells.remarks(rows))), *found[1:]]
 
 
 def _row(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]) -> Found:
     understood = spelling.understood(row)
-    by_name = {spelling.bare(title): text.strip() for title, text in row.items()}
+    by_name = {cells.name(title): text.strip() for title, text in row.items()}
     known = _known(understood)
     shape = names.model(understood.get("model", ""), models)
     figures = _figures(understood, by_name, known)
-    outcome, cause = _outcome(understood, by_name, figures)
-    notes = "; ".join(text for name in NOTES if (text := by_name.get(name)))
+    outcome, cause = _outcome(understood, by_name, figures, cells.odd(row).values())
+    causes, notes = (_joined(by_name, titles) for titles in (cells.CAUSES, cells.NOTES))
+    if outcome == "ok" or not causes:  # a table of this project has both, others have one of them
+        causes, notes = _joined(by_name, (*cells.CAUSES, *cells.NOTES)), ""
     return Found(
         lines=[],
         imported=Imported(
@@ -70,16 +47,34 @@ def _row(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]
             sha256=source.sha256,
             known=known,
             outcome=outcome,
-            cause=None if outcome == "ok" else notes or cause,
-            remark=notes or None if outcome == "ok" else None,
-            figures=_with_tflops(figures, known, shape),
-            stated_tflops_per_gpu=_number(by_name, STATED),
+            cause=None if outcome == "ok" else causes or cause,
+            remark=(causes if outcome == "ok" else notes) or None,
+            figures=_with_tflops(figures, known, shape, by_name),
+            stated_tflops_per_gpu=_stated(by_name),
+            seconds=cells.number(by_name, cells.SECONDS),
+            job_id=by_name.get("jobid") or None,
+            hosts=tuple(by_name.get("hosts", "").split()),
+            commit=by_name.get("commit") or None,
         ),
     )
 
 
+def _joined(by_name: Row, titles: Sequence[str]) -> str:
+    return "; ".join(text for name in titles if (text := by_name.get(name)))
+
+
+def _ours(by_name: Row) -> bool:
+    """Whether it is a table of this project, which has its own TFLOP/s beside the stated."""
+    return cells.STATED[0] in by_name
+
+
+def _stated(by_name: Row) -> float | None:
+    return cells.number(by_name, cells.STATED[:1] if _ours(by_name) else cells.STATED)
+
+
 def _known(row: Row) -> Known:
-    sizes = {name: _whole(row, name) for name in ("nodes", "dp", "tp", "pp", "vpp", "cp", "ep")}
+    sizes = {name: _whole(row, name) for name in cells.SIZES}
+    sequence = _whole(row, "seq_len", 1024)
     gpus, per_node = _whole(row, "n_gpus"), _whole(row, "gpus_per_node")
     nodes = sizes["nodes"]
     if gpus is None and nodes and per_node:
@@ -95,10 +90,10 @@ def _known(row: Row) -> Known:
         params_b=spelling.billions(row.get("params_b", "")),
         sp=spelling.flag("seq_parallel", row.get("seq_parallel", "")),
         zero=spelling.first(spelling.STAGES, strategy) if strategy else None,
-        global_batch=_whole(row, "global_batch", 1024),
+        global_batch=_batch(row, sequence),
         micro_batch=_whole(row, "micro_batch"),
         recompute=spelling.first(spelling.RECOMPUTED, recompute) if recompute else None,
-        seq_len=_whole(row, "seq_len", 1024),
+        seq_len=sequence,
         precision=spelling.first(spelling.PRECISIONS, precision) if precision else None,
     )
 
@@ -108,41 +103,53 @@ def _whole(row: Row, name: str, thousand: int = 1000) -> int | None:
     return int(value) if value else None
 
 
-def _number(by_name: Row, titles: Sequence[str]) -> float | None:
-    found = (spelling.number(by_name[title]) for title in titles if by_name.get(title))
-    return next((value for value in found if value is not None), None)
-
-
-def _range(by_name: Row, titles: Sequence[str]) -> tuple[float | None, float | None]:
-    """``490-600`` or one number."""
-    text = next((by_name[title] for title in titles if by_name.get(title)), "")
-    ends = [spelling.number(end) for end in re.split(r"\s*(?:-|~|\u2013|to)\s*", text, maxsplit=1)]
-    return ends[0], ends[-1]
+def _batch(row: Row, sequence: int | None) -> int | None:
+    """Sequences of a step; of a batch of tokens only where a sequence is known."""
+    stated = _whole(row, "global_batch", 1024)
+    if stated and (stated >= MOST_SEQUENCES or "tok" in row.get("global_batch", "").lower()):
+        return stated // sequence or None if sequence else None
+    return stated
 
 
 def _figures(row: Row, by_name: Row, known: Known) -> Figures:
     """What its columns state, which a hand rounded."""
-    per_gpu, seconds = (spelling.number(row.get(n, "")) for n in ("tokens_per_s_per_gpu", "step_s"))
+    one = cells.number
+    per_gpu, total, seconds, memory = (
+        spelling.number(row.get(name, ""))
+        for name in ("tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb")
+    )
     tokens = known.global_batch * known.seq_len if known.global_batch and known.seq_len else None
-    speed = per_gpu * known.gpus if per_gpu and known.gpus else None
+    speed = total or (per_gpu * known.gpus if per_gpu and known.gpus else None)
     if speed is None and tokens and seconds:
         speed = tokens / seconds
-    one = spelling.number(row.get("mem_gb", ""))
-    watts = _range(by_name, POWER)
-    most = _number(by_name, MOST)
+    watts, most = cells.ends(by_name, cells.POWER), one(by_name, cells.MOST)
+    least, highest = one(by_name, cells.POWER_LEAST), one(by_name, cells.POWER_MOST)
     return Figures(
+        steps=cells.count(by_name, cells.STEPS),
         tokens_per_s=speed,
         step_ms_p50=1000 * seconds if seconds else None,
-        mfu_pct=_number(by_name, MFU),
-        mem_min_gib=_number(by_name, LEAST),
-        mem_max_gib=one if most is None else most,
-        power_min_w=watts[0],
-        power_max_w=watts[1],
+        step_ms_p95=one(by_name, cells.P95),
+        step_ms_error=one(by_name, cells.ERROR),
+        mfu_pct=one(by_name, cells.MFU),
+        hfu_pct=one(by_name, cells.HFU),
+        mem_min_gib=one(by_name, cells.LEAST),
+        mem_max_gib=memory if most is None else most,
+        power_min_w=watts[0] if least is None else least,
+        power_max_w=watts[1] if highest is None else highest,
+        loss_first=one(by_name, cells.FIRST_LOSS),
+        loss_last=one(by_name, cells.LAST_LOSS),
+        grad_norm_max=one(by_name, cells.NORM),
+        spikes=cells.count(by_name, ("spikes",)),
+        skipped=cells.count(by_name, ("skipped",)),
+        rollbacks=cells.count(by_name, ("rollbacks",)),
     )
 
 
-def _with_tflops(figures: Figures, known: Known, shape: ModelShape | None) -> Figures:
+def _with_tflops(figures: Figures, known: Known, shape: ModelShape | None, by_name: Row) -> Figures:
     """Model FLOPs as this project counts them, where the sheet names a model it knows."""
+    if _ours(by_name):
+        ours = cells.number(by_name, ("tflopspergpu",))
+        return dataclasses.replace(figures, tflops_per_gpu=ours)
     if shape is None or not (figures.tokens_per_s and known.seq_len and known.gpus):
         return figures
     flops = dataclasses.replace(shape, sequence=known.seq_len).flops_per_token
@@ -150,22 +157,30 @@ def _with_tflops(figures: Figures, known: Known, shape: ModelShape | None) -> Fi
     return dataclasses.replace(figures, tflops_per_gpu=tflops)
 
 
-def _outcome(row: Row, by_name: Row, figures: Figures) -> tuple[Outcome, str | None]:
+def _outcome(
+    row: Row, by_name: Row, figures: Figures, odd: Iterable[str]
+) -> tuple[Outcome, str | None]:
     """What a row says of its end: in its own column, else by its notes, else by its figures."""
-    said = next((by_name[title] for title in STATUS if by_name.get(title)), "")
+    stated = (by_name.get(title, "") for title in cells.STATUS)
+    # A number is no word: a column "result" may be of speeds.
+    said = next((cell for cell in stated if not (cells.blank(cell) or spelling.number(cell))), "")
     if said.lower() in OUTCOMES:
         return said.lower(), None  # type: ignore[return-value]
-    if said and (word := spelling.first(WORDS, said)):
+    if said and (word := status.stated(said)):
         return word, said
-    if (oom := spelling.flag("oom", row.get("oom", ""))) is not None:
-        return ("oom", "out of memory") if oom else ("ok", None)
-    for title in NOTES:
-        text = by_name.get(title, "")
+    oom = spelling.flag("oom", row.get("oom", ""))
+    if oom:
+        return "oom", "out of memory"
+    # "OOM" may stand where a speed should.
+    for text in (*(by_name.get(title, "") for title in (*cells.CAUSES, *cells.NOTES)), *odd):
         if text and (verdict := named(text)):
             return verdict.outcome, text
-        word = spelling.first(WORDS, text) if text else None
-        if word and word != "ok":
+        if text and (word := status.noted(text)):
             return word, text
-    if figures.tokens_per_s or figures.step_ms_p50 or _number(by_name, STATED):
+    if said:
+        return "failed", f"no outcome is known by {said!r}"
+    if oom is False:
+        return "ok", None
+    if figures.tokens_per_s or figures.step_ms_p50 or _stated(by_name):
         return "ok", None
     return "failed", "the row does not say what became of it"

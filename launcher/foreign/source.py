@@ -17,6 +17,9 @@ BLOCK = 1 << 20
 EVENTS = "*tfevents*"
 """Files of TensorBoard."""
 
+GENERIC = ("tensorboard", "tb", "tb_logs")
+"""What folders of events are called in every run."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
@@ -30,6 +33,11 @@ class Source:
     """By name, for sheets that name a model."""
     hardware: str | None = None
     """The card, where the user says so."""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it is shown."""
+        return called(self.path)
 
     def accelerator(self, named: str | None) -> Accelerator | None:
         """The card that a log names; None where its peaks are not known."""
@@ -49,9 +57,18 @@ class Found:
     """Its metrics."""
     total: int | None = None
     """Steps it was to do."""
+    remarks: tuple[str, ...] = ()
+    """What of the whole source was not read, one line each; with its first run."""
     unread: int = 0
     """Lines that look like one of a step, and cannot be read."""
     first_unread: str | None = None
+
+
+def called(path: Path) -> str:
+    """The name of a source; with its folder's where that alone tells it from others."""
+    whole = path.resolve() if path.name in ("", "..") else path
+    generic = whole.name.lower() in GENERIC
+    return f"{whole.resolve().parent.name}/{whole.name}" if generic else whole.name
 
 
 def digest(path: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from launcher.errors import ReadError
+from launcher.foreign.lines import whole
 from launcher.foreign.log import LogReader, Step
 from launcher.foreign.logs import found
 from launcher.foreign.source import EVENTS, Found, Source
@@ -83,8 +84,7 @@ class Events(LogReader):
                 said["memory_gib"] = size / 2**30
             ms = None if seconds is None else 1000 * seconds
             self.add(Step(step=number, step_ms=ms, **said))  # type: ignore[arg-type]
-        total = self.facts.get("train_iters", "")
-        self.total = int(total) if total.isdecimal() else None
+        self.total = whole(self.facts.get("train_iters"))
 
     def _series(self, tags: tuple[str, ...]) -> Series:
         tag = next((tag for tag in tags if self.scalars.get(tag)), None)
@@ -105,7 +105,10 @@ def read(source: Source) -> list[Found]:
     """
     files = sorted(source.path.rglob(EVENTS)) if source.path.is_dir() else [source.path]
     if not files:
-        raise ReadError(f"{source.path}: no event files: looked for {Events.looks_like}")
+        raise ReadError(
+            f"{source.path}: no event files: looked for {Events.looks_like}; logs are named one by"
+            f" one: {source.path}/*.out"
+        )
     folders: dict[Path, Events] = {}
     for file in files:
         events = folders.setdefault(file.parent, Events())

@@ -12,12 +12,15 @@ from typing import ClassVar
 from launcher.foreign.lines import number
 from launcher.foreign.log import LogReader, Step
 
-STEP = re.compile(r"(?<!validate )\bstep:\s*(\d+)(?:/(\d+))?(?: = [\d.]+%)?\s+(?=[a-z_]*loss:)")
+STEP = re.compile(
+    r"(?<!validate )\bstep:\s*(\d{1,12})(?:/(\d{1,12}))?(?: = [\d.]+%)?\s+(?=[a-z_]*loss:)"
+)
 FIELD = re.compile(r"([A-Za-z_]+):\s*([-+\d.,]+(?:[eE][-+]?\d+)?(?:GiB)?|nan|inf)")
 KNOWN = re.compile(r"\btorchtitan\b|\[titan\]")
 TRAINER = re.compile(
-    r"(?:Trainer is initialized with|Training starts at step \d+, with) local batch size (\d+),"
-    r" global batch size (\d+),.*?sequence length (\d+), total steps (\d+)"
+    r"(?:Trainer is initialized with|Training starts at step \d+, with)"
+    r" local batch size (\d{1,12}), global batch size (\d{1,12}),"
+    r".*?sequence length (\d{1,12}), total steps (\d{1,12})"
 )
 MESH = re.compile(
     r"Building (?:\d+-D )?device mesh with (?:\[(.*?)\], \[(.*?)\]|parallelism: (.*))"
@@ -76,10 +79,10 @@ class Torchtitan(LogReader):
 
     def _mesh(self, found: re.Match[str]) -> None:
         if found[3]:
-            sizes = dict(re.findall(r"(\w+)=(\d+)", found[3]))
+            sizes = dict(re.findall(r"(\w+)=(\d{1,12})", found[3]))
         else:
             names = re.findall(r"\w+", found[1])
-            sizes = dict(zip(names, re.findall(r"\d+", found[2]), strict=False))
+            sizes = dict(zip(names, re.findall(r"\d{1,12}", found[2]), strict=False))
         degrees = {name: int(sizes.get(name, 1)) for name in DEGREES}
         world = math.prod(degrees[name] for name in DEGREES[:-1])
         self.facts |= {name: str(value) for name, value in degrees.items()}

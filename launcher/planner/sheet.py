@@ -39,6 +39,9 @@ class Sheet:
     def speed(self) -> Array:
         """Measured tokens per second and device; nan where not measured."""
         stated, points = self.figure("tokens_per_s_per_gpu"), self.points
+        counted = ["n_gpus" not in assumed for assumed in self.assumed]
+        total = np.where(counted, self.figure("tokens_per_s") / points.gpus, np.nan)
+        stated = np.where(stated > 0, stated, total)
         tokens = points.global_batch * points.sequence / points.gpus
         with np.errstate(divide="ignore", invalid="ignore"):
             speed = np.where(stated > 0, stated, tokens / self.figure("step_s"))

@@ -1,5 +1,6 @@
 """What people write in sheets: names of columns, numbers, words for yes and for ZeRO 3."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -27,16 +28,16 @@ COLUMNS: Mapping[str, str] = {
     " untie_embeddings_and_output_weights",
     "seq_len": "seq sequence sequence_length seq_length sequence_len context context_length"
     " ctx_len ctx max_seq_len",
-    "global_batch": "gbs global_batch_size batch_size batch global_bsz train_batch_size"
+    "global_batch": "gbs global_batch_size batch_size batch global_bsz global_bs train_batch_size"
     " batch_tokens tokens_per_batch global_batch_tokens",
-    "micro_batch": "mbs micro_batch_size micro_bsz mbsz batch_per_gpu batch_size_per_gpu"
+    "micro_batch": "mbs micro_batch_size micro_bsz micro_bs mbsz batch_per_gpu batch_size_per_gpu"
     " per_gpu_batch_size per_device_batch_size per_device_train_batch_size"
     " train_micro_batch_size_per_gpu",
     "accumulation": "ga grad_accum grad_acc gradient_accumulation gradient_accumulation_steps"
     " grad_accum_steps accumulation_steps num_microbatches micro_batches",
-    "tp": "tp_size mp mp_size model_parallel model_parallel_size tensor_parallel"
+    "tp": "tensor tp_size mp mp_size model_parallel model_parallel_size tensor_parallel"
     " tensor_parallel_size tensor_model_parallel_size",
-    "pp": "pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",
+    "pp": "pipeline pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",
     "vpp": "vp vp_size vpp_size virtual_pipeline virtual_pp virtual_pipeline_parallel_size"
     " virtual_pipeline_model_parallel_size",
     "layers_per_chunk": "num_layers_per_virtual_pipeline_stage",
@@ -58,9 +59,14 @@ COLUMNS: Mapping[str, str] = {
     " attn_kernel",
     "tokens_per_s_per_gpu": "tokens_per_sec_per_gpu tokens_s_gpu tok_s_gpu tgs"
     " tokens_per_gpu_per_second tokens_per_second_per_gpu",
-    "step_s": "step_time step_time_s iter_time iter_time_s iteration_time_s sec_per_step"
-    " s_per_step",
-    "mem_gb": "mem_gib peak_mem_gb peak_mem_gib peak_memory_gb max_mem_gb max_memory_gb",
+    "tokens_per_s": "tokens_per_sec tokens_per_second tokens_s tokens_sec toks_s tok_s tok_sec"
+    " tok_per_s tok_per_sec total_tokens_per_s total_tokens_per_sec",
+    "step_s": "step_time step_time_s iter_time iter_time_s iteration_time iteration_time_s"
+    " sec_per_step s_per_step s_per_iter s_per_it s_it sec_it sec_per_iter step_ms step_time_ms"
+    " iter_ms iter_time_ms iteration_time_ms ms_per_step ms_per_iter ms_it step_ms_p50",
+    "mem_gb": "mem_gib peak_mem_gb peak_mem_gib peak_memory_gb peak_memory_gib max_mem_gb"
+    " max_memory_gb peak_mem peak_memory mem_mb mem_mib peak_mem_mb peak_mem_mib peak_memory_mb"
+    " peak_memory_mib max_mem_mb max_memory_mb",
     "mem_kind": "memory_kind",
     "oom": "is_oom out_of_memory",
     "outcome": "",
@@ -125,6 +131,8 @@ _CALLED = {bare(one): name for name, said in COLUMNS.items() for one in (name, *
 
 def column(title: str) -> str | None:
     """The column that a title means, such as ``Micro Batch Size``."""
+    if re.search(r"steps|steps?\s*/\s*s", title.lower()) and bare(title) == "steps":
+        return None  # how many, or how many a second: not the seconds of one
     return _CALLED.get(bare(title).replace("parallelism", "parallel"))
 
 
@@ -151,14 +159,21 @@ def understood(row: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+_TITLED = {"step_s": re.compile(r"^ms(?=per|it)|ms$|ms(?=p50)"), "mem_gb": re.compile(r"mi?b$")}
+"""Columns whose titles may name another unit than theirs."""
+_PLAIN = r"[~\u2248]?\s*[\d.,_ ]+(?:e[+-]?\d+)?"
+
+
 def _with_title(name: str, title: str, text: str) -> str:
-    """A cell, with what its title adds: that a 1 is a stage, that a batch is of tokens."""
+    """A cell, with what its title adds: that a 1 is a stage, a time of ms, a batch of tokens."""
     if name == "zero_stage_or_strategy" and "opt" in title and "dist" in title:
         return "megatron ddp" if flag("tied", text) is False else "distributed optimizer"
     if name == "zero_stage_or_strategy" and re.match(r"\d(\.0)?($|[^\w.])", text):
         return f"zero {text}"
     if name == "tied" and title.startswith("untie"):
         return "untied" if flag("tied", text) else "tied"
+    if name in _TITLED and (unit := _TITLED[name].search(title)) and re.fullmatch(_PLAIN, text):
+        return f"{text} {unit[0]}"
     if name == "global_batch" and "token" in title and "tok" not in text.lower():
         return f"{text} tokens"
     return text
@@ -188,7 +203,8 @@ def number(text: str, thousand: int = 1000) -> float | None:
         times = ""  # 80 GB, 7B: the column's own unit
     unit = found["unit"].strip().lower()
     scale = thousand if times == "k" else thousand**2 if times == "m" else _TIMES[times]
-    return float(digits.replace(",", ".")) * _PREFIXED.get(times + unit, scale)
+    value = float(digits.replace(",", ".")) * _PREFIXED.get(times + unit, scale)
+    return value if math.isfinite(value) else None  # 1e400
 
 
 def billions(text: str) -> float | None:

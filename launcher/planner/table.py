@@ -1,7 +1,7 @@
 """The cells of a sheet: of a CSV file, whatever separates them, or of a workbook."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,17 @@ from launcher.planner import spelling
 WORKBOOKS = (".xlsx", ".xlsm")
 """Endings of files that openpyxl reads."""
 
+TITLE_LINES = 10
+"""Lines that may stand above the titles of the columns."""
+
+UNLIKE = {
+    b"\xff\xfe": "it is UTF-16: save it as CSV UTF-8",
+    b"\xfe\xff": "it is UTF-16: save it as CSV UTF-8",
+    b"PK\x03\x04": "it is a workbook: give it the ending .xlsx",
+    b"\xd0\xcf\x11\xe0": "it is an old workbook: save it as .xlsx",
+}
+"""What a file that is called .csv may begin with instead."""
+
 
 def rows(path: Path) -> list[dict[str, str]]:
     """The rows, by the titles of their columns; those that begin with # are remarks.
@@ -19,9 +30,9 @@ def rows(path: Path) -> list[dict[str, str]]:
         ConfigError: it cannot be read, it has no rows, or none of its columns is known.
     """
     found = _workbook(path) if path.suffix.lower() in WORKBOOKS else _csv(path)
-    if len(found) < 2:
+    titles, *cells = found[_head(found) :] or [[]]
+    if not cells:
         raise ConfigError(f"{path}: no rows below its first line")
-    titles, *cells = found
     if not _known(titles):
         raise ConfigError(f"{path}: none of its columns is known: {', '.join(titles)}")
     wide = max(map(len, cells))
@@ -29,9 +40,22 @@ def rows(path: Path) -> list[dict[str, str]]:
     return [dict(zip(titles, row + [""] * (len(titles) - len(row)), strict=True)) for row in cells]
 
 
+def _head(rows: Sequence[Sequence[str]]) -> int:
+    """Which row has the titles of the columns: lines of a title may stand above it."""
+    first = [_known(row) for row in rows[: TITLE_LINES + 1]]
+    if first and first[0] and sum(map(bool, rows[0])) > 1:
+        return 0
+    several = (number for number, known in enumerate(first) if known > 1)
+    return next(several, next((number for number, known in enumerate(first) if known), 0))
+
+
 def _csv(path: Path) -> list[list[str]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        for begins, said in UNLIKE.items():
+            if data.startswith(begins):
+                raise ConfigError(f"{path}: {said}")
+        text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     lines = text.splitlines(keepends=True)
@@ -40,11 +64,14 @@ def _csv(path: Path) -> list[list[str]]:
     )
     # A line that begins with # is a remark, unless it is a head: # gpus,model,tp
     told = (line for line in lines if not line.startswith("#") or _known(line.split(comma)) > 1)
-    return _filled(csv.reader(told, delimiter=comma))
+    try:
+        return _filled(csv.reader(told, delimiter=comma))
+    except csv.Error as error:
+        raise ConfigError(f"{path}: no table: {error}") from error
 
 
 def _workbook(path: Path) -> list[list[str]]:
-    """The first sheet of a workbook that has rows."""
+    """The first sheet of a workbook with columns that are known, else the first with rows."""
     try:
         import openpyxl
     except ImportError as error:
@@ -55,15 +82,17 @@ def _workbook(path: Path) -> list[list[str]]:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # a plugin's load: zipfile, XML and openpyxl each raise their own
         raise ConfigError(f"{path}: no workbook: {error}") from error
+    sheets = []
     try:
         for sheet in book.worksheets:
             cells = ([_text(cell) for cell in row] for row in sheet.iter_rows(values_only=True))
             told = (row for row in cells if not row[:1] or not _remark(row))
-            if found := _filled(told):
+            if (found := _filled(told)) and len(found) > 1 and _known(found[_head(found)]):
                 return found
+            sheets.append(found)
     finally:
         book.close()
-    return []
+    return next(filter(None, sheets), [])
 
 
 def _remark(row: list[str]) -> bool:

@@ -1,12 +1,16 @@
 """`launch import`: where runs go, what it says of them, and what it refuses."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from launcher import cli, imported
+from launcher.errors import ReadError, WorkError
+from launcher.foreign import folders
+from launcher.foreign.source import called
 from tests.conftest import ROOT
 
 LOGS = ROOT / "tests" / "data" / "foreign_logs"
@@ -102,6 +106,26 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
     assert err.count("\n") == 1
 
 
+def test_one_that_is_missing_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = launch(capsys, "none.log", LOG)
+    assert (code, err) == (1, "launch: none.log: no such file\n")
+    assert out[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
+
+
+def test_one_with_an_impossible_number_does_not_stop_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("a.csv").write_text("gpus,tp\n8,2\n")
+
+    def read(_: object) -> None:
+        raise OverflowError("cannot convert float infinity to integer")
+
+    monkeypatch.setattr("launcher.foreign.sheet.read", read)
+    code, out, err = launch(capsys, "a.csv", LOG)
+    assert code == 1 and out[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
+    assert err == "launch: a.csv: cannot be read: cannot convert float infinity to integer\n"
+
+
 def test_lines_that_cannot_be_read_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     Path("run.log").write_text(f"{LOG.read_text()} iteration 50/ 1o0 | lm loss: 3 |\n")
     assert launch(capsys, "run.log")[1][0].endswith(
@@ -112,7 +136,8 @@ def test_lines_that_cannot_be_read_are_shown(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["none.log", str(LOG)], "launch: none.log: no such file\n"),
+        (["none.log"], "launch: none.log: no such file\n"),
+        (["none.log", "a", "b"], "launch: none.log: no such file (nor any of the 2 others)\n"),
         (
             [str(LOG), "--format", "megatrn"],
             "launch: --format: no format 'megatrn'; did you mean 'megatron'?\n",
@@ -134,3 +159,62 @@ def test_a_format_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = launch(capsys, LOG, "--format", "nemo")
     assert (code, out) == (1, [])
     assert err.startswith(f"launch: {LOG}: no log of a known kind: looked for 'Training epoch")
+
+
+def test_a_sheet_says_what_of_it_was_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.csv").write_text("gpus,tp,mood\n8,two,good\n")
+    _, out, _ = launch(capsys, "a.csv")
+    assert out[1:3] == ["  not read: mood", "  row 1: tp 'two' is no number"]
+
+
+def test_options_of_a_source_that_is_there_already(capsys: pytest.CaptureFixture[str]) -> None:
+    launch(capsys, LOG)
+    for words in (("--format", "megatron"), ("--hardware", "a100")):
+        assert launch(capsys, LOG, *words)[1][0].endswith(
+            "already there -> runs/imported/megatron_lm_cancelled (--again reads it with these options)"
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        (".", "here"), ("..", "above"), ("./", "here"), ("run", "run"), ("run/tensorboard", "run"),
+        (".hidden", "hidden"), ("tensorboard", "here"),
+    ],
+)  # fmt: skip
+def test_names_of_folders(
+    path: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "above" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    Path(path).mkdir(parents=True, exist_ok=True)
+    assert folders.place(Path("out"), Path(path), "").folder == Path("out") / folder
+
+
+def test_what_has_no_name() -> None:
+    with pytest.raises(ReadError, match="no folder can be called after it"):
+        folders.place(Path("out"), Path("/"), "")
+
+
+def test_folders_of_events_are_told_apart() -> None:
+    assert called(Path("a/tensorboard")) == "a/tensorboard"
+    assert called(Path("a/run_7")) == "run_7"
+
+
+def test_a_folder_that_cannot_be_replaced_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("out/run")
+    folder.mkdir(parents=True)
+    (folder / "old").touch()
+    rename = os.rename
+
+    def fails(old: Path, new: Path) -> None:
+        if new == folder and not str(old).endswith(".old"):
+            raise OSError(28, "No space left on device")
+        rename(old, new)
+
+    monkeypatch.setattr("os.rename", fails)
+    with pytest.raises(WorkError, match="No space left"):
+        folders.put(folder, [])
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]

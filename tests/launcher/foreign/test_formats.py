@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from launcher import foreign
 from launcher.errors import ReadError
 from launcher.imported import Known
-from tests.launcher.foreign.made import read, said
+from tests.launcher.foreign.made import read, said, source
 
 TITAN = """\
 [rank0]:[titan] 2025-11-25 19:44:55,287 - root - INFO - Building 1-D device mesh with ['dp_shard'], [8]
@@ -232,3 +233,48 @@ def test_hugging_face_that_starts_once_more(tmp_path: Path) -> None:
     start, over = "***** Running training *****\n", "{'train_runtime': 3.0, 'epoch': 1.0}\n"
     assert read(tmp_path, start + over).imported.outcome == "ok"
     assert read(tmp_path, start + over + start).imported.outcome == "failed"
+
+
+NEMO_STEP = "Training epoch {}, iteration {}/9 | global_step: {} | reduced_train_loss: 2.0\n"
+FIT_STOPPED = "`Trainer.fit` stopped: `max_epochs=2` reached.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        (NEMO_STEP.format(0, 9, 9), "ok"),
+        ("  max_steps: 9\n" + NEMO_STEP.format(1, 9, 9), "ok"),
+        ("  max_steps: -1\n" + NEMO_STEP.format(0, 9, 9), "failed"),
+        (NEMO_STEP.format(0, 9, 9) + NEMO_STEP.format(1, 3, 13), "failed"),
+        (NEMO_STEP.format(0, 9, 9) + NEMO_STEP.format(1, 9, 19) + FIT_STOPPED, "ok"),
+    ],
+)
+def test_nemo_without_a_last_step(tmp_path: Path, text: str, outcome: str) -> None:
+    assert read(tmp_path, text).imported.outcome == outcome
+
+
+LAUNCHED = "[2024-01-01 00:00:00,000] [INFO] [launch.py:347:main] Process {} exits successfully.\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        ("", "failed"),
+        (LAUNCHED.format(7) + LAUNCHED.format(8), "ok"),
+        (LAUNCHED.format(7) + "[launch.py:316:sigkill_handler] Killing subprocess 8\n", "failed"),
+        ("[launch.py:316:sigkill_handler] Killing subprocess 8\n" + LAUNCHED.format(7), "failed"),
+    ],
+)
+def test_deepspeed_and_its_launcher(tmp_path: Path, end: str, outcome: str) -> None:
+    found = read(tmp_path, f"[Rank 0] step=10, skipped=0, lr=[0.1], mom=[0.9]\n{end}")
+    assert found.imported.outcome == outcome
+
+
+def test_a_log_without_a_step(tmp_path: Path) -> None:
+    found = read(tmp_path, "***** Running training *****\n{'train_runtime': 9.0}\n")
+    assert (found.imported.outcome, found.imported.remark) == ("ok", "no step is logged")
+
+
+def test_a_folder_of_logs(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"logs are named one by one: .*/\*\.out$"):
+        foreign.read(source(tmp_path))

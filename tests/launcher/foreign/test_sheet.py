@@ -49,6 +49,39 @@ def test_its_rows() -> None:
     assert (stuck.outcome, stuck.cause) == ("hang", "stuck after out of memory")
 
 
+WORDS = [
+    *((text, "ok") for text in (
+        "OK", "okay", "passed", "passed; no OOM", "no error", "ran without error", "no errors or NaNs",
+        "Completed", "done", "error-free", "did not crash", "\u2713", "yes", "成功", "finished, no hang",
+    )),
+    *((text, "failed") for text in (
+        "not completed", "incomplete", "unfinished", "not finished", "unsuccessful", "did not pass",
+        "not ok", "didn't finish", "never finished", "aborted", "running", "in progress", "未完了",
+        "completed with errors", "partial", "purple", "ran into something", "no success",
+    )),
+    *((text, "cancelled") for text in ("killed", "stopped", "interrupted", "Cancelled")),
+    ("not completed (OOM)", "oom"), ("killed: out of memory", "oom"), ("no error, hung", "hang"),
+    ("pending", "pruned"), ("not run", "pruned"), ("done, loss NaN", "diverged"),
+    ("", "ok"), ("-", "ok"), ("312.5", "ok"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "outcome"), WORDS)
+def test_words_of_a_status_beside_a_speed(tmp_path: Path, text: str, outcome: str) -> None:
+    (run,) = rows(tmp_path / "runs.csv", f'gpus,tflops,status\n8,312,"{text}"\n')
+    assert run.imported.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("started from a checkpoint, running on 2 nodes", "ok"), ("stopped after 100 steps", "ok"),
+     ("no OOM", "ok"), ("did not finish", "failed"), ("OOM in eval", "oom")],
+)  # fmt: skip
+def test_words_of_notes_beside_a_speed(tmp_path: Path, text: str, outcome: str) -> None:
+    (run,) = rows(tmp_path / "runs.csv", f'gpus,tflops,notes\n8,312,"{text}"\n')
+    assert run.imported.outcome == outcome
+
+
 ROWS = [
     ("result", "OOM", "oom", "OOM"),
     ("status", "成功 success", "ok", None),
@@ -121,4 +154,102 @@ def test_no_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_text("")
     monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
     with pytest.raises(ReadError, match=r"needs openpyxl: pip install 'megalaunch\[import\]'"):
+        foreign.read(source(path))
+
+
+EXPORT = (
+    "row,outcome,cause,remark,backend,model,params_b,nodes,gpus,dp,tp,pp,vpp,cp,ep,sp,zero,"
+    "global_batch,micro_batch,recompute,seq_len,precision,tflops_per_gpu,stated_tflops_per_gpu,"
+    "mfu_pct,tokens_per_s,step_ms_p50,step_ms_p95,mem_min_gib,mem_max_gib,loss_first,loss_last,"
+    "grad_norm_max,skipped,steps,seconds,job_id,hosts\n"
+    "1,timeout,JOB 7 DUE TO TIME LIMIT,a remark,megatron-deepspeed,,51.970064384,16,64,16,4,1,1,1,1,"
+    "False,3,768,48,full,1024,fp16,30.187,39.875,24.1,6134.2068,128204.35,128598.86,27.5,27.890625,"
+    "12.6,12.52221,38.99556,0,4,601.0,1999616,r6i4n5 r7i5n3\n"
+)
+
+
+def test_a_table_of_ours_comes_back_as_it_was(tmp_path: Path) -> None:
+    (run,) = rows(tmp_path / "t.csv", EXPORT)
+    one = run.imported
+    assert one.known == Known(
+        backend="megatron-deepspeed", params_b=51.970064384, nodes=16, gpus=64, dp=16, tp=4, pp=1,
+        vpp=1, cp=1, ep=1, sp=False, zero=3, global_batch=768, micro_batch=48, recompute="full",
+        seq_len=1024, precision="fp16",
+    )  # fmt: skip
+    assert one.figures == Figures(
+        steps=4, tokens_per_s=6134.2068, step_ms_p50=pytest.approx(128204.35),
+        step_ms_p95=128598.86, tflops_per_gpu=30.187, mfu_pct=24.1, mem_min_gib=27.5,
+        mem_max_gib=27.890625, loss_first=12.6, loss_last=12.52221, grad_norm_max=38.99556, skipped=0,
+    )  # fmt: skip
+    assert (one.outcome, one.cause, one.remark) == (
+        "timeout", "JOB 7 DUE TO TIME LIMIT", "a remark",
+    )  # fmt: skip
+    assert (one.stated_tflops_per_gpu, one.seconds, one.job_id) == (39.875, 601, "1999616")
+    assert one.hosts == ("r6i4n5", "r7i5n3")
+    assert run.remarks == ("not read: row",)
+
+
+def test_what_people_call_their_figures(tmp_path: Path) -> None:
+    text = "GPUs,tensor,pipeline,Global BS,Tokens/sec,s/it,peak_mem_mb,final loss\n16,2,4,64,48k,3.5,40000,2.25\n"
+    (run,) = rows(tmp_path / "runs.csv", text)
+    assert run.imported.known == Known(gpus=16, tp=2, pp=4, global_batch=64)
+    assert run.imported.figures == Figures(
+        tokens_per_s=48000, step_ms_p50=3500, mem_max_gib=40, loss_last=2.25
+    )
+    assert (run.imported.outcome, run.remarks) == ("ok", ())
+
+
+def test_a_batch_of_tokens_is_no_count_of_sequences(tmp_path: Path) -> None:
+    found = rows(tmp_path / "runs.csv", "gpus,gbs,seq_len\n8,4M tokens,4096\n8,4M tokens,\n")
+    assert [run.imported.known.global_batch for run in found] == [1024, None]
+
+
+def test_what_is_not_read_is_said(tmp_path: Path) -> None:
+    found = rows(
+        tmp_path / "runs.csv",
+        "gpus,TP size,who,mood,empty,tgs\n8,eight,a,b,,OOM\n8,2,c,d,,-\n8,x,c,d,,y\n",
+    )
+    assert found[0].remarks == (
+        "not read: who, mood",
+        "row 1: TP size 'eight' is no number; row 1: tgs 'OOM' is no number; row 3: TP size 'x' is no"
+        " number, and 1 more such cells",
+    )
+    assert found[0].imported.outcome == "oom"
+
+
+TITLES = ["model", "n_gpus", "tp", "outcome"]
+
+
+def test_a_workbook_whose_runs_are_below_a_title_of_another_sheet(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["Read me"])
+    book.active.append(["what", "who"])
+    sheet = book.create_sheet("runs")
+    for row in (["Our runs of May"], [None, "on H100"], TITLES, ["llama_7b", 8, 2, "ok"]):
+        sheet.append(row)
+    book.save(tmp_path / "runs.xlsx")
+    (run,) = foreign.read(source(tmp_path / "runs.xlsx"))
+    assert (run.imported.known.model, run.imported.known.gpus) == ("llama_7b", 8)
+
+
+def test_a_title_above_a_csv_file(tmp_path: Path) -> None:
+    text = "Model\nOur runs,of May\n" + ",".join(TITLES) + "\nllama_7b,8,2,ok\n"
+    (run,) = rows(tmp_path / "runs.csv", text)
+    assert run.imported.known.tp == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("tp,pp\n1,2\n".encode("utf-16"), r"runs\.csv: it is UTF-16: save it as CSV UTF-8"),
+        (b"PK\x03\x04rest", r"runs\.csv: it is a workbook: give it the ending \.xlsx"),
+        (b"\xd0\xcf\x11\xe0", r"runs\.csv: it is an old workbook"),
+        (b"", r"runs\.csv: no rows below its first line"),
+    ],
+)
+def test_what_is_no_csv_file(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_bytes(data)
+    with pytest.raises(ReadError, match=message):
         foreign.read(source(path))

@@ -1,5 +1,6 @@
 """What people write in sheets, and which model and machine of ours they mean."""
 
+import numpy as np
 import pytest
 
 from launcher.cli import sheets
@@ -23,6 +24,12 @@ def read(**row: str) -> Sheet:
         ("activation_checkpointing", "recompute"), ("Sequence parallel", "seq_parallel"),
         ("Params (B)", "params_b"), ("tokens/s/GPU", "tokens_per_s_per_gpu"),
         ("Step time (s)", "step_s"), ("zero_stage", "zero_stage_or_strategy"), ("GPUs/node", "gpus_per_node"),
+        ("tokens_per_s", "tokens_per_s"), ("Tokens/sec", "tokens_per_s"), ("tok/s", "tokens_per_s"),
+        ("tok/s/GPU", "tokens_per_s_per_gpu"), ("tokens per second", "tokens_per_s"),
+        ("steps", None), ("Steps", None), ("step_s", "step_s"), ("step (s)", "step_s"), ("steps/s", None),
+        ("step/s", None), ("it/s", None), ("s/it", "step_s"), ("step time (ms)", "step_s"),
+        ("iter time ms", "step_s"), ("step_ms_p50", "step_s"), ("step_ms_p95", None),
+        ("peak_mem_mb", "mem_gb"), ("Global BS", "global_batch"), ("pipeline", "pp"), ("tensor", "tp"),
         ("hidden-size", "hidden"), ("power_w", None), ("", None), ("mem_min_gb", None),
     ],
 )  # fmt: skip
@@ -238,3 +245,34 @@ def test_sizes_are_guessed_from_what_there_is(
 )  # fmt: skip
 def test_other_units(text: str, value: float) -> None:
     assert spelling.number(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "seconds"),
+    [("step_ms", "1,250", 1.25), ("step time (ms)", "1250.5", 1.2505), ("ms/it", "9e2", 0.9),
+     ("step_ms_p50", "128204.35", 128.20435), ("step_ms", "2 s", 2), ("s/it", "3.5", 3.5)],
+)  # fmt: skip
+def test_units_of_titles(title: str, text: str, seconds: float) -> None:
+    assert read(**{title: text}).step_seconds.tolist() == [pytest.approx(seconds)]
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "gib"),
+    [("peak_mem_mb", "40000", 40), ("mem_mib", "40960", 40), ("mem_mb", "40 GB", 40),
+     ("mem_gb", "40", 40), ("peak_mem_gib", "40", 40)],
+)  # fmt: skip
+def test_units_of_memory(title: str, text: str, gib: float) -> None:
+    assert read(**{title: text}).figure("mem_gb").tolist() == [gib]
+
+
+def test_a_total_speed_is_of_all_cards() -> None:
+    found = read(n_gpus="16", steps="1000", **{"tokens/s": "48,000"})
+    assert found.speed.tolist() == [3000]
+    both = read(n_gpus="16", tgs="2,900", tokens_per_s="48k")
+    assert both.speed.tolist() == [2900]
+    assert np.isnan(read(tokens_per_s="48k").speed).all()  # of nobody knows how many
+
+
+def test_how_many_steps_is_no_step_time() -> None:
+    found = read(n_gpus="16", steps="1000")
+    assert np.isnan(found.speed).all() and np.isnan(found.step_seconds).all()
