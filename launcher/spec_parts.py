@@ -4,7 +4,7 @@ import json
 from functools import cache, lru_cache
 from typing import Any, get_type_hints
 
-from launcher.decode import canonical, decode, join
+from launcher.decode import decode, join
 from launcher.spec import RunSpec
 
 
@@ -15,7 +15,8 @@ def decoded(data: Any, where: str = "") -> RunSpec:
         ConfigError: as `launcher.decode.decode`.
     """
     if isinstance(data, dict):
-        data = {name: _part(name, canonical(value), where) for name, value in data.items()}
+        # Not `canonical`: in which order sources are named decides the order of samples.
+        data = {name: _part(name, json.dumps(value), where) for name, value in data.items()}
     return decode(RunSpec, data, where)
 
 

@@ -1,6 +1,7 @@
 """A run's folder: what the names in it say."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from launcher import files
 from launcher.errors import WorkError
 from launcher.folder import RunFolder
+from tests.conftest import spec
 
 
 def test_checkpoints_are_told_by_their_steps(tmp_path: Path) -> None:
@@ -28,3 +30,12 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match=r"pipe: is no file$"):
         files.write_text(pipe, "text")
     assert pipe.is_fifo()
+
+
+def test_sources_stay_in_their_order(tmp_path: Path) -> None:
+    """It decides the order of samples."""
+    one = spec()
+    data = replace(one.data, blend={"z": 1.0, "a": 2.0})
+    run = RunFolder(tmp_path / "run")
+    run.create(replace(one, data=data))
+    assert list(run.spec().data.blend) == ["z", "a"]
