@@ -37,7 +37,7 @@ benchmark: $(VENV)/installed  ## what is claimed of speed, plans, spikes and los
 	$(BIN)/python tests/benchmarks/plan.py
 	$(BIN)/python tests/benchmarks/spikes.py
 	$(BIN)/python tests/benchmarks/goodput.py --measure
-	$(BIN)/python tests/benchmarks/table.py
+	$(BIN)/python -m tests.benchmarks.table
 	$(BIN)/python -m tests.benchmarks.report
 
 # torch first and by plain pip: a range that admits a newer release would pull the CUDA build.

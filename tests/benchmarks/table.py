@@ -1,7 +1,7 @@
 """The table of many runs: from cold, from what was kept of them, and after one new run.
 
-    python tests/benchmarks/table.py                     # 10,000 folders of 1,000 steps: 4 GB
-    python tests/benchmarks/table.py --folders 1000      # a tenth of it
+    python -m tests.benchmarks.table                     # 10,000 folders of 1,000 steps: 4 GB
+    python -m tests.benchmarks.table --folders 1000      # a tenth of it
 
 The folders are made by hand, as a run leaves them, each with other figures, and there is no
 records.jsonl: nothing but the folders knows anything.
