@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +86,6 @@ def of_imported(found: Imported) -> Row:
         "commit": found.commit,
         "ended": found.ended,
     }  # fmt: skip
-
-
-def several(paths: Sequence[Path]) -> list[Row]:
-    """`of_folder` of each."""
-    return [of_folder(path) for path in paths]
 
 
 def _of_run(folder: RunFolder, files: set[str]) -> Row:

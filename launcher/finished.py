@@ -105,7 +105,7 @@ def measured(
         steps=steps[-1].step - spec.first if steps else None,
         tokens_per_s=speed,
         step_ms_p50=p50,
-        step_ms_p95=_p95(ordered),
+        step_ms_p95=p95(ordered),
         step_ms_error=_error(timed),
         tflops_per_gpu=_tflops(speed, model.flops_per_token, spec),
         mfu_pct=_share(_tflops(speed, model.flops_per_token, spec), peak),
@@ -171,7 +171,8 @@ def _impossible(spec: RunSpec, mfu: float) -> str:
     )
 
 
-def _p95(values: Sequence[float]) -> float | None:
+def p95(values: Sequence[float]) -> float | None:
+    """95th percentile; None of nothing."""
     if len(values) < 2:
         return values[0] if values else None
     return quantiles(values, n=20, method="inclusive")[-1]

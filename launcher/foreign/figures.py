@@ -5,10 +5,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 from launcher.cluster import Accelerator
+from launcher.finished import p95
 from launcher.foreign.log import Step
 from launcher.imported import Known
 from launcher.record import Figures, MemoryKind
@@ -82,7 +83,7 @@ class Measured:
             steps=sum(self._spans) if self.steps else None,
             tokens_per_s=speed,
             step_ms_p50=p50,
-            step_ms_p95=_p95(times),
+            step_ms_p95=p95(times),
             tflops_per_gpu=tflops,
             mfu_pct=self._mfu(tflops),
             mem_min_gib=min(self.memory.values()) if len(self.memory) > 1 else None,
@@ -165,9 +166,3 @@ def _kind(memory: Sequence[float]) -> MemoryKind | None:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _p95(values: Sequence[float]) -> float | None:
-    if len(values) < 2:
-        return values[0] if values else None
-    return quantiles(values, n=20, method="inclusive")[-1]
