@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.series import Point, Series
 from launcher.errors import ConfigError
-from launcher.ladder import Ladder
-from launcher.spike_guard import SpikeGuard
-from launcher.spikes import Detector, Event, Kind, Quantity
+from launcher.spec.spike_guard import SpikeGuard
+from launcher.spikes.detector import Detector, Event, Kind, Quantity
+from launcher.spikes.ladder import Ladder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ SLACK = 10
 
 @dataclass(slots=True)
 class Alarm:
-    """An event from its first step to its end. Figures as in `launcher.spikes.Event`."""
+    """An event from its first step to its end. Figures as in `launcher.spikes.detector.Event`."""
 
     kind: Kind
     of: Quantity

@@ -13,7 +13,7 @@ from launcher import imported
 from launcher.decode import encode, join
 from launcher.errors import ConfigError, ReadError
 from launcher.folder import RunFolder
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 GROUPS = ("cluster", "scheduler")
 """What the command of a sweep said of them is said again: where to run is not in a spec."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from launcher.decode import one_of
 from launcher.errors import ConfigError
-from launcher.shape import ModelShape
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
+from launcher.spec.shape import ModelShape
 
 COLUMNS = {
     "row": "d",

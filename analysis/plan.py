@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.columns import COLUMNS, OF_SPEC, PLANNED
 from analysis.table import sorted_by
 from launcher.record import Planned
-from launcher.shape import ModelShape
+from launcher.spec.shape import ModelShape
 
 SECONDS_A_DAY = 86400
 

@@ -12,7 +12,7 @@ from launcher.folder import RunFolder, Status
 from launcher.imported import Imported
 from launcher.metrics import Brief
 from launcher.record import Figures, Prediction, RunRecord, read_prediction
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 UNFINISHED = ("running", "queued", "not started")
 """What the outcome of a row says that has none yet."""

@@ -14,7 +14,7 @@ from launcher.folder import RunFolder, Status
 from launcher.metrics import Brief
 from launcher.outcome import Verdict, classify, tail
 from launcher.record import Figures, MemoryKind, RunRecord, read_prediction
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 
 def record(spec: RunSpec, path: Path) -> RunRecord:

@@ -30,7 +30,7 @@ from typing import Any, Literal, TypeVar
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import append, read_json, read_jsonl, write_json
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.spec_parts import decoded
 
 T = TypeVar("T")

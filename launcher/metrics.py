@@ -33,7 +33,7 @@ class Line(Brief, frozen=True, gc=False):
     lr: float | None = None
     tokens_per_s: float | None = None
     tflops_per_gpu: float | None = None
-    """Model FLOPs (`launcher.shape`) per second and rank, 1e12."""
+    """Model FLOPs (`launcher.spec.shape`) per second and rank, 1e12."""
     stated_tflops_per_gpu: float | None = None
     """As the log of another program states it."""
     stage: str | None = None

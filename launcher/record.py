@@ -11,7 +11,7 @@ from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import read_json, read_jsonl, write_json, write_text
 from launcher.folder import RunFolder
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 Outcome = Literal[
     "ok",  # every step done
@@ -52,7 +52,7 @@ class Figures:
     step_ms_error: float | None = None
     """Standard error of the median."""
     tflops_per_gpu: float | None = None
-    """Model FLOPs (`launcher.shape`) per second and rank, 1e12."""
+    """Model FLOPs (`launcher.spec.shape`) per second and rank, 1e12."""
     mfu_pct: float | None = None
     hfu_pct: float | None = None
     mem_min_gib: float | None = None

@@ -5,7 +5,7 @@ from functools import cache, lru_cache
 from typing import Any, get_type_hints
 
 from launcher.decode import decode, join
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 
 def decoded(data: Any, where: str = "") -> RunSpec:

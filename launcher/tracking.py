@@ -19,7 +19,7 @@ from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json
 from launcher.folder import RunFolder
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 Mode = Literal["auto", "online", "offline", "off"]
 

@@ -10,7 +10,7 @@ import simpleeval
 
 from launcher.decode import Whole, decode, field_at, hint, join
 from launcher.errors import ConfigError
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from sweeps.search import Stop
 
 T = TypeVar("T")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cluster import Accelerator, Cluster
-from launcher.layout import ParallelLayout
-from launcher.shape import ModelShape
-from launcher.spec import Data, RunSpec, Train
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import Data, RunSpec, Train
+from launcher.spec.shape import ModelShape
 
 ROOT = Path(__file__).parents[1]
 

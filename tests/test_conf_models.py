@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from launcher.cluster import Cluster
 from launcher.decode import decode
-from launcher.shape import ModelShape
+from launcher.spec.cluster import Cluster
+from launcher.spec.shape import ModelShape
 from slurm.options import SchedulerOptions
 
 CONF = Path(__file__).parent.parent / "conf"

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from launcher.backends import check
-from launcher.cluster import Accelerator, Cluster
 from launcher.decode import decode
 from launcher.errors import RequestError
-from launcher.layout import ParallelLayout
-from launcher.shape import ModelShape
-from launcher.spec import Data, RunSpec, Train
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import Data, RunSpec, Train
+from launcher.spec.shape import ModelShape
 from tests.conftest import ROOT
 
 SHEET = Path(__file__).parent / "data" / "tanuki_phase1_grid.csv"

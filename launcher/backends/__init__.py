@@ -13,7 +13,7 @@ from launcher.backends.megatron import Megatron
 from launcher.backends.trained_here import Conduct
 from launcher.data import corpora
 from launcher.decode import one_of
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 
 class Backend(Protocol):

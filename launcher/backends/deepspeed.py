@@ -3,7 +3,7 @@
 from launcher.backends.megatron import check_experts
 from launcher.backends.trained_here import TrainedHere
 from launcher.errors import LayoutError
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 
 class DeepSpeed(TrainedHere):

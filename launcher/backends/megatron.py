@@ -2,7 +2,7 @@
 
 from launcher.backends.trained_here import TrainedHere
 from launcher.errors import LayoutError
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 
 class Megatron(TrainedHere):

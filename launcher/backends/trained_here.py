@@ -5,10 +5,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.checkpointing import Checkpointing
 from launcher.decode import encode
-from launcher.sampling import Sampling
-from launcher.spec import RunSpec
+from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.run import RunSpec
+from launcher.spec.sampling import Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

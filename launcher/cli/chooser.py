@@ -12,7 +12,7 @@ from launcher.planner.constants import constants_of
 from launcher.planner.forecast import Forecast, Grid, Seen
 from launcher.planner.points import GIB, Array, Points
 from launcher.record import NEVER_RAN, Prediction, RunRecord
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from sweeps import LEARNING, Search, strategy
 
 ROOM = 4

@@ -6,7 +6,7 @@ from typing import Any
 
 from launcher.errors import ConfigError, ReadError
 from launcher.folder import RunFolder
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 SHOWN = 3
 """Differences that a message names."""

@@ -8,7 +8,7 @@ from launcher import finished
 from launcher.errors import ReadError
 from launcher.folder import RunFolder
 from launcher.record import RunRecord
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 INNOCENT = {"preempted", "cancelled"}
 """Ends that say nothing about a run: they neither count nor part those that do."""

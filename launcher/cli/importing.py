@@ -13,8 +13,8 @@ from launcher.decode import nearest
 from launcher.errors import ConfigError, ReadError, RequestError
 
 if TYPE_CHECKING:
-    from launcher.cluster import Cluster
     from launcher.foreign.source import Found
+    from launcher.spec.cluster import Cluster
 
 DESCRIPTION = """Read what other programs left of their runs, into folders that `launch table`
 shows beside runs of its own: logs of Megatron-LM, Megatron-DeepSpeed, DeepSpeed, torchtitan, NeMo

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 NONE = object()
 """Where a point has not a key that another one has."""

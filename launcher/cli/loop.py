@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from launcher import finished, killers, record
+from launcher import finished, record
 from launcher.action import NEXT_ACTION
 from launcher.cli import curriculum, preflight
 from launcher.cli.chooser import Chooser
@@ -19,14 +19,15 @@ from launcher.cli.labels import remarks
 from launcher.cli.request import Request
 from launcher.cli.trials import Trials
 from launcher.cli.watch import Watch
-from launcher.curriculum import compiled
 from launcher.data import corpora
 from launcher.errors import LayoutError, ReadError, WorkError
 from launcher.files import write_json
 from launcher.folder import RunFolder
 from launcher.record import Planned, RunRecord
 from launcher.schedulers import Job, Scheduler
-from launcher.spec import RunSpec
+from launcher.spec import cautions
+from launcher.spec.curriculum import compiled
+from launcher.spec.run import RunSpec
 from sweeps import specs, unique
 
 POLL = 0.1
@@ -87,7 +88,7 @@ class Loop:
         found: dict[str, str] = {}
         for one in self.points.values():
             where = f"curriculum.stages.{one.stage.name}: " if one.stage else ""
-            for line in killers.warnings(one, total):
+            for line in cautions.warnings(one, total):
                 found.setdefault(line, f"{where}{line}")
         sampling = self.request.sampling
         if sampling and sampling.validation_sequences and not last.data.held_out:

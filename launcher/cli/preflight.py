@@ -23,7 +23,7 @@ from launcher.errors import ConfigError, RequestError
 from launcher.files import write_text
 from launcher.schedulers import Scheduler
 from launcher.schedulers.local import Local
-from launcher.spec import Data, RunSpec
+from launcher.spec.run import Data, RunSpec
 from slurm.handover import Setting
 from slurm.scheduler import Slurm
 

@@ -18,7 +18,7 @@ from launcher.errors import ReadError
 from launcher.folder import RunFolder
 from launcher.outcome import tail
 from launcher.record import RunRecord
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 REFRESH = 0.5
 """Seconds between two readings of the running trials' metrics."""

@@ -4,16 +4,16 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.checkpointing import Checkpointing
-from launcher.cluster import Cluster
-from launcher.curriculum import Curriculum
 from launcher.decode import Count, Positive, one_of
 from launcher.errors import ConfigError
-from launcher.layout import ParallelLayout
 from launcher.record import Outcome
-from launcher.sampling import Sampling
-from launcher.shape import ModelShape
-from launcher.spec import Data, RunSpec, Train
+from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.cluster import Cluster
+from launcher.spec.curriculum import Curriculum
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import Data, RunSpec, Train
+from launcher.spec.sampling import Sampling
+from launcher.spec.shape import ModelShape
 from launcher.tracking import Tracking
 from slurm.options import SchedulerOptions
 from sweeps import STRATEGIES, Sweep

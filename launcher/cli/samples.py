@@ -16,7 +16,7 @@ from launcher.decode import encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.folder import RunFolder
 from launcher.samples import Sampled
-from launcher.sampling import Sampling
+from launcher.spec.sampling import Sampling
 
 DESCRIPTION = """Texts that were generated from the checkpoints of a run, what is wrong with them,
 and the validation loss of each source. With --prompt nothing is kept: the newest checkpoint goes on

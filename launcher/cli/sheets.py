@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from launcher.cluster import Cluster
 from launcher.decode import decode, hint
 from launcher.errors import ConfigError
 from launcher.planner import fit, memory, rules, sheet, spelling, table, validation
@@ -19,7 +18,8 @@ from launcher.planner.constants import Constants
 from launcher.planner.forecast import Forecast, Grid
 from launcher.planner.points import GIB, RECOMPUTE
 from launcher.planner.sheet import Sheet
-from launcher.shape import ModelShape
+from launcher.spec.cluster import Cluster
+from launcher.spec.shape import ModelShape
 from sweeps import STRATEGIES
 from sweeps.replay import Replayed, groups, judged, replay
 from sweeps.search import Stop

@@ -14,7 +14,7 @@ from launcher.errors import ConfigError
 if TYPE_CHECKING:
     from analysis.alarms import Verdict
     from analysis.series import Series
-    from launcher.spike_guard import SpikeGuard
+    from launcher.spec.spike_guard import SpikeGuard
 
 DESCRIPTION = """Spikes of loss and gradient norm in logged series, found as training would have
 found them, and what the guard would have done about them."""
@@ -51,7 +51,7 @@ def spikes(words: Sequence[str]) -> int:
 def _guard(words: Sequence[str]) -> "SpikeGuard":
     import yaml
 
-    from launcher.spike_guard import SpikeGuard
+    from launcher.spec.spike_guard import SpikeGuard
 
     data: dict[str, Any] = {}
     for word in words:

@@ -9,12 +9,12 @@ from launcher.backends import BACKENDS
 from launcher.cli import preflight
 from launcher.cli.loop import Loop
 from launcher.cli.trials import kept
-from launcher.curriculum import most_samples
 from launcher.data import sizes
 from launcher.errors import ConfigError, LayoutError
 from launcher.folder import RunFolder
 from launcher.record import Planned
-from launcher.spec import RunSpec
+from launcher.spec.curriculum import most_samples
+from launcher.spec.run import RunSpec
 from slurm.disk_check import size
 
 SECONDS_A_DAY = 86400

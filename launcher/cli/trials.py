@@ -15,7 +15,7 @@ from launcher.cli.request import Request
 from launcher.folder import RunFolder, Status
 from launcher.record import Prediction, RunRecord, write_prediction
 from launcher.schedulers import Job
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 RANK_BYTES = 400 * 2**20
 """Resident memory of a rank before it holds a model: Python, torch and megatron-core."""

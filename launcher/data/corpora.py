@@ -19,7 +19,7 @@ from pathlib import Path
 
 from launcher.decode import fingerprint, hint
 from launcher.errors import ConfigError
-from launcher.spec import Data, RunSpec
+from launcher.spec.run import Data, RunSpec
 
 CODE_BYTES = 4_000_000
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launcher.data import corpora
 from launcher.decode import fingerprint
-from launcher.spec import Data
+from launcher.spec.run import Data
 
 ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}
 """Code of a type in an .idx -> bytes of a token: megatron/core/datasets/indexed_dataset.py."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from launcher.foreign.lines import number, whole
 from launcher.imported import Known
 from launcher.planner import spelling
-from launcher.shape import ModelShape
+from launcher.spec.shape import ModelShape
 
 Facts = Mapping[str, str]
 

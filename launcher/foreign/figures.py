@@ -8,12 +8,12 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from launcher.cluster import Accelerator
 from launcher.finished import p95
 from launcher.foreign.log import Step
 from launcher.imported import Known
 from launcher.record import Figures, MemoryKind
-from launcher.shape import ModelShape
+from launcher.spec.cluster import Accelerator
+from launcher.spec.shape import ModelShape
 
 UNTIMED = 2
 """First steps that the speed leaves out: they compile and allocate; as `Train.untimed_steps`."""
@@ -142,7 +142,7 @@ class Measured:
         )
 
     def _tflops(self, speed: float | None) -> float | None:
-        """Model FLOPs (`launcher.shape`) per second and rank."""
+        """Model FLOPs (`launcher.spec.shape`) per second and rank."""
         if speed is None or self.shape is None or not self.known.gpus:
             return None
         return _finite(speed * self.shape.flops_per_token / self.known.gpus / 1e12)

@@ -12,7 +12,7 @@ from launcher.planner import known as names
 from launcher.planner import spelling, table
 from launcher.planner.reader import MOST_SEQUENCES
 from launcher.record import OUTCOMES, Figures, Outcome
-from launcher.shape import ModelShape
+from launcher.spec.shape import ModelShape
 
 Row = Mapping[str, str]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.cluster import Accelerator, Cluster
 from launcher.errors import ReadError
 from launcher.imported import Imported
 from launcher.planner import known
-from launcher.shape import ModelShape
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.shape import ModelShape
 
 BLOCK = 1 << 20
 

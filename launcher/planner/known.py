@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from launcher.cluster import Cluster
 from launcher.planner.spelling import bare
-from launcher.shape import ModelShape
+from launcher.spec.cluster import Cluster
+from launcher.spec.shape import ModelShape
 
 SAME: Mapping[str, str] = {
     "llama33b": "llama30b", "gpt175b": "gpt3175b", "bloom": "bloom176b",

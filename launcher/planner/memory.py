@@ -241,7 +241,7 @@ def _index(points: Points, stage: str) -> Array:
 
 
 def _longer(points: Points, index: Array) -> Array:
-    """Whether a stage has a layer more: `launcher.layout.ParallelLayout.stages`."""
+    """Whether a stage has a layer more: `launcher.spec.layout.ParallelLayout.stages`."""
     extra = points.layers % points.pp
     start = (points.pp - extra) // 2
     return (start <= index) & (index < start + extra)

@@ -13,9 +13,9 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from launcher.cluster import Accelerator, Cluster
-from launcher.shape import ModelShape, Recompute
-from launcher.spec import RunSpec
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.run import RunSpec
+from launcher.spec.shape import ModelShape, Recompute
 
 Array = NDArray[Any]
 """One element per point."""

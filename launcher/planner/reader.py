@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from launcher.cluster import Cluster
 from launcher.planner import known, spelling
 from launcher.planner.frameworks import GRADIENT, UNKNOWN, Framework, framework
 from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE, Number, device
-from launcher.shape import ModelShape
+from launcher.spec.cluster import Cluster
+from launcher.spec.shape import ModelShape
 
 Row = Mapping[str, str]
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from launcher.errors import LayoutError
-from launcher.layout import ParallelLayout
 from launcher.planner.sheet import Sheet
-from launcher.shape import ModelShape
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.shape import ModelShape
 
 WHOLE: Mapping[str, str] = {
     "tp": "tp", "pp": "pp", "vpp": "vpp", "cp": "cp", "ep": "ep", "micro_batch": "micro_batch",

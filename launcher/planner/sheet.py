@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from launcher.cluster import Cluster
 from launcher.planner import known, spelling
 from launcher.planner.points import Array, Points
 from launcher.planner.reader import Reader, Row
-from launcher.shape import ModelShape
+from launcher.spec.cluster import Cluster
+from launcher.spec.shape import ModelShape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

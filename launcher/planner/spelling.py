@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from launcher.planner.points import Number
-from launcher.shape import Recompute
+from launcher.spec.shape import Recompute
 
 COLUMNS: Mapping[str, str] = {
     "hardware": "gpu gpu_type gpu_name gpu_model accelerator device device_name card cluster",

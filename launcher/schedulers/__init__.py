@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from launcher.checkpointing import Checkpointing
+from launcher.spec.checkpointing import Checkpointing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

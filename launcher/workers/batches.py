@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.workers import dataset, platform
 from launcher.workers.errors import DataError
 from launcher.workers.groups import Place

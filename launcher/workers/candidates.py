@@ -8,7 +8,7 @@ from typing import Any
 import torch.distributed as dist
 
 from launcher.errors import ConfigError, ReadError
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.workers import manifest, tensorfile
 from launcher.workers.manifest import Manifest
 from launcher.workers.measure import gather

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch.distributed as dist
 
-from launcher.checkpointing import Checkpointing, young_daly
 from launcher.folder import RunFolder
-from launcher.spec import RunSpec
+from launcher.spec.checkpointing import Checkpointing, young_daly
+from launcher.spec.run import RunSpec
 from launcher.workers import manifest, tensorfile
 from launcher.workers.candidates import Candidate, Loaded, candidates
 from launcher.workers.errors import CheckpointError

@@ -19,12 +19,12 @@ from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
 from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
 from megatron.core.datasets.utils import Split
 
-from launcher.curriculum import most_samples
 from launcher.data import corpora, sizes
 from launcher.decode import fingerprint
 from launcher.errors import ConfigError
 from launcher.files import UMASK
-from launcher.spec import RunSpec
+from launcher.spec.curriculum import most_samples
+from launcher.spec.run import RunSpec
 from launcher.workers.errors import DataError
 from launcher.workers.order import Blend, Stream, hash64
 from launcher.workers.tokenizer import Bytes, FromFile, Tokenizer, train_bpe

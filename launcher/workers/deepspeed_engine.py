@@ -7,7 +7,7 @@ import torch
 from megatron.core import parallel_state
 from megatron.core.transformer.moe.moe_layer import MoELayer
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.workers import deepspeed_setup, platform, weights
 from launcher.workers.batches import Batch, Batches
 from launcher.workers.engine import Apply, Done

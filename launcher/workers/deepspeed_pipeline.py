@@ -15,7 +15,7 @@ from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEm
 from megatron.core.tensor_parallel import ColumnParallelLinear, vocab_parallel_cross_entropy
 from megatron.core.transformer.spec_utils import build_module
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.workers import deepspeed_setup, weights
 from launcher.workers.attention import RMSNorm
 from launcher.workers.batches import Batches

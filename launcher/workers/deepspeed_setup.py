@@ -11,7 +11,7 @@ from deepspeed.utils import logger
 from megatron.core import parallel_state
 from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.workers import platform
 from launcher.workers.weights import Named
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.workers.batches import Batches
 from launcher.workers.groups import Place
 from launcher.workers.state import State

@@ -7,8 +7,8 @@ import torch
 from megatron.core import parallel_state
 from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 
-from launcher.layout import ParallelLayout
-from launcher.spec import RunSpec
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import RunSpec
 from launcher.workers import platform
 
 TIMEOUT_HOURS = 24

@@ -8,9 +8,9 @@ from typing import Any
 from launcher.errors import WorkError
 from launcher.files import read_json, write_json
 from launcher.folder import RunFolder
-from launcher.ladder import APPLY, Action, Ladder
-from launcher.spec import RunSpec
-from launcher.spikes import Detector, Event
+from launcher.spec.run import RunSpec
+from launcher.spikes.detector import Detector, Event
+from launcher.spikes.ladder import APPLY, Action, Ladder
 from launcher.workers.measure import Reduced, told
 
 NAME = "guard.json"

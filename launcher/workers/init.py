@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from launcher.shape import ModelShape
+from launcher.spec.shape import ModelShape
 
 STD = 0.02
 CHUNK_ELEMENTS = 1 << 22

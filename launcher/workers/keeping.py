@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from launcher.checkpointing import Checkpointing
 from launcher.errors import ConfigError, ReadError
-from launcher.spec import RunSpec
+from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.run import RunSpec
 from launcher.workers import manifest
 from launcher.workers.manifest import Manifest
 from launcher.workers.retention import distance, kept

@@ -12,8 +12,8 @@ from typing import Any
 
 from launcher.decode import decode, encode, fingerprint
 from launcher.errors import ReadError
-from launcher.shape import ModelShape
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
+from launcher.spec.shape import ModelShape
 
 FORMAT = 3
 """1 was a file for each rank's own tensors, of use to the same layout only; 2 had no trajectory."""

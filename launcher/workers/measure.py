@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from launcher.files import append
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.workers import platform
 from launcher.workers.engine import Done
 

@@ -15,7 +15,7 @@ from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.workers import weights
 from launcher.workers.batches import Batch, Batches
 from launcher.workers.engine import Apply, Done

@@ -13,9 +13,9 @@ from megatron.core.transformer.transformer_block import (
     get_num_layers_to_build,
 )
 
-from launcher.layout import ParallelLayout
-from launcher.shape import ModelShape
-from launcher.spec import RunSpec
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import RunSpec
+from launcher.spec.shape import ModelShape
 from launcher.workers.attention import CausalAttention, RMSNorm
 from launcher.workers.groups import expert_tensor_parallel
 

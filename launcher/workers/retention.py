@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from launcher.checkpointing import Checkpointing
-from launcher.spec import RunSpec
+from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.run import RunSpec
 
 
 def distance(spec: RunSpec) -> int | None:

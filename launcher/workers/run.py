@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.folder import RunFolder
-from launcher.ladder import Action
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
+from launcher.spikes.ladder import Action
 from launcher.workers import history
 from launcher.workers.batches import DIGESTS, Batches
 from launcher.workers.checkpoint import Checkpoints

@@ -22,11 +22,11 @@ from launcher import samples
 from launcher.decode import decode
 from launcher.errors import LaunchError, WorkError
 from launcher.folder import RunFolder
-from launcher.layout import ParallelLayout
 from launcher.sample_flags import flags
 from launcher.samples import Answer, Sampled, Validation
-from launcher.sampling import Sampling
-from launcher.spec import RunSpec
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import RunSpec
+from launcher.spec.sampling import Sampling
 from launcher.workers import manifest, orphans
 from launcher.workers.errors import DataError
 

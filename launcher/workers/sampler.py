@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher import samples
 from launcher.decode import encode
 from launcher.folder import RunFolder
-from launcher.sampling import Sampling
+from launcher.spec.sampling import Sampling
 
 POLL_SECONDS = 0.1
 LOWEST = 19

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from launcher.workers import weights
 from launcher.workers.fragments import Fragment, finder
 from launcher.workers.groups import Place

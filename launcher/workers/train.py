@@ -11,13 +11,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from launcher.checkpointing import Checkpointing
 from launcher.decode import decode
 from launcher.errors import WorkError
 from launcher.files import write_json
 from launcher.folder import RunFolder
-from launcher.sampling import Sampling
-from launcher.spec import RunSpec
+from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.run import RunSpec
+from launcher.spec.sampling import Sampling
 from launcher.workers import orphans, output
 from launcher.workers.errors import DeviceError
 from launcher.workers.heartbeat import Heartbeat

@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 from megatron.core.tensor_parallel import set_tensor_model_parallel_attributes
 
-from launcher.shape import ModelShape
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
+from launcher.spec.shape import ModelShape
 from launcher.workers import init, platform
 from launcher.workers.groups import Place
 

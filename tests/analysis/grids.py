@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.cluster import Accelerator, Cluster
 from launcher.folder import RunFolder, Status
-from launcher.layout import ParallelLayout
-from launcher.spec import RunSpec
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import RunSpec
 from tests.conftest import spec
 
 LAYOUTS = [ParallelLayout(tp=tp, zero=zero, micro_batch=micro)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from launcher import record, samples
-from launcher.cluster import Accelerator, Cluster
 from launcher.folder import RunFolder, Status
-from launcher.layout import ParallelLayout
 from launcher.record import Prediction, RunRecord
 from launcher.samples import Answer, Sampled, Validation
-from launcher.spec import Data, RunSpec, Stage, Train
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import Data, RunSpec, Stage, Train
 from tests.conftest import shape
 
 START = 1_795_000_000.0

@@ -9,7 +9,7 @@ import pytest
 from analysis.alarms import Label, judge, read_labels, series_row, total
 from analysis.series import Point, Series, read
 from launcher.errors import ConfigError
-from launcher.spike_guard import SpikeGuard
+from launcher.spec.spike_guard import SpikeGuard
 from tests.conftest import ROOT
 
 LOSSES = ROOT / "tests" / "data" / "losses"

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from analysis import plan, table
-from launcher.layout import ParallelLayout
 from launcher.record import Figures, Planned, Prediction, RunRecord
+from launcher.spec.layout import ParallelLayout
 from tests.conftest import spec
 
 HEADER = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from launcher.decode import decode
-from launcher.shape import ModelShape
+from launcher.spec.shape import ModelShape
 
 MODELS = ("gpt_125m", "llama_1b", "llama_7b", "llama_13b", "llama_70b", "mixtral_8x7b")
 

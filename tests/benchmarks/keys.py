@@ -8,16 +8,16 @@ import dataclasses
 import inspect
 from typing import Any, get_args, get_type_hints
 
-from launcher.batch_ramp import BatchRamp
-from launcher.checkpointing import Checkpointing
-from launcher.cluster import Accelerator, Cluster
-from launcher.curriculum import Curriculum, Schedule, StagePlan
-from launcher.layout import ParallelLayout
-from launcher.sampling import Sampling
-from launcher.schedule import Optimizer
-from launcher.shape import ModelShape
-from launcher.spec import Data, Train
-from launcher.spike_guard import SpikeGuard
+from launcher.spec.batch_ramp import BatchRamp
+from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.curriculum import Curriculum, Schedule, StagePlan
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.optimizer import Optimizer
+from launcher.spec.run import Data, Train
+from launcher.spec.sampling import Sampling
+from launcher.spec.shape import ModelShape
+from launcher.spec.spike_guard import SpikeGuard
 from launcher.tracking import Tracking
 from slurm.options import Checks, Container, SchedulerOptions
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
 import ranks
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 UNTIMED = 3
 BILLION: dict[str, Any] = {

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from machines import DAYS, HOUR, Machine
 
-from launcher.checkpointing import young_daly
+from launcher.spec.checkpointing import young_daly
 
 HANGS_BY_HAND = (18 * HOUR, 6 * HOUR, 11 * HOUR)
 """Until somebody saw that BLOOM hung: bigscience, train/tr11-176B-ml, chronicles."""

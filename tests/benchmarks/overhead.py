@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
 import ranks
 
-from launcher.schedule import learning_rate
+from launcher.spec.optimizer import learning_rate
 from launcher.workers import train
 from launcher.workers.watchdog import Watchdog
 

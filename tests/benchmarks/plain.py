@@ -16,8 +16,8 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from launcher.decode import decode
 from launcher.files import read_json
-from launcher.shape import ModelShape
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
+from launcher.spec.shape import ModelShape
 
 
 class Block(nn.Module):

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from analysis.alarms import Verdict, judge, read_labels
 from analysis.series import read
-from launcher.ladder import Ladder
-from launcher.spike_guard import SpikeGuard
-from launcher.spikes import Detector
+from launcher.spec.spike_guard import SpikeGuard
+from launcher.spikes.detector import Detector
+from launcher.spikes.ladder import Ladder
 
 LIMIT = 50.0
 """Microseconds a step."""

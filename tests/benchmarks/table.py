@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from launcher.folder import RunFolder, Status
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from tests.conftest import spec
 
 LINE = (

@@ -10,9 +10,9 @@ from launcher.backends import BACKENDS, check
 from launcher.backends.trained_here import Conduct
 from launcher.decode import decode
 from launcher.errors import LayoutError
-from launcher.layout import ParallelLayout
-from launcher.sampling import Sampling
-from launcher.spec import RunSpec
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import RunSpec
+from launcher.spec.sampling import Sampling
 from tests.conftest import shape, spec
 
 DENSE, TIED, MOE = shape(), shape(tied=True), shape(experts=4)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from launcher.batch_ramp import BatchRamp, Phase
 from launcher.cli.curriculum import trained_or_to_train
-from launcher.curriculum import Curriculum, compiled, most_samples
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
 from launcher.folder import RunFolder
-from launcher.spec import Data, RunSpec
+from launcher.spec.batch_ramp import BatchRamp, Phase
+from launcher.spec.curriculum import Curriculum, compiled, most_samples
+from launcher.spec.run import Data, RunSpec
 from tests.conftest import spec
 
 BASE = replace(spec(), train=replace(spec().train, steps=99))

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from launcher.decode import decode
-from launcher.killers import LONG_TOKENS, warnings
-from launcher.shape import ModelShape
-from launcher.spec import RunSpec, Stage, Train
-from launcher.spike_guard import SpikeGuard
+from launcher.spec.cautions import LONG_TOKENS, warnings
+from launcher.spec.run import RunSpec, Stage, Train
+from launcher.spec.shape import ModelShape
+from launcher.spec.spike_guard import SpikeGuard
 from tests.conftest import ROOT, shape, spec
 
 TOKENS = 10**12

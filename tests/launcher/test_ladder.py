@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from launcher.ladder import APPLY, Action, Ladder
-from launcher.spike_guard import SpikeGuard
-from launcher.spikes import Detector, Event, Reading
+from launcher.spec.spike_guard import SpikeGuard
+from launcher.spikes.detector import Detector, Event, Reading
+from launcher.spikes.ladder import APPLY, Action, Ladder
 
 GUARD = SpikeGuard(max_skips=2, margin=10, budget=2, lr_factor=0.5, lr_steps=5)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from launcher.errors import LayoutError
-from launcher.layout import ParallelLayout
-from launcher.shape import ModelShape
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.shape import ModelShape
 from tests.conftest import shape
 
 MOE = shape(experts=4)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from launcher.errors import ConfigError
-from launcher.schedule import DECAYS, Optimizer, learning_rate
+from launcher.spec.optimizer import DECAYS, Optimizer, learning_rate
 from tests.conftest import spec
 
 WSD = Optimizer(lr=1.0, min_lr=0.1, warmup_steps=4, decay="linear", decay_steps=5)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.shape import ModelShape
+from launcher.spec.shape import ModelShape
 from tests.conftest import shape
 
 LLAMA_8B = ModelShape(

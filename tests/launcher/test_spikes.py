@@ -10,8 +10,8 @@ import yaml
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
-from launcher.spike_guard import SpikeGuard
-from launcher.spikes import SIGMA, Detector, Event, Reading
+from launcher.spec.spike_guard import SpikeGuard
+from launcher.spikes.detector import SIGMA, Detector, Event, Reading
 from tests.conftest import ROOT
 
 GUARD = SpikeGuard(window=16, patience=20)

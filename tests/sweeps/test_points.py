@@ -7,7 +7,7 @@ import pytest
 
 from launcher.decode import decode
 from launcher.errors import ConfigError
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 from sweeps import Sweep, pinned, specs, unique
 from tests.conftest import spec
 

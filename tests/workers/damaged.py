@@ -13,7 +13,7 @@ from typing import Any
 import ranks
 import rebuilt
 
-from launcher.spec import RunSpec, Stage
+from launcher.spec.run import RunSpec, Stage
 from launcher.workers import train
 
 RANK = int(os.environ.get("RANK", "0"))

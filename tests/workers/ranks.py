@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, Protocol
 from unittest import mock
 
-from launcher.cluster import Accelerator, Cluster
 from launcher.decode import decode, encode
 from launcher.folder import RunFolder
-from launcher.layout import ParallelLayout
-from launcher.shape import ModelShape
-from launcher.spec import Data, RunSpec, Train
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import Data, RunSpec, Train
+from launcher.spec.shape import ModelShape
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 import ranks
 
-from launcher.checkpointing import Checkpointing
 from launcher.folder import RunFolder
-from launcher.spec import RunSpec
+from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.run import RunSpec
 from launcher.workers import train
 
 FIRST, SECOND = (1, 2), (3, 4)

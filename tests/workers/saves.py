@@ -16,10 +16,10 @@ from unittest import mock
 import ranks
 import torch
 
-from launcher.checkpointing import Checkpointing
 from launcher.files import read_json
 from launcher.folder import RunFolder
-from launcher.spec import RunSpec
+from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.run import RunSpec
 from launcher.workers import measure, platform, tensorfile, train
 from launcher.workers.checkpoint import NOTHING, READY, WRITING, Checkpoints
 from launcher.workers.manifest import Piece

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import ranks
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 SERVE = """
 import os, sys

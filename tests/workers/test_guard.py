@@ -14,7 +14,7 @@ import ranks
 
 from launcher.files import read_json
 from launcher.folder import Status
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 GUARD = {
     "window": 16, "patience": 15, "margin": 10, "lr_factor": 0.5, "lr_steps": 10,
@@ -112,7 +112,7 @@ def test_a_skipped_update_changes_nothing(
     """Not the weights, not the moments, not Adam's count of steps: whatever the engine."""
     patch = """
         from launcher.workers import guard
-        from launcher.ladder import Action
+        from launcher.spikes.ladder import Action
         real = guard.Guard.decide
         def decide(self, step, reduced):
             found = real(self, step, reduced)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import ranks
 
-from launcher.curriculum import most_samples
+from launcher.spec.curriculum import most_samples
 from launcher.workers.order import Blend, Shuffle, Stream, hash64
 
 

@@ -8,9 +8,9 @@ import ranks
 import torch
 from test_dataset import samples
 
-from launcher.schedule import learning_rate
-from launcher.shape import ModelShape
-from launcher.spec import RunSpec
+from launcher.spec.optimizer import learning_rate
+from launcher.spec.run import RunSpec
+from launcher.spec.shape import ModelShape
 from launcher.workers import init
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

@@ -19,7 +19,7 @@ from launcher import samples
 from launcher.cli import main
 from launcher.decode import encode
 from launcher.folder import RunFolder
-from launcher.sampling import Sampling
+from launcher.spec.sampling import Sampling
 from launcher.workers.sampler import Sampler
 
 SEQUENCES, TOKENS, END = 4, 40, 256

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ranks
 
-from launcher.checkpointing import Checkpointing
+from launcher.spec.checkpointing import Checkpointing
 from launcher.workers.retention import kept
 
 NOT_ROOT = os.geteuid() != 0

@@ -9,7 +9,7 @@ from launcher.cli.top.model import Budget, Failure, Running, Training, Waiting
 from launcher.cli.top.sweep import Sweep
 from launcher.cli.top.trial import Trial
 from launcher.record import NEVER_RAN, RunRecord
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 LIVE = {"queued", "running"}
 UNWRITTEN = "SLURM has ended it; the same command, or launch cancel, writes down how"

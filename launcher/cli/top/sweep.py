@@ -14,7 +14,7 @@ from launcher.errors import ConfigError, LaunchError, ReadError
 from launcher.files import read_json
 from launcher.folder import RunFolder
 from launcher.record import RunRecord
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 State = Literal["running", "queued", "not started", "ended"]
 

@@ -15,7 +15,7 @@ from launcher.errors import ReadError
 from launcher.finished import SPIKES
 from launcher.folder import RunFolder, Status
 from launcher.record import RunRecord
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 KEPT = 120
 """Steps of which the figures are kept."""

@@ -26,9 +26,9 @@ from launcher.cli.top.tail import Tail
 from launcher.files import write_json
 from launcher.folder import RunFolder, Status
 from launcher.imported import Imported
-from launcher.layout import ParallelLayout
 from launcher.record import Figures, RunRecord
-from launcher.spec import RunSpec, Stage
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import RunSpec, Stage
 from slurm.states import State
 from tests.conftest import command, environment, spec
 

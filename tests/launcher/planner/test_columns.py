@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launcher.cluster import Accelerator, Cluster
-from launcher.layout import ParallelLayout
 from launcher.planner.points import CARD, CPU, Points, device
-from launcher.shape import ModelShape
-from launcher.spec import RunSpec
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import RunSpec
+from launcher.spec.shape import ModelShape
 from tests.conftest import spec
 from tests.launcher.planner.made import point, points
 

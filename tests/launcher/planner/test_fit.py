@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launcher.cluster import Accelerator, Cluster
 from launcher.errors import ConfigError
 from launcher.planner import fit, memory, sheet, steptime, validation
 from launcher.planner.constants import Constants
@@ -18,6 +17,7 @@ from launcher.planner.sheet import Sheet
 from launcher.planner.steptime import TimeConstants
 from launcher.planner.validation import ALL as EVERY
 from launcher.planner.validation import Errors
+from launcher.spec.cluster import Accelerator, Cluster
 
 A100 = Cluster(
     name="a100", nodes=2, gpus_per_node=8, network_gb_s=25.0,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launcher.layout import ParallelLayout
 from launcher.planner import memory
 from launcher.planner.memory import STAGES, fullest, stage_memory, wanted
 from launcher.planner.points import GIB, Points
+from launcher.spec.layout import ParallelLayout
 from tests.launcher.planner.made import FIXED, LAYER_PARAMS, PLAIN, point, points
 
 N, H, V, L = 512, 1024, 1024, 4

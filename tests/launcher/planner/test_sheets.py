@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from launcher.cli import main, sheets
-from launcher.cluster import Accelerator, Cluster
 from launcher.errors import ConfigError
 from launcher.planner import rules, sheet
 from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
 from launcher.planner.sheet import Sheet
-from launcher.shape import ModelShape
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.shape import ModelShape
 from tests.conftest import ROOT
 from tests.launcher.planner.made import FIXED
 

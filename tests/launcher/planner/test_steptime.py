@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launcher.cluster import Accelerator, Cluster
 from launcher.errors import LayoutError
-from launcher.layout import ParallelLayout
 from launcher.planner.constants import constants_of
 from launcher.planner.points import Points
 from launcher.planner.steptime import StepTime, TimeConstants, step_time
-from launcher.shape import ModelShape
-from launcher.spec import RunSpec
+from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import RunSpec
+from launcher.spec.shape import ModelShape
 from tests.conftest import spec
 from tests.launcher.planner.made import FIXED, only, points
 

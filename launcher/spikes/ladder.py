@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from launcher.spike_guard import SpikeGuard
-from launcher.spikes import Reading
+from launcher.spec.spike_guard import SpikeGuard
+from launcher.spikes.detector import Reading
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

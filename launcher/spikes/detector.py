@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from launcher.spike_guard import SpikeGuard
+from launcher.spec.spike_guard import SpikeGuard
 
 Kind = Literal[
     "loss_spike",

@@ -5,7 +5,7 @@ from typing import Literal
 
 from launcher.decode import Count
 from launcher.errors import LayoutError
-from launcher.shape import ModelShape, Recompute
+from launcher.spec.shape import ModelShape, Recompute
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from launcher.spec import RunSpec
+from launcher.spec.run import RunSpec
 
 LONG_TOKENS = 10**9
 """Tokens from which on a run is long: below are probes and toys, minutes on one node."""

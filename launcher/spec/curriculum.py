@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from launcher.batch_ramp import BatchRamp
 from launcher.decode import Count, NotNegative, Positive, Whole, decode, encode
 from launcher.errors import ConfigError
-from launcher.schedule import Decay, Optimizer, learning_rate
-from launcher.spec import Data, RunSpec, Stage
+from launcher.spec.batch_ramp import BatchRamp
+from launcher.spec.optimizer import Decay, Optimizer, learning_rate
+from launcher.spec.run import Data, RunSpec, Stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Annotated, Any
 
-from launcher.batch_ramp import BatchRamp, Phase
-from launcher.cluster import Cluster, Precision
 from launcher.decode import (
     Count,
     NotNegative,
@@ -19,10 +17,12 @@ from launcher.decode import (
     fingerprint,
 )
 from launcher.errors import ConfigError
-from launcher.layout import ParallelLayout
-from launcher.schedule import SCHEDULE, Optimizer, learning_rate
-from launcher.shape import ModelShape
-from launcher.spike_guard import SpikeGuard
+from launcher.spec.batch_ramp import BatchRamp, Phase
+from launcher.spec.cluster import Cluster, Precision
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.optimizer import SCHEDULE, Optimizer, learning_rate
+from launcher.spec.shape import ModelShape
+from launcher.spec.spike_guard import SpikeGuard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,1 @@
+"""Everything a run is: frozen values and the arithmetic that follows from them."""
