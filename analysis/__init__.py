@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.columns import OF_SPEC
+from launcher.results.columns import OF_SPEC
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from analysis import asked
-from launcher import imported
 from launcher.decode import encode, join
 from launcher.errors import ConfigError, ReadError
-from launcher.folder import RunFolder
+from launcher.results import imported
+from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 
 GROUPS = ("cluster", "scheduler")

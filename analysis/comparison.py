@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from analysis.columns import OF_SPEC
 from analysis.effects import DERIVED, axes, text
 from launcher.errors import ConfigError
+from launcher.results.columns import OF_SPEC
 
 if TYPE_CHECKING:
     from analysis.runs import Runs

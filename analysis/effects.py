@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.columns import OF_SPEC, full
 from analysis.rows import UNFINISHED
 from launcher.errors import ConfigError
-from launcher.record import NEVER_RAN
+from launcher.results.columns import OF_SPEC, full
+from launcher.results.record import NEVER_RAN
 
 DERIVED = ("stage", "params_b", "dp")
 """Columns of a spec that follow from others, or are no choice."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from launcher import metrics
 from launcher.errors import ReadError
-from launcher.folder import RunFolder, Status
+from launcher.results import metrics
+from launcher.results.run_folder import RunFolder, Status
 
 HOUR = 3600.0
 
@@ -48,7 +48,7 @@ TEXTS = ("stage", "action")
 ORDER = ("step", "tokens", "loss", "grad_norm", "lr", "step_ms", "tokens_per_s", "tflops_per_gpu",
          "stated_tflops_per_gpu", "mem_min_gib", "mem_max_gib", "power_min_w", "power_max_w",
          *TEXTS[:1], "attempt", *TEXTS[1:])  # fmt: skip
-"""Fields of `launcher.metrics.Line`, as a reader looks for them."""
+"""Fields of `launcher.results.metrics.Line`, as a reader looks for them."""
 
 
 def events(places: Iterable[Place]) -> pd.DataFrame:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import COLUMNS, OF_SPEC, PLANNED
 from analysis.table import sorted_by
-from launcher.record import Planned
+from launcher.results.columns import COLUMNS, OF_SPEC, PLANNED
+from launcher.results.record import Planned
 from launcher.spec.shape import ModelShape
 
 SECONDS_A_DAY = 86400

@@ -12,8 +12,8 @@ import msgspec
 
 from analysis import kept, readers
 from analysis.rows import FACTS, UNFINISHED, Row, of_record
-from launcher import imported, record, tree
 from launcher.errors import ConfigError
+from launcher.results import find, imported, record
 
 READ = ("spec.json", imported.NAME, "status.json", "result.json", "metrics.jsonl", "events.jsonl",
         "prediction.json")  # fmt: skip
@@ -44,7 +44,7 @@ def found(sweep: Path) -> Found:
     recorded = {rows[key]["name"]: rows[key] for key in lines}
     damaged = [str(row["cause"]) for row in recorded.values() if row["outcome"] is None]
     recorded = {name: row for name, row in recorded.items() if row["outcome"]}
-    numbers = tree.points(sweep)
+    numbers = find.points(sweep)
     there = [(name, rows[key]) for key, name in prints.items()]
     merged = [_merged(folder, recorded.get(row["name"]), row, numbers) for folder, row in there]
     gone = recorded.keys() - {row["name"] for _, row in there}
@@ -65,14 +65,14 @@ def _merged(folder: str, noted: Row | None, row: Row, numbers: dict[str, int]) -
 
 def _prints(sweep: Path) -> Iterator[tuple[str, str]]:
     """A key for each run's folder, which is another once a file of it is, and its name."""
-    for path in tree.in_order(sweep):
+    for path in find.in_order(sweep):
         try:
             with os.scandir(path) as entries:
                 files = {one.name: one.stat() for one in entries if one.name in READ}
         except OSError as error:
             yield f"{path.name}/{error.errno}", path.name
             continue
-        if files.keys() & {*tree.SPECS, *tree.TRACES}:
+        if files.keys() & {*find.SPECS, *find.TRACES}:
             told = [f"{n}:{s.st_mtime_ns}:{s.st_size}" for n, s in sorted(files.items())]
             yield f"{path.name}/{' '.join(told)}", path.name
 

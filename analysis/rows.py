@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from analysis.columns import COLUMNS, OF_SPEC
-from launcher import finished, imported, metrics, tree
 from launcher.errors import ReadError
-from launcher.folder import RunFolder, Status
-from launcher.imported import Imported
-from launcher.metrics import Brief
-from launcher.record import Figures, Prediction, RunRecord, read_prediction
+from launcher.results import find, imported, metrics, summary
+from launcher.results.columns import COLUMNS, OF_SPEC
+from launcher.results.imported import Imported
+from launcher.results.metrics import Brief
+from launcher.results.record import Figures, Prediction, RunRecord, read_prediction
+from launcher.results.run_folder import RunFolder, Status
 from launcher.spec.run import RunSpec
 
 UNFINISHED = ("running", "queued", "not started")
@@ -95,9 +95,9 @@ def _of_run(folder: RunFolder, files: set[str]) -> Row:
     status = folder.readable_status()
     if status and status.state != "ended":
         return _so_far(folder, spec, status)
-    if files.isdisjoint(tree.TRACES):
+    if files.isdisjoint(find.TRACES):
         return _so_far(folder, spec, None)
-    row = of_record(finished.record(spec, folder.path))
+    row = of_record(summary.record(spec, folder.path))
     if "status.json" not in files:
         row["remark"] = "; ".join(filter(None, (row["remark"], "status.json is missing")))
     row["cause"] = row["cause"] and row["cause"].replace(f"{folder.path}/", "")
@@ -107,7 +107,7 @@ def _of_run(folder: RunFolder, files: set[str]) -> Row:
 def _so_far(folder: RunFolder, spec: RunSpec, status: Status | None) -> Row:
     """The row of a run that has not ended."""
     lines = metrics.read(folder.metrics, Brief).lines
-    figures = finished.measured(spec, lines, {}, folder.events())
+    figures = summary.measured(spec, lines, {}, folder.events())
     found = RunRecord(
         spec=spec, outcome="ok", figures=figures, prediction=read_prediction(folder),
         attempt=status.attempt if status else None, commit=status.commit if status else None,

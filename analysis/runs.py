@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from analysis import asked, best, frames, reading, table
-from analysis.columns import full
 from analysis.effects import less_is_better
 from analysis.rows import UNFINISHED, Row, of_folder
 from analysis.text import printable
-from launcher import imported, tree
 from launcher.errors import ConfigError
-from launcher.folder import RunFolder
-from launcher.record import NEVER_RAN
+from launcher.results import find, imported
+from launcher.results.columns import full
+from launcher.results.record import NEVER_RAN
+from launcher.results.run_folder import RunFolder
 
 
 class Runs:
@@ -34,9 +34,9 @@ class Runs:
         """Of each path the sweeps below it; none where it is a run."""
         seen: set[Path] = set()
         for path in paths:
-            tree.check(path)
-            alone = tree.is_run(path)
-            found = [] if alone else list(tree.sweeps(path))
+            find.check(path)
+            alone = find.is_run(path)
+            found = [] if alone else list(find.sweeps(path))
             if not found and not alone:
                 raise ConfigError(f"{path}: no runs below this folder")
             real = {path.resolve()} if alone else {one.resolve() for one in found}
@@ -61,7 +61,7 @@ class Runs:
             unfinished: also points that run now, are queued, or have not begun.
 
         Returns:
-            The columns of `analysis.columns.COLUMNS`; what is unknown is NA. ``sweep`` is the
+            The columns of `launcher.results.columns`; what is unknown is NA. ``sweep`` is the
             folder of the sweep, ``folder`` that of the run, both as the paths were given. The
             outcome of a folder that cannot be read is "unreadable"; its cause says why.
 
@@ -116,8 +116,8 @@ class Runs:
             folders: values of the column ``folder`` of `table`; None is all of them.
 
         Returns:
-            ``sweep``, ``folder``, and the fields of `launcher.metrics.Line`: step, tokens, loss,
-            grad_norm, lr, step_ms, tokens_per_s, tflops_per_gpu, mem_min_gib, mem_max_gib ...
+            ``sweep``, ``folder``, and the fields of `launcher.results.metrics.Line`: step, tokens,
+            loss, grad_norm, lr, step_ms, tokens_per_s, tflops_per_gpu, mem_min_gib, mem_max_gib ...
         """
         wanted = None if folders is None else set(folders)
         return frames.steps([one for one in self._places if wanted is None or one.name in wanted])
@@ -200,7 +200,7 @@ class Runs:
 
 def _missing(sweep: Path, rows: Sequence[Row]) -> list[str]:
     """That a sweep has points which have not ended, or were cancelled."""
-    points = tree.points(sweep)
+    points = find.points(sweep)
     outcomes = {row["name"]: row["outcome"] for row in rows}
     states = [outcomes.get(name, "not started") for name in points]
     left = Counter(state for state in states if state in UNFINISHED)

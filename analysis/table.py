@@ -11,10 +11,10 @@ import pandas as pd
 from tabulate import tabulate
 
 from analysis import text
-from analysis.columns import COLUMNS, FORMS, SHORT, full
 from analysis.rows import UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
-from launcher.record import NEVER_RAN, Figures, RunRecord
+from launcher.results.columns import COLUMNS, FORMS, SHORT, full
+from launcher.results.record import NEVER_RAN, Figures, RunRecord
 
 
 def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 import time
 from dataclasses import replace
 
-from launcher.folder import RunFolder, Status
-from launcher.outcome import tail
+from launcher.results.classify import tail
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from slurm import states, submission
 

@@ -2,7 +2,7 @@
 
 import time
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 
 POLL = 0.2
 

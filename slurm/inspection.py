@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher.decode import encode
 from launcher.errors import WorkError
 from launcher.files import write_json
-from launcher.folder import RunFolder, Stopped
+from launcher.results.run_folder import RunFolder, Stopped
 from launcher.schedulers import Job
 from slurm.check_verdict import read_reports, verdict
 from slurm.node_check import CheckRequest

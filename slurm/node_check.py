@@ -24,7 +24,7 @@ from typing import Literal
 from launcher.decode import NotNegative, Whole, decode, encode
 from launcher.errors import LaunchError, WorkError
 from launcher.files import read_json, write_json
-from launcher.outcome_patterns import HARDWARE_XID
+from launcher.results.patterns import HARDWARE_XID
 from slurm import nvml
 from slurm.disk_check import probe, reserve, size
 

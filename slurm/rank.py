@@ -21,7 +21,7 @@ from types import FrameType
 
 from launcher.errors import WorkError
 from launcher.files import write_json
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""

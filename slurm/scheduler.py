@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from launcher.errors import ReadError, RequestError, WorkError
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from slurm import code, states, submission
 from slurm.closing import LOST, close

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from launcher.folder import Stopped
+from launcher.results.run_folder import Stopped
 
 TIMEOUT = 20.0
 """Seconds for an answer: a slurmdbd that is down makes sacct wait for minutes."""

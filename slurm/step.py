@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from slurm.options import SchedulerOptions
 from slurm.submission import Submission, place

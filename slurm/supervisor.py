@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from launcher.errors import LaunchError
-from launcher.folder import RunFolder, Status, Stopped
+from launcher.results.run_folder import RunFolder, Status, Stopped
 from launcher.schedulers import Job
 from slurm import fence, states, submission
 from slurm.inspection import inspect

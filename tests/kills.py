@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from launcher.files import read_json
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests.conftest import command, environment
 
 STAGES = ("1-web", "2-english", "3-synthetic", "4-specialised")

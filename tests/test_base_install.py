@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher import record
-from launcher.record import RunRecord
+from launcher.results import record
+from launcher.results.record import RunRecord
 from tests.conftest import ROOT, spec
 
 WITHOUT = """

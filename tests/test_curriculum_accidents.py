@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests import kills
 from tests.conftest import ROOT
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests import kills
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests.conftest import Launch
 
 STAGES = {

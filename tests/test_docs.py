@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.cli import verbs
-from launcher.record import OUTCOMES
+from launcher.results.record import OUTCOMES
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

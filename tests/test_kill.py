@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests.conftest import command, environment
 
 SEED = 20261121

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from launcher import tracking
 from launcher.errors import ConfigError
-from launcher.folder import RunFolder
-from launcher.tracking import Tracking
+from launcher.results import tracking
+from launcher.results.run_folder import RunFolder
+from launcher.results.tracking import Tracking
 from tests.conftest import ROOT, command, spec
 
 WANDB = """

@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis import table
 from analysis.charts.style import plain
-from analysis.columns import OF_SPEC
+from launcher.results.columns import OF_SPEC
 
 OF_LOSS = ("model", "global_batch", "seq_len", "precision")
 """Columns that decide the losses, as far as there are columns for it; layouts do not."""

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from analysis import table
-from analysis.columns import FORMS
 from analysis.report.markup import Html, clean, joined, script_json, tag
 from analysis.report.parts import called
+from launcher.results.columns import FORMS
 
 
 def payload(rows: pd.DataFrame) -> Html:

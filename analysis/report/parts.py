@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.charts.curves import floats
 from analysis.charts.labels import names
-from launcher import imported
+from launcher.results import imported
 
 Kind = Literal["run", "sweep", "curriculum"]
 

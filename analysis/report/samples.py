@@ -7,10 +7,10 @@ from pathlib import Path
 from analysis.charts.labels import short
 from analysis.report import markup
 from analysis.report.markup import Html, joined, tag
-from launcher import samples
 from launcher.errors import ReadError
-from launcher.folder import RunFolder
-from launcher.samples import Answer, Sampled
+from launcher.results import samples
+from launcher.results.run_folder import RunFolder
+from launcher.results.samples import Answer, Sampled
 
 RUNS = 6
 """Whose newest checkpoint's texts are shown, those with flagged ones first."""

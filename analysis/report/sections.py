@@ -12,7 +12,7 @@ from analysis.report import facts, samples
 from analysis.report.markup import Html, joined, tag
 from analysis.report.parts import Part
 from launcher.errors import ReadError
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 
 SWEEP = ("tokens_per_s", "mem_max_gib")
 """What the frontier is of."""

@@ -1,4 +1,4 @@
-"""A backend turns a RunSpec into a command line; what it leaves is read by `launcher.finished`.
+"""A backend turns a RunSpec into a command line; `launcher.results.summary` reads what it leaves.
 
 To add an engine: a class with these three methods, one line in `BACKENDS`, and a worker if it
 trains here.

@@ -10,8 +10,8 @@ from typing import Any
 from launcher.cli import preflight
 from launcher.cli.request import Request
 from launcher.errors import ConfigError
-from launcher.folder import RunFolder, Status
-from launcher.outcome import classify, tail
+from launcher.results.classify import classify, tail
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job, Scheduler
 from slurm import inspection, node_check, submission
 from slurm.check_verdict import read_reports, verdict

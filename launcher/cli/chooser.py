@@ -11,7 +11,7 @@ from launcher.errors import ConfigError
 from launcher.planner.constants import constants_of
 from launcher.planner.forecast import Forecast, Grid, Seen
 from launcher.planner.points import GIB, Array, Points
-from launcher.record import NEVER_RAN, Prediction, RunRecord
+from launcher.results.record import NEVER_RAN, Prediction, RunRecord
 from launcher.spec.run import RunSpec
 from sweeps import LEARNING, Search, strategy
 

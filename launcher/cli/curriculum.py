@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import ConfigError, ReadError
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 
 SHOWN = 3

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from launcher import finished
 from launcher.errors import ReadError
-from launcher.folder import RunFolder
-from launcher.record import RunRecord
+from launcher.results import summary
+from launcher.results.record import RunRecord
+from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 
 INNOCENT = {"preempted", "cancelled"}
@@ -27,7 +27,7 @@ def earlier(folder: RunFolder, spec: RunSpec) -> Iterator[RunRecord]:
             spec = RunFolder(path).spec()
         status = RunFolder(path).readable_status()
         if status is not None and status.state == "ended":
-            yield finished.record(spec, path)
+            yield summary.record(spec, path)
 
 
 def failures(found: RunRecord, before: Sequence[RunRecord], continues: bool) -> int:

@@ -63,7 +63,7 @@ def handed_over(loop: "Loop") -> int:
 
 def _stage_handed_over(loop: "Loop") -> int:
     """The same of a curriculum, of which SLURM has one stage at a time."""
-    from launcher.action import advice
+    from launcher.results.outcomes import advice
 
     folder, stages = shlex.quote(str(loop.folder)), list(loop.points)
     ended_badly = [found for found in loop.finished() if found.outcome != "ok"]

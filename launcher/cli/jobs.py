@@ -9,11 +9,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from launcher import finished
 from launcher.errors import ConfigError, ReadError, RequestError, WorkError
-from launcher.folder import RunFolder, Status
+from launcher.results import summary
+from launcher.results.find import runs
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
-from launcher.tree import runs
 from slurm import code, script, states, step, submission
 from slurm.handover import Setting, groups, prepared
 from slurm.options import SchedulerOptions
@@ -114,7 +114,7 @@ def standing(
         spec = folder.spec()
     except ReadError as error:
         return "ended", str(error)
-    found = finished.record(spec, folder.path)
+    found = summary.record(spec, folder.path)
     return found.outcome, found.cause
 
 

@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from launcher import finished, record
-from launcher.action import NEXT_ACTION
 from launcher.cli import curriculum, preflight
 from launcher.cli.chooser import Chooser
 from launcher.cli.interrupt import deferred
@@ -22,8 +20,10 @@ from launcher.cli.watch import Watch
 from launcher.data import corpora
 from launcher.errors import LayoutError, ReadError, WorkError
 from launcher.files import write_json
-from launcher.folder import RunFolder
-from launcher.record import Planned, RunRecord
+from launcher.results import record, summary
+from launcher.results.outcomes import NEXT_ACTION
+from launcher.results.record import Planned, RunRecord
+from launcher.results.run_folder import RunFolder
 from launcher.schedulers import Job, Scheduler
 from launcher.spec import cautions
 from launcher.spec.curriculum import compiled
@@ -291,7 +291,7 @@ class Loop:
 def recorded(spec: RunSpec, folder: RunFolder) -> RunRecord:
     """The record of a run as it was started."""
     spec = started_as(spec, folder)
-    return finished.record(spec, folder.path)
+    return summary.record(spec, folder.path)
 
 
 def started_as(spec: RunSpec, folder: RunFolder) -> RunSpec:

@@ -15,9 +15,9 @@ from launcher.cli.loop import Loop, started_as
 from launcher.cli.watch import Watch
 from launcher.decode import encode
 from launcher.errors import ReadError
-from launcher.folder import RunFolder
-from launcher.outcome import tail
-from launcher.record import RunRecord
+from launcher.results.classify import tail
+from launcher.results.record import RunRecord
+from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 
 REFRESH = 0.5

@@ -16,7 +16,7 @@ from launcher.cli.watch import Watch
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 
 NAME = "request.json"
 """In the folder of a sweep or a curriculum, or of a run by itself."""

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher import samples
 from launcher.cli.words import new_parser, parsed, prints_a_table
 from launcher.decode import encode
 from launcher.errors import ConfigError, ReadError, WorkError
-from launcher.folder import RunFolder
-from launcher.samples import Sampled
+from launcher.results import samples
+from launcher.results.run_folder import RunFolder
+from launcher.results.samples import Sampled
 from launcher.spec.sampling import Sampling
 
 DESCRIPTION = """Texts that were generated from the checkpoints of a run, what is wrong with them,
@@ -59,7 +59,7 @@ def _check_unused(options: argparse.Namespace) -> None:
 
 def _kept(path: Path, step: int | None) -> list[tuple[str, Sampled]]:
     """The samples below a folder, each with the name of its run where these are several."""
-    from launcher.tree import runs
+    from launcher.results.find import runs
 
     runs_there = runs(path)
     if not runs_there:
@@ -119,7 +119,7 @@ def _command(run: RunFolder, step: int, options: argparse.Namespace) -> list[str
 
 
 def _only_run(path: Path) -> RunFolder:
-    from launcher.tree import runs
+    from launcher.results.find import runs
 
     found = runs(path)
     if not found:

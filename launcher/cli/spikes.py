@@ -82,7 +82,7 @@ def _all(paths: Sequence[str]) -> "Iterator[Series]":
 def _below(path: Path) -> "Iterator[Series]":
     """Of a folder: every CSV file that has the columns, and every run that has metrics."""
     from analysis.series import read
-    from launcher.tree import runs
+    from launcher.results.find import runs
 
     files = {file.name: file for file in sorted(path.glob("*.csv"))}
     found = (run for run in runs(path, foreign=True) if run.metrics.exists() and run.path != path)

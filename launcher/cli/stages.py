@@ -11,8 +11,8 @@ from launcher.cli.loop import Loop
 from launcher.cli.trials import kept
 from launcher.data import sizes
 from launcher.errors import ConfigError, LayoutError
-from launcher.folder import RunFolder
-from launcher.record import Planned
+from launcher.results.record import Planned
+from launcher.results.run_folder import RunFolder
 from launcher.spec.curriculum import most_samples
 from launcher.spec.run import RunSpec
 from slurm.disk_check import size

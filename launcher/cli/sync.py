@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launcher import tracking
 from launcher.errors import ConfigError, RequestError, WorkError
+from launcher.results import tracking
 
 SECONDS = 1800.0
 """What the upload of one run may take; wandb itself asks a server that is gone for days."""

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from launcher import finished, tracking
-from launcher.action import NEXT_ACTION
 from launcher.backends import BACKENDS
 from launcher.backends.trained_here import Conduct
 from launcher.cli import history, preflight
 from launcher.cli.labels import labels
 from launcher.cli.request import Request
-from launcher.folder import RunFolder, Status
-from launcher.record import Prediction, RunRecord, write_prediction
+from launcher.results import summary, tracking
+from launcher.results.outcomes import NEXT_ACTION
+from launcher.results.record import Prediction, RunRecord, write_prediction
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from launcher.spec.run import RunSpec
 
@@ -114,7 +114,7 @@ class Trials:
 
     def runs_again(self, spec: RunSpec, status: Status) -> bool:
         """Whether the same command runs a trial once more that has ended."""
-        found = finished.record(spec, self.folder / spec.name)
+        found = summary.record(spec, self.folder / spec.name)
         return self.has_more_time(status) or self.again(found, continued=True)
 
     def has_more_time(self, status: Status) -> bool:
@@ -147,7 +147,7 @@ class Trials:
         folder = RunFolder(self.folder / spec.name)
         status = folder.readable_status()
         if spec.name not in self.avoid and (status or folder.attempts()):
-            last = finished.record(spec, folder.path)
+            last = summary.record(spec, folder.path)
             ends = [last] if status and status.state == "ended" else []
             self.avoid[spec.name] = history.blamed([*ends, *self._before(last)])
         return self.avoid.get(spec.name, set())

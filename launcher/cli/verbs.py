@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from launcher.cli import resume
     from launcher.cli.loop import Loop
     from launcher.cli.sync import Kept
-    from launcher.record import RunRecord
+    from launcher.results.record import RunRecord
 
 _EXAMPLES = """\
 verbs (launch VERB --help says more):
@@ -208,9 +208,9 @@ def _print(records: "Sequence[RunRecord]", options: argparse.Namespace) -> None:
 
 def _advise(loop: "Loop") -> None:
     """What to do about each kind of failure, with the folder of one that shows it."""
-    from launcher.action import advice
-    from launcher.folder import RunFolder
-    from launcher.record import NEVER_RAN
+    from launcher.results.outcomes import advice
+    from launcher.results.record import NEVER_RAN
+    from launcher.results.run_folder import RunFolder
 
     failed = {r.outcome: r for r in loop.finished() if r.outcome not in ("ok", *NEVER_RAN)}
     for outcome, found in failed.items():

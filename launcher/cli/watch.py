@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Self
 
-from launcher.record import RunRecord
+from launcher.results.record import RunRecord
 
 if TYPE_CHECKING:
     from launcher.cli.loop import Loop

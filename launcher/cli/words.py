@@ -68,7 +68,7 @@ def parsed(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
             raise RequestError(f"--output: {suffix} is no form of a table; known: {known}, .txt")
         options.format = BY_SUFFIX.get(suffix, "table")
 
-    from analysis import columns
+    from launcher.results import columns
 
     # A plan has fewer columns, a status has others: those are looked at once they are there.
     sort = options.sort if parser.prog in ("launch", "launch resume", "launch table") else None

@@ -1,11 +1,11 @@
-"""How a log ends -> outcome and cause, by the messages that `launcher.outcome` knows."""
+"""How a log ends -> outcome and cause, by the messages that `launcher.results.classify` knows."""
 
 import math
 from collections import deque
 from dataclasses import dataclass, field
 
 from launcher.foreign.log import LogReader
-from launcher.outcome import Verdict, named
+from launcher.results.classify import Verdict, named
 
 BEGINNING, REST = 2000, 4000
 """Lines that are kept after the last step: the first error is near its beginning, what the batch

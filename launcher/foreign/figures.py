@@ -8,10 +8,10 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from launcher.finished import p95
 from launcher.foreign.log import Step
-from launcher.imported import Known
-from launcher.record import Figures, MemoryKind
+from launcher.results.imported import Known
+from launcher.results.record import Figures, MemoryKind
+from launcher.results.summary import p95
 from launcher.spec.cluster import Accelerator
 from launcher.spec.shape import ModelShape
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from launcher import imported
 from launcher.errors import ReadError, WorkError
 from launcher.files import UMASK, write_text
-from launcher.folder import RunFolder
 from launcher.foreign.source import GENERIC, Found
-from launcher.imported import Imported
+from launcher.results import imported
+from launcher.results.imported import Imported
+from launcher.results.run_folder import RunFolder
 
 ROW = "row-{:04d}"
 """The folder of a sheet's row."""

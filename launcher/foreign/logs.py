@@ -17,8 +17,8 @@ from launcher.foreign.nemo import Nemo
 from launcher.foreign.source import Found, Source
 from launcher.foreign.surroundings import Surroundings
 from launcher.foreign.torchtitan import Torchtitan
-from launcher.imported import Imported
-from launcher.outcome import Verdict
+from launcher.results.classify import Verdict
+from launcher.results.imported import Imported
 
 KINDS: tuple[type[LogReader], ...] = (Megatron, Nemo, Torchtitan, HuggingFace, DeepSpeed)
 """A log with steps of several is of the first: DeepSpeed's engine prints below any trainer."""

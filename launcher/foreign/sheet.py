@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from launcher.errors import ConfigError, ReadError
 from launcher.foreign import cells, status
 from launcher.foreign.source import Found, Source
-from launcher.imported import Imported, Known
-from launcher.outcome import named
 from launcher.planner import known as names
 from launcher.planner import spelling, table
 from launcher.planner.reader import MOST_SEQUENCES
-from launcher.record import OUTCOMES, Figures, Outcome
+from launcher.results.classify import named
+from launcher.results.imported import Imported, Known
+from launcher.results.record import OUTCOMES, Figures, Outcome
 from launcher.spec.shape import ModelShape
 
 Row = Mapping[str, str]

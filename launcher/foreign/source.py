@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import ReadError
-from launcher.imported import Imported
 from launcher.planner import known
+from launcher.results.imported import Imported
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.shape import ModelShape
 

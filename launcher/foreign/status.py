@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from launcher.planner import spelling
-from launcher.record import Outcome
+from launcher.results.record import Outcome
 
 FAULTS: Sequence[tuple[Outcome, str]] = (
     ("oom", r"\booms?\b|out.of.memory|memory.?error|cuda alloc\w* error"),

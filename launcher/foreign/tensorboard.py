@@ -15,7 +15,7 @@ from launcher.foreign.log import LogReader, Step
 from launcher.foreign.logs import found
 from launcher.foreign.source import EVENTS, Found, Source
 from launcher.foreign.surroundings import Surroundings
-from launcher.outcome import Verdict
+from launcher.results.classify import Verdict
 
 TAGS: dict[str, tuple[str, ...]] = {
     "loss": ("lm loss", "lm-loss-training/lm loss", "loss_metrics/global_avg_loss",

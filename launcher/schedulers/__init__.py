@@ -1,8 +1,8 @@
 """A scheduler runs commands somewhere and says which have ended.
 
 It knows commands and folders, never specs: what a command computes is its backend's affair.
-`launcher.folder.Status` is where it writes what it knows, before a job starts and when it has
-ended, so that any later process can tell.
+`launcher.results.run_folder.Status` is where it writes what it knows, before a job starts and when
+it has ended, so that any later process can tell.
 """
 
 from collections.abc import Iterable, Sequence

@@ -14,7 +14,7 @@ from typing import Literal, Self
 import psutil
 
 from launcher.errors import RequestError, WorkError
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 
 GRACE = 5.0

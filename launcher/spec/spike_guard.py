@@ -1,4 +1,4 @@
-"""The settings of the spike guard: of `launcher.spikes.detector`, and of its `ladder` of answers."""
+"""Settings of the spike guard: of `launcher.spikes.detector` and of the ladder of answers."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.checkpointing import Checkpointing, young_daly
 from launcher.spec.run import RunSpec
 from launcher.workers import manifest, tensorfile

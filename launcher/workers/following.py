@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 
 POLL_SECONDS = 0.5
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.errors import WorkError
 from launcher.files import read_json, write_json
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 from launcher.spikes.detector import Detector, Event
 from launcher.spikes.ladder import APPLY, Action, Ladder

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from launcher.decode import encode
 from launcher.errors import ReadError, WorkError
 from launcher.files import write_json
-from launcher.folder import Beat, RunFolder
+from launcher.results.run_folder import Beat, RunFolder
 
 LONGEST_SECONDS = 10.0
 """From one beat to the next, at most."""

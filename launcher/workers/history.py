@@ -6,7 +6,7 @@ from typing import Any
 
 from launcher.errors import ReadError
 from launcher.files import read_jsonl, write_text
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 
 
 def restart(folder: RunFolder, first: int, step: int, start: Path | None = None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 from launcher.spikes.ladder import Action
 from launcher.workers import history

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from launcher import samples
 from launcher.decode import decode
 from launcher.errors import LaunchError, WorkError
-from launcher.folder import RunFolder
+from launcher.results import samples
+from launcher.results.run_folder import RunFolder
+from launcher.results.samples import Answer, Sampled, Validation
 from launcher.sample_flags import flags
-from launcher.samples import Answer, Sampled, Validation
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec
 from launcher.spec.sampling import Sampling

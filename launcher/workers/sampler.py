@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from launcher import samples
 from launcher.decode import encode
-from launcher.folder import RunFolder
+from launcher.results import samples
+from launcher.results.run_folder import RunFolder
 from launcher.spec.sampling import Sampling
 
 POLL_SECONDS = 0.1

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from launcher.errors import WorkError
 from launcher.files import write_text
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.workers import manifest
 from launcher.workers.manifest import Manifest
 

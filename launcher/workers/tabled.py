@@ -12,7 +12,7 @@ from typing import Any
 
 import wandb
 
-from launcher import tracking
+from launcher.results import tracking
 from launcher.workers.tracking import settings
 
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from launcher import samples
 from launcher.errors import ReadError
-from launcher.folder import RunFolder
-from launcher.samples import Answer, Sampled
+from launcher.results import samples
+from launcher.results.run_folder import RunFolder
+from launcher.results.samples import Answer, Sampled
 
 STEP = "samples/step"
 """In W&B, whose own step has gone on since: the step that validation losses are drawn over."""

@@ -21,13 +21,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from launcher import metrics, tracking
 from launcher.decode import encode
 from launcher.errors import LaunchError
-from launcher.finished import measured
-from launcher.folder import RunFolder
-from launcher.metrics import Brief
-from launcher.tracking import Tracked
+from launcher.results import metrics, tracking
+from launcher.results.metrics import Brief
+from launcher.results.run_folder import RunFolder
+from launcher.results.summary import measured
+from launcher.results.tracking import Tracked
 from launcher.workers import tracked_samples
 from launcher.workers.following import POLL_SECONDS, follow
 from launcher.workers.tracked_samples import News

@@ -14,7 +14,7 @@ from typing import Any
 from launcher.decode import decode
 from launcher.errors import WorkError
 from launcher.files import write_json
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.spec.sampling import Sampling

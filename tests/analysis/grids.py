@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher import record, samples
-from launcher.folder import RunFolder, Status
-from launcher.record import Prediction, RunRecord
-from launcher.samples import Answer, Sampled, Validation
+from launcher.results import record, samples
+from launcher.results.record import Prediction, RunRecord
+from launcher.results.run_folder import RunFolder, Status
+from launcher.results.samples import Answer, Sampled, Validation
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import Data, RunSpec, Stage, Train

@@ -11,7 +11,7 @@ import analysis
 from analysis.comparison import ERROR, band
 from analysis.effects import pareto, sensitivity
 from launcher.errors import ConfigError
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests.analysis.grids import LAYOUTS, made, point, run
 
 

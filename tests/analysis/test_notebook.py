@@ -9,9 +9,9 @@ import pytest
 from nbclient import NotebookClient
 
 import analysis
-from launcher import imported
-from launcher.imported import Imported
-from launcher.record import Figures
+from launcher.results import imported
+from launcher.results.imported import Imported
+from launcher.results.record import Figures
 from tests.analysis import made
 from tests.conftest import ROOT, Launch
 

@@ -4,7 +4,7 @@ import pytest
 
 from analysis.plan import frame
 from launcher.errors import ConfigError
-from launcher.record import Planned, Prediction
+from launcher.results.record import Planned, Prediction
 from tests.conftest import spec
 
 

@@ -15,12 +15,12 @@ import analysis
 from analysis import report
 from analysis.report import Options, markup, parts
 from analysis.report.samples import shown
-from launcher import imported, samples
 from launcher.cli import main
-from launcher.folder import RunFolder
-from launcher.imported import Imported
-from launcher.record import Figures, Outcome
-from launcher.samples import Answer, Sampled
+from launcher.results import imported, samples
+from launcher.results.imported import Imported
+from launcher.results.record import Figures, Outcome
+from launcher.results.run_folder import RunFolder
+from launcher.results.samples import Answer, Sampled
 from tests.analysis import made
 
 MADE = Options(title="made", price=2.0, commit="feed123", made=datetime(2026, 1, 2, tzinfo=UTC))

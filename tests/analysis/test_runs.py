@@ -13,11 +13,11 @@ import pytest
 import analysis
 from analysis import readers, reading
 from analysis.rows import of_folder
-from launcher import imported, record
 from launcher.errors import ConfigError
-from launcher.folder import RunFolder, Status
-from launcher.imported import Imported, Known
-from launcher.record import Figures, RunRecord
+from launcher.results import imported, record
+from launcher.results.imported import Imported, Known
+from launcher.results.record import Figures, RunRecord
+from launcher.results.run_folder import RunFolder, Status
 from tests.analysis.grids import LAYOUTS, made, point, run
 from tests.conftest import ROOT
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis import plan, table
-from launcher.record import Figures, Planned, Prediction, RunRecord
+from launcher.results.record import Figures, Planned, Prediction, RunRecord
 from launcher.spec.layout import ParallelLayout
 from tests.conftest import spec
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests import kills
 from tests.conftest import command
 

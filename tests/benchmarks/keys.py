@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 from typing import Any, get_args, get_type_hints
 
+from launcher.results.tracking import Tracking
 from launcher.spec.batch_ramp import BatchRamp
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.cluster import Accelerator, Cluster
@@ -18,7 +19,6 @@ from launcher.spec.run import Data, Train
 from launcher.spec.sampling import Sampling
 from launcher.spec.shape import ModelShape
 from launcher.spec.spike_guard import SpikeGuard
-from launcher.tracking import Tracking
 from slurm.options import Checks, Container, SchedulerOptions
 
 GROUPS: dict[str, Any] = {

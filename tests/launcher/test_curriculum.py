@@ -11,7 +11,7 @@ import pytest
 from launcher.cli.curriculum import trained_or_to_train
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.batch_ramp import BatchRamp, Phase
 from launcher.spec.curriculum import Curriculum, compiled, most_samples
 from launcher.spec.run import Data, RunSpec

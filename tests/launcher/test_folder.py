@@ -8,7 +8,7 @@ import pytest
 
 from launcher import files
 from launcher.errors import WorkError
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests.conftest import spec
 
 

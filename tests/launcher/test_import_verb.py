@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher import cli, imported
+from launcher import cli
 from launcher.errors import ReadError, WorkError
 from launcher.foreign import folders
 from launcher.foreign.source import called
+from launcher.results import imported
 from tests.conftest import ROOT
 
 LOGS = ROOT / "tests" / "data" / "foreign_logs"

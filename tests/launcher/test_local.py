@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from launcher.errors import RequestError, WorkError
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from launcher.schedulers import local as module
 from launcher.schedulers.local import Local

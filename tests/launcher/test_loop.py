@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import analysis
-from launcher import finished, record
 from launcher.backends import BACKENDS
 from launcher.backends.trained_here import Conduct, TrainedHere
 from launcher.cli.loop import Loop
@@ -22,8 +21,9 @@ from launcher.cli.preflight import lock
 from launcher.cli.request import Request, SchedulerOptions
 from launcher.errors import ConfigError, WorkError
 from launcher.files import UMASK, write_json
-from launcher.folder import RunFolder, Status
-from launcher.record import RunRecord
+from launcher.results import record, summary
+from launcher.results.record import RunRecord
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from launcher.schedulers.local import Local
 from sweeps import Stop, Sweep
@@ -195,7 +195,7 @@ def test_a_kill_while_an_attempt_is_set_aside_loses_nothing(
         Path(source).rename(target)
 
     with monkeypatch.context() as patched:
-        patched.setattr("launcher.folder.os.replace", cut)
+        patched.setattr("launcher.results.run_folder.os.replace", cut)
         with suppress(KeyboardInterrupt):
             trial.next_attempt()
     (found,) = run(folder, 3)
@@ -315,7 +315,7 @@ def test_damaged_metrics_are_told_and_cost_only_their_lines(folder: Path) -> Non
     trial = RunFolder(folder / first.spec.id)
     lines = trial.metrics.read_text().splitlines(keepends=True)
     trial.metrics.write_text("{}\n" + lines[0] + "not json\n" + "".join(lines[1:]) + '{"step": 9')
-    found = finished.record(first.spec, trial.path)
+    found = summary.record(first.spec, trial.path)
     assert (found.outcome, found.figures) == ("ok", first.figures)
     assert found.remark == "metrics.jsonl:1 and 1 more line cannot be read"
 
@@ -323,7 +323,7 @@ def test_damaged_metrics_are_told_and_cost_only_their_lines(folder: Path) -> Non
 def test_a_damaged_status_is_a_record_that_says_so(folder: Path) -> None:
     (first,) = run(folder, 1)
     (folder / first.spec.id / "status.json").write_text("{")
-    found = finished.record(first.spec, folder / first.spec.id)
+    found = summary.record(first.spec, folder / first.spec.id)
     assert found.outcome == "failed"
     assert found.cause is not None and "status.json: Expecting property name" in found.cause
 

@@ -13,11 +13,11 @@ from typing import get_args
 import pytest
 
 from analysis import table
-from launcher.action import NEXT_ACTION, Action, advice
-from launcher.folder import Status
-from launcher.outcome import LONGEST, classify, tail
-from launcher.outcome_patterns import PATTERNS
-from launcher.record import OUTCOMES, Outcome, RunRecord
+from launcher.results.classify import LONGEST, classify, tail
+from launcher.results.outcomes import NEXT_ACTION, Action, advice
+from launcher.results.patterns import PATTERNS
+from launcher.results.record import OUTCOMES, Outcome, RunRecord
+from launcher.results.run_folder import Status
 from tests.conftest import spec
 
 TAILS = Path(__file__).parent.parent / "data" / "log_tails"

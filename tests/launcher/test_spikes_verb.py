@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from launcher import cli
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests.conftest import ROOT, spec
 
 LOSSES = ROOT / "tests" / "data" / "losses"

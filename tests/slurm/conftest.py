@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from tests.conftest import ROOT, command, environment
 from tests.slurm.made import Commands
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from launcher.decode import encode
 from launcher.files import write_json
-from launcher.folder import Beat, RunFolder
+from launcher.results.run_folder import Beat, RunFolder
 from slurm import fence
 
 

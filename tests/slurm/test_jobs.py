@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 from launcher.cli import jobs, main
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from slurm import scheduler as module
 from slurm.handover import Setting
 from slurm.scheduler import Slurm

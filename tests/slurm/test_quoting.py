@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from tests.conftest import ROOT, command
 from tests.slurm.conftest import Cluster, Make, Sweep, ranks_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import RequestError, WorkError
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from slurm import handover
 from slurm import scheduler as module

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from tests import kills
 from tests.conftest import command
 from tests.slurm.conftest import Cluster, Make, Sweep

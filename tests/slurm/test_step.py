@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from slurm import step
 from slurm.inspection import inspect

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from unittest import mock
 
 from launcher.decode import decode, encode
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import Data, RunSpec, Train

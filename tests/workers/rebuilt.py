@@ -13,7 +13,7 @@ from typing import Any
 
 import ranks
 
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.workers import train

@@ -17,7 +17,7 @@ import ranks
 import torch
 
 from launcher.files import read_json
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.workers import measure, platform, tensorfile, train

@@ -7,7 +7,7 @@ import pytest
 import ranks
 
 from launcher.files import read_json
-from launcher.folder import RunFolder, Status
+from launcher.results.run_folder import RunFolder, Status
 from launcher.workers import history
 
 DS = {"backend": "deepspeed"}

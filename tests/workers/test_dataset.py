@@ -14,7 +14,7 @@ from launcher.spec.run import RunSpec
 SERVE = """
 import os, sys
 from pathlib import Path
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.workers import train
 spec = RunFolder(Path(sys.argv[1])).spec()
 train._import(spec)

@@ -11,9 +11,9 @@ import pytest
 import ranks
 from test_tracking import events_of, scalars
 
-from launcher import tracking
-from launcher.folder import RunFolder, Status
-from launcher.tracking import Tracking
+from launcher.results import tracking
+from launcher.results.run_folder import RunFolder, Status
+from launcher.results.tracking import Tracking
 from launcher.workers import following, history
 from launcher.workers import tracking as tracker
 from launcher.workers.tracked_samples import News

@@ -13,7 +13,7 @@ import pytest
 import ranks
 
 from launcher.files import read_json
-from launcher.folder import Status
+from launcher.results.run_folder import Status
 from launcher.spec.run import RunSpec
 
 GUARD = {

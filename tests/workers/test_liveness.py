@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from launcher.decode import encode
 from launcher.files import write_json
-from launcher.folder import Beat, RunFolder
+from launcher.results.run_folder import Beat, RunFolder
 from launcher.workers import platform
 from launcher.workers.errors import LinkError
 from launcher.workers.heartbeat import Heartbeat

@@ -15,10 +15,10 @@ import torch
 from safetensors import safe_open
 from test_reference import Llama, heads_in_order
 
-from launcher import samples
 from launcher.cli import main
 from launcher.decode import encode
-from launcher.folder import RunFolder
+from launcher.results import samples
+from launcher.results.run_folder import RunFolder
 from launcher.spec.sampling import Sampling
 from launcher.workers.sampler import Sampler
 

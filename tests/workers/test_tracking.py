@@ -14,9 +14,9 @@ import psutil
 import pytest
 import ranks
 
-from launcher import tracking
-from launcher.folder import RunFolder
-from launcher.tracking import Tracking
+from launcher.results import tracking
+from launcher.results.run_folder import RunFolder
+from launcher.results.tracking import Tracking
 from launcher.workers.tracking import SHOWN, STEP, WAIT_SECONDS
 
 KEY = "5ecre7" * 6 + "5ecr"
@@ -27,7 +27,7 @@ NAMES = Tracking(
 
 SAMPLED = """
     from launcher import samples
-    from launcher.samples import Answer, Sampled, Validation
+    from launcher.results.samples import Answer, Sampled, Validation
     from launcher.workers import tracking
     real = tracking.start
     def start(folder):

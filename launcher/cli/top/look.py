@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from launcher import tree
 from launcher.cli import jobs
 from launcher.cli.top.model import Look
 from launcher.cli.top.points import (
@@ -24,7 +23,8 @@ from launcher.cli.top.sweep import Sweep
 from launcher.cli.top.tail import Signature, signature
 from launcher.cli.top.trial import Trial
 from launcher.errors import ConfigError
-from launcher.folder import RunFolder
+from launcher.results import find
+from launcher.results.run_folder import RunFolder
 from slurm.states import State
 
 SCAN = 30.0
@@ -95,7 +95,7 @@ class Watcher:
         own = any((folder / name).exists() for folder in self._sweeps for name in OWN)
         if own or any(self._runs.values()):
             return
-        if tree.runs(self.path, foreign=True):
+        if find.runs(self.path, foreign=True):
             raise ConfigError(f"{path}: nothing of this project runs there: all of it was imported")
         if not self._sweeps:
             raise ConfigError("; ".join([f"{path}: no runs below this folder", *self._closed]))
@@ -127,13 +127,13 @@ class Watcher:
         return None
 
     def _scan(self) -> None:
-        sweeps = [self.path.parent] if self._alone else list(tree.sweeps(_folder(self.path)))
+        sweeps = [self.path.parent] if self._alone else list(find.sweeps(_folder(self.path)))
         # Looked at first: what changes meanwhile is then seen to have changed.
         self._seen = {path: signature(path) for path in {self.path, *sweeps}}
         runs: dict[Path, list[RunFolder]] = {path: [] for path in sweeps}
-        for run in tree.runs(self.path):
+        for run in find.runs(self.path):
             runs.setdefault(run.path.parent, []).append(run)
-        inside = {child for path in {self.path, *sweeps} for child in tree.children(path)}
+        inside = {child for path in {self.path, *sweeps} for child in find.children(path)}
         self._closed = tuple(f"{one}: cannot be read" for one in sorted(inside)
                              if not os.access(one, os.R_OK | os.X_OK))  # fmt: skip
         self._sweeps = {path: self._sweeps.get(path) or Sweep(path, self.path) for path in runs}

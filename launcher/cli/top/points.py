@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from launcher.cli.top.model import Budget, Failure, Running, Training, Waiting
 from launcher.cli.top.sweep import Sweep
 from launcher.cli.top.trial import Trial
-from launcher.record import NEVER_RAN, RunRecord
+from launcher.results.record import NEVER_RAN, RunRecord
 from launcher.spec.run import RunSpec
 
 LIVE = {"queued", "running"}

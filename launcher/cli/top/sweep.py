@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from launcher import tree
 from launcher.cli.labels import labels
 from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.cli.top.trial import Trial
 from launcher.decode import decode
 from launcher.errors import ConfigError, LaunchError, ReadError
 from launcher.files import read_json
-from launcher.folder import RunFolder
-from launcher.record import RunRecord
+from launcher.results import find
+from launcher.results.record import RunRecord
+from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 
 State = Literal["running", "queued", "not started", "ended"]
@@ -128,7 +128,7 @@ def _names(path: Path) -> list[str]:
     found = read_json(path)
     if not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
         raise ReadError(f"{path}: not a list of the names of points")
-    return list(tree.points(path.parent))
+    return list(find.points(path.parent))
 
 
 def limits(folder: Path) -> Limits:

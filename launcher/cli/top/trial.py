@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from launcher import finished, tree
 from launcher.cli import history, jobs
 from launcher.cli.top.model import Running
 from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.errors import ReadError
-from launcher.finished import SPIKES
-from launcher.folder import RunFolder, Status
-from launcher.record import RunRecord
+from launcher.results import find, summary
+from launcher.results.record import RunRecord
+from launcher.results.run_folder import RunFolder, Status
+from launcher.results.summary import SPIKES
 from launcher.spec.run import RunSpec
 
 KEPT = 120
@@ -93,9 +93,9 @@ class Trial:
 
     def _look_without(self) -> None:
         """Where no status was copied with it, what it left says that it ended."""
-        left = tuple(signature(self.folder.path / name) for name in tree.TRACES)
+        left = tuple(signature(self.folder.path / name) for name in find.TRACES)
         if left != self._left and self.spec:
-            found = finished.record(self.spec, self.folder.path) if any(left) else None
+            found = summary.record(self.spec, self.folder.path) if any(left) else None
             self._left, self._record = left, found
 
     def _follow(self) -> None:
@@ -140,7 +140,7 @@ class Trial:
         if known and known.attempt in (None, status.attempt):
             return known
         if self._record is None and self.spec:
-            self._record = finished.record(self.spec, self.folder.path)
+            self._record = summary.record(self.spec, self.folder.path)
         return self._record
 
     def earlier(self) -> list[RunRecord]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from launcher import cli, imported, record
+from launcher import cli
 from launcher.cli import jobs
 from launcher.cli.top.cells import duration, sparkline
 from launcher.cli.top.draw import picture
@@ -24,9 +24,10 @@ from launcher.cli.top.look import Watcher
 from launcher.cli.top.model import Budget, Look, Running
 from launcher.cli.top.tail import Tail
 from launcher.files import write_json
-from launcher.folder import RunFolder, Status
-from launcher.imported import Imported
-from launcher.record import Figures, RunRecord
+from launcher.results import imported, record
+from launcher.results.imported import Imported
+from launcher.results.record import Figures, RunRecord
+from launcher.results.run_folder import RunFolder, Status
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec, Stage
 from slurm.states import State

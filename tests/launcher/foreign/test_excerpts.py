@@ -7,7 +7,7 @@ import pytest
 
 from launcher import foreign
 from launcher.foreign.source import Found
-from launcher.imported import Known
+from launcher.results.imported import Known
 from tests.conftest import ROOT
 from tests.launcher.foreign.made import said, source
 

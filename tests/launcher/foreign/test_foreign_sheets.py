@@ -9,8 +9,8 @@ from launcher import foreign
 from launcher.cli import sheets
 from launcher.errors import ReadError
 from launcher.foreign.source import Found
-from launcher.imported import Known
-from launcher.record import Figures
+from launcher.results.imported import Known
+from launcher.results.record import Figures
 from tests.conftest import ROOT
 from tests.launcher.foreign.made import source
 

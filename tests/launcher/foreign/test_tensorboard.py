@@ -8,7 +8,7 @@ import pytest
 
 from launcher import foreign
 from launcher.errors import ReadError
-from launcher.imported import Known
+from launcher.results.imported import Known
 from tests.launcher.foreign.made import said, source
 
 Scalars = dict[str, dict[int, float]]

@@ -6,7 +6,7 @@ from pathlib import Path
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json
-from launcher.folder import RunFolder, step_of
+from launcher.results.run_folder import RunFolder, step_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from launcher.record import Outcome
+from launcher.results.record import Outcome
 
 Action = Literal["none", "never", "another_layout", "elsewhere", "requeue", "stop"]
 

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.folder import Status
-from launcher.outcome_patterns import PATTERNS
-from launcher.record import Outcome
+from launcher.results.patterns import PATTERNS
+from launcher.results.record import Outcome
+from launcher.results.run_folder import Status
 
 LONGEST = 300
 """Characters of a cause: it is a cell of a table."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from launcher import imported
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json
-from launcher.folder import RunFolder
+from launcher.results import imported
+from launcher.results.run_folder import RunFolder
 
 DEPTH = 4
 """Folders below the one that is asked for in which sweeps are looked for."""

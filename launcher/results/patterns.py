@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from launcher.record import Outcome
+from launcher.results.record import Outcome
 
 
 @dataclass(frozen=True, slots=True)

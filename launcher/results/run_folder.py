@@ -12,7 +12,7 @@ heartbeat/N    Beat of rank N, rewritten every few seconds while it lives
 tracking.json  how it is shown in W&B and TensorBoard; written with the spec
 wandb/         what W&B keeps of it here; tensorboard/, the event files; written by the tracker
 checkpoints/   what a later attempt continues from; not of one attempt, so never set aside
-samples/       what was generated from them; see `launcher.samples`
+samples/       what was generated from them; see `launcher.results.samples`
 attempts/N/    the files of attempt N, once there is a later one
 """
 
@@ -36,7 +36,7 @@ from launcher.spec_parts import decoded
 T = TypeVar("T")
 
 Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang", "failed"]
-"""Each is an Outcome of its own name; see `launcher.record`."""
+"""Each is an Outcome of its own name; see `launcher.results.record`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

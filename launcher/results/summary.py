@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import median, quantiles, stdev
 from typing import Any, get_args
 
-from launcher import metrics
 from launcher.errors import ReadError
-from launcher.folder import RunFolder, Status
-from launcher.metrics import Brief
-from launcher.outcome import Verdict, classify, tail
-from launcher.record import Figures, MemoryKind, RunRecord, read_prediction
+from launcher.results import metrics
+from launcher.results.classify import Verdict, classify, tail
+from launcher.results.metrics import Brief
+from launcher.results.record import Figures, MemoryKind, RunRecord, read_prediction
+from launcher.results.run_folder import RunFolder, Status
 from launcher.spec.run import RunSpec
 
 

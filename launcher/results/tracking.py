@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 
 Mode = Literal["auto", "online", "offline", "off"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json
-from launcher.record import Figures, Outcome
+from launcher.results.record import Figures, Outcome
 
 NAME = "imported.json"
 

@@ -10,7 +10,7 @@ from launcher import spec_parts
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import read_json, read_jsonl, write_json, write_text
-from launcher.folder import RunFolder
+from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 
 Outcome = Literal[

@@ -1,0 +1,1 @@
+"""Everything that came of a run: its folder, its metrics, its outcome, its record."""
