@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from launcher.cli import preflight
-from launcher.cli.request import Request
+from launcher.campaign import preflight
 from launcher.errors import ConfigError
+from launcher.request.request import Request
 from launcher.results.classify import classify, tail
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job, Scheduler

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from launcher.cli.loop import Loop
+from launcher.campaign.campaign import Loop
 from launcher.errors import ConfigError
 from launcher.planner import memory, steptime
 from launcher.planner.constants import Constants

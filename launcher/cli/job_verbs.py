@@ -12,7 +12,7 @@ from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrid
 from launcher.errors import ConfigError, WorkError
 
 if TYPE_CHECKING:
-    from launcher.cli.loop import Loop
+    from launcher.campaign.campaign import Loop
 
 
 def submit(words: Sequence[str]) -> int:
@@ -24,10 +24,11 @@ def submit(words: Sequence[str]) -> int:
                         help="print the batch scripts and commands, submit nothing")  # fmt: skip
     options = parsed(parser, words)
 
-    from launcher.cli import jobs, preflight, resume, starting
-    from launcher.cli.compose import compose
-    from launcher.cli.loop import Loop
+    from launcher.campaign import jobs, preflight, resume
+    from launcher.campaign.campaign import Loop
+    from launcher.cli import starting
     from launcher.cli.progress import Progress
+    from launcher.request.compose import compose
 
     request = compose(options.overrides, options.multirun, options.config_dir)
     if request.scheduler.name != "slurm":
@@ -98,7 +99,7 @@ def status(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
 
-    from launcher.cli import jobs
+    from launcher.campaign import jobs
 
     _print(jobs.status(Path(options.folder).expanduser()), options)
     return 0
@@ -111,7 +112,7 @@ def cancel(words: Sequence[str]) -> int:
     parser.add_argument("folder", metavar="DIR", help="of a sweep, of a run, or of many")
     options = parsed(parser, words)
 
-    from launcher.cli import jobs
+    from launcher.campaign import jobs
 
     ended = jobs.cancel(Path(options.folder).expanduser().resolve())
     names = f": {' '.join(ended)}" if ended else ": all had ended by themselves"
@@ -129,7 +130,7 @@ def check(words: Sequence[str]) -> int:
     options = parsed(parser, words)
 
     from launcher.cli import checks
-    from launcher.cli.compose import compose
+    from launcher.request.compose import compose
 
     if options.multirun:
         raise ConfigError("--multirun: one set of nodes is checked at a time")

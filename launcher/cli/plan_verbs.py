@@ -43,9 +43,9 @@ def plan(words: Sequence[str]) -> int:
 
 def _points(options: argparse.Namespace) -> int:
     """The points of a request, the stages of a curriculum, or the terms of one row."""
+    from launcher.campaign.campaign import Loop
     from launcher.cli import starting
-    from launcher.cli.compose import compose
-    from launcher.cli.loop import Loop
+    from launcher.request.compose import compose
 
     loop = Loop(compose(options.overrides, options.multirun, options.config_dir))
     if options.explain is not None:
@@ -54,12 +54,12 @@ def _points(options: argparse.Namespace) -> int:
         return _print(explain.terms(loop, options.explain), options)
     starting.warn(loop)
     if loop.request.curriculum:
-        from launcher.cli import stages
+        from launcher.campaign import stage_plan
 
-        stages.check(loop)
-        if full := stages.too_little_disk(loop):
+        stage_plan.check(loop)
+        if full := stage_plan.too_little_disk(loop):
             print(f"launch: warning: {full}", file=sys.stderr)
-        return _print([*stages.rows(loop)], options)
+        return _print([*stage_plan.rows(loop)], options)
     points = loop.plan()
 
     from analysis import plan as plans
@@ -82,8 +82,8 @@ def _refuse_keys(options: argparse.Namespace) -> None:
 
 def _runs(options: argparse.Namespace) -> int:
     from launcher.cli import explain, sheets
-    from launcher.cli.compose import compose
     from launcher.planner.constants import constants_of
+    from launcher.request.compose import compose
 
     request = compose(options.overrides, options.multirun, options.config_dir)
     constants = constants_of(request.constants)

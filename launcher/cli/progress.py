@@ -9,10 +9,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from launcher.cli.curriculum import changes, told
-from launcher.cli.jobs import edited
-from launcher.cli.loop import Loop, started_as
-from launcher.cli.watch import Watch
+from launcher.campaign.campaign import Loop, started_as
+from launcher.campaign.jobs import edited
+from launcher.campaign.observer import Watch
+from launcher.campaign.stage_history import changes, told
 from launcher.decode import encode
 from launcher.errors import ReadError
 from launcher.results.classify import tail

@@ -31,7 +31,7 @@ def report(words: Sequence[str]) -> int:
 
     import analysis
     from analysis.report import Options, write
-    from launcher.cli import preflight
+    from launcher.campaign import preflight
 
     runs = analysis.load(*options.folders)
     price = runs.price_per_gpu_hour if options.price is None else options.price

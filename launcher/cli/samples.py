@@ -89,7 +89,7 @@ def _read(run: RunFolder) -> Iterator[Sampled]:
 
 def _made(path: Path, options: argparse.Namespace) -> Sampled:
     """What a checkpoint makes of the prompts of the command line."""
-    from launcher.cli import preflight
+    from launcher.campaign import preflight
 
     run = _only_run(path)
     words = _command(run, _checkpoint(run, options.step), options)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
-    from launcher.cli.loop import Loop
+    from launcher.campaign.campaign import Loop
     from launcher.schedulers import Scheduler
 
 
@@ -18,12 +18,12 @@ def ready(loop: "Loop") -> "Scheduler":
     """
     if loop.request.curriculum:
         from analysis import table
-        from launcher.cli import stages
+        from launcher.campaign import stage_plan
 
-        stages.check(loop)
-        if full := stages.too_little_disk(loop):
+        stage_plan.check(loop)
+        if full := stage_plan.too_little_disk(loop):
             raise ConfigError(full)
-        print(table.render(table.plain(list(stages.rows(loop))), "table"), file=sys.stderr)
+        print(table.render(table.plain(list(stage_plan.rows(loop))), "table"), file=sys.stderr)
     warn(loop)
     return loop.ready()
 

@@ -20,8 +20,8 @@ from launcher.cli.top.verb import top
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 
 if TYPE_CHECKING:
-    from launcher.cli import resume
-    from launcher.cli.loop import Loop
+    from launcher.campaign import resume
+    from launcher.campaign.campaign import Loop
     from launcher.cli.sync import Kept
     from launcher.results.record import RunRecord
 
@@ -73,10 +73,10 @@ def run(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
 
-    from launcher.cli import resume
-    from launcher.cli.compose import compose
-    from launcher.cli.loop import Loop
+    from launcher.campaign import resume
+    from launcher.campaign.campaign import Loop
     from launcher.cli.progress import Progress
+    from launcher.request.compose import compose
 
     request = compose(options.overrides, options.multirun, options.config_dir)
     return _go(Loop(request, Progress()), resume.words(options), words, options)
@@ -90,7 +90,7 @@ def go_on(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
 
-    from launcher.cli import resume
+    from launcher.campaign import resume
     from launcher.cli.progress import Progress
 
     path = Path(options.folder).expanduser().resolve()
@@ -102,7 +102,8 @@ def _go(
     loop: "Loop", given: "resume.Words", words: Sequence[str], options: argparse.Namespace
 ) -> int:
     """Run what is left, and print the table."""
-    from launcher.cli import resume, starting
+    from launcher.campaign import resume
+    from launcher.cli import starting
 
     scheduler = starting.ready(loop)
     try:

@@ -56,9 +56,9 @@ def parsed(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
         if word in VERBS:
             raise RequestError(f"{word!r} is a verb, which comes first")
     if getattr(options, "config", None):
-        from launcher.cli import given
+        from launcher.request import config_file
 
-        options.overrides = given.overrides(options.config, options.overrides)
+        options.overrides = config_file.overrides(options.config, options.overrides)
     if not hasattr(options, "format"):
         return options
     if options.format is None:

@@ -305,8 +305,8 @@ def test_what_an_hour_costs(sweep: Path, tmp_path: Path) -> None:
 
 
 def test_the_best_starts_the_real_run(sweep: Path, tmp_path: Path) -> None:
-    from launcher.cli.compose import compose
-    from launcher.cli.given import overrides
+    from launcher.request.compose import compose
+    from launcher.request.config_file import overrides
 
     (sweep / "request.json").write_text(json.dumps({"overrides": ["cluster=h100", "sweep=x"]}))
     path = tmp_path / "best.yaml"
@@ -331,7 +331,7 @@ GIVEN = [
 
 @pytest.mark.parametrize(("text", "said"), GIVEN)
 def test_a_file_that_is_no_request(tmp_path: Path, text: str, said: str) -> None:
-    from launcher.cli.given import overrides
+    from launcher.request.config_file import overrides
 
     path = tmp_path / "x.yaml"
     path.write_text(text)

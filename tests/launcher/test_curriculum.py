@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launcher.cli.curriculum import trained_or_to_train
+from launcher.campaign.stage_history import trained_or_to_train
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
 from launcher.results.run_folder import RunFolder

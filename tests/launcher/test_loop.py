@@ -16,11 +16,11 @@ import pytest
 import analysis
 from launcher.backends import BACKENDS
 from launcher.backends.trained_here import Conduct, TrainedHere
-from launcher.cli.loop import Loop
-from launcher.cli.preflight import lock
-from launcher.cli.request import Request, SchedulerOptions
+from launcher.campaign.campaign import Loop
+from launcher.campaign.preflight import lock
 from launcher.errors import ConfigError, WorkError
 from launcher.files import UMASK, write_json
+from launcher.request.request import Request, SchedulerOptions
 from launcher.results import record, summary
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import RunFolder, Status
@@ -340,7 +340,7 @@ def test_a_node_is_avoided_also_where_the_next_attempt_was_not_taken(folder: Pat
 
 HOLDS = """
 import sys, time, pathlib
-from launcher.cli.preflight import lock
+from launcher.campaign.preflight import lock
 with lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -394,7 +394,7 @@ def test_what_there_was_no_room_for_is_offered_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nothing ends meanwhile: room may come from elsewhere."""
-    monkeypatch.setattr("launcher.cli.loop.OFFER", 0.2)
+    monkeypatch.setattr("launcher.campaign.campaign.OFFER", 0.2)
     grows = Grows()
     loop = Loop(request_for(folder, 6, 10, time_limit=3.0))
     assert sorted(outcomes(loop.run(grows))) == ["ok", "timeout"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import analysis
-from launcher.cli import jobs, main
+from launcher.campaign import jobs
+from launcher.cli import main
 from launcher.results.run_folder import RunFolder, Status
 from slurm import scheduler as module
 from slurm.handover import Setting

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from launcher.cli import jobs
+from launcher.campaign import jobs
 from launcher.cli.top.model import Look
 from launcher.cli.top.points import (
     LIVE,

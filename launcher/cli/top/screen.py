@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from launcher.cli.interrupt import Interrupt, deferred
+from launcher.campaign.interrupt import Interrupt, deferred
 
 QUIT = set(b"qQ")
 UNHEARD = (termios.VSUSP, termios.VQUIT)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from launcher.cli.labels import labels
+from launcher.campaign.labels import labels
 from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.cli.top.trial import Trial
 from launcher.decode import decode
@@ -134,8 +134,8 @@ def _names(path: Path) -> list[str]:
 def limits(folder: Path) -> Limits:
     """What the words in a sweep's folder say, composed once more; nothing where they do not."""
     # Hydra takes half a second, which a folder without such words is not to wait for.
-    from launcher.cli import resume
-    from launcher.cli.compose import compose
+    from launcher.campaign import resume
+    from launcher.request.compose import compose
     from sweeps import LEARNING
 
     try:

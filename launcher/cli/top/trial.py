@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from launcher.cli import history, jobs
+from launcher.campaign import jobs, retry
 from launcher.cli.top.model import Running
 from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.errors import ReadError
@@ -147,7 +147,7 @@ class Trial:
         """How the attempts before this one ended, the last one first."""
         if self._earlier is None:
             several = self.status is not None and self.status.attempt > 1
-            found = history.earlier(self.folder, self.spec) if several and self.spec else ()
+            found = retry.earlier(self.folder, self.spec) if several and self.spec else ()
             self._earlier = list(found)
         return self._earlier
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from launcher import cli
-from launcher.cli import jobs
+from launcher.campaign import jobs
 from launcher.cli.top.cells import duration, sparkline
 from launcher.cli.top.draw import picture
 from launcher.cli.top.look import Watcher

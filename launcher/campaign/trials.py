@@ -7,9 +7,9 @@ from pathlib import Path
 
 from launcher.backends import BACKENDS
 from launcher.backends.trained_here import Conduct
-from launcher.cli import history, preflight
-from launcher.cli.labels import labels
-from launcher.cli.request import Request
+from launcher.campaign import preflight, retry
+from launcher.campaign.labels import labels
+from launcher.request.request import Request
 from launcher.results import summary, tracking
 from launcher.results.outcomes import NEXT_ACTION
 from launcher.results.record import Prediction, RunRecord, write_prediction
@@ -110,7 +110,7 @@ class Trials:
     @property
     def unfit(self) -> set[str]:
         """Nodes that no trial is sent to."""
-        return history.unfit(self.avoid)
+        return retry.unfit(self.avoid)
 
     def runs_again(self, spec: RunSpec, status: Status) -> bool:
         """Whether the same command runs a trial once more that has ended."""
@@ -133,14 +133,14 @@ class Trials:
         if action not in ("requeue", "elsewhere") or found.outcome == "cancelled":
             return False
         before = self._before(found)
-        self.avoid[found.spec.name] = history.blamed([found, *before])
-        if found.outcome in history.INNOCENT:
+        self.avoid[found.spec.name] = retry.blamed([found, *before])
+        if found.outcome in retry.INNOCENT:
             return True
         most = request.max_hangs if found.outcome == "hang" else request.max_attempts
-        return history.failures(found, before, continues) < most
+        return retry.failures(found, before, continues) < most
 
     def _before(self, found: RunRecord) -> list[RunRecord]:
-        return list(history.earlier(RunFolder(self.folder / found.spec.name), found.spec))
+        return list(retry.earlier(RunFolder(self.folder / found.spec.name), found.spec))
 
     def _avoided(self, spec: RunSpec) -> set[str]:
         """Nodes that earlier attempts of a trial point at, this launcher's or another's."""
@@ -149,5 +149,5 @@ class Trials:
         if spec.name not in self.avoid and (status or folder.attempts()):
             last = summary.record(spec, folder.path)
             ends = [last] if status and status.state == "ended" else []
-            self.avoid[spec.name] = history.blamed([*ends, *self._before(last)])
+            self.avoid[spec.name] = retry.blamed([*ends, *self._before(last)])
         return self.avoid.get(spec.name, set())

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from launcher.cli.compose import compose, quoted
-from launcher.cli.curriculum import changes, told
-from launcher.cli.loop import Loop
-from launcher.cli.request import Request
-from launcher.cli.watch import Watch
+from launcher.campaign.campaign import Loop
+from launcher.campaign.observer import Watch
+from launcher.campaign.stage_history import changes, told
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json
+from launcher.request.compose import compose, quoted
+from launcher.request.request import Request
 from launcher.results.run_folder import RunFolder
 
 NAME = "request.json"

@@ -19,9 +19,9 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from launcher.cli.request import Request
 from launcher.decode import decode, field_at, hint
 from launcher.errors import ConfigError
+from launcher.request.request import Request
 from sweeps import pinned
 
 KNOWN_AS = {

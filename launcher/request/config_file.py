@@ -9,10 +9,10 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from launcher.cli.compose import GROUPS, quoted
-from launcher.cli.request import Request
 from launcher.decode import field_at, is_dataclass, join
 from launcher.errors import ConfigError
+from launcher.request.compose import GROUPS, quoted
+from launcher.request.request import Request
 
 
 def overrides(path: str | None, words: Sequence[str]) -> list[str]:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from launcher.cli.labels import differences
-from launcher.cli.request import Request
+from launcher.campaign.labels import differences
 from launcher.errors import ConfigError
 from launcher.planner.constants import constants_of
 from launcher.planner.forecast import Forecast, Grid, Seen
 from launcher.planner.points import GIB, Array, Points
+from launcher.request.request import Request
 from launcher.results.record import NEVER_RAN, Prediction, RunRecord
 from launcher.spec.run import RunSpec
 from sweeps import LEARNING, Search, strategy

@@ -10,16 +10,16 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from launcher.cli import curriculum, preflight
-from launcher.cli.chooser import Chooser
-from launcher.cli.interrupt import deferred
-from launcher.cli.labels import remarks
-from launcher.cli.request import Request
-from launcher.cli.trials import Trials
-from launcher.cli.watch import Watch
+from launcher.campaign import preflight, stage_history
+from launcher.campaign.chooser import Chooser
+from launcher.campaign.interrupt import deferred
+from launcher.campaign.labels import remarks
+from launcher.campaign.observer import Watch
+from launcher.campaign.trials import Trials
 from launcher.data import corpora
 from launcher.errors import LayoutError, ReadError, WorkError
 from launcher.files import write_json
+from launcher.request.request import Request
 from launcher.results import record, summary
 from launcher.results.outcomes import NEXT_ACTION
 from launcher.results.record import Planned, RunRecord
@@ -76,7 +76,7 @@ class Loop:
         (base,) = preflight.settled([self.request.spec])
         if self.request.curriculum:
             stages = compiled(self.request.curriculum, base, corpora.settled)
-            return list(curriculum.trained_or_to_train(stages, self.folder))
+            return list(stage_history.trained_or_to_train(stages, self.folder))
         return unique(preflight.settled(specs(self.request.points, base)))
 
     def warnings(self) -> list[str]:

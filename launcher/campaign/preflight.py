@@ -16,11 +16,11 @@ import psutil
 from filelock import FileLock, Timeout
 
 from launcher.backends import BACKENDS, check
-from launcher.cli.request import Request
 from launcher.data import corpora
 from launcher.decode import one_of
 from launcher.errors import ConfigError, RequestError
 from launcher.files import write_text
+from launcher.request.request import Request
 from launcher.schedulers import Scheduler
 from launcher.schedulers.local import Local
 from launcher.spec.run import Data, RunSpec

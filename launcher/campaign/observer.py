@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Self
 from launcher.results.record import RunRecord
 
 if TYPE_CHECKING:
-    from launcher.cli.loop import Loop
+    from launcher.campaign.campaign import Loop
 
 
 class Watch:

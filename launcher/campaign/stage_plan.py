@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import Any
 
 from launcher.backends import BACKENDS
-from launcher.cli import preflight
-from launcher.cli.loop import Loop
-from launcher.cli.trials import kept
+from launcher.campaign import preflight
+from launcher.campaign.campaign import Loop
+from launcher.campaign.trials import kept
 from launcher.data import sizes
 from launcher.errors import ConfigError, LayoutError
 from launcher.results.record import Planned

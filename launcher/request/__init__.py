@@ -1,0 +1,1 @@
+"""A command's request, composed and checked; the only room that imports Hydra."""
