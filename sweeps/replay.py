@@ -12,7 +12,7 @@ import numpy as np
 from launcher.planner.constants import Constants
 from launcher.planner.forecast import Grid, Seen
 from launcher.planner.points import GIB, Array
-from launcher.planner.sheet import Sheet
+from launcher.sheets.sheet import Sheet
 from sweeps.search import Search, Stop, Strategy
 
 NEAR = (0.01, 0.02)

@@ -61,15 +61,15 @@ def _paths(words: Sequence[str]) -> list[Path]:
 
 
 def _clusters() -> "Mapping[str, Cluster]":
-    from launcher.cli import sheets
+    from launcher.sheets import predictions
 
-    return sheets.clusters()
+    return predictions.clusters()
 
 
 def _check_hardware(named: str | None) -> None:
-    from launcher.planner import known
+    from launcher.sheets import aliases
 
-    if named is not None and known.machine(named, _clusters()).assumed is not None:
+    if named is not None and aliases.machine(named, _clusters()).assumed is not None:
         cards = ", ".join(name for name in _clusters() if not name.startswith("local"))
         raise ConfigError(f"--hardware: the peaks of {named!r} are not known; known are: {cards}")
 
@@ -77,9 +77,9 @@ def _check_hardware(named: str | None) -> None:
 def _import(path: Path, options: argparse.Namespace) -> bool:
     """One source, and one line about it. False where it could not be read."""
     from launcher import foreign
-    from launcher.cli import sheets
     from launcher.foreign import AUTO, folders
     from launcher.foreign.source import Source, called, digest
+    from launcher.sheets import predictions
 
     try:
         sha256 = digest(path)
@@ -89,7 +89,7 @@ def _import(path: Path, options: argparse.Namespace) -> bool:
             hint = " (--again reads it with these options)" if asked else ""
             print(f"{called(path)}: already there -> {place.folder}{hint}", flush=True)
             return True
-        source = Source(path=path, sha256=sha256, clusters=_clusters(), models=sheets.models(),
+        source = Source(path=path, sha256=sha256, clusters=_clusters(), models=predictions.models(),
                         hardware=options.hardware)  # fmt: skip
         found = foreign.read(source, options.kind)
         folders.put(place.folder, found)

@@ -49,7 +49,7 @@ def _points(options: argparse.Namespace) -> int:
 
     loop = Loop(compose(options.overrides, options.multirun, options.config_dir))
     if options.explain is not None:
-        from launcher.cli import explain
+        from launcher.planner import explain
 
         return _print(explain.terms(loop, options.explain), options)
     starting.warn(loop)
@@ -81,27 +81,28 @@ def _refuse_keys(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from launcher.cli import explain, sheets
+    from launcher.planner import explain
     from launcher.planner.constants import constants_of
     from launcher.request.compose import compose
+    from launcher.sheets import predictions
 
     request = compose(options.overrides, options.multirun, options.config_dir)
     constants = constants_of(request.constants)
-    sheet = sheets.read(Path(options.runs).expanduser())
+    sheet = predictions.read(Path(options.runs).expanduser())
     if options.explain is not None:
         rows = explain.of_sheet(sheet, constants, options.explain)
         return _print(rows, options)
-    for line in sheets.mistyped(sheet):
+    for line in predictions.mistyped(sheet):
         print(f"launch: {line}", file=sys.stderr)
-    rows = sheets.predicted(sheet, constants)
+    rows = predictions.predicted(sheet, constants)
     if options.format != "table":
         return _print(rows, options)
     from analysis import table
 
-    brief = [row | few for row, few in zip(rows, sheets.brief(sheet, rows), strict=True)]
-    titles = {name: title for name, title in sheets.BRIEF.items() if name in brief[0]}
+    brief = [row | few for row, few in zip(rows, predictions.brief(sheet, rows), strict=True)]
+    titles = {name: title for name, title in predictions.BRIEF.items() if name in brief[0]}
     table.put(
-        table.narrow(brief, titles, sheets.shared_notes(sheet), options.sort),
+        table.narrow(brief, titles, predictions.shared_notes(sheet), options.sort),
         "table",
         options.output,
     )
@@ -117,9 +118,9 @@ def _print(rows: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> in
 
 def _fit(options: argparse.Namespace) -> int:
     from analysis import table
-    from launcher.cli import sheets
+    from launcher.sheets import predictions
 
-    constants, rows = sheets.fitted(Path(options.fit).expanduser())
+    constants, rows = predictions.fitted(Path(options.fit).expanduser())
     print(table.render(table.plain(rows), "table"))
     if options.output:
         from launcher.files import write_json
@@ -136,15 +137,15 @@ def _whole(text: str) -> int:
 
 def replay(words: Sequence[str]) -> int:
     """Try a strategy on measured rows."""
-    from launcher.cli import sheets
     from launcher.planner.constants import constants_of
+    from launcher.sheets import predictions
     from sweeps import STRATEGIES, Stop
 
     parser = new_parser("replay", REPLAY)
     parser.add_argument("file", metavar="FILE.csv", help="columns as in docs/planner.md")
     parser.add_argument("--strategy", choices=STRATEGIES, default="best_first", metavar="NAME",
                         help=f"{', '.join(STRATEGIES)}; best_first where not given")  # fmt: skip
-    parser.add_argument("--group-by", metavar="COL,...", default=",".join(sheets.GROUP_BY),
+    parser.add_argument("--group-by", metavar="COL,...", default=",".join(predictions.GROUP_BY),
                         help="columns whose rows are compared; %(default)s")  # fmt: skip
     parser.add_argument("--axis", metavar="COL", action="extend", nargs="+", default=[],
                         help="a column beyond the schema whose effect is learnt")  # fmt: skip
@@ -153,8 +154,8 @@ def replay(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
     constants = constants_of(options.constants)
-    sheet = sheets.read(Path(options.file).expanduser())
-    found = list(sheets.replayed(
+    sheet = predictions.read(Path(options.file).expanduser())
+    found = list(predictions.replayed(
         sheet, constants, options.strategy, options.group_by.split(","), options.axis,
         options.seed, Stop(),
     ))  # fmt: skip

@@ -10,7 +10,7 @@ from launcher.foreign.megatron import Megatron
 from launcher.foreign.nemo import Nemo
 from launcher.foreign.source import EVENTS, Found, Source
 from launcher.foreign.torchtitan import Torchtitan
-from launcher.planner.table import WORKBOOKS
+from launcher.sheets.file import WORKBOOKS
 
 FORMATS: dict[str, Callable[[Source], list[Found]]] = {
     "megatron": partial(logs.read, kinds=(Megatron,)),

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from launcher.foreign.lines import number, whole
-from launcher.planner import spelling
 from launcher.results.imported import Known
+from launcher.sheets import spelling
 from launcher.spec.shape import ModelShape
 
 Facts = Mapping[str, str]

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from launcher.planner import spelling
-from launcher.planner.reader import BLANK
+from launcher.sheets import spelling
+from launcher.sheets.row import BLANK
 
 Row = Mapping[str, str]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from launcher.errors import ConfigError, ReadError
 from launcher.foreign import cells, status
 from launcher.foreign.source import Found, Source
-from launcher.planner import known as names
-from launcher.planner import spelling, table
-from launcher.planner.reader import MOST_SEQUENCES
 from launcher.results.classify import named
 from launcher.results.imported import Imported, Known
 from launcher.results.record import OUTCOMES, Figures, Outcome
+from launcher.sheets import aliases as names
+from launcher.sheets import file, spelling
+from launcher.sheets.row import MOST_SEQUENCES
 from launcher.spec.shape import ModelShape
 
 Row = Mapping[str, str]
@@ -20,7 +20,7 @@ Row = Mapping[str, str]
 def read(source: Source) -> list[Found]:
     """The rows of a sheet. Raises ReadError."""
     try:
-        rows = table.rows(source.path)
+        rows = file.rows(source.path)
     except ConfigError as error:
         raise ReadError(str(error)) from error
     models = names.by_bare_name(source.models)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import ReadError
-from launcher.planner import known
 from launcher.results.imported import Imported
+from launcher.sheets import aliases
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.shape import ModelShape
 
@@ -44,7 +44,7 @@ class Source:
         name = self.hardware or named
         if name is None:
             return None
-        machine = known.machine(name, self.clusters)
+        machine = aliases.machine(name, self.clusters)
         return machine.cluster.accelerator if machine.assumed is None else None
 
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from launcher.planner import spelling
 from launcher.results.record import Outcome
+from launcher.sheets import spelling
 
 FAULTS: Sequence[tuple[Outcome, str]] = (
     ("oom", r"\booms?\b|out.of.memory|memory.?error|cuda alloc\w* error"),

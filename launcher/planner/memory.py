@@ -21,7 +21,7 @@ have a layer more than others, or the second."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryConstants:
-    """What no formula gives. Those in `launcher.planner.fit.SPREADS` are fitted to runs."""
+    """What no formula gives. Those in `launcher.sheets.fit.SPREADS` are fitted to runs."""
 
     activations: Positive = 1.0
     """Measured activations / those counted here."""

@@ -15,7 +15,7 @@ from launcher.planner.points import FP8, FP32, MEGATRON, Array, Points
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeConstants:
-    """What no formula gives. Those in `launcher.planner.fit.SPREADS` are fitted to runs."""
+    """What no formula gives. Those in `launcher.sheets.fit.SPREADS` are fitted to runs."""
 
     matmul: Positive = 0.80
     """Share of the peak that a large bf16 matrix product reaches on an A100."""

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launcher.cli import sheets
 from launcher.errors import ConfigError
 from launcher.planner.forecast import Seen
 from launcher.planner.points import GIB
-from launcher.planner.sheet import Sheet
+from launcher.sheets import predictions
+from launcher.sheets.sheet import Sheet
 from sweeps import STRATEGIES, Search, Stop
 from sweeps.replay import groups, judged, replay
 from sweeps.search import Answer
@@ -44,7 +44,7 @@ def read(folder: Path, rows: list[Row]) -> Sheet:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
-    return sheets.read(path)
+    return predictions.read(path)
 
 
 def order(folder: Path, rows: list[Row], strategy: str = "best_first", **options: Any) -> list[int]:
@@ -208,7 +208,7 @@ def test_rows_are_compared_within_their_group(tmp_path: Path) -> None:
 def replayed(sheet: Sheet, **changes: Any) -> list[Any]:
     options: dict[str, Any] = {"strategy": "best_first", "by": ("n_gpus",), "axes": (), "seed": 0,
                                "stop": Stop()}  # fmt: skip
-    return list(sheets.replayed(sheet, FIXED, **{**options, **changes}))
+    return list(predictions.replayed(sheet, FIXED, **{**options, **changes}))
 
 
 def test_each_group_is_replayed(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from launcher import foreign
-from launcher.cli import sheets
 from launcher.foreign.source import Found, Source, digest
+from launcher.sheets import predictions
 
 
 def source(path: Path, hardware: str | None = None) -> Source:
     return Source(
-        path=path, sha256=digest(path), clusters=sheets.clusters(), models=sheets.models(),
+        path=path, sha256=digest(path), clusters=predictions.clusters(), models=predictions.models(),
         hardware=hardware,
     )  # fmt: skip
 

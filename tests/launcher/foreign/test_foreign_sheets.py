@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from launcher import foreign
-from launcher.cli import sheets
 from launcher.errors import ReadError
 from launcher.foreign.source import Found
 from launcher.results.imported import Known
 from launcher.results.record import Figures
+from launcher.sheets import predictions
 from tests.conftest import ROOT
 from tests.launcher.foreign.made import source
 
@@ -137,7 +137,7 @@ def test_a_workbook(tmp_path: Path) -> None:
 def test_a_workbook_is_planned_as_a_csv_file_is(tmp_path: Path) -> None:
     text = "model,n_gpus,tp,step_s,outcome\nllama_7b,8,2,3.25,ok\nllama_7b,16,4,,oom\n"
     (tmp_path / "runs.csv").write_text(text)
-    plain, book = (sheets.read(path) for path in
+    plain, book = (predictions.read(path) for path in
                    (tmp_path / "runs.csv", workbook(tmp_path / "runs.xlsx")))  # fmt: skip
     assert (book.written, book.notes) == (plain.written, plain.notes)
 

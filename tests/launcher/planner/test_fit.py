@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from launcher.errors import ConfigError
-from launcher.planner import fit, memory, sheet, steptime, validation
+from launcher.planner import memory, steptime
 from launcher.planner.constants import Constants
 from launcher.planner.memory import MemoryConstants
 from launcher.planner.points import GIB
-from launcher.planner.sheet import Sheet
 from launcher.planner.steptime import TimeConstants
-from launcher.planner.validation import ALL as EVERY
-from launcher.planner.validation import Errors
+from launcher.sheets import fit, sheet, validation
+from launcher.sheets.sheet import Sheet
+from launcher.sheets.validation import ALL as EVERY
+from launcher.sheets.validation import Errors
 from launcher.spec.cluster import Accelerator, Cluster
 
 A100 = Cluster(

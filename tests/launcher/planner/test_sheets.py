@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from launcher.cli import main, sheets
+from launcher.cli import main
 from launcher.errors import ConfigError
-from launcher.planner import rules, sheet
 from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
-from launcher.planner.sheet import Sheet
+from launcher.sheets import predictions, rules, sheet
+from launcher.sheets.sheet import Sheet
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.shape import ModelShape
 from tests.conftest import ROOT
@@ -334,7 +334,7 @@ llama_7b,16,4,2000,#
 
 
 def test_lines_that_begin_with_a_hash_are_remarks(tmp_path: Path) -> None:
-    found = sheets.read(write(tmp_path / "runs.csv", TABLE))
+    found = predictions.read(write(tmp_path / "runs.csv", TABLE))
     assert found.speed.tolist() == [1000, 2000]
     assert found.points.tp.tolist() == [2, 4]
     assert [row["comment"] for row in found.rows] == ["fine, though # is no remark here", "#"]
@@ -344,7 +344,7 @@ def test_lines_that_begin_with_a_hash_are_remarks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "# nothing but a remark\n", "model,n_gpus\n"])
 def test_a_file_without_rows_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"no\.csv: no rows below its first line$"):
-        sheets.read(write(tmp_path / "no.csv", text))
+        predictions.read(write(tmp_path / "no.csv", text))
 
 
 MESS = [
@@ -362,7 +362,7 @@ MESS = [
 def test_a_file_as_people_write_it(
     tmp_path: Path, text: str, gpus: float, tp: float, micro: float
 ) -> None:
-    found = sheets.read(write(tmp_path / "runs.csv", text))
+    found = predictions.read(write(tmp_path / "runs.csv", text))
     p = found.points
     assert [len(p), p.gpus[0], p.tp[0], p.micro_batch[0], p.layers[0]] == [1, gpus, tp, micro, 32]
     title = text.lstrip("\ufeff").splitlines()[0]
@@ -371,7 +371,7 @@ def test_a_file_as_people_write_it(
 
 def test_columns_are_passed_through_as_they_are(tmp_path: Path) -> None:
     text = "GPUs, model ,my own,zero\n 8 , llama_7b ,  x ,ZeRO-3\n8,llama_7b\n"
-    first, second = sheets.predicted(sheets.read(write(tmp_path / "r.csv", text)), FIXED)
+    first, second = predictions.predicted(predictions.read(write(tmp_path / "r.csv", text)), FIXED)
     given = {"GPUs": " 8 ", " model ": " llama_7b ", "my own": "  x ", "zero": "ZeRO-3"}
     predictions = ["pred_mem_gib", "pred_oom_prob", "pred_step_ms", "pred_tokens_per_s_per_gpu",
                    "plan_outcome", "plan_reason", "plan_note"]  # fmt: skip
@@ -382,26 +382,30 @@ def test_columns_are_passed_through_as_they_are(tmp_path: Path) -> None:
 
 def test_a_sheet_none_of_whose_columns_is_known_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none of its columns is known: name, value$"):
-        sheets.read(write(tmp_path / "r.csv", "name,value\na,1\n"))
+        predictions.read(write(tmp_path / "r.csv", "name,value\na,1\n"))
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.csv: No such file or directory$"):
-        sheets.read(tmp_path / "none.csv")
+        predictions.read(tmp_path / "none.csv")
     (tmp_path / "latin.csv").write_bytes(b"model\n\xe9\n")
     with pytest.raises(ConfigError, match=r"latin\.csv: .*can't decode"):
-        sheets.read(tmp_path / "latin.csv")
+        predictions.read(tmp_path / "latin.csv")
 
 
 def test_a_row_may_be_short(tmp_path: Path) -> None:
-    found = sheets.read(write(tmp_path / "runs.csv", "model,n_gpus,tp,recompute\nllama_7b,8\n"))
+    found = predictions.read(
+        write(tmp_path / "runs.csv", "model,n_gpus,tp,recompute\nllama_7b,8\n")
+    )
     assert found.points.tp.tolist() == [1]
 
 
 def test_predictions_are_beside_the_columns_of_the_sheet(tmp_path: Path) -> None:
     text = "model,hardware,n_gpus,global_batch,micro_batch,remark\n" \
            "llama_7b,h100,8,64,1,mine\nllama3_70b,h100,8,64,1,too large\n"  # fmt: skip
-    small, large = sheets.predicted(sheets.read(write(tmp_path / "runs.csv", text)), FIXED)
+    small, large = predictions.predicted(
+        predictions.read(write(tmp_path / "runs.csv", text)), FIXED
+    )
     assert (small["remark"], small["plan_outcome"], small["plan_reason"]) == ("mine", "ok", None)
     assert small["pred_oom_prob"] < 0.01 < 0.99 < large["pred_oom_prob"]
     assert large["plan_outcome"] == "oom"
@@ -454,14 +458,16 @@ def test_what_stated_numbers_rule_out_is_rejected(
     whole = {"model": "llama_7b", "n_gpus": "8", "tp": "1", "pp": "1", "micro_batch": "1",
              "global_batch": "192", **row}  # fmt: skip
     text = f"{','.join(whole)}\n{','.join(whole.values())}\n"
-    (found,) = sheets.predicted(sheets.read(write(tmp_path / "r.csv", text)), FIXED)
+    (found,) = predictions.predicted(predictions.read(write(tmp_path / "r.csv", text)), FIXED)
     assert (found["plan_outcome"] == "rejected") == (reason is not None)
     if reason:
         assert found["plan_reason"] == reason
 
 
 def test_the_sheet_kept_by_hand_is_rejected_where_its_numbers_do_not_divide() -> None:
-    rows = sheets.predicted(sheets.read(ROOT / "tests/data/tanuki_phase1_grid.csv"), FIXED)
+    rows = predictions.predicted(
+        predictions.read(ROOT / "tests/data/tanuki_phase1_grid.csv"), FIXED
+    )
     assert {
         row["row"]: row["plan_reason"] for row in rows if row["plan_outcome"] == "rejected"
     } == {

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from launcher.cli import sheets
-from launcher.planner import known, sheet, spelling
 from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
-from launcher.planner.sheet import Sheet
+from launcher.sheets import aliases, predictions, sheet, spelling
+from launcher.sheets.sheet import Sheet
 
 
 def read(**row: str) -> Sheet:
-    return sheet.read([row], sheets.clusters(), sheets.models())
+    return sheet.read([row], predictions.clusters(), predictions.models())
 
 
 @pytest.mark.parametrize(
@@ -185,7 +184,7 @@ def test_recomputation(said: str, kind: str, title: str) -> None:
     ],
 )  # fmt: skip
 def test_models(said: str, name: str | None) -> None:
-    found = known.model(said, known.by_bare_name(sheets.models()))
+    found = aliases.model(said, aliases.by_bare_name(predictions.models()))
     assert (found.name if found else None) == name
 
 
@@ -208,12 +207,12 @@ def test_models(said: str, name: str | None) -> None:
 )  # fmt: skip
 def test_machines(said: str, cluster: str, memory: float, cards: float | None, noted: bool) -> None:
     found = read(hardware=said)
-    card = sheets.clusters()[cluster].accelerator
+    card = predictions.clusters()[cluster].accelerator
     assert found.points.memory_rate[0] == (card.memory_gb_s or 0) * 1e9
     assert found.points.link_rate[0] == (card.link_gb_s or 0) * 1e9
     assert found.points.memory[0] / GIB == pytest.approx(memory)
     assert (f"hardware {cluster}" in found.notes[0]) == noted
-    assert known.machine(said, sheets.clusters()).cards == cards
+    assert aliases.machine(said, predictions.clusters()).cards == cards
     assert found.points.gpus[0] == (cards or 8)
     assert read(hardware=said, n_gpus="64").points.gpus[0] == 64
 

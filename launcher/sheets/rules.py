@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from launcher.errors import LayoutError
-from launcher.planner.sheet import Sheet
+from launcher.sheets.sheet import Sheet
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.shape import ModelShape
 

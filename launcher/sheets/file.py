@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import ConfigError
-from launcher.planner import spelling
+from launcher.sheets import spelling
 
 WORKBOOKS = (".xlsx", ".xlsm")
 """Endings of files that openpyxl reads."""

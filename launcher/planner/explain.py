@@ -12,8 +12,8 @@ from launcher.planner import memory, steptime
 from launcher.planner.constants import Constants
 from launcher.planner.memory import Memory
 from launcher.planner.points import GIB, Points
-from launcher.planner.sheet import Sheet
 from launcher.planner.steptime import StepTime
+from launcher.sheets.sheet import Sheet
 
 MEANING = {
     Memory: {

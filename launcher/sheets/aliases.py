@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from launcher.planner.spelling import bare
+from launcher.sheets.spelling import bare
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 

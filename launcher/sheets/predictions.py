@@ -13,11 +13,12 @@ import yaml
 
 from launcher.decode import decode, hint
 from launcher.errors import ConfigError
-from launcher.planner import fit, memory, rules, sheet, spelling, table, validation
+from launcher.planner import memory
 from launcher.planner.constants import Constants
 from launcher.planner.forecast import Forecast, Grid
 from launcher.planner.points import GIB, RECOMPUTE
-from launcher.planner.sheet import Sheet
+from launcher.sheets import file, fit, rules, sheet, spelling, validation
+from launcher.sheets.sheet import Sheet
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 from sweeps import STRATEGIES
@@ -39,7 +40,7 @@ NEAR = 0.85
 
 def read(path: Path) -> Sheet:
     """A CSV file or a workbook; lines that begin with # are remarks. Raises ConfigError."""
-    return sheet.read(table.rows(path), clusters(), models())
+    return sheet.read(file.rows(path), clusters(), models())
 
 
 def mistyped(sheet: Sheet) -> list[str]:

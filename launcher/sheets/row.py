@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from launcher.planner import known, spelling
-from launcher.planner.frameworks import GRADIENT, UNKNOWN, Framework, framework
 from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE, Number, device
+from launcher.sheets import aliases, spelling
+from launcher.sheets.frameworks import GRADIENT, UNKNOWN, Framework, framework
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 
@@ -104,7 +104,7 @@ class Reader:
         """Cards: what is stated of them first, then nodes, then dp, then the hardware's "8x"."""
         nodes, dp, stated = self._number("nodes"), self._number("dp"), self._number("n_gpus")
         of_nodes = nodes * machine["gpus_per_node"] if nodes else None
-        counted = known.machine(self._said("hardware"), self.clusters).cards
+        counted = aliases.machine(self._said("hardware"), self.clusters).cards
         gpus = stated or of_nodes or (dp * copy if dp else None) or counted
         gpus = gpus or self._default("n_gpus", max(copy, 8.0))
         if stated and of_nodes and of_nodes != stated:
@@ -128,7 +128,7 @@ class Reader:
         return stated or self._default("global_batch", at_once * 4 * stages)
 
     def _model(self, splits: Mapping[str, float]) -> dict[str, Any]:
-        like = known.model(self._said("model"), self.models)
+        like = aliases.model(self._said("model"), self.models)
         layers, hidden = self._depth_and_width(like)
         sizes = like if like and like.hidden == hidden else None
         near = max(round(hidden / (128 * splits["tp"])), 1) * splits["tp"]  # tp divides them
@@ -170,12 +170,12 @@ class Reader:
             return layers or like.layers, hidden or like.hidden
         if layers and hidden:
             return layers, hidden
-        params = spelling.billions(self._said("params_b")) or known.billions(self._said("model"))
+        params = spelling.billions(self._said("params_b")) or aliases.billions(self._said("model"))
         if not (params or layers or hidden):
             params = self._default("params_b", 7.0)
             if self._said("model").lower() not in BLANK:
                 self.notes.append(f"no model {self._said('model')!r} is known")
-        guessed = known.guess(params, layers, hidden)
+        guessed = aliases.guess(params, layers, hidden)
         layers = layers or self._default("layers", guessed[0])
         return layers, hidden or self._default("hidden", guessed[1])
 
@@ -183,7 +183,7 @@ class Reader:
         stated = spelling.number(self._said("experts"))
         if stated is None and like:
             return like.experts
-        if stated is None and (ep > 1 or known.sounds_like_experts(self._said("model"))):
+        if stated is None and (ep > 1 or aliases.sounds_like_experts(self._said("model"))):
             return float(self._default("experts", 0))
         return stated if stated and stated > 1 else 0
 
@@ -213,7 +213,7 @@ class Reader:
             self.notes.append(f"{like.params / 1e9:.1f} B parameters (not {params:g})")
 
     def _machine(self) -> dict[str, Any]:
-        found = known.machine(self._said("hardware"), self.clusters)
+        found = aliases.machine(self._said("hardware"), self.clusters)
         if found.assumed:
             self._default("hardware", found.assumed)
         number: Number = self._word("precision", spelling.PRECISIONS, "bf16")

@@ -20,8 +20,8 @@ from launcher.planner import memory, steptime
 from launcher.planner.constants import Constants
 from launcher.planner.memory import MemoryConstants
 from launcher.planner.points import GIB, Array, Points
-from launcher.planner.sheet import Sheet
 from launcher.planner.steptime import TimeConstants
+from launcher.sheets.sheet import Sheet
 
 T = TypeVar("T", MemoryConstants, TimeConstants)
 

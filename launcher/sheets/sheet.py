@@ -1,6 +1,6 @@
 """Rows of a sheet somebody else made, as points: what is blank gets a default, and is named.
 
-What the columns are called, and how their cells are written: `launcher.planner.spelling`. Columns
+What the columns are called, and how their cells are written: `launcher.sheets.spelling`. Columns
 that are not known are left alone.
 """
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from launcher.planner import known, spelling
 from launcher.planner.points import Array, Points
-from launcher.planner.reader import Reader, Row
+from launcher.sheets import aliases, spelling
+from launcher.sheets.row import Reader, Row
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 
@@ -23,7 +23,7 @@ class Sheet:
     written: Sequence[Row]
     """The rows as they are in the file."""
     rows: Sequence[Row]
-    """The same under the names of `launcher.planner.spelling.COLUMNS` besides."""
+    """The same under the names of `launcher.sheets.spelling.COLUMNS` besides."""
     points: Points
     notes: Sequence[str]
     """For each row what was assumed: ``seq_len 2048, vocab 51200``."""
@@ -76,7 +76,7 @@ def read(
         clusters: by name; a row's hardware picks the one whose accelerator it names.
         models: by name, for rows that say no sizes.
     """
-    by_name = known.by_bare_name(models)
+    by_name = aliases.by_bare_name(models)
     readers = [Reader(spelling.understood(row), clusters, by_name) for row in rows]
     values = [reader.values() for reader in readers]
     return Sheet(

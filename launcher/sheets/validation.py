@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import spearmanr
 
-from launcher.planner import fit
 from launcher.planner.constants import Constants
-from launcher.planner.fit import Rows
 from launcher.planner.forecast import Forecast, Grid, Seen
 from launcher.planner.points import Array
-from launcher.planner.sheet import Sheet
+from launcher.sheets import fit
+from launcher.sheets.fit import Rows
+from launcher.sheets.sheet import Sheet
 
 GRID = ("source", "model", "layers", "hidden", "seq_len", "n_gpus", "hardware")
 """Rows that agree on these columns are one grid."""
