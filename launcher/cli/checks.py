@@ -35,7 +35,7 @@ def check(request: Request) -> tuple[list[dict[str, Any]], str | None]:
     folder = request.root / "check" / f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000}"
     (folder / "log").mkdir(parents=True)
     options = request.scheduler.checks
-    words = ["-P", "-m", "launcher.workers.linkcheck", "--mib", str(options.allreduce_mib)]
+    words = ["-P", "-m", "launcher.workers.process.linkcheck", "--mib", str(options.allreduce_mib)]
     job = Job(
         name=folder.name,
         command=(preflight.interpreter(request), *words,

@@ -113,7 +113,7 @@ def _command(run: RunFolder, step: int, options: argparse.Namespace) -> list[str
         raise ConfigError(f"--tokens: {tokens} is below 1")
     sampling = Sampling(prompts=tuple(options.prompt), tokens=tokens, validation_sequences=0)
     own = os.environ.get("MEGALAUNCH_CACHE") or run.path.resolve().parents[1] / ".cache"
-    words = [sys.executable, "-P", "-m", "launcher.workers.sample"]
+    words = [sys.executable, "-P", "-m", "launcher.workers.sampling.sample"]
     words += ["--folder", str(run.path), "--cache", str(Path(options.cache or own).expanduser())]
     return [*words, "--step", str(step), "--sampling", json.dumps(encode(sampling))]
 

@@ -125,7 +125,7 @@ def log_table(rows: str, folder: Path, project: str) -> None:
     """
     tracking.Tracking(project=project).check()
     _check_installed("--wandb")
-    words = [sys.executable, "-P", "-m", "launcher.workers.tabled", "--project", project]
+    words = [sys.executable, "-P", "-m", "launcher.workers.tracking.table", "--project", project]
     words += ["--name", folder.resolve().name, "--folder", str(folder)]
     done = subprocess.run(words, input=rows, capture_output=True, text=True, check=False)
     if done.returncode:

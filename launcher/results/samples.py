@@ -19,7 +19,7 @@ class Answer:
     tokens: int
     """Generated ones, the end of the document not included."""
     flags: tuple[str, ...]
-    """What is wrong with it: `launcher.sample_flags`."""
+    """What is wrong with it: `launcher.workers.sampling.flags`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

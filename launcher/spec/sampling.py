@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from launcher.decode import Count, NotNegative, Whole
 from launcher.errors import ConfigError
-from launcher.sample_flags import Script
+from launcher.workers.sampling.flags import Script
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,8 +17,8 @@ import torch.distributed as dist
 
 from launcher.files import append
 from launcher.spec.run import RunSpec
-from launcher.workers import platform
-from launcher.workers.engine import Done
+from launcher.workers.engines.engine import Done
+from launcher.workers.model import platform
 
 GIB = 2.0**30
 POWER_SECONDS = 0.5

@@ -18,11 +18,11 @@ from launcher.results.run_folder import RunFolder
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.spec.sampling import Sampling
-from launcher.workers import orphans, output
 from launcher.workers.errors import DeviceError
-from launcher.workers.heartbeat import Heartbeat
-from launcher.workers.stop import StopRequest
-from launcher.workers.watchdog import Watchdog
+from launcher.workers.process import lenient_output, orphans
+from launcher.workers.process.heartbeat import Heartbeat
+from launcher.workers.process.stop_request import StopRequest
+from launcher.workers.process.watchdog import Watchdog
 
 SAMPLING_SECONDS = 120.0
 """What a run that is done waits for the samples of its last checkpoint."""
@@ -34,7 +34,7 @@ def main() -> None:
     Exit code: 0 when every step is done, 75 when asked to stop before, 1 after an exception.
     """
     orphans.die_with_parent()
-    output.spare()
+    lenient_output.spare()
     options = _options()
     stop = StopRequest(heeded=options.checkpoint_every is not None)
     folder = RunFolder(options.folder)
@@ -67,8 +67,8 @@ def _train(
     clock, spec = Clock(), folder.spec()
     _import(spec)
     clock.lap("import")
-    from launcher.workers import tracking
-    from launcher.workers.run import Parts, Run
+    from launcher.workers.tracking import tracker
+    from launcher.workers.training_loop import Parts, Run
 
     engine, batches, meter = _set_up(spec, folder, options)
     first_rank = int(os.environ["RANK"]) == 0
@@ -81,7 +81,7 @@ def _train(
     resumed = run.resume()
     clock.lap("setup")
     # After that, so that it follows what the run starts with too.
-    tracker = tracking.start(folder) if first_rank else None
+    tracker = tracker.start(folder) if first_rank else None
     done = run.steps(spec.first if resumed is None else resumed)
     clock.lap("train")
     watchdog.stop()
@@ -93,7 +93,7 @@ def _train(
         meter.close()
         result = _result(spec, engine, clock.seconds) | {"resumed_from": resumed}
         folder.write_result(result | {"samples": batches.counts(spec.last)})
-        tracking.wait(tracker)
+        tracker.wait(tracker)
     return True
 
 
@@ -121,7 +121,7 @@ def _import(spec: RunSpec) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where there are cards
     import torch
 
-    from launcher.workers import fixes, platform
+    from launcher.workers.model import fixes, platform
 
     cards = torch.cuda.device_count()
     if wanted != "cpu" and (local := platform.card()) >= cards:
@@ -138,8 +138,10 @@ def _import(spec: RunSpec) -> None:
 
 def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The engine, its batches, and what measures it."""
-    from launcher.workers import dataset, engine, measure
-    from launcher.workers.batches import Batches
+    from launcher.workers import measure
+    from launcher.workers.data import dataset
+    from launcher.workers.data.batches import Batches
+    from launcher.workers.engines import engine
 
     place = _connect(spec, folder)
     if int(os.environ["RANK"]) == 0:
@@ -155,7 +157,7 @@ def _sampler(folder: RunFolder, options: argparse.Namespace) -> Any:
     """What tries checkpoints; None where nothing is to be tried."""
     if options.sampling is None:
         return None
-    from launcher.workers.sampler import Sampler
+    from launcher.workers.sampling.sampler import Sampler
 
     sampling = decode(Sampling, json.loads(options.sampling), "sampling")
     return Sampler(folder, options.cache, sampling)
@@ -167,7 +169,7 @@ def _checkpoints(
     """Where they are written and read; None for a run that makes none."""
     if options.checkpoint_every is None:
         return None
-    from launcher.workers.checkpoint import Checkpoints
+    from launcher.workers.checkpoints.checkpoints import Checkpoints
 
     policy = decode(Checkpointing, json.loads(options.checkpoints), "checkpoints")
     return Checkpoints(folder, spec, attempt, policy, options.start)
@@ -175,7 +177,8 @@ def _checkpoints(
 
 def _connect(spec: RunSpec, folder: RunFolder) -> Any:
     """Meet the other ranks, and try how fast they can talk where that is asked for."""
-    from launcher.workers import groups, linkcheck
+    from launcher.workers.model import groups
+    from launcher.workers.process import linkcheck
 
     check = linkcheck.asked()
     if check is None:

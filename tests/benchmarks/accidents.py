@@ -21,7 +21,7 @@ if "launcher.workers.train" in " ".join(sys.orig_argv):
     import importlib.abc, importlib.util
     class Finder(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
-            if name != "launcher.workers.megatron_engine":
+            if name != "launcher.workers.engines.megatron":
                 return None
             sys.meta_path.remove(self)
             found = importlib.util.find_spec(name)

@@ -23,7 +23,7 @@ import ranks
 
 from launcher.spec.optimizer import learning_rate
 from launcher.workers import train
-from launcher.workers.watchdog import Watchdog
+from launcher.workers.process.watchdog import Watchdog
 
 LIMIT = 1.03
 WARM_UP = 3
@@ -77,7 +77,7 @@ def measure(steps: int, folder: Path) -> list[float]:
 
 def bare(engine: Any, batches: list[Any]) -> None:
     """One step with megatron-core alone."""
-    from launcher.workers.megatron_engine import _forward
+    from launcher.workers.engines.megatron import _forward
 
     for chunk in engine._chunks:
         chunk.zero_grad_buffer()

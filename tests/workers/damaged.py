@@ -26,7 +26,7 @@ def main() -> None:
     spec = ranks.spec(2)
     train._import(spec)
 
-    from launcher.workers import dataset
+    from launcher.workers.data import dataset
 
     if RANK == 0:
         dataset.prepare(spec, cache)
@@ -97,7 +97,7 @@ def flip(path: Path) -> None:
 
 def lack(folder: Path) -> None:
     """A writer that forgot a part of a matrix: everything else of it is in order."""
-    from launcher.workers import manifest
+    from launcher.workers.checkpoints import manifest
 
     told = manifest.read(folder / manifest.NAME)
     part = told.files[SHARD]

@@ -8,7 +8,7 @@ from launcher.workers import train
 
 train._import(ranks.spec())
 
-from launcher.workers import deepspeed_engine, deepspeed_pipeline, megatron_engine  # noqa: E402, F401
+from launcher.workers.engines import deepspeed, deepspeed_pipeline, megatron  # noqa: E402, F401
 
 train._import = lambda spec: None  # its patches are not applied twice
 

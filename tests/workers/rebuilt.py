@@ -43,7 +43,7 @@ def main() -> None:
     cases = [ranks.spec(world, **changes) for changes in json.loads(os.environ["MEGALAUNCH_CASES"])]
     train._import(cases[0])
 
-    from launcher.workers import dataset
+    from launcher.workers.data import dataset
 
     if os.environ["RANK"] == "0":
         dataset.prepare(cases[0], options.cache)
@@ -105,7 +105,7 @@ class Case:
 
     def _check_weights(self, engine: Any, whole: dict[str, Any]) -> None:
         """What the model computes with is the cast of the fp32 weights, on every rank."""
-        from launcher.workers import init, weights
+        from launcher.workers.model import initial_weights, weights
 
         for name, parameter in engine._named:
             with gathered(parameter):
@@ -114,7 +114,7 @@ class Case:
                 if parameter.dim() == 1:
                     value = value[0]
                 else:
-                    rows, columns = init.indices(tuple(parameter.shape), shard)
+                    rows, columns = initial_weights.indices(tuple(parameter.shape), shard)
                     value = value[rows][:, columns]
                 assert bool((parameter == value.to(parameter.dtype)).all()), name
 
@@ -127,15 +127,15 @@ class Case:
 
 def built(spec: RunSpec, place: Any, cache: Path) -> Any:
     """An engine that has done no step yet."""
-    from launcher.workers import engine
-    from launcher.workers.batches import Batches
+    from launcher.workers.data.batches import Batches
+    from launcher.workers.engines import engine
 
     return engine.build(spec, place, Batches(spec, place, cache))
 
 
 def store(folder: Path, spec: RunSpec, *options: Any, **more: Any) -> Any:
     """The checkpoints of a folder, as its first attempt sees them."""
-    from launcher.workers.checkpoint import Checkpoints
+    from launcher.workers.checkpoints.checkpoints import Checkpoints
 
     folder.mkdir(parents=True, exist_ok=True)
     return Checkpoints(RunFolder(folder), spec, 1, *options, **more)
@@ -145,7 +145,7 @@ def connect(spec: RunSpec) -> Any:
     """The groups of a layout, also after those of another one."""
     from megatron.core import parallel_state
 
-    from launcher.workers import groups, platform
+    from launcher.workers.model import groups, platform
 
     if parallel_state.is_initialized():
         parallel_state.destroy_model_parallel()
@@ -179,7 +179,7 @@ def losses(engine: Any, steps: tuple[int, ...]) -> list[float]:
 
 def tensors(engine: Any) -> list[Any]:
     """Copies of all that is the state of this rank."""
-    from launcher.workers.tensorfile import KINDS
+    from launcher.workers.checkpoints.tensorfile import KINDS
 
     out = []
     for local in engine.state()._locals:

@@ -20,11 +20,13 @@ from launcher.files import read_json
 from launcher.results.run_folder import RunFolder
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
-from launcher.workers import measure, platform, tensorfile, train
-from launcher.workers.checkpoint import NOTHING, READY, WRITING, Checkpoints
-from launcher.workers.manifest import Piece
-from launcher.workers.rectangles import Rectangle
-from launcher.workers.tensorfile import KINDS, Filled, Source
+from launcher.workers import measure, train
+from launcher.workers.checkpoints import tensorfile
+from launcher.workers.checkpoints.checkpoints import NOTHING, READY, WRITING, Checkpoints
+from launcher.workers.checkpoints.manifest import Piece
+from launcher.workers.checkpoints.matrix_regions import Rectangle
+from launcher.workers.checkpoints.tensorfile import KINDS, Filled, Source
+from launcher.workers.model import platform
 
 RANK, RANKS = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE"))
 AT_ONCE, MEANWHILE = Checkpointing(), Checkpointing(asynchronous=True)

@@ -8,7 +8,7 @@ import ranks
 
 from launcher.files import read_json
 from launcher.results.run_folder import RunFolder, Status
-from launcher.workers import history
+from launcher.workers import metrics_history
 
 DS = {"backend": "deepspeed"}
 
@@ -17,7 +17,7 @@ def test_killed_and_resumed(tmp_path: Path, cache: Path) -> None:
     """Rank 1 is killed; the newest checkpoint is damaged besides, so the one before it serves."""
     kill = """
         import os, signal
-        from launcher.workers.megatron_engine import MegatronEngine
+        from launcher.workers.engines.megatron import MegatronEngine
         real = MegatronEngine.step
         def step(self, number, lr, apply):
             if number == 7 and os.environ["RANK"] == "1":
@@ -61,7 +61,7 @@ def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
     """
     ask = """
         import os, signal
-        from launcher.workers.deepspeed_engine import DeepSpeedEngine
+        from launcher.workers.engines.deepspeed import DeepSpeedEngine
         real = DeepSpeedEngine.step
         def step(self, number, lr, apply):
             if number == 3 and os.environ["RANK"] == "1":
@@ -132,7 +132,7 @@ def test_the_metrics_before_a_checkpoint(
         lines(tmp_path / "attempts" / str(number) / "metrics.jsonl", steps, number)
     if here is not None:
         lines(folder.metrics, here, 0)
-    history.restart(folder, 0, step)
+    metrics_history.restart(folder, 0, step)
     assert folder.metrics.exists() is (kept is not None)
     assert [line["of"] for line in folder.steps()] == [int(n) for n in (kept or "").split()]
     lost = step - len((kept or "").split())

@@ -163,7 +163,7 @@ def test_token_id_beyond_the_model(tmp_path: Path, cache: Path) -> None:
 
 
 def test_bpe_round_trip(tmp_path: Path) -> None:
-    from launcher.workers.tokenizer import FromFile, train_bpe
+    from launcher.workers.data.tokenizer import FromFile, train_bpe
 
     texts = ["größe 日本語 emoji 🙂", "plain english words and words"] * 20
     train_bpe([texts], 320, tmp_path / "tokenizer.json")

@@ -14,9 +14,10 @@ from test_tracking import events_of, scalars
 from launcher.results import tracking
 from launcher.results.run_folder import RunFolder, Status
 from launcher.results.tracking import Tracking
-from launcher.workers import following, history
-from launcher.workers import tracking as tracker
-from launcher.workers.tracked_samples import News
+from launcher.workers import metrics_history
+from launcher.workers.tracking import follow
+from launcher.workers.tracking import tracker as tracker
+from launcher.workers.tracking.samples import News
 
 Over = Callable[[], bool]
 
@@ -28,7 +29,7 @@ LOSSES = itertools.count()
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    monkeypatch.setattr(following, "POLL_SECONDS", 0)
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0)
     folder = RunFolder(tmp_path / "run")
     folder.create(ranks.spec())
     return folder
@@ -43,14 +44,14 @@ def told(run: RunFolder) -> Over:
 
     def back() -> None:
         write(run, 6)
-        history.give_up(run, 2)
+        metrics_history.give_up(run, 2)
         write(run, 3)
 
     def further() -> None:
         write(run, 4, 5, 6)
 
     def last() -> None:
-        history.give_up(run, 1)
+        metrics_history.give_up(run, 1)
         write(run, 2, 3)
 
     happens = iter([lambda: None, first, back, lambda: None, further, last])
@@ -72,7 +73,7 @@ def write(run: RunFolder, *steps: int) -> None:
 
 
 def test_what_comes_after_a_rollback_is_followed(run: RunFolder) -> None:
-    lines = list(following.follow(run, told(run)))
+    lines = list(follow.follow(run, told(run)))
     assert [line["step"] for line in lines] == LOGGED
     assert lines[:1] + lines[-2:] == run.steps()
 
@@ -93,7 +94,7 @@ def test_the_next_attempt_is_not_followed(run: RunFolder) -> None:
             write(run, 2, 3)
         return last
 
-    assert [line["step"] for line in following.follow(run, over)] == [1, 2]
+    assert [line["step"] for line in follow.follow(run, over)] == [1, 2]
 
 
 def test_tensorboard_forgets_what_is_given_up(run: RunFolder) -> None:

@@ -173,7 +173,7 @@ def test_killed_in_a_rollback(
     kill = f"""
     import os, signal
     from launcher.workers import history
-    from launcher.workers.run import Run
+    from launcher.workers.training_loop import Run
     if os.environ.get("MEGALAUNCH_ATTEMPT") != "2":
         if "{moment}" == "give_up":
             history.give_up = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

@@ -16,10 +16,10 @@ import torch.distributed as dist
 from launcher.decode import encode
 from launcher.files import write_json
 from launcher.results.run_folder import Beat, RunFolder
-from launcher.workers import platform
 from launcher.workers.errors import LinkError
-from launcher.workers.heartbeat import Heartbeat
-from launcher.workers.linkcheck import LinkCheck
+from launcher.workers.model import platform
+from launcher.workers.process.heartbeat import Heartbeat
+from launcher.workers.process.linkcheck import LinkCheck
 
 HERE = socket.gethostname()
 ELSEWHERE = "elsewhere"
@@ -75,7 +75,7 @@ def test_py_spy_is_asked_where_it_is(tmp_path: Path) -> None:
 def test_the_link_check_alone() -> None:
     env = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     env["MASTER_PORT"] = str(ranks.free_port())
-    words = [sys.executable, "-m", "launcher.workers.linkcheck", "--mib", "4"]
+    words = [sys.executable, "-m", "launcher.workers.process.linkcheck", "--mib", "4"]
 
     def start(rank: int, *more: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(

@@ -7,7 +7,7 @@ import pytest
 import ranks
 
 from launcher.spec.curriculum import most_samples
-from launcher.workers.order import Blend, Shuffle, Stream, hash64
+from launcher.workers.data.sample_order import Blend, Shuffle, Stream, hash64
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 100, 1000, 4097])

@@ -198,7 +198,7 @@ UNDONE: list[tuple[str, str, int, dict[str, Any]]] = [
         {**DS, "layout__zero": 0, "layout__pp": 2},
     ),
     (
-        "from launcher.workers.megatron_engine import MegatronEngine\n"
+        "from launcher.workers.engines.megatron import MegatronEngine\n"
         "def only_rate(self, lr):\n"
         "    for group in self._optimizer.param_groups:\n"
         "        group['lr'] = lr\n"

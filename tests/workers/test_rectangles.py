@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from launcher.workers import init
-from launcher.workers.init import Shard, Split
-from launcher.workers.rectangles import Cut, Rectangle, covered, cuts, whole
+from launcher.workers.checkpoints.matrix_regions import Cut, Rectangle, covered, cuts, whole
+from launcher.workers.model import initial_weights
+from launcher.workers.model.initial_weights import Shard, Split
 
 SPLITS = [None, Split(0), Split(0, 2), Split(1)]
 Shape = tuple[int, ...]
@@ -47,7 +47,7 @@ def local(shape: Shape, shard: Shard, of: torch.Tensor) -> torch.Tensor:
     """A shard of a whole, flattened, by the indices that fill it at the start of training."""
     if len(shape) == 1:
         return of.flatten()
-    rows, columns = init.indices(shape, shard)
+    rows, columns = initial_weights.indices(shape, shard)
     return of[rows][:, columns].flatten()
 
 

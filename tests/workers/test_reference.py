@@ -11,7 +11,7 @@ from test_dataset import samples
 from launcher.spec.optimizer import learning_rate
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape
-from launcher.workers import init
+from launcher.workers.model import initial_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from plain import Llama
@@ -72,7 +72,7 @@ def filled(spec: RunSpec) -> Llama:
 
 
 def fill(weight: torch.Tensor, name: str, spec: RunSpec) -> None:
-    init.fill(weight, name, spec.model, spec.train.seed, init.Shard(None))
+    initial_weights.fill(weight, name, spec.model, spec.train.seed, initial_weights.Shard(None))
 
 
 def heads_in_order(model: ModelShape) -> torch.Tensor:

@@ -20,7 +20,7 @@ from launcher.decode import encode
 from launcher.results import samples
 from launcher.results.run_folder import RunFolder
 from launcher.spec.sampling import Sampling
-from launcher.workers.sampler import Sampler
+from launcher.workers.sampling.sampler import Sampler
 
 SEQUENCES, TOKENS, END = 4, 40, 256
 HELD_OUT = SEQUENCES * ranks.TINY.sequence
@@ -186,7 +186,7 @@ def tried(run: Path, step: int, cache: Path) -> tuple[int, str, str]:
     """Exit code and output of the process itself."""
     words = ["--folder", str(run), "--step", str(step), "--cache", str(cache)]
     done = subprocess.run(
-        [sys.executable, "-m", "launcher.workers.sample", *words,
+        [sys.executable, "-m", "launcher.workers.sampling.sample", *words,
          "--sampling", json.dumps(encode(ASKED))],
         env=os.environ, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 import ranks
 
 from launcher.spec.checkpointing import Checkpointing
-from launcher.workers.retention import kept
+from launcher.workers.checkpoints.retention import kept
 
 NOT_ROOT = os.geteuid() != 0
 

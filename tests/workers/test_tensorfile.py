@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from launcher.workers import manifest, tensorfile
-from launcher.workers.fragments import Fragment
-from launcher.workers.manifest import Part, Piece
-from launcher.workers.rectangles import Rectangle
-from launcher.workers.tensorfile import KINDS, Filled, Source
+from launcher.workers.checkpoints import manifest, tensorfile
+from launcher.workers.checkpoints.manifest import Part, Piece
+from launcher.workers.checkpoints.matrix_regions import Rectangle
+from launcher.workers.checkpoints.optimizer_state import Fragment
+from launcher.workers.checkpoints.tensorfile import KINDS, Filled, Source
 from tests.conftest import spec
 
 NAME = "decoder.layers.0.mlp.linear_fc2.weight"

@@ -17,7 +17,7 @@ import ranks
 from launcher.results import tracking
 from launcher.results.run_folder import RunFolder
 from launcher.results.tracking import Tracking
-from launcher.workers.tracking import SHOWN, STEP, WAIT_SECONDS
+from launcher.workers.tracking.tracker import SHOWN, STEP, WAIT_SECONDS
 
 KEY = "5ecre7" * 6 + "5ecr"
 NAMES = Tracking(
@@ -217,7 +217,7 @@ def trackers(path: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "launcher.workers.tracking" in words and str(path) in words:
+        if "launcher.workers.tracking.tracker" in words and str(path) in words:
             found.append(process)
     return found
 

@@ -41,7 +41,7 @@ def test_metrics_and_result(tmp_path: Path, cache: Path) -> None:
 
 def test_divergence_is_told_on_every_rank(tmp_path: Path, cache: Path) -> None:
     patch = """
-        from launcher.workers.megatron_engine import MegatronEngine
+        from launcher.workers.engines.megatron import MegatronEngine
         import dataclasses
         real = MegatronEngine.step
         def step(self, number, lr, apply):
@@ -68,7 +68,7 @@ def test_divergence_is_told_on_every_rank(tmp_path: Path, cache: Path) -> None:
 def test_an_exception_ends_a_rank_at_once(tmp_path: Path, cache: Path) -> None:
     patch = """
         import os
-        from launcher.workers.megatron_engine import MegatronEngine
+        from launcher.workers.engines.megatron import MegatronEngine
         def step(self, number, lr, apply):
             raise ValueError("no such luck")
         if os.environ["RANK"] == "1":
@@ -84,7 +84,7 @@ def test_a_hang_shows_the_stacks_of_every_rank(tmp_path: Path, cache: Path) -> N
     patch = """
         import os, time
         from launcher.workers import watchdog
-        from launcher.workers.megatron_engine import MegatronEngine
+        from launcher.workers.engines.megatron import MegatronEngine
         real = MegatronEngine.step
         def step(self, number, lr, apply):
             if number == 4 and os.environ["RANK"] == "1":

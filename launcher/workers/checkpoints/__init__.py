@@ -1,0 +1,1 @@
+"""Checkpoints that any layout and engine writes and reads."""

@@ -1,0 +1,1 @@
+"""Text as tokens, and the order in which they are trained on."""

@@ -1,0 +1,92 @@
+"""The micro batches of each step: which samples this rank takes, on its device."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from launcher.spec.run import RunSpec
+from launcher.workers.data import dataset
+from launcher.workers.data.sample_order import hash64
+from launcher.workers.errors import DataError
+from launcher.workers.model import platform
+from launcher.workers.model.groups import Place
+
+DIGESTS = 1 << 52
+"""Digests are below this, so that a collective of floats adds them up exactly."""
+
+Batch = dict[str, Any]
+"""``tokens`` and ``labels``, each [micro_batch, sequence / cp]."""
+
+
+class Batches:
+    """Reads the samples of a run in an order that the seed and the spec alone decide."""
+
+    def __init__(self, spec: RunSpec, place: Place, cache: Path) -> None:
+        self._spec, self._place = spec, place
+        self._samples = dataset.load(spec, cache)
+        self._device = platform.device()
+        self._read: tuple[int, dict[int, int]] = (0, {})
+        """The step that is read, and of each micro batch the digest."""
+
+    def of_step(self, step: int) -> Iterator[Batch]:
+        """The micro batches of this data parallel rank in step ``step``.
+
+        Raises:
+            DataError: a token id that the model does not know.
+        """
+        for numbers in self._numbers(step):
+            self._read = self._read if self._read[0] == step else (step, {})
+            self._read[1][numbers.start] = self._digest(numbers)
+            yield self._batch(numbers)
+
+    def read(self, step: int) -> int:
+        """`expected`, of what was read from `of_step`."""
+        return sum(self._read[1].values()) % DIGESTS if self._read[0] == step else 0
+
+    def expected(self, step: int) -> int:
+        """This rank's part of a digest of which sample is where in a step's global batch.
+
+        The sum over all ranks, modulo `DIGESTS`, does not depend on the layout.
+        """
+        return sum(map(self._digest, self._numbers(step))) % DIGESTS
+
+    def counts(self, step: int) -> Mapping[str, int]:
+        """Samples that this run takes from each source up to a step."""
+        return self._samples.counts(self._spec.samples_through(step))
+
+    def _numbers(self, step: int) -> Iterator[range]:
+        """The samples of each micro batch, by their numbers in the run."""
+        size, base = self._spec.layout.micro_batch, self._spec.samples_through(step - 1)
+        for number in range(self._spec.accumulation_at(step)):
+            first = base + (number * self._place.dp_size + self._place.dp) * size
+            yield range(first, first + size)
+
+    def _digest(self, numbers: range) -> int:
+        """Zero on all but one of the ranks that read the same samples."""
+        place = self._place
+        if place.tp or place.cp or not place.last_stage:
+            return 0
+        return sum(hash64(number, self._samples.identity(number)) % DIGESTS for number in numbers)
+
+    def _batch(self, numbers: range) -> Batch:
+        samples = [self._samples[number] for number in numbers]
+        return {key: self._on_device([s[key] for s in samples]) for key in ("tokens", "labels")}
+
+    def _on_device(self, rows: list[Any]) -> Any:
+        batch = torch.stack(rows)
+        largest, vocab = int(batch.max()), self._spec.model.vocab
+        if largest >= vocab:
+            raise DataError(f"token id {largest} in the data, model.vocab is {vocab}")
+        if self._spec.layout.cp > 1:
+            batch = self._own_pieces(batch)
+        if self._device.type == "cuda":
+            return batch.pin_memory().to(self._device, non_blocking=True)
+        return batch
+
+    def _own_pieces(self, batch: Any) -> Any:
+        """Pieces r and 2 cp - 1 - r of the sequence: what `CausalAttention` expects."""
+        pieces = batch.chunk(2 * self._spec.layout.cp, dim=1)
+        rank = self._place.cp
+        return torch.cat([pieces[rank], pieces[-1 - rank]], dim=1)

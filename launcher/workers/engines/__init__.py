@@ -1,0 +1,1 @@
+"""The two engines: one optimizer step of megatron-core or of DeepSpeed."""

@@ -1,0 +1,189 @@
+"""Train megatron-core's layers with DeepSpeed's pipeline engine: PP with TP, SP, DP, ZeRO 0 and 1.
+
+The same modules as GPTModel's, in DeepSpeed's sequence; its engine schedules them (1F1B).
+"""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+import torch
+from deepspeed.pipe import LayerSpec, PipelineModule
+from deepspeed.runtime.pipe.topology import PipeModelDataParallelTopology
+from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
+from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
+from megatron.core.tensor_parallel import ColumnParallelLinear, vocab_parallel_cross_entropy
+from megatron.core.transformer.spec_utils import build_module
+
+from launcher.spec.run import RunSpec
+from launcher.workers.checkpoints.training_state import State
+from launcher.workers.data.batches import Batches
+from launcher.workers.engines import deepspeed_setup
+from launcher.workers.engines.engine import Apply, Done
+from launcher.workers.engines.update_gate import Gate
+from launcher.workers.model import weights
+from launcher.workers.model.attention import RMSNorm
+from launcher.workers.model.gpt import layer_spec, transformer_config
+from launcher.workers.model.groups import Place
+from launcher.workers.model.weights import Named
+
+
+class Embedding(torch.nn.Module):
+    """Tokens [b, s] to hidden states [s, b, h]."""
+
+    prefix = ""
+
+    def __init__(self, spec: RunSpec, config: Any) -> None:
+        super().__init__()
+        model = spec.model
+        self.embedding = LanguageModelEmbedding(
+            config, model.padded_vocab, model.sequence, position_embedding_type="rope"
+        )
+
+    def forward(self, tokens: Any) -> Any:
+        """Look up."""
+        return self.embedding(tokens, None)
+
+
+class Block(torch.nn.Module):
+    """One transformer layer."""
+
+    def __init__(self, spec: RunSpec, config: Any, number: int) -> None:
+        super().__init__()
+        self.prefix = f"decoder.layers.{number}."
+        self.layer = build_module(layer_spec(spec.model), config=config, layer_number=number + 1)
+        self._sequence = spec.model.sequence
+        self._rotary = RotaryEmbedding(config.kv_channels, 1.0, rotary_base=spec.model.rope_theta)
+
+    def forward(self, hidden: Any) -> Any:
+        """Attention and feed-forward, [s, b, h]; s / tp under sequence parallelism."""
+        return self.layer(hidden, None, rotary_pos_emb=self._rotary(self._sequence))[0]
+
+
+class Head(torch.nn.Module):
+    """The final norm and the logits of this rank's part of the vocabulary."""
+
+    prefix = ""
+
+    def __init__(self, spec: RunSpec, config: Any) -> None:
+        super().__init__()
+        model = spec.model
+        self.final_layernorm = RMSNorm(config, model.hidden, eps=model.norm_eps)
+        self.output_layer = ColumnParallelLinear(
+            model.hidden,
+            model.padded_vocab,
+            config=config,
+            init_method=config.init_method,
+            bias=False,
+            gather_output=False,
+        )
+
+    def forward(self, hidden: Any) -> Any:
+        """Logits, [s, b, vocab / tp]."""
+        return self.output_layer(self.final_layernorm(hidden))[0]
+
+
+class Pipeline(PipelineModule):
+    """DeepSpeed's sequence of layers, cut where ``layout.stages`` says."""
+
+    def __init__(self, spec: RunSpec, config: Any) -> None:
+        layout, layers = spec.layout, spec.model.layers
+        self._ends = list(accumulate(layout.stages(layers)))
+        super().__init__(
+            [
+                LayerSpec(Embedding, spec, config),
+                *(LayerSpec(Block, spec, config, number) for number in range(layers)),
+                LayerSpec(Head, spec, config),
+            ],
+            topology=PipeModelDataParallelTopology(layout.pp, layout.tp, spec.dp),
+            loss_fn=_loss,
+            activation_checkpoint_interval=int(layout.recompute == "full"),
+            checkpointable_layers=["Block"],
+        )
+
+    def _partition_layers(self, method: str = "") -> None:
+        """The embedding comes before the first layer, the head after the last."""
+        self.parts = [0, *(end + 1 for end in self._ends)]
+        self.parts[-1] += 1
+        stage = self._topo.get_coord(self.global_rank).pipe
+        self._set_bounds(start=self.parts[stage], stop=self.parts[stage + 1])
+
+    def named_weights(self, spec: RunSpec, place: Place) -> Iterator[Named]:
+        """This stage's parameters by their names in the whole model."""
+        for module in self.children():
+            for name, parameter in module.named_parameters():
+                path = f"{module.prefix}{name.removeprefix('layer.')}"
+                if path.startswith("final_layernorm"):
+                    path = f"decoder.{path}"
+                yield weights.whole_name(path.split("."), spec, place), parameter
+
+
+class PipelineEngine:
+    """One stage of the model in the hands of DeepSpeed's pipeline engine."""
+
+    def __init__(self, spec: RunSpec, place: Place, batches: Batches) -> None:
+        self._spec, self._place, self._batches = spec, place, batches
+        deepspeed = deepspeed_setup.start()
+        net = Pipeline(spec, transformer_config(spec, pipeline=False))
+        self._named = list(net.named_weights(spec, place))
+        weights.initialise(self._named, spec, place)
+        layers = sum(isinstance(module, Block) for module in net.children())
+        self.built = weights.count(self._named, layers, spec, place)
+        deepspeed_setup.sum_duplicates(net.parameters())
+        optimizer = deepspeed_setup.optimizer(deepspeed_setup.groups_of(self._named, spec), spec)
+        options = deepspeed_setup.configuration(spec)
+        # Both assume that tensor parallel ranks hold equal activations; under SP they do not.
+        options["pipeline"] = {"pipe_partitioned": False, "grad_partitioned": False}
+        self._norm: float | None = None
+        if spec.layout.zero == 0 and spec.train.precision == "fp32":
+            options["gradient_clipping"] = 0.0
+            optimizer.register_step_pre_hook(self._clip)
+        self._gate = Gate(optimizer)  # after the hook that clips, so that it knows the norm
+        self._engine, *_ = deepspeed.initialize(model=net, optimizer=optimizer, config=options)
+
+    def step(self, number: int, lr: float, apply: Apply) -> None:
+        """One optimizer step, as DeepSpeed schedules it."""
+        deepspeed_setup.begin(self._engine, self._spec, number, lr)
+        self._gate.arm(lambda: apply(self._done(number)))
+        data = ((batch["tokens"], batch["labels"]) for batch in self._batches.of_step(number))
+        self._engine.train_batch(data)
+        self._gate.passed()
+
+    def _done(self, number: int) -> Done:
+        """What the micro batches of a step have given; asked for before the update."""
+        norm = self._engine.optimizer._global_grad_norm if self._norm is None else self._norm
+        if not self._place.last_stage or self._place.tp:
+            return Done(loss_sum=0.0, tokens=0, grad_norm=float(norm))
+        spec = self._spec
+        each = spec.layout.micro_batch * spec.model.sequence
+        return Done(
+            loss_sum=float(self._engine.total_loss) * each,  # a sum of means of micro batches
+            tokens=spec.accumulation_at(number) * each,
+            grad_norm=float(norm),
+        )
+
+    def state(self) -> State:
+        """All that the steps so far have changed."""
+        return State(self._named, self._engine.optimizer, self._spec, self._place)
+
+    def _clip(self, optimizer: Any, *_: Any) -> None:
+        """Clip by the norm of the whole model.
+
+        Without ZeRO, DeepSpeed leaves the norms of all stages but the first out of it.
+        """
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._norm = deepspeed_setup.grad_norm(iter(parameters))
+        limit = self._spec.train.optimizer.clip_grad
+        if 0 < limit < self._norm:
+            for parameter in parameters:
+                parameter.grad.mul_(limit / self._norm)
+
+
+def build(spec: RunSpec, place: Place, batches: Batches) -> PipelineEngine:
+    """The engine of `launcher.workers.engines.engine.ENGINES`."""
+    return PipelineEngine(spec, place, batches)
+
+
+def _loss(logits: Any, labels: Any) -> Any:
+    """Mean loss of a micro batch."""
+    return vocab_parallel_cross_entropy(logits.float(), labels.transpose(0, 1).contiguous()).mean()

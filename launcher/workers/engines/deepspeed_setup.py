@@ -1,0 +1,131 @@
+"""What both DeepSpeed engines need: its import, its configuration, and megatron's groups told."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import deepspeed
+import torch
+import torch.distributed as dist
+from deepspeed.utils import logger
+from megatron.core import parallel_state
+from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
+
+from launcher.spec.run import RunSpec
+from launcher.workers.model import platform
+from launcher.workers.model.weights import Named
+
+NO_PRINTING = 10**9
+
+
+def start() -> Any:
+    """Join DeepSpeed's communication to the process group there is, and return the library."""
+    logger.setLevel(logging.WARNING)
+    no_compiled_collectives()
+    deepspeed.init_distributed("nccl" if torch.cuda.is_available() else "gloo")
+    return deepspeed
+
+
+def no_compiled_collectives() -> None:
+    """Shared-memory collectives of the CPU are compiled on first use: 26 s, with a compiler."""
+    if not torch.cuda.is_available():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def configuration(spec: RunSpec) -> dict[str, Any]:
+    """DeepSpeed's configuration of a run."""
+    layout, bf16 = spec.layout, spec.train.precision == "bf16"
+    zero: dict[str, Any] = {"stage": layout.zero}
+    if layout.zero == 3:
+        # Only vectors stay whole on every rank; what Hugging Face's "auto" chooses too.
+        zero["stage3_param_persistence_threshold"] = 10 * spec.model.hidden
+    if layout.offload:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    options = {
+        "train_micro_batch_size_per_gpu": layout.micro_batch,
+        "gradient_accumulation_steps": spec.accumulation,
+        "gradient_clipping": spec.train.optimizer.clip_grad,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        # torch's fused AdamW instead of DeepSpeedCPUAdam, which is compiled on first use.
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": NO_PRINTING,
+        "bf16": {"enabled": bf16},
+    }
+    if bf16 and layout.zero:  # without ZeRO it is so anyhow, and may not be said
+        options["data_types"] = {"grad_accum_dtype": "fp32"}
+    return options
+
+
+def optimizer(groups: list[dict[str, Any]], spec: RunSpec) -> Any:
+    """AdamW over groups of parameters."""
+    wanted = spec.train.optimizer
+    return torch.optim.AdamW(
+        groups, lr=wanted.lr, betas=(wanted.beta1, wanted.beta2), eps=wanted.eps, fused=True
+    )
+
+
+def groups_of(weights: Iterable[Named], spec: RunSpec) -> list[dict[str, Any]]:
+    """Parameters with and without weight decay: matrices and vectors."""
+    decay = spec.train.optimizer.weight_decay
+    matrices: dict[str, Any] = {"params": [], "weight_decay": decay}
+    vectors: dict[str, Any] = {"params": [], "weight_decay": 0.0}
+    for _, parameter in weights:
+        shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3 keeps the real one there
+        (vectors if len(shape) == 1 else matrices)["params"].append(parameter)
+    return [group for group in (matrices, vectors) if group["params"]]
+
+
+def sum_duplicates(parameters: Iterable[Any]) -> None:
+    """Sum the gradients of what sequence parallelism duplicates over the tensor parallel ranks.
+
+    megatron does that after the last backward pass. DeepSpeed reduces and partitions before,
+    so here a hook does it as each gradient appears.
+    """
+    group = parallel_state.get_tensor_model_parallel_group()
+
+    def total(gradient: Any) -> Any:
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient, group=group)
+        return gradient
+
+    if group.size() > 1:
+        for parameter in parameters:
+            if getattr(parameter, "sequence_parallel", False):
+                parameter.register_hook(total)
+
+
+def begin(engine: Any, spec: RunSpec, step: int, lr: float) -> None:
+    """Set what a step has of its own: its learning rate, and while the batch grows its size."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = lr
+    if spec.train.batch_ramp:
+        at_once = engine.train_micro_batch_size_per_gpu() * engine.dp_world_size
+        engine.set_train_batch_size(spec.accumulation_at(step) * at_once)
+        engine.micro_steps = 0  # it would look for the end of a step in multiples of the new number
+    weigh_aux_loss(spec, step)
+
+
+def weigh_aux_loss(spec: RunSpec, step: int) -> None:
+    """Tell megatron's routers what one micro batch weighs in a step; its schedules do that.
+
+    Context parallel ranks each hold a part of a sequence's loss, and gradients are averaged.
+    """
+    weight = spec.layout.cp / spec.accumulation_at(step)
+    MoEAuxLossAutoScaler.set_loss_scale(torch.tensor(weight, device=platform.device()))
+
+
+def grad_norm(parameters: Iterator[Any]) -> float:
+    """L2 norm of gradients already reduced over data parallel ranks.
+
+    For fp32 without ZeRO, where DeepSpeed clips by a norm that it does not tell.
+    """
+    first = parallel_state.get_tensor_model_parallel_rank() == 0
+    squares = torch.zeros((), dtype=torch.float32, device=platform.device())
+    for parameter in parameters:
+        if parameter.grad is not None and (
+            first or getattr(parameter, "tensor_model_parallel", False)
+        ):
+            squares += parameter.grad.float().square().sum()
+    dist.all_reduce(squares, group=parallel_state.get_model_parallel_group())
+    return float(squares.sqrt())

@@ -1,0 +1,167 @@
+"""Train with megatron-core: its data parallelism, distributed optimizer and pipeline schedules."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from megatron.core.distributed import (
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    finalize_model_grads,
+)
+from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.transformer.module import Float16Module
+
+from launcher.spec.run import RunSpec
+from launcher.workers.checkpoints.training_state import State
+from launcher.workers.data.batches import Batch, Batches
+from launcher.workers.engines.engine import Apply, Done
+from launcher.workers.model import weights
+from launcher.workers.model.gpt import PRECISIONS, chunks, transformer_config
+from launcher.workers.model.groups import Place
+
+
+class MegatronEngine:
+    """A GPTModel (or the chunks of one pipeline stage) and its optimizer."""
+
+    def __init__(self, spec: RunSpec, place: Place, batches: Batches) -> None:
+        self._spec, self._place, self._batches = spec, place, batches
+        config = transformer_config(spec)
+        models = chunks(spec, config)
+        self._named = list(chain(*(weights.named_weights(one, spec, place) for one in models)))
+        weights.initialise(self._named, spec, place)
+        layers = sum(len(model.decoder.layers) for model in models)
+        self.built = weights.count(self._named, layers, spec, place)
+        self._chunks = _distributed(spec, config, models)
+        self._optimizer = _optimizer(spec, self._chunks)
+        config.grad_scale_func = self._optimizer.scale_loss
+        config.finalize_model_grads_func = finalize_model_grads
+        self._run = get_forward_backward_func()
+
+    def step(self, number: int, lr: float, apply: Apply) -> None:
+        """One optimizer step: every micro batch forward and backward, then the update."""
+        self._set_rate(lr)
+        for chunk in self._chunks:
+            chunk.zero_grad_buffer()
+        self._optimizer.zero_grad()
+        losses = self._forward_backward(number)
+        self._optimizer.prepare_grads()
+        norm = self._optimizer.get_grad_norm()
+        counts = self._place.last_stage and self._place.tp == 0
+        done = Done(
+            loss_sum=float(torch.stack([loss["sum"] for loss in losses]).sum()) if counts else 0.0,
+            tokens=sum(loss["tokens"] for loss in losses) if counts else 0,
+            grad_norm=float(norm),
+        )
+        if apply(done):
+            self._update(norm)
+
+    def _update(self, norm: Any) -> None:
+        """What the optimizer's own step does once the norm is known."""
+        limit = self._spec.train.optimizer.clip_grad
+        for one in self._optimizer.chained_optimizers if limit else ():
+            if parameters := one.get_parameters():
+                clip_grad_by_total_norm_fp32(parameters, max_norm=limit, total_norm=norm)
+        self._optimizer.step_with_ready_grads()
+
+    def state(self) -> State:
+        """All that the steps so far have changed."""
+        return State(self._named, self._optimizer, self._spec, self._place)
+
+    def _forward_backward(self, number: int) -> list[dict[str, Any]]:
+        several = len(self._chunks) > 1
+        data = [self._data(number) for _ in self._chunks]
+        return self._run(
+            forward_step_func=_forward,
+            data_iterator=data if several else data[0],
+            model=self._chunks if several else self._chunks[0],
+            num_microbatches=self._spec.accumulation_at(number),
+            seq_length=self._spec.model.sequence,
+            micro_batch_size=self._spec.layout.micro_batch,
+            forward_only=False,
+        )
+
+    def _data(self, number: int) -> Iterator[Batch]:
+        """Micro batches; a stage in the middle of a pipeline needs none."""
+        if self._place.first_stage or self._place.last_stage:
+            yield from self._batches.of_step(number)
+        else:
+            for _ in range(self._spec.accumulation_at(number)):
+                yield {"tokens": None, "labels": None}
+
+    def _set_rate(self, lr: float) -> None:
+        decay = self._spec.train.optimizer.weight_decay
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+            # The optimizer alone would decay norms too: wd_mult is left to the scheduler.
+            group["weight_decay"] = decay * group["wd_mult"]
+
+
+def build(spec: RunSpec, place: Place, batches: Batches) -> MegatronEngine:
+    """The engine of `launcher.workers.engines.engine.ENGINES`."""
+    return MegatronEngine(spec, place, batches)
+
+
+def _forward(data: Iterator[Batch], model: Any) -> tuple[Any, Any]:
+    batch = next(data)
+    losses = model(batch["tokens"], None, None, labels=batch["labels"])
+    return losses, _loss
+
+
+def _loss(losses: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Sum and token count of a micro batch (megatron divides), and what is reported."""
+    total = losses.float().sum()
+    count = losses.numel()
+    reported = {"sum": total.detach().clone(), "tokens": count}  # megatron divides total in place
+    return total, torch.tensor(count, dtype=torch.int), reported
+
+
+def overlap_pays() -> bool:
+    """Whether communication runs beside compute here; gloo takes the same cores."""
+    return torch.cuda.is_available()
+
+
+def _distributed(spec: RunSpec, config: Any, models: list[Any]) -> list[Any]:
+    if spec.train.precision == "bf16":
+        models = [Float16Module(config, model) for model in models]
+    overlap = spec.dp * spec.layout.cp > 1 and overlap_pays()
+    ddp = DistributedDataParallelConfig(
+        grad_reduce_in_fp32=True,
+        overlap_grad_reduce=overlap,
+        use_distributed_optimizer=spec.layout.zero == 1,
+        overlap_param_gather=overlap and spec.layout.zero == 1,
+        check_for_nan_in_grad=False,  # the training loop does, and says so
+    )
+    wrapped = [
+        DistributedDataParallel(config, ddp, model, disable_bucketing=number > 0)
+        for number, model in enumerate(models)
+    ]
+    if overlap:
+        functions = [model.no_sync for model in wrapped]
+        config.no_sync_func = functions if len(functions) > 1 else functions[0]
+    return wrapped
+
+
+def _optimizer(spec: RunSpec, models: list[Any]) -> Any:
+    wanted = spec.train.optimizer
+    config = OptimizerConfig(
+        optimizer="adam",
+        lr=wanted.lr,
+        min_lr=wanted.min_lr,
+        weight_decay=wanted.weight_decay,
+        adam_beta1=wanted.beta1,
+        adam_beta2=wanted.beta2,
+        adam_eps=wanted.eps,
+        clip_grad=wanted.clip_grad,
+        bf16=spec.train.precision == "bf16",
+        params_dtype=PRECISIONS[spec.train.precision],
+        use_distributed_optimizer=spec.layout.zero == 1,
+        overlap_param_gather=models[0].ddp_config.overlap_param_gather,
+    )
+    optimizer = get_megatron_optimizer(config, models, use_gloo_process_groups=False)
+    for group in optimizer.param_groups:
+        group["fused"] = True  # one kernel over all parameters; megatron has no option for it
+    return optimizer

@@ -1,0 +1,1 @@
+"""The model both engines train, and the processes it is split over."""

@@ -1,0 +1,120 @@
+"""One timed all-reduce between the ranks before anything is built on it.
+
+``python -m launcher.workers.process.linkcheck --mib 16 --seconds 60`` does nothing else, and prints it.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from launcher.workers.errors import LinkError
+from launcher.workers.model import platform
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What the ranks' connection does."""
+
+    mib: int
+    seconds: float
+    gb_s: float
+    """Bus bandwidth as NCCL's tests count it: what each rank sends, and as much that it gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCheck:
+    """Its size, MiB, and how many seconds it may take with all that comes before."""
+
+    mib: int
+    seconds: float
+
+    @contextmanager
+    def limit(self) -> Iterator[None]:
+        """End this rank when what is done within takes too long; it may be stuck in C."""
+        timer = threading.Timer(self.seconds, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def measure(self) -> Link:
+        """Sum ones over all ranks, once to warm up and once timed.
+
+        Raises:
+            LinkError: the sum is wrong.
+        """
+        ranks, device = dist.get_world_size(), platform.device()
+        data = torch.empty(self.mib * MIB // 4, dtype=torch.float32, device=device)
+        seconds = 0.0
+        for _ in range(2):
+            data.fill_(1.0)
+            _finish(device)
+            began = time.perf_counter()
+            dist.all_reduce(data)
+            _finish(device)
+            seconds = time.perf_counter() - began
+        wrong = int((data != ranks).sum())
+        if wrong:
+            raise LinkError(
+                f"all-reduce of {self.mib} MiB over {ranks} ranks:"
+                f" {wrong} of {data.numel()} sums are wrong"
+            )
+        moved = 2 * (ranks - 1) / ranks * self.mib * MIB
+        return Link(self.mib, seconds, moved / seconds / 1e9)
+
+    def _give_up(self) -> None:
+        ranks = os.environ["WORLD_SIZE"]
+        print(
+            f"LinkError: all-reduce of {self.mib} MiB over {ranks} ranks not finished within"
+            f" {self.seconds:g} s",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+
+def asked() -> LinkCheck | None:
+    """The check that MEGALAUNCH_ALLREDUCE="<MiB>:<seconds>" asks of several ranks."""
+    words = os.environ.get("MEGALAUNCH_ALLREDUCE")
+    if not words or int(os.environ["WORLD_SIZE"]) == 1:
+        return None
+    mib, _, seconds = words.partition(":")
+    return LinkCheck(int(mib), float(seconds))
+
+
+def main() -> None:
+    """Connect as the environment says, check, and print one line on rank 0."""
+    parser = argparse.ArgumentParser(prog="python -m launcher.workers.process.linkcheck")
+    parser.add_argument("--mib", type=int, default=16, help="of float32")
+    parser.add_argument("--seconds", type=float, default=60.0, help="until it counts as failed")
+    options = parser.parse_args()
+    check = LinkCheck(options.mib, options.seconds)
+    with check.limit():
+        platform.join(timedelta(seconds=options.seconds))
+        link = check.measure()
+    if dist.get_rank() == 0:
+        print(json.dumps(asdict(link)))
+    dist.destroy_process_group()
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

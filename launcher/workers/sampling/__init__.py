@@ -1,0 +1,1 @@
+"""Texts generated from checkpoints, beside training."""

@@ -1,0 +1,1 @@
+"""The process that shows a run in W&B and TensorBoard."""
