@@ -3,17 +3,28 @@
 The strategy sees what a row measured only after it has chosen the row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from launcher.decode import hint
+from launcher.errors import ConfigError
 from launcher.planner.constants import Constants
 from launcher.planner.forecast import Grid, Seen
 from launcher.planner.points import GIB, Array
+from launcher.sheets import spelling
 from launcher.sheets.sheet import Sheet
 from sweeps.search import Search, Stop, Strategy
+
+GROUP_BY = ("model", "seq_len", "n_gpus", "hardware")
+"""Columns whose rows are compared with each other where nothing else is said."""
+
+
+MEASURED = ("tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb", "oom", "outcome",
+            "tflops_per_gpu", "mfu", "loss", "loss_last", "mem_max_gib")  # fmt: skip
+"""Columns that no strategy may see before it has chosen a row."""
 
 NEAR = (0.01, 0.02)
 """Shares of the best speed within which a trial counts as having found it."""
@@ -141,3 +152,26 @@ def _codes(sheet: Sheet, rows: Sequence[int], axes: Sequence[str]) -> Array:
     columns = [[sheet.rows[number].get(name, "") for number in rows] for name in axes]
     codes = [[sorted(set(column)).index(value) for value in column] for column in columns]
     return np.array(codes, dtype=float).T.reshape(len(rows), len(axes))
+
+
+def replayed(
+    sheet: Sheet,
+    constants: Constants,
+    strategy: Strategy,
+    by: Sequence[str],
+    axes: Sequence[str],
+    seed: int,
+    stop: Stop,
+) -> Iterator[Replayed]:
+    """What a strategy does in each group of rows. Raises ConfigError on a column there is not."""
+    known = dict.fromkeys(sheet.rows[0])
+    for option, names in (("--group-by", by), ("--axis", axes)):
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"{option}: no column {name!r}{hint(name, known)}")
+    for name in axes:
+        if spelling.column(name) in MEASURED or name in MEASURED:
+            raise ConfigError(f"--axis: {name} is what a run measures, not what it tries")
+    for rows in groups(sheet, by).values():
+        order, why = replay(sheet, rows, strategy, constants, axes=axes, stop=stop, seed=seed)
+        yield judged(sheet, by, rows, order, why)

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
 from launcher.errors import ConfigError, RequestError
+
+if TYPE_CHECKING:
+    from launcher.campaign.campaign import Loop
 
 RUNS = """Every point of a run or a sweep before anything runs: predicted memory, speed, days, GPU
 hours and price, what is rejected, what is not worth a trial, and why. Best first."""
@@ -49,9 +52,7 @@ def _points(options: argparse.Namespace) -> int:
 
     loop = Loop(compose(options.overrides, options.multirun, options.config_dir))
     if options.explain is not None:
-        from launcher.planner import explain
-
-        return _print(explain.terms(loop, options.explain), options)
+        return _print(_terms(loop, options.explain), options)
     starting.warn(loop)
     if loop.request.curriculum:
         from launcher.campaign import stage_plan
@@ -67,6 +68,20 @@ def _points(options: argparse.Namespace) -> int:
 
     table.put(plans.frame(points, options.sort), options.format, options.output)
     return 0
+
+
+def _terms(loop: "Loop", row: int) -> list[dict[str, Any]]:
+    """The terms of a point. Raises ConfigError where there is no such row, or it is rejected."""
+    from launcher.planner import explain
+    from launcher.planner.points import Points
+
+    by_row = {number: spec_id for spec_id, number in loop.rows.items()}
+    if row not in by_row:
+        raise ConfigError(f"--explain {row}: the rows are 1 to {len(by_row)}")
+    if by_row[row] in loop.refused:
+        raise ConfigError(f"--explain {row}: it is rejected: {loop.refused[by_row[row]]}")
+    points = Points.from_specs([loop.points[by_row[row]]])
+    return [*explain.terms(points, loop.chooser.grid.constants)]
 
 
 def _refuse_keys(options: argparse.Namespace) -> None:
@@ -90,8 +105,10 @@ def _runs(options: argparse.Namespace) -> int:
     constants = constants_of(request.constants)
     sheet = predictions.read(Path(options.runs).expanduser())
     if options.explain is not None:
-        rows = explain.of_sheet(sheet, constants, options.explain)
-        return _print(rows, options)
+        if not 1 <= options.explain <= len(sheet.rows):
+            raise ConfigError(f"--explain {options.explain}: the rows are 1 to {len(sheet.rows)}")
+        points = sheet.points[[options.explain - 1]]
+        return _print([*explain.terms(points, constants)], options)
     for line in predictions.mistyped(sheet):
         print(f"launch: {line}", file=sys.stderr)
     rows = predictions.predicted(sheet, constants)
@@ -140,12 +157,13 @@ def replay(words: Sequence[str]) -> int:
     from launcher.planner.constants import constants_of
     from launcher.sheets import predictions
     from sweeps import STRATEGIES, Stop
+    from sweeps.replay import GROUP_BY, replayed
 
     parser = new_parser("replay", REPLAY)
     parser.add_argument("file", metavar="FILE.csv", help="columns as in docs/planner.md")
     parser.add_argument("--strategy", choices=STRATEGIES, default="best_first", metavar="NAME",
                         help=f"{', '.join(STRATEGIES)}; best_first where not given")  # fmt: skip
-    parser.add_argument("--group-by", metavar="COL,...", default=",".join(predictions.GROUP_BY),
+    parser.add_argument("--group-by", metavar="COL,...", default=",".join(GROUP_BY),
                         help="columns whose rows are compared; %(default)s")  # fmt: skip
     parser.add_argument("--axis", metavar="COL", action="extend", nargs="+", default=[],
                         help="a column beyond the schema whose effect is learnt")  # fmt: skip
@@ -155,8 +173,8 @@ def replay(words: Sequence[str]) -> int:
     options = parsed(parser, words)
     constants = constants_of(options.constants)
     sheet = predictions.read(Path(options.file).expanduser())
-    found = list(predictions.replayed(
-        sheet, constants, options.strategy, options.group_by.split(","), options.axis,
+    found = list(replayed(
+        sheet, constants, STRATEGIES[options.strategy], options.group_by.split(","), options.axis,
         options.seed, Stop(),
     ))  # fmt: skip
     if not found:

@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from launcher.campaign.campaign import Loop
-from launcher.errors import ConfigError
 from launcher.planner import memory, steptime
 from launcher.planner.constants import Constants
 from launcher.planner.memory import Memory
 from launcher.planner.points import GIB, Points
 from launcher.planner.steptime import StepTime
-from launcher.sheets.sheet import Sheet
 
 MEANING = {
     Memory: {
@@ -40,25 +37,8 @@ MEANING = {
 }
 
 
-def terms(loop: Loop, row: int) -> list[dict[str, Any]]:
-    """Of a point of a sweep. Raises ConfigError where there is no such row, or it is rejected."""
-    by_row = {number: spec_id for spec_id, number in loop.rows.items()}
-    if row not in by_row:
-        raise ConfigError(f"--explain {row}: the rows are 1 to {len(by_row)}")
-    if by_row[row] in loop.refused:
-        raise ConfigError(f"--explain {row}: it is rejected: {loop.refused[by_row[row]]}")
-    points = Points.from_specs([loop.points[by_row[row]]])
-    return list(_terms(points, loop.chooser.grid.constants))
-
-
-def of_sheet(sheet: Sheet, constants: Constants, row: int) -> list[dict[str, Any]]:
-    """Of a row of a sheet, counted from 1. Raises ConfigError where there is none."""
-    if not 1 <= row <= len(sheet.rows):
-        raise ConfigError(f"--explain {row}: the rows are 1 to {len(sheet.rows)}")
-    return list(_terms(sheet.points[np.array([row - 1])], constants))
-
-
-def _terms(points: Points, constants: Constants) -> Iterator[dict[str, Any]]:
+def terms(points: Points, constants: Constants) -> Iterator[dict[str, Any]]:
+    """Rows for one point, ``points`` of length 1: memory of each stage, then the step time."""
     stages = memory.STAGES if points.pp[0] > 2 else ("first", "last")[: int(points.pp[0])]
     for stage in stages:
         found = memory.stage_memory(points, constants.memory, stage)

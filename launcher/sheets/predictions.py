@@ -1,4 +1,4 @@
-"""Sheets somebody keeps by hand: predictions for their rows, constants fitted to them, replays."""
+"""Sheets somebody keeps by hand: predictions for their rows, constants fitted to them."""
 
 import dataclasses
 import difflib
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from launcher.decode import decode, hint
+from launcher.decode import decode
 from launcher.errors import ConfigError
 from launcher.planner import memory
 from launcher.planner.constants import Constants
@@ -21,18 +21,6 @@ from launcher.sheets import file, fit, rules, sheet, spelling, validation
 from launcher.sheets.sheet import Sheet
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
-from sweeps import STRATEGIES
-from sweeps.replay import Replayed, groups, judged, replay
-from sweeps.search import Stop
-
-GROUP_BY = ("model", "seq_len", "n_gpus", "hardware")
-"""Columns whose rows are compared with each other where nothing else is said."""
-
-
-MEASURED = ("tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb", "oom", "outcome",
-            "tflops_per_gpu", "mfu", "loss", "loss_last", "mem_max_gib")  # fmt: skip
-"""Columns that no strategy may see before it has chosen a row."""
-
 
 NEAR = 0.85
 """Likeness of two titles, of which one is then taken for a slip: mem_max_gb is none of mem_gb."""
@@ -168,30 +156,6 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 1)
 
 
-def replayed(
-    sheet: Sheet,
-    constants: Constants,
-    strategy: str,
-    by: Sequence[str],
-    axes: Sequence[str],
-    seed: int,
-    stop: Stop,
-) -> Iterator[Replayed]:
-    """What a strategy does in each group of rows. Raises ConfigError on a column there is not."""
-    known = dict.fromkeys(sheet.rows[0])
-    for option, names in (("--group-by", by), ("--axis", axes)):
-        for name in names:
-            if name not in known:
-                raise ConfigError(f"{option}: no column {name!r}{hint(name, known)}")
-    for name in axes:
-        if spelling.column(name) in MEASURED or name in MEASURED:
-            raise ConfigError(f"--axis: {name} is what a run measures, not what it tries")
-    choose = STRATEGIES[strategy]
-    for rows in groups(sheet, by).values():
-        order, why = replay(sheet, rows, choose, constants, axes=axes, stop=stop, seed=seed)
-        yield judged(sheet, by, rows, order, why)
-
-
 @cache
 def clusters() -> Mapping[str, Cluster]:
     """The clusters of conf/, by name."""
@@ -207,6 +171,7 @@ def models() -> Mapping[str, ModelShape]:
 
 
 def _files(group: str) -> Iterator[tuple[str, Any]]:
-    for file in (resources.files("conf") / group).iterdir():
-        if file.name.endswith(".yaml"):
-            yield file.name.removesuffix(".yaml"), yaml.safe_load(file.read_text(encoding="utf-8"))
+    for entry in (resources.files("conf") / group).iterdir():
+        if entry.name.endswith(".yaml"):
+            text = entry.read_text(encoding="utf-8")
+            yield entry.name.removesuffix(".yaml"), yaml.safe_load(text)

@@ -1,10 +1,16 @@
 """What is tried with each checkpoint of a run, beside its training."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from launcher.decode import Count, NotNegative, Whole
 from launcher.errors import ConfigError
-from launcher.workers.sampling.flags import Script
+
+Script = Literal[
+    "latin", "japanese", "chinese", "korean", "cyrillic", "greek", "arabic", "hebrew",
+    "devanagari", "thai",
+]  # fmt: skip
+"""What a text is written in. Languages of one script are not told apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

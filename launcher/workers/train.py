@@ -81,7 +81,7 @@ def _train(
     resumed = run.resume()
     clock.lap("setup")
     # After that, so that it follows what the run starts with too.
-    tracker = tracker.start(folder) if first_rank else None
+    follower = tracker.start(folder) if first_rank else None
     done = run.steps(spec.first if resumed is None else resumed)
     clock.lap("train")
     watchdog.stop()
@@ -93,7 +93,7 @@ def _train(
         meter.close()
         result = _result(spec, engine, clock.seconds) | {"resumed_from": resumed}
         folder.write_result(result | {"samples": batches.counts(spec.last)})
-        tracker.wait(tracker)
+        tracker.wait(follower)
     return True
 
 

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from launcher.data import corpora
-from launcher.workers.sampling.flags import Flag, Script, flags, repeated_end
+from launcher.spec.sampling import Script
+from launcher.workers.sampling.flags import Flag, flags, repeated_end
 
 CAT = (
     "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗いじめじめした所で"

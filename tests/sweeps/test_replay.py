@@ -15,6 +15,7 @@ from launcher.sheets import predictions
 from launcher.sheets.sheet import Sheet
 from sweeps import STRATEGIES, Search, Stop
 from sweeps.replay import groups, judged, replay
+from sweeps.replay import replayed as replay_groups
 from sweeps.search import Answer
 from tests.launcher.planner.made import FIXED
 from tests.sweeps.made import LAYOUTS, Machine, layouts
@@ -206,14 +207,14 @@ def test_rows_are_compared_within_their_group(tmp_path: Path) -> None:
 
 
 def replayed(sheet: Sheet, **changes: Any) -> list[Any]:
-    options: dict[str, Any] = {"strategy": "best_first", "by": ("n_gpus",), "axes": (), "seed": 0,
+    options: dict[str, Any] = {"strategy": STRATEGIES["best_first"], "by": ("n_gpus",), "axes": (), "seed": 0,
                                "stop": Stop()}  # fmt: skip
-    return list(predictions.replayed(sheet, FIXED, **{**options, **changes}))
+    return list(replay_groups(sheet, FIXED, **{**options, **changes}))
 
 
 def test_each_group_is_replayed(tmp_path: Path) -> None:
     more = [{**row, "n_gpus": 16} for row in SMALL[:2]]
-    found = replayed(read(tmp_path, [*SMALL, *more]), strategy="grid")
+    found = replayed(read(tmp_path, [*SMALL, *more]), strategy=STRATEGIES["grid"])
     assert [(one.group, one.rows, len(one.trials)) for one in found] == [
         ({"n_gpus": "8"}, 5, 5), ({"n_gpus": "16"}, 2, 2),
     ]  # fmt: skip

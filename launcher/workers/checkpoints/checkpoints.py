@@ -1,7 +1,7 @@
 """Checkpoints that any layout and both engines write and read, whole or not there.
 
     checkpoints/step-00000012/rank0.safetensors ...   rectangles of the whole model's matrices
-    checkpoints/step-00000012/manifest.json           `launcher.workers.checkpoints.manifest.Manifest`
+    checkpoints/step-00000012/manifest.json           a Manifest, see `manifest`
 
 All ranks write into a folder with a dot before its name; rank 0 renames it when everything is on
 disk. What is agreed on goes through collectives, of the main thread only, so every rank must call

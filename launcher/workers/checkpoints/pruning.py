@@ -12,7 +12,7 @@ from launcher.workers.checkpoints.retention import distance, kept
 
 
 class Keeper:
-    """Removes what `launcher.workers.checkpoints.retention.kept` does not keep, and never the last good one."""
+    """Removes what `retention` does not keep, and never the last good one."""
 
     def __init__(self, shelf: Shelf, spec: RunSpec, policy: Checkpointing) -> None:
         self._shelf, self._spec, self._policy = shelf, spec, policy

@@ -51,13 +51,11 @@ def build(spec: RunSpec, place: Place, batches: Batches) -> Engine:
     """The engine a spec asks for; only that one's library is imported."""
     pipelined = spec.backend == "deepspeed" and spec.layout.pp > 1
     name = "deepspeed_pipeline" if pipelined else spec.backend
-    module = importlib.import_module(f"launcher.workers.{ENGINES[name]}")
+    assert name in ENGINES, name
+    module = importlib.import_module(f"launcher.workers.engines.{name}")
     make: Build = module.build
     return make(spec, place, batches)
 
 
-ENGINES = {
-    "megatron": "megatron_engine",
-    "deepspeed": "deepspeed_engine",
-    "deepspeed_pipeline": "deepspeed_pipeline",
-}
+ENGINES = ("megatron", "deepspeed", "deepspeed_pipeline")
+"""Modules beside this one; each has a `Build` of that name."""

@@ -1,6 +1,7 @@
 """One timed all-reduce between the ranks before anything is built on it.
 
-``python -m launcher.workers.process.linkcheck --mib 16 --seconds 60`` does nothing else, and prints it.
+``python -m launcher.workers.process.linkcheck --mib 16 --seconds 60`` does nothing else, and
+prints it.
 """
 
 import argparse

@@ -4,11 +4,7 @@ import unicodedata
 from collections import Counter
 from typing import Literal
 
-Script = Literal[
-    "latin", "japanese", "chinese", "korean", "cyrillic", "greek", "arabic", "hebrew",
-    "devanagari", "thai",
-]  # fmt: skip
-"""What a text is written in. Languages of one script are not told apart."""
+from launcher.spec.sampling import Script
 
 Flag = Literal["empty", "loop", "script", "invalid"]
 """Nothing but white space; an end that repeats; letters of other scripts; broken characters."""

@@ -1,7 +1,7 @@
 """Generate texts from a checkpoint, and score it on held-out text: one process, beside training.
 
-``python -P -m launcher.workers.sampling.sample --folder RUN --step N --cache CACHE --sampling JSON``. What
-goes wrong is a line, and exit code 1.
+``python -P -m launcher.workers.sampling.sample --folder RUN --step N --cache CACHE --sampling
+JSON``. What goes wrong is a line, and exit code 1.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What starts `launcher.workers.sampling.sample` after checkpoints, beside training; never waits for it."""
+"""Start `launcher.workers.sampling.sample` after checkpoints, beside training, without waiting."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A table as a W&B run of its own: ``python -m launcher.workers.tracking.table``, the rows on stdin.
+"""A table as a W&B run: ``python -m launcher.workers.tracking.table``, its rows on stdin.
 
 Where W&B cannot be reached, the run is kept below ``--folder`` for ``wandb sync``.
 """

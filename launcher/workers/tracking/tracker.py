@@ -1,7 +1,7 @@
 """A process beside rank 0 that follows the run's metrics to Weights & Biases and TensorBoard.
 
-``python -P -m launcher.workers.tracking.tracker --folder RUN --rank PID``. Training never waits for it but
-for `WAIT_SECONDS` at its end; what goes wrong here is a line in ``log/tracking.txt``.
+``python -P -m launcher.workers.tracking.tracker --folder RUN --rank PID``. Training never waits
+for it but for `WAIT_SECONDS` at its end; what goes wrong here is a line in ``log/tracking.txt``.
 """
 
 import argparse

@@ -373,9 +373,9 @@ def test_columns_are_passed_through_as_they_are(tmp_path: Path) -> None:
     text = "GPUs, model ,my own,zero\n 8 , llama_7b ,  x ,ZeRO-3\n8,llama_7b\n"
     first, second = predictions.predicted(predictions.read(write(tmp_path / "r.csv", text)), FIXED)
     given = {"GPUs": " 8 ", " model ": " llama_7b ", "my own": "  x ", "zero": "ZeRO-3"}
-    predictions = ["pred_mem_gib", "pred_oom_prob", "pred_step_ms", "pred_tokens_per_s_per_gpu",
+    added = ["pred_mem_gib", "pred_oom_prob", "pred_step_ms", "pred_tokens_per_s_per_gpu",
                    "plan_outcome", "plan_reason", "plan_note"]  # fmt: skip
-    assert list(first) == [*given, *predictions]
+    assert list(first) == [*given, *added]
     assert {name: first[name] for name in given} == given
     assert [second[name] for name in given] == ["8", "llama_7b", "", ""]
 
