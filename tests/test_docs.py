@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cli import verbs
+from launcher.cli import registry
 from launcher.results.record import OUTCOMES
 from tests.conftest import ROOT
 
@@ -44,6 +44,6 @@ def test_every_outcome_is_explained() -> None:
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        verbs.run(["--help"])
+        registry.run(["--help"])
     text = capsys.readouterr().out
-    assert all(f"launch {verb} " in text for verb in verbs.VERBS)
+    assert all(f"launch {verb} " in text for verb in registry.VERBS)

@@ -19,7 +19,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from launcher.cli import verbs
+from launcher.cli import registry
 from launcher.decode import nearest
 from launcher.errors import LaunchError, RequestError
 
@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     first = words[0] if words else ""
-    if first in verbs.VERBS:
-        return verbs.VERBS[first](words[1:])
+    if first in registry.VERBS:
+        return registry.VERBS[first](words[1:])
     if first and "=" not in first and not first.startswith(("-", "~")):
-        near = nearest(first, verbs.VERBS)
+        near = nearest(first, registry.VERBS)
         raise RequestError(f"{first!r} is neither a verb nor KEY=VALUE{near}")
-    return verbs.run(words)
+    return registry.run(words)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from launcher.cli.top.cells import fitted
+from launcher.cli.top.text_cells import fitted
 
 ABOVE = 2
 """Lines of a section before its first item: an empty one and its title."""

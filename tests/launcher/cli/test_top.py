@@ -18,11 +18,11 @@ import pytest
 
 from launcher import cli
 from launcher.campaign import jobs
-from launcher.cli.top.cells import duration, sparkline
-from launcher.cli.top.draw import picture
-from launcher.cli.top.look import Watcher
-from launcher.cli.top.model import Budget, Look, Running
+from launcher.cli.top.render import picture
+from launcher.cli.top.snapshot import Budget, Look, Running
 from launcher.cli.top.tail import Tail
+from launcher.cli.top.text_cells import duration, sparkline
+from launcher.cli.top.watcher import Watcher
 from launcher.files import write_json
 from launcher.results import imported, record
 from launcher.results.imported import Imported

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
-from launcher.cli.top.model import Series
+from launcher.cli.top.snapshot import Series
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
+from launcher.cli.parser import new_parser, parsed, prints_a_table, takes_overrides
 from launcher.errors import ConfigError, WorkError
 
 if TYPE_CHECKING:
@@ -129,12 +129,12 @@ def check(words: Sequence[str]) -> int:
     prints_a_table(parser)
     options = parsed(parser, words)
 
-    from launcher.cli import checks
+    from launcher.cli.verbs.planning import check
     from launcher.request.compose import compose
 
     if options.multirun:
         raise ConfigError("--multirun: one set of nodes is checked at a time")
-    rows, failed = checks.check(compose(options.overrides, False, options.config_dir))
+    rows, failed = check.check(compose(options.overrides, False, options.config_dir))
     _print(rows, options)
     if failed:
         print(f"launch: {failed}", file=sys.stderr)

@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from launcher.cli.words import new_parser, parsed
+from launcher.cli.parser import new_parser, parsed
 
 _WHAT = """The best run below a folder as a file that launch --config starts the real run from:
 model, layout, cluster, batch, data and optimizer as they were measured, and for train.tokens the

@@ -49,7 +49,7 @@ def prints_a_table(parser: Parser) -> None:
 
 def parsed(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     """The options of a verb, and what the table could not do found before anything runs."""
-    from launcher.cli.verbs import VERBS
+    from launcher.cli.registry import VERBS
 
     options = parser.parse_intermixed_args(words)  # -m between overrides
     for word in getattr(options, "overrides", ()):

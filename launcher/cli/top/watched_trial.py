@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from launcher.campaign import jobs, retry
-from launcher.cli.top.model import Running
+from launcher.cli.top.snapshot import Running
 from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.errors import ReadError
 from launcher.results import find, summary

@@ -7,7 +7,7 @@ from typing import Literal
 
 from launcher.campaign.labels import labels
 from launcher.cli.top.tail import Signature, Tail, signature
-from launcher.cli.top.trial import Trial
+from launcher.cli.top.watched_trial import Trial
 from launcher.decode import decode
 from launcher.errors import ConfigError, LaunchError, ReadError
 from launcher.files import read_json

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from launcher.cli.top.cells import Cell, clean, duration, fitted, flowing, rows
-from launcher.cli.top.model import Budget, Failure, Look, Running, Training, Waiting
 from launcher.cli.top.sections import Section, shared
+from launcher.cli.top.snapshot import Budget, Failure, Look, Running, Training, Waiting
+from launcher.cli.top.text_cells import Cell, clean, duration, fitted, flowing, rows
 
 WIDE = 120
 """Cells of a terminal from which on a trial is one line; below it is two."""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.cli.words import new_parser, parsed
+from launcher.cli.parser import new_parser, parsed
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from launcher.cli.top.look import Watcher
+    from launcher.cli.top.watcher import Watcher
 
 DESCRIPTION = """A live view of a sweep, a curriculum or a run: what runs, waits and failed, what
 was spent and what is left. q or Ctrl-C quits; the jobs go on, and nothing in the folder is touched.
@@ -36,7 +36,7 @@ def top(words: Sequence[str]) -> int:
     if not OFTEN <= options.every <= SELDOM:
         raise ConfigError(f"--every: {options.every:g} is not between {OFTEN:g} and {SELDOM:g}")
 
-    from launcher.cli.top.look import Watcher
+    from launcher.cli.top.watcher import Watcher
 
     console = _console()
     once = options.once or not sys.stdout.isatty() or console.is_dumb_terminal
@@ -57,7 +57,7 @@ def _console() -> "Console":
 
 
 def _print(watcher: "Watcher", console: "Console") -> None:
-    from launcher.cli.top.draw import picture
+    from launcher.cli.top.render import picture
 
     height = console.height - 1 if sys.stdout.isatty() else None
     for line in picture(watcher.look(time.time()), console.width, height):
@@ -65,7 +65,7 @@ def _print(watcher: "Watcher", console: "Console") -> None:
 
 
 def _live(watcher: "Watcher", console: "Console", every: float) -> None:
-    from launcher.cli.top.draw import picture
+    from launcher.cli.top.render import picture
     from launcher.cli.top.screen import full_screen
 
     look = watcher.look(time.time())  # the first one may take a while: it is not waited for blindly

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
+from launcher.cli.parser import new_parser, parsed, prints_a_table, takes_overrides
 from launcher.errors import ConfigError, RequestError
 
 if TYPE_CHECKING:

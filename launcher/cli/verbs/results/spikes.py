@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.cli.words import new_parser, parsed, prints_a_table
+from launcher.cli.parser import new_parser, parsed, prints_a_table
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.cli.words import new_parser, parsed
+from launcher.cli.parser import new_parser, parsed
 from launcher.errors import ConfigError
 
 DESCRIPTION = """One HTML file, which needs no network, about what is below folders: charts, a table

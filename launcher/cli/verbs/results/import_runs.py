@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.cli.words import new_parser, parsed
+from launcher.cli.parser import new_parser, parsed
 from launcher.decode import nearest
 from launcher.errors import ConfigError, ReadError, RequestError
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from launcher.cli.top.model import Budget, Failure, Running, Training, Waiting
-from launcher.cli.top.sweep import Sweep
-from launcher.cli.top.trial import Trial
+from launcher.cli.top.snapshot import Budget, Failure, Running, Training, Waiting
+from launcher.cli.top.watched_sweep import Sweep
+from launcher.cli.top.watched_trial import Trial
 from launcher.results.record import NEVER_RAN, RunRecord
 from launcher.spec.run import RunSpec
 

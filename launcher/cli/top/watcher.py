@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from launcher.campaign import jobs
-from launcher.cli.top.model import Look
-from launcher.cli.top.points import (
+from launcher.cli.top.snapshot import Look
+from launcher.cli.top.summary import (
     LIVE,
     Point,
     best,
@@ -19,9 +19,9 @@ from launcher.cli.top.points import (
     training,
     waiting,
 )
-from launcher.cli.top.sweep import Sweep
 from launcher.cli.top.tail import Signature, signature
-from launcher.cli.top.trial import Trial
+from launcher.cli.top.watched_sweep import Sweep
+from launcher.cli.top.watched_trial import Trial
 from launcher.errors import ConfigError
 from launcher.results import find
 from launcher.results.run_folder import RunFolder

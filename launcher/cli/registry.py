@@ -10,19 +10,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.cli import job_verbs, plan_verbs
-from launcher.cli.best import best
-from launcher.cli.importing import foreign_runs
-from launcher.cli.report import report
-from launcher.cli.samples import sample
-from launcher.cli.spikes import spikes
-from launcher.cli.top.verb import top
-from launcher.cli.words import new_parser, parsed, prints_a_table, takes_overrides
+from launcher.cli.parser import new_parser, parsed, prints_a_table, takes_overrides
+from launcher.cli.verbs.planning import plan
+from launcher.cli.verbs.results.best import best
+from launcher.cli.verbs.results.import_runs import foreign_runs
+from launcher.cli.verbs.results.report import report
+from launcher.cli.verbs.results.sample import sample
+from launcher.cli.verbs.results.spikes import spikes
+from launcher.cli.verbs.running import submit
+from launcher.cli.verbs.running.top import top
 
 if TYPE_CHECKING:
     from launcher.campaign import resume
     from launcher.campaign.campaign import Loop
-    from launcher.cli.sync import Kept
+    from launcher.cli.verbs.results.sync import Kept
     from launcher.results.record import RunRecord
 
 _EXAMPLES = """\
@@ -112,7 +113,7 @@ def _go(
     except KeyboardInterrupt:
         return _stopped(loop, words)
     if loop.request.detach:
-        return job_verbs.handed_over(loop)
+        return submit.handed_over(loop)
     _print(records, options)
     _advise(loop)
     well = [found.outcome == "ok" for found in records]
@@ -142,7 +143,7 @@ def show_table(words: Sequence[str]) -> int:
     if options.wandb is None:
         return 0
 
-    from launcher.cli import sync as uploads
+    from launcher.cli.verbs.results import sync as uploads
 
     uploads.log_table(table.render(rows, "json"), Path(options.folders[0]), options.wandb)
     return 0
@@ -156,7 +157,7 @@ def sync(words: Sequence[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="only list them")
     options = parsed(parser, words)
 
-    from launcher.cli import sync as uploads
+    from launcher.cli.verbs.results import sync as uploads
 
     path = Path(options.folder).expanduser()
     runs = uploads.kept(path)
@@ -169,12 +170,12 @@ def sync(words: Sequence[str]) -> int:
 
 
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {
-    "plan": plan_verbs.plan,
-    "replay": plan_verbs.replay,
-    "submit": job_verbs.submit,
-    "status": job_verbs.status,
-    "cancel": job_verbs.cancel,
-    "check": job_verbs.check,
+    "plan": plan.plan,
+    "replay": plan.replay,
+    "submit": submit.submit,
+    "status": submit.status,
+    "cancel": submit.cancel,
+    "check": submit.check,
     "resume": go_on,
     "table": show_table,
     "report": report,
@@ -188,7 +189,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
 
 
 def _sync(run: "Kept", name: str, dry_run: bool) -> int:
-    from launcher.cli import sync as uploads
+    from launcher.cli.verbs.results import sync as uploads
 
     if run.busy:
         print(f"running   {name}", flush=True)

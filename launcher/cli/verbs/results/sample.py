@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher.cli.words import new_parser, parsed, prints_a_table
+from launcher.cli.parser import new_parser, parsed, prints_a_table
 from launcher.decode import encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.results import samples

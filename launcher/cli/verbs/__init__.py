@@ -1,0 +1,1 @@
+"""The verbs of ``launch``, a module each; `launcher.cli.registry` lists them."""

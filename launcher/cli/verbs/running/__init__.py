@@ -1,0 +1,1 @@
+"""Verbs that start runs, watch them and end them."""
