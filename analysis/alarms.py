@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.series import Point, Series
+from analysis.loading.series import Point, Series
 from launcher.errors import ConfigError
 from launcher.spec.spike_guard import SpikeGuard
 from launcher.spikes.detector import Detector, Event, Kind, Quantity

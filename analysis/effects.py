@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.rows import UNFINISHED
+from analysis.loading.rows import UNFINISHED
 from launcher.errors import ConfigError
 from launcher.results.columns import OF_SPEC, full
 from launcher.results.record import NEVER_RAN

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import asked, best, frames, reading, table
+from analysis import asked, best, table
 from analysis.effects import less_is_better
-from analysis.rows import UNFINISHED, Row, of_folder
+from analysis.loading import frames, sweeps
+from analysis.loading.rows import UNFINISHED, Row, of_folder
 from analysis.text import printable
 from launcher.errors import ConfigError
 from launcher.results import find, imported
@@ -170,7 +171,7 @@ class Runs:
             return [self._placed(of_folder(path), path.resolve().parent, path)]
         out = []
         for sweep in self._sweeps[path]:
-            found = reading.found(sweep)
+            found = sweeps.found(sweep)
             for row in found.rows:
                 folder = None if row["folder"] is None else sweep / row["folder"]
                 out.append(self._placed(row, sweep, folder))

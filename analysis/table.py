@@ -11,7 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from analysis import text
-from analysis.rows import UNFINISHED, Row, of_record
+from analysis.loading.rows import UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
 from launcher.results.columns import COLUMNS, FORMS, SHORT, full
 from launcher.results.record import NEVER_RAN, Figures, RunRecord
@@ -26,7 +26,7 @@ def arranged(rows: Sequence[Row], sort: str | None = None) -> pd.DataFrame:
     """Rows in the columns of `COLUMNS`; what is unknown is NA.
 
     Args:
-        rows: of `analysis.rows`, in any order.
+        rows: of `analysis.loading.rows`, in any order.
         sort: a column, ascending; with a leading "-" descending. Without it the fastest comes
             first, then what failed, then what never ran; stages of a curriculum in their order.
 

@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all, and what reads them."""
+"""Files that appear whole or not at all, their readers, and room on the disk for them."""
 
+import ctypes
 import errno
 import json
 import os
@@ -14,6 +15,9 @@ UMASK = os.umask(0o022)
 """What the user takes from the permissions of new files; to be read it has to be set."""
 os.umask(UMASK)
 
+
+UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+"""What a file system answers that reserves nothing: NFS 3, Lustre on ZFS, FUSE."""
 
 BLOCK = 4096
 """Bytes that are read at once from the end of a file."""
@@ -99,3 +103,16 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError as error:
             raise ReadError(f"{path}:{number}: {error}") from error
+
+
+def allocate(descriptor: int, count: int) -> None:
+    """Give an open file ``count`` bytes. Raises OSError, one of `UNSUPPORTED` where it cannot.
+
+    Linux's own fallocate(2): where the file system has none, glibc's posix_fallocate, which
+    Python has, writes to every block instead (its manual page, NOTES).
+    """
+    fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    if fallocate(descriptor, 0, 0, count) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -13,7 +13,7 @@ from typing import Any, Self
 from launcher.errors import ReadError, RequestError, WorkError
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
-from slurm import code, states, submission
+from slurm import accounting, code, states, submission
 from slurm.closing import LOST, close
 from slurm.handover import Setting, groups, hand_over, number, prepared
 from slurm.refusals import NoRoom
@@ -253,7 +253,7 @@ class Slurm:
         ids = sorted({(w.name or "").split("_")[0] for w in live})
         if not ids:
             return
-        known = states.accounting(ids)
+        known = accounting.states_of(ids)
         if known and all(w.name in known and known[w.name].name == "RUNNING" for w in live):
             for watched in live:
                 watched.unknown = 0

@@ -40,7 +40,7 @@ def text(submission: Submission, job: Job, throttle: int | None) -> str:
     modules = [shlex.join(["module", "load", module]) for module in options.modules]
     return str(
         _make_sbatch_string(
-            command=shlex.join(["exec", sys.executable, "-P", "-m", "slurm.supervisor"]),
+            command=shlex.join(["exec", sys.executable, "-P", "-m", "slurm.node.supervisor"]),
             folder=".",
             use_srun=False,
             stderr_to_stdout=True,

@@ -1,4 +1,4 @@
-"""What SLURM says about jobs: one sacct, one squeue, each with a time limit."""
+"""States of jobs as SLURM tells them, each question with a time limit."""
 
 import re
 import subprocess
@@ -53,19 +53,6 @@ class State:
         return self.name in ACTIVE
 
 
-def accounting(ids: Iterable[str]) -> dict[str, State] | None:
-    """What sacct says of jobs (whole arrays), by the name of each; None where it does not work."""
-    words = ["sacct", "-X", "--parsable2", "-o", "JobID,State,NodeList", "-j", ",".join(ids)]
-    answer = _answer(words)
-    if answer is None:
-        return None
-    # Here, because supervisors import this module too: of 0.2 s of theirs it would take 0.1.
-    from submitit.slurm.slurm import SlurmInfoWatcher
-
-    found: Mapping[str, Mapping[str, str]] = SlurmInfoWatcher().read_info(answer)
-    return {job: _state(row["State"], row["NodeList"]) for job, row in found.items()}
-
-
 def queue(ids: Iterable[str] = (), names: Iterable[str] = ()) -> dict[str, State] | None:
     """What squeue says of jobs, of some ids or job names; None where it does not answer.
 
@@ -74,34 +61,34 @@ def queue(ids: Iterable[str] = (), names: Iterable[str] = ()) -> dict[str, State
     chosen = [f"--jobs={','.join(ids)}"] if ids else [f"--name={','.join(names)}"]
     # One word that SLURM does not know makes it fail for all: its name is asked for, not its id.
     words = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%N|%r", *chosen]
-    answer = _answer(words, unknown="Invalid job id")
+    answer = ask(words, unknown="Invalid job id")
     if answer is None:
         return None
     rows = [line.split("|", 3) for line in answer.splitlines() if line.count("|") >= 3]
-    return {job: _state(name, nodes, reason) for job, name, nodes, reason in rows}
+    return {job: state_of(name, nodes, reason) for job, name, nodes, reason in rows}
 
 
 def control(job_id: str) -> State | None:
     """What scontrol says of one job, from within it; None where it does not answer."""
-    answer = _answer(["scontrol", "show", "job", "--oneliner", job_id])
+    answer = ask(["scontrol", "show", "job", "--oneliner", job_id])
     words = [word.split("=", 1) for word in (answer or "").split() if "=" in word]
     fields = dict(reversed(words))  # the first of a name: what follows may be a path's
     if "JobState" not in fields:
         return None
     preempted = fields.get("PreemptTime", "None") != "None"
-    return replace(_state(fields["JobState"], "", fields.get("Reason", "")), preempted=preempted)
+    return replace(state_of(fields["JobState"], "", fields.get("Reason", "")), preempted=preempted)
 
 
 def largest_array() -> int:
     """How many jobs an array may have: their numbers are below MaxArraySize."""
-    answer = _answer(["scontrol", "show", "config"]) or ""
+    answer = ask(["scontrol", "show", "config"]) or ""
     found = re.search(r"^MaxArraySize\s*= (\d+)$", answer, re.MULTILINE)
     return max(int(found[1]), 1) if found else USUAL_ARRAY
 
 
 def hostnames(nodes: str) -> tuple[str, ...]:
     """``node[1-2]`` in words; empty where scontrol does not answer."""
-    return tuple((_answer(["scontrol", "show", "hostnames", nodes]) or "").split())
+    return tuple((ask(["scontrol", "show", "hostnames", nodes]) or "").split())
 
 
 def of(name: str, *answers: Mapping[str, State]) -> State | None:
@@ -115,12 +102,12 @@ def of(name: str, *answers: Mapping[str, State]) -> State | None:
 
 def cancel(ids: Sequence[str]) -> bool:
     """Ask SLURM to end jobs; whether it heard."""
-    return _answer(["scancel", "--quiet", *ids]) is not None
+    return ask(["scancel", "--quiet", *ids]) is not None
 
 
 def exclude(job_id: str, nodes: Sequence[str]) -> None:
     """Ask SLURM to keep what waits of a job off some nodes; of what runs it says that it cannot."""
-    _answer(["scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join(nodes)}"])
+    ask(["scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join(nodes)}"])
 
 
 def requeue(job_id: str) -> bool:
@@ -130,8 +117,8 @@ def requeue(job_id: str) -> bool:
     return done is not None and done.returncode <= 0
 
 
-def _answer(words: list[str], unknown: str | None = None) -> str | None:
-    """What a command prints; "" where it fails of ``unknown``, None where it fails otherwise."""
+def ask(words: list[str], unknown: str | None = None) -> str | None:
+    """Output of a command; "" where it fails of ``unknown``, None where it fails otherwise."""
     done = _done(words)
     if done is None:
         return None
@@ -150,6 +137,7 @@ def _done(words: list[str]) -> "subprocess.CompletedProcess[str] | None":
         return None
 
 
-def _state(name: str, nodes: str, reason: str = "") -> State:
+def state_of(name: str, nodes: str, reason: str = "") -> State:
+    """State of a job from the words of a command's answer."""
     word = name.split(maxsplit=1)[0].rstrip("+") if name.strip() else ""  # "CANCELLED by 0"
     return State(word, "" if nodes == "None assigned" else nodes, reason)

@@ -1,9 +1,9 @@
 """Many runs: a sweep's points, and strategies that choose which of them to run next."""
 
 from sweeps.best_first import best_first
+from sweeps.expand import Sweep, pinned, specs, unique
 from sweeps.halving import halving
 from sweeps.listed import grid, in_order, shuffled
-from sweeps.points import Sweep, pinned, specs, unique
 from sweeps.search import Answer, Search, Stop, Strategy
 
 STRATEGIES: dict[str, Strategy] = {

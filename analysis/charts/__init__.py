@@ -7,7 +7,7 @@ differ too.
 """
 
 from analysis.charts.curves import losses, speed, spread
-from analysis.charts.labels import names
+from analysis.charts.names import names
 from analysis.charts.sweep import effects, failures, frontier, predicted_measured
 from analysis.charts.timeline import spikes, timeline
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.charts.labels import by_folder, groups, names, short
+from analysis.charts.names import by_folder, groups, names, short
 from analysis.charts.style import COLOURS, figure, look, plain
 
 POINTS = 30_000

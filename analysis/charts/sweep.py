@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.charts.curves import floats
-from analysis.charts.labels import hover, names
+from analysis.charts.names import hover, names
 from analysis.charts.style import COLOURS, GREY, HOVER, PATTERNS, figure, look, plain
-from analysis.rows import UNFINISHED
+from analysis.loading.rows import UNFINISHED
 
 ROW = ("row", "tokens_per_s", "step_ms_p50", "mem_max_gib", "mfu_pct", "tflops_per_gpu")
 """What is said of a point under the pointer."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.charts.curves import POINTS, floats, thinned
-from analysis.charts.labels import short
+from analysis.charts.names import short
 from analysis.charts.style import COLOURS, GREY, HOVER, SYMBOLS, figure, look, plain
 
 MARKS = {

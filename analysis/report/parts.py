@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.charts.curves import floats
-from analysis.charts.labels import names
+from analysis.charts.names import names
 from launcher.results import imported
 
 Kind = Literal["run", "sweep", "curriculum"]

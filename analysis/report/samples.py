@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from analysis.charts.labels import short
+from analysis.charts.names import short
 from analysis.report import markup
 from analysis.report.markup import Html, joined, tag
 from launcher.errors import ReadError

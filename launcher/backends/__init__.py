@@ -10,7 +10,7 @@ from typing import Protocol
 
 from launcher.backends.deepspeed import DeepSpeed
 from launcher.backends.megatron import Megatron
-from launcher.backends.trained_here import Conduct
+from launcher.backends.worker_command import Conduct
 from launcher.data import corpora
 from launcher.decode import one_of
 from launcher.spec.run import RunSpec

@@ -1,7 +1,7 @@
 """DeepSpeed: ZeRO 0 to 3 and offload over the same megatron-core model, TP, SP, EP, PP."""
 
 from launcher.backends.megatron import check_experts
-from launcher.backends.trained_here import TrainedHere
+from launcher.backends.worker_command import TrainedHere
 from launcher.errors import LayoutError
 from launcher.spec.run import RunSpec
 

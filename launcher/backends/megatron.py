@@ -1,6 +1,6 @@
 """megatron-core: DDP or its distributed optimizer, TP, SP, PP (1F1B, interleaved), CP, EP."""
 
-from launcher.backends.trained_here import TrainedHere
+from launcher.backends.worker_command import TrainedHere
 from launcher.errors import LayoutError
 from launcher.spec.run import RunSpec
 

@@ -14,8 +14,9 @@ from launcher.results import summary
 from launcher.results.find import runs
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
-from slurm import code, script, states, step, submission
+from slurm import code, script, states, submission
 from slurm.handover import Setting, groups, prepared
+from slurm.node import step
 from slurm.options import SchedulerOptions
 from slurm.refusals import NoRoom
 from slurm.scheduler import Slurm

@@ -15,7 +15,7 @@ from launcher.results.record import Planned
 from launcher.results.run_folder import RunFolder
 from launcher.spec.curriculum import most_samples
 from launcher.spec.run import RunSpec
-from slurm.disk_check import size
+from slurm.node.disk_check import size
 
 SECONDS_A_DAY = 86400
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from launcher.backends import BACKENDS
-from launcher.backends.trained_here import Conduct
+from launcher.backends.worker_command import Conduct
 from launcher.campaign import preflight, retry
 from launcher.campaign.labels import labels
 from launcher.request.request import Request

@@ -3,21 +3,22 @@
 from collections.abc import Callable
 from functools import partial
 
-from launcher.foreign import logs, sheet, tensorboard
-from launcher.foreign.deepspeed import DeepSpeed
-from launcher.foreign.huggingface import HuggingFace
-from launcher.foreign.megatron import Megatron
-from launcher.foreign.nemo import Nemo
+from launcher.foreign import sheet, tensorboard
+from launcher.foreign.logs.deepspeed import DeepSpeed
+from launcher.foreign.logs.huggingface import HuggingFace
+from launcher.foreign.logs.megatron import Megatron
+from launcher.foreign.logs.nemo import Nemo
+from launcher.foreign.logs.read import read as read_log
+from launcher.foreign.logs.torchtitan import Torchtitan
 from launcher.foreign.source import EVENTS, Found, Source
-from launcher.foreign.torchtitan import Torchtitan
 from launcher.sheets.file import WORKBOOKS
 
 FORMATS: dict[str, Callable[[Source], list[Found]]] = {
-    "megatron": partial(logs.read, kinds=(Megatron,)),
-    "nemo": partial(logs.read, kinds=(Nemo,)),
-    "torchtitan": partial(logs.read, kinds=(Torchtitan,)),
-    "huggingface": partial(logs.read, kinds=(HuggingFace,)),
-    "deepspeed": partial(logs.read, kinds=(DeepSpeed,)),
+    "megatron": partial(read_log, kinds=(Megatron,)),
+    "nemo": partial(read_log, kinds=(Nemo,)),
+    "torchtitan": partial(read_log, kinds=(Torchtitan,)),
+    "huggingface": partial(read_log, kinds=(HuggingFace,)),
+    "deepspeed": partial(read_log, kinds=(DeepSpeed,)),
     "tensorboard": tensorboard.read,
     "sheet": sheet.read,
 }
@@ -41,4 +42,4 @@ def read(source: Source, name: str = AUTO) -> list[Found]:
         return FORMATS[name](source)
     if source.path.is_dir() or source.path.match(EVENTS):
         return tensorboard.read(source)
-    return sheet.read(source) if source.path.suffix.lower() in SHEETS else logs.read(source)
+    return sheet.read(source) if source.path.suffix.lower() in SHEETS else read_log(source)

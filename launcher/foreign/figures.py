@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from launcher.foreign.log import Step
+from launcher.foreign.logs.reader import Step
 from launcher.results.imported import Known
 from launcher.results.record import Figures, MemoryKind
 from launcher.results.summary import p95

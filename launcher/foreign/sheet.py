@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from launcher.errors import ConfigError, ReadError
-from launcher.foreign import cells, status
+from launcher.foreign import sheet_columns, sheet_outcomes
 from launcher.foreign.source import Found, Source
 from launcher.results.classify import named
 from launcher.results.imported import Imported, Known
@@ -25,19 +25,21 @@ def read(source: Source) -> list[Found]:
         raise ReadError(str(error)) from error
     models = names.by_bare_name(source.models)
     found = [_row(source, row, number, models) for number, row in enumerate(rows, 1)]
-    return [dataclasses.replace(found[0], remarks=tuple(cells.remarks(rows))), *found[1:]]
+    return [dataclasses.replace(found[0], remarks=tuple(sheet_columns.remarks(rows))), *found[1:]]
 
 
 def _row(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]) -> Found:
     understood = spelling.understood(row)
-    by_name = {cells.name(title): text.strip() for title, text in row.items()}
+    by_name = {sheet_columns.name(title): text.strip() for title, text in row.items()}
     known = _known(understood)
     shape = names.model(understood.get("model", ""), models)
     figures = _figures(understood, by_name, known)
-    outcome, cause = _outcome(understood, by_name, figures, cells.odd(row).values())
-    causes, notes = (_joined(by_name, titles) for titles in (cells.CAUSES, cells.NOTES))
+    outcome, cause = _outcome(understood, by_name, figures, sheet_columns.odd(row).values())
+    causes, notes = (
+        _joined(by_name, titles) for titles in (sheet_columns.CAUSES, sheet_columns.NOTES)
+    )
     if outcome == "ok" or not causes:  # a table of this project has both, others have one of them
-        causes, notes = _joined(by_name, (*cells.CAUSES, *cells.NOTES)), ""
+        causes, notes = _joined(by_name, (*sheet_columns.CAUSES, *sheet_columns.NOTES)), ""
     return Found(
         lines=[],
         imported=Imported(
@@ -51,7 +53,7 @@ def _row(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]
             remark=(causes if outcome == "ok" else notes) or None,
             figures=_with_tflops(figures, known, shape, by_name),
             stated_tflops_per_gpu=_stated(by_name),
-            seconds=cells.number(by_name, cells.SECONDS),
+            seconds=sheet_columns.number(by_name, sheet_columns.SECONDS),
             job_id=by_name.get("jobid") or None,
             hosts=tuple(by_name.get("hosts", "").split()),
             commit=by_name.get("commit") or None,
@@ -65,15 +67,17 @@ def _joined(by_name: Row, titles: Sequence[str]) -> str:
 
 def _ours(by_name: Row) -> bool:
     """Whether it is a table of this project, which has its own TFLOP/s beside the stated."""
-    return cells.STATED[0] in by_name
+    return sheet_columns.STATED[0] in by_name
 
 
 def _stated(by_name: Row) -> float | None:
-    return cells.number(by_name, cells.STATED[:1] if _ours(by_name) else cells.STATED)
+    return sheet_columns.number(
+        by_name, sheet_columns.STATED[:1] if _ours(by_name) else sheet_columns.STATED
+    )
 
 
 def _known(row: Row) -> Known:
-    sizes = {name: _whole(row, name) for name in cells.SIZES}
+    sizes = {name: _whole(row, name) for name in sheet_columns.SIZES}
     sequence = _whole(row, "seq_len", 1024)
     gpus, per_node = _whole(row, "n_gpus"), _whole(row, "gpus_per_node")
     nodes = sizes["nodes"]
@@ -113,7 +117,7 @@ def _batch(row: Row, sequence: int | None) -> int | None:
 
 def _figures(row: Row, by_name: Row, known: Known) -> Figures:
     """What its columns state, which a hand rounded."""
-    one = cells.number
+    one = sheet_columns.number
     per_gpu, total, seconds, memory = (
         spelling.number(row.get(name, ""))
         for name in ("tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb")
@@ -122,33 +126,33 @@ def _figures(row: Row, by_name: Row, known: Known) -> Figures:
     speed = total or (per_gpu * known.gpus if per_gpu and known.gpus else None)
     if speed is None and tokens and seconds:
         speed = tokens / seconds
-    watts, most = cells.ends(by_name, cells.POWER), one(by_name, cells.MOST)
-    least, highest = one(by_name, cells.POWER_LEAST), one(by_name, cells.POWER_MOST)
+    watts, most = sheet_columns.ends(by_name, sheet_columns.POWER), one(by_name, sheet_columns.MOST)
+    least, highest = one(by_name, sheet_columns.POWER_LEAST), one(by_name, sheet_columns.POWER_MOST)
     return Figures(
-        steps=cells.count(by_name, cells.STEPS),
+        steps=sheet_columns.count(by_name, sheet_columns.STEPS),
         tokens_per_s=speed,
         step_ms_p50=1000 * seconds if seconds else None,
-        step_ms_p95=one(by_name, cells.P95),
-        step_ms_error=one(by_name, cells.ERROR),
-        mfu_pct=one(by_name, cells.MFU),
-        hfu_pct=one(by_name, cells.HFU),
-        mem_min_gib=one(by_name, cells.LEAST),
+        step_ms_p95=one(by_name, sheet_columns.P95),
+        step_ms_error=one(by_name, sheet_columns.ERROR),
+        mfu_pct=one(by_name, sheet_columns.MFU),
+        hfu_pct=one(by_name, sheet_columns.HFU),
+        mem_min_gib=one(by_name, sheet_columns.LEAST),
         mem_max_gib=memory if most is None else most,
         power_min_w=watts[0] if least is None else least,
         power_max_w=watts[1] if highest is None else highest,
-        loss_first=one(by_name, cells.FIRST_LOSS),
-        loss_last=one(by_name, cells.LAST_LOSS),
-        grad_norm_max=one(by_name, cells.NORM),
-        spikes=cells.count(by_name, ("spikes",)),
-        skipped=cells.count(by_name, ("skipped",)),
-        rollbacks=cells.count(by_name, ("rollbacks",)),
+        loss_first=one(by_name, sheet_columns.FIRST_LOSS),
+        loss_last=one(by_name, sheet_columns.LAST_LOSS),
+        grad_norm_max=one(by_name, sheet_columns.NORM),
+        spikes=sheet_columns.count(by_name, ("spikes",)),
+        skipped=sheet_columns.count(by_name, ("skipped",)),
+        rollbacks=sheet_columns.count(by_name, ("rollbacks",)),
     )
 
 
 def _with_tflops(figures: Figures, known: Known, shape: ModelShape | None, by_name: Row) -> Figures:
     """Model FLOPs as this project counts them, where the sheet names a model it knows."""
     if _ours(by_name):
-        ours = cells.number(by_name, ("tflopspergpu",))
+        ours = sheet_columns.number(by_name, ("tflopspergpu",))
         return dataclasses.replace(figures, tflops_per_gpu=ours)
     if shape is None or not (figures.tokens_per_s and known.seq_len and known.gpus):
         return figures
@@ -161,21 +165,26 @@ def _outcome(
     row: Row, by_name: Row, figures: Figures, odd: Iterable[str]
 ) -> tuple[Outcome, str | None]:
     """What a row says of its end: in its own column, else by its notes, else by its figures."""
-    stated = (by_name.get(title, "") for title in cells.STATUS)
+    stated = (by_name.get(title, "") for title in sheet_columns.STATUS)
     # A number is no word: a column "result" may be of speeds.
-    said = next((cell for cell in stated if not (cells.blank(cell) or spelling.number(cell))), "")
+    said = next(
+        (cell for cell in stated if not (sheet_columns.blank(cell) or spelling.number(cell))), ""
+    )
     if said.lower() in OUTCOMES:
         return said.lower(), None  # type: ignore[return-value]
-    if said and (word := status.stated(said)):
+    if said and (word := sheet_outcomes.stated(said)):
         return word, said
     oom = spelling.flag("oom", row.get("oom", ""))
     if oom:
         return "oom", "out of memory"
     # "OOM" may stand where a speed should.
-    for text in (*(by_name.get(title, "") for title in (*cells.CAUSES, *cells.NOTES)), *odd):
+    for text in (
+        *(by_name.get(title, "") for title in (*sheet_columns.CAUSES, *sheet_columns.NOTES)),
+        *odd,
+    ):
         if text and (verdict := named(text)):
             return verdict.outcome, text
-        if text and (word := status.noted(text)):
+        if text and (word := sheet_outcomes.noted(text)):
             return word, text
     if said:
         return "failed", f"no outcome is known by {said!r}"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from launcher.errors import ReadError
-from launcher.foreign.lines import whole
-from launcher.foreign.log import LogReader, Step
-from launcher.foreign.logs import found
+from launcher.foreign.logs.context import Surroundings
+from launcher.foreign.logs.lines import whole
+from launcher.foreign.logs.read import found
+from launcher.foreign.logs.reader import LogReader, Step
 from launcher.foreign.source import EVENTS, Found, Source
-from launcher.foreign.surroundings import Surroundings
 from launcher.results.classify import Verdict
 
 TAGS: dict[str, tuple[str, ...]] = {

@@ -17,8 +17,8 @@ import torch.distributed as dist
 
 from launcher.files import append
 from launcher.spec.run import RunSpec
+from launcher.workers.collectives import gather
 from launcher.workers.engines.engine import Done
-from launcher.workers.model import platform
 
 GIB = 2.0**30
 POWER_SECONDS = 0.5
@@ -172,25 +172,6 @@ def _memory() -> tuple[float, float]:
         reserved, allocated = torch.cuda.max_memory_reserved(), torch.cuda.max_memory_allocated()
         return reserved / GIB, allocated / GIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB, math.nan
-
-
-def gather(figures: Sequence[float]) -> list[list[float]]:
-    """One row of figures a rank, on every rank; whole numbers are exact below 2**53."""
-    mine = torch.tensor(figures, dtype=torch.float64, device=platform.device())
-    rows = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(rows, mine)
-    return torch.stack(rows).tolist()
-
-
-def told(value: Any) -> Any:
-    """What rank 0 knows, on every rank; it has to be JSON."""
-    mine = json.dumps(value).encode() if dist.get_rank() == 0 else b""
-    size = int(gather([len(mine)])[0][0])
-    text = torch.zeros(size, dtype=torch.uint8, device=platform.device())
-    if mine:
-        text.copy_(torch.frombuffer(bytearray(mine), dtype=torch.uint8))
-    dist.broadcast(text, 0)
-    return json.loads(bytes(text.tolist()))
 
 
 def _extremes(table: list[list[float]]) -> dict[str, float | None]:

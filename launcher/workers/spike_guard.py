@@ -11,7 +11,8 @@ from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 from launcher.spikes.detector import Detector, Event
 from launcher.spikes.ladder import APPLY, Action, Ladder
-from launcher.workers.measure import Reduced, told
+from launcher.workers.collectives import broadcast_json
+from launcher.workers.measure import Reduced
 
 NAME = "guard.json"
 """In the run's folder: the ladder as of the last rollback, and where that goes to until it is done.
@@ -29,7 +30,7 @@ class Guard:
         self._ladder = Ladder(settings) if settings else None
         others = [start / NAME] if start and not spec.stage else []
         places = [path for path in (self._path, *others) if path.exists()] if first else []
-        self._kept = told(read_json(places[0]) if places else None) or {"to": None}
+        self._kept = broadcast_json(read_json(places[0]) if places else None) or {"to": None}
         self.events: tuple[Event, ...] = ()
         """Of the last step."""
 

@@ -138,7 +138,7 @@ def _import(spec: RunSpec) -> None:
 
 def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The engine, its batches, and what measures it."""
-    from launcher.workers import measure
+    from launcher.workers import collectives, measure
     from launcher.workers.data import dataset
     from launcher.workers.data.batches import Batches
     from launcher.workers.engines import engine
@@ -148,7 +148,7 @@ def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tu
         # Data that later stages lack is to be known now.
         for one in (spec, *(RunFolder(path).spec() for path in options.prepare)):
             dataset.prepare(one, options.cache)
-    measure.gather([0.0])  # the others wait here
+    collectives.gather([0.0])  # the others wait here
     batches = Batches(spec, place, options.cache)
     return engine.build(spec, place, batches), batches, measure.Meter(spec, folder.metrics)
 

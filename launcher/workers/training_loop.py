@@ -12,11 +12,12 @@ from launcher.spec.run import RunSpec
 from launcher.spikes.ladder import Action
 from launcher.workers import metrics_history
 from launcher.workers.checkpoints.checkpoints import Checkpoints
+from launcher.workers.collectives import gather
 from launcher.workers.data.batches import DIGESTS, Batches
 from launcher.workers.data.sample_order import hash64
 from launcher.workers.engines.engine import Done, Engine
 from launcher.workers.errors import CheckpointError, DataError, DivergedError
-from launcher.workers.measure import Meter, Reduced, gather, reduce
+from launcher.workers.measure import Meter, Reduced, reduce
 from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
 from launcher.workers.sampling.sampler import Sampler

@@ -10,7 +10,7 @@ import pytest
 import analysis
 from analysis import charts, effects
 from analysis.charts import curves, style
-from analysis.charts.labels import short
+from analysis.charts.names import short
 from analysis.charts.sweep import kind_of
 from tests.analysis import made
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis import readers, reading
-from analysis.rows import of_folder
+from analysis.loading import parallel, sweeps
+from analysis.loading.rows import of_folder
 from launcher.errors import ConfigError
 from launcher.results import imported, record
 from launcher.results.imported import Imported, Known
@@ -199,7 +199,7 @@ def test_only_what_is_new_is_read(sweep: Path, monkeypatch: pytest.MonkeyPatch) 
         asked.append([path.name for path in paths])
         return [of_folder(path) for path in paths]
 
-    monkeypatch.setattr(reading.readers, "read", read)
+    monkeypatch.setattr(sweeps.readers, "read", read)
     assert analysis.load(sweep).table("row").equals(before)
     new = point(LAYOUTS[0].__class__(tp=4))
     run(sweep, new, [50.0] * 64)
@@ -215,12 +215,12 @@ def test_only_what_is_new_is_read(sweep: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_processes_that_share_the_reading(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [sweep / point(layout).name for layout in LAYOUTS]
-    alone = readers.read(paths)
-    monkeypatch.setattr(readers, "ALONE", 2)
+    alone = parallel.read(paths)
+    monkeypatch.setattr(parallel, "ALONE", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
-    assert readers.read(paths) == alone
+    assert parallel.read(paths) == alone
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert readers.read(paths) == alone
+    assert parallel.read(paths) == alone
 
 
 def test_a_link_to_itself_hides_nothing(sweep: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.alarms import Label, judge, read_labels, series_row, total
-from analysis.series import Point, Series, read
+from analysis.loading.series import Point, Series, read
 from launcher.errors import ConfigError
 from launcher.spec.spike_guard import SpikeGuard
 from tests.conftest import ROOT

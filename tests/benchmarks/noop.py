@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from launcher import cli
 from launcher.backends import BACKENDS
-from launcher.backends.trained_here import Conduct, TrainedHere
+from launcher.backends.worker_command import Conduct, TrainedHere
 from launcher.spec.run import RunSpec
 
 

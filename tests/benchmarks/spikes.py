@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from analysis.alarms import Verdict, judge, read_labels
-from analysis.series import read
+from analysis.loading.series import read
 from launcher.spec.spike_guard import SpikeGuard
 from launcher.spikes.detector import Detector
 from launcher.spikes.ladder import Ladder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.backends import BACKENDS, check
-from launcher.backends.trained_here import Conduct
+from launcher.backends.worker_command import Conduct
 from launcher.decode import decode
 from launcher.errors import LayoutError
 from launcher.spec.layout import ParallelLayout

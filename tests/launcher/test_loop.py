@@ -15,7 +15,7 @@ import pytest
 
 import analysis
 from launcher.backends import BACKENDS
-from launcher.backends.trained_here import Conduct, TrainedHere
+from launcher.backends.worker_command import Conduct, TrainedHere
 from launcher.campaign.campaign import Loop
 from launcher.campaign.preflight import lock
 from launcher.errors import ConfigError, WorkError

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from slurm.check_verdict import Verdict, verdict
-from slurm.node_check import Fault, NodeReport
+from slurm.node.check_verdict import Verdict, verdict
+from slurm.node.node_check import Fault, NodeReport
 from slurm.options import Checks
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import disk_check
+from slurm.node import disk_check
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,6 @@ def test_reserved_files(
 ) -> None:
     taken: list[int] = []
     monkeypatch.setattr(disk_check, "_room", lambda *_: None)
-    monkeypatch.setattr(disk_check.disk, "allocate", lambda _, part: taken.append(part))
+    monkeypatch.setattr(disk_check, "allocate", lambda _, part: taken.append(part))
     assert disk_check.reserve(tmp_path, count) is None
     assert taken == parts

@@ -6,7 +6,7 @@ from pathlib import Path
 from launcher.decode import encode
 from launcher.files import write_json
 from launcher.results.run_folder import Beat, RunFolder
-from slurm import fence
+from slurm.node import fence
 
 
 def test_ranks_that_have_ended_are_not_waited_for(tmp_path: Path) -> None:

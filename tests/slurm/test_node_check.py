@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from launcher.decode import decode, encode
-from slurm import disk_check, node_check, nvml
-from slurm.check_verdict import Verdict, read_reports, verdict
-from slurm.node_check import CheckRequest, Fault, NodeReport, look
+from slurm.node import disk_check, node_check, nvml
+from slurm.node.check_verdict import Verdict, read_reports, verdict
+from slurm.node.node_check import CheckRequest, Fault, NodeReport, look
 from slurm.options import Checks
 
 ROOT = Path(__file__).parents[2]
@@ -253,7 +253,7 @@ def test_reserve(machine: Machine, tiny: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(disk_check, "_room", lambda *_: None)
     assert found(asked) == [("space", f"{text}No space left on device")]
     assert list(tiny.iterdir()) == []
-    monkeypatch.setattr(disk_check.disk, "allocate", unsupported)
+    monkeypatch.setattr(disk_check, "allocate", unsupported)
     assert found(asked) == []
 
 
@@ -295,7 +295,7 @@ def test_full_disk_for_the_report(tmp_path: Path, tiny: Path) -> None:
 
 
 def check(out: Path, asked: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    words = [sys.executable, "-P", "-m", "slurm.node_check", "--request", str(asked)]
+    words = [sys.executable, "-P", "-m", "slurm.node.node_check", "--request", str(asked)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     return subprocess.run(
         [*words, "--out", str(out)], env=environment, capture_output=True, text=True, check=False

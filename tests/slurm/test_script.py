@@ -32,7 +32,7 @@ export PYTHONPATH=/shared/code/abc${{PYTHONPATH:+:$PYTHONPATH}}
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-exec {PYTHON} -P -m slurm.supervisor
+exec {PYTHON} -P -m slurm.node.supervisor
 """
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from slurm import states
+from slurm import accounting, states
 from slurm.states import State
 from tests.slurm.made import Commands
 
@@ -33,7 +33,7 @@ ACCOUNTS: list[tuple[str, str, dict[str, State]]] = [
 )
 def test_accounting(printed: str, known: dict[str, State], commands: Commands) -> None:
     commands.say("sacct", out=printed)
-    found = states.accounting(["12", "17"])
+    found = accounting.states_of(["12", "17"])
     assert found is not None and {job: found[job] for job in known} == known
     assert set(found) - set(known) <= {"12"}, "of a range submitit also names the array"
     assert commands.calls("sacct") == [
@@ -113,7 +113,7 @@ def test_what_may_still_run(name: str, active: bool) -> None:
 def everything() -> list[object]:
     """An answer of each question."""
     return [
-        states.accounting(["17"]), states.queue(["17"]), states.control("17"),
+        accounting.states_of(["17"]), states.queue(["17"]), states.control("17"),
         states.hostnames("node1"), states.cancel(["17"]), states.requeue("17"),
     ]  # fmt: skip
 

@@ -9,11 +9,11 @@ import pytest
 
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
-from slurm import step
-from slurm.inspection import inspect
+from slurm.node import step
+from slurm.node.inspection import inspect
+from slurm.node.supervisor import Supervisor
 from slurm.options import Container
 from slurm.submission import Submission
-from slurm.supervisor import Supervisor
 from tests.slurm.made import CODE, Commands, job, planned
 
 SRUN = [
@@ -21,7 +21,7 @@ SRUN = [
     "--kill-on-bad-exit=0", "--mpi=none", "--unbuffered", "--input=none", "--export=ALL", "--wait=0",
 ]  # fmt: skip
 RUN = "/shared/runs/s/a1"
-AGENT = ["/env/bin/python", "-P", "-m", "slurm.rank", "--folder", RUN]
+AGENT = ["/env/bin/python", "-P", "-m", "slurm.node.rank", "--folder", RUN]
 INSIDE = ["env", f"PYTHONPATH={CODE}", *AGENT]
 TRAIN = ["--", "/env/bin/python", "-P", "-m", "train"]
 HERE = "/shared/runs/s/submissions/0123456789ab"

@@ -130,14 +130,14 @@ def built(spec: RunSpec, cache: Path) -> Any:
 
 
 def total(number: int) -> int:
-    from launcher.workers.measure import gather
+    from launcher.workers.collectives import gather
 
     return int(sum(row[0] for row in gather([number])))
 
 
 def say(what: object) -> None:
     """Tell it in order with the other rank's words, on one of them."""
-    from launcher.workers.measure import gather
+    from launcher.workers.collectives import gather
 
     gather([0.0])
     if RANK == 0:

@@ -166,7 +166,7 @@ def gathered(parameter: Any) -> Any:
 
 def losses(engine: Any, steps: tuple[int, ...]) -> list[float]:
     """Mean loss of each step, over all ranks."""
-    from launcher.workers.measure import gather
+    from launcher.workers.collectives import gather
 
     out = []
     for step in steps:

@@ -12,7 +12,7 @@ from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints import manifest, tensorfile
 from launcher.workers.checkpoints.directory import Shelf
 from launcher.workers.checkpoints.manifest import Manifest
-from launcher.workers.measure import gather
+from launcher.workers.collectives import gather
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ from launcher.workers.checkpoints.pruning import Keeper
 from launcher.workers.checkpoints.saving import HostMemory, RankFile, Saving, Written
 from launcher.workers.checkpoints.tensorfile import Source
 from launcher.workers.checkpoints.training_state import State
+from launcher.workers.collectives import gather
 from launcher.workers.errors import CheckpointError
-from launcher.workers.measure import gather
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from launcher import disk
+from launcher import files
 from launcher.decode import decode, encode
 from launcher.workers.checkpoints.manifest import Manifest, Piece
 from launcher.workers.checkpoints.matrix_regions import Rectangle, covered
@@ -44,9 +44,9 @@ class Hashing:
     def reserve(self, size: int) -> None:
         """Have the room for that many bytes, or raise OSError before any is written."""
         try:
-            disk.allocate(self._file.fileno(), size)
+            files.allocate(self._file.fileno(), size)
         except OSError as error:
-            if error.errno not in disk.UNSUPPORTED:
+            if error.errno not in files.UNSUPPORTED:
                 raise
 
     def write(self, data: Any) -> None:

@@ -1,11 +1,11 @@
-"""Step lines of every version: the format strings are named in `launcher.foreign.megatron`."""
+"""Step lines of every version: the format strings are named in `launcher.foreign.logs.megatron`."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launcher.foreign.lines import clean, number
+from launcher.foreign.logs.lines import clean, number
 from launcher.foreign.source import Found
 from tests.launcher.foreign.made import read, said
 

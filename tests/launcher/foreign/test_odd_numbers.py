@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher import foreign
-from launcher.foreign.lines import number, whole
+from launcher.foreign.logs.lines import number, whole
 from tests.launcher.foreign.made import read, source
 
 STEP = (

@@ -13,9 +13,10 @@ from launcher.request.request import Request
 from launcher.results.classify import classify, tail
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job, Scheduler
-from slurm import inspection, node_check, submission
-from slurm.check_verdict import read_reports, verdict
-from slurm.node_check import NodeReport
+from slurm import submission
+from slurm.node import inspection, node_check
+from slurm.node.check_verdict import read_reports, verdict
+from slurm.node.node_check import NodeReport
 
 POLL = 0.2
 

@@ -13,7 +13,7 @@ from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
     from analysis.alarms import Verdict
-    from analysis.series import Series
+    from analysis.loading.series import Series
     from launcher.spec.spike_guard import SpikeGuard
 
 DESCRIPTION = """Spikes of loss and gradient norm in logged series, found as training would have
@@ -69,7 +69,7 @@ def _guard(words: Sequence[str]) -> "SpikeGuard":
 
 def _all(paths: Sequence[str]) -> "Iterator[Series]":
     """The series of files and folders. Raises ConfigError where one of these has none."""
-    from analysis.series import read
+    from analysis.loading.series import read
 
     for word in paths:
         path = Path(word).expanduser()
@@ -81,7 +81,7 @@ def _all(paths: Sequence[str]) -> "Iterator[Series]":
 
 def _below(path: Path) -> "Iterator[Series]":
     """Of a folder: every CSV file that has the columns, and every run that has metrics."""
-    from analysis.series import read
+    from analysis.loading.series import read
     from launcher.results.find import runs
 
     files = {file.name: file for file in sorted(path.glob("*.csv"))}

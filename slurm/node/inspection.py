@@ -12,10 +12,10 @@ from launcher.errors import WorkError
 from launcher.files import write_json
 from launcher.results.run_folder import RunFolder, Stopped
 from launcher.schedulers import Job
-from slurm.check_verdict import read_reports, verdict
-from slurm.node_check import CheckRequest
+from slurm.node.check_verdict import read_reports, verdict
+from slurm.node.node_check import CheckRequest
+from slurm.node.step import IMPORT_SECONDS, asked_for, inside, no_runtime, srun
 from slurm.options import Checks
-from slurm.step import IMPORT_SECONDS, asked_for, inside, no_runtime, srun
 from slurm.submission import Submission
 
 TIME_LIMIT = 120.0
@@ -92,7 +92,7 @@ def _not_started(sub: Submission, nodes: tuple[str, ...], said: str) -> Found:
 
 def _run(sub: Submission, task: Job, place: Path) -> tuple[str, str]:
     """Let every node look at itself; what they printed, and what srun said where it failed."""
-    words = [task.command[0], "-P", "-m", "slurm.node_check"]
+    words = [task.command[0], "-P", "-m", "slurm.node.node_check"]
     words += ["--request", str(place / "request.json"), "--out", str(place)]
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Run folders read by several processes: ``python -m analysis.readers`` reads those it is told.
+"""Run folders read by several processes: ``python -m analysis.loading.parallel`` is one of them.
 
 Not by multiprocessing, which would start a user's script once more for each of its processes.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from analysis.rows import Row, of_folder
+from analysis.loading.rows import Row, of_folder
 
 ALONE = 100
 """Folders that one process has read before another has started."""
@@ -36,7 +36,7 @@ def read(paths: Sequence[Path]) -> list[Row]:
 
 def _started(paths: Sequence[Path]) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "analysis.readers"], text=True,
+        [sys.executable, "-P", "-m", "analysis.loading.parallel"], text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from launcher.foreign.lines import number
-from launcher.foreign.log import LogReader, Step
-from launcher.foreign.megatron import ENGINE_ARGUMENT
+from launcher.foreign.logs.lines import number
+from launcher.foreign.logs.megatron import ENGINE_ARGUMENT
+from launcher.foreign.logs.reader import LogReader, Step
 
 PROGRESS = re.compile(r"\bstep=(\d{1,12}), skipped=(\d{1,12}), lr=\[([^\]]*)\]")
 PIPELINE = re.compile(

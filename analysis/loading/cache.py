@@ -10,7 +10,7 @@ import msgspec
 
 import analysis
 import launcher
-from analysis.rows import FACTS, Row
+from analysis.loading.rows import FACTS, Row
 from launcher.errors import WorkError
 from launcher.files import write_text
 

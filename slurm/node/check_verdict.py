@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher.decode import decode
 from launcher.errors import LaunchError
 from launcher.files import read_json
-from slurm.node_check import NodeReport
+from slurm.node.node_check import NodeReport
 from slurm.options import Checks
 
 SHOWN = 3

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from launcher.foreign.lines import number, whole
+from launcher.foreign.logs.lines import number, whole
 from launcher.results.imported import Known
 from launcher.sheets import spelling
 from launcher.spec.shape import ModelShape

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import ClassVar
 
-from launcher.foreign.lines import number
-from launcher.foreign.log import LogReader, Step
-from launcher.foreign.megatron import ENGINE_ARGUMENT
+from launcher.foreign.logs.lines import number
+from launcher.foreign.logs.megatron import ENGINE_ARGUMENT
+from launcher.foreign.logs.reader import LogReader, Step
 
 # Without a description: with one it is of the tokenizer, of a download.
 BAR = re.compile(

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from launcher.foreign.arguments import NAMED
-from launcher.foreign.lines import number, whole
-from launcher.foreign.log import LogReader, Step
+from launcher.foreign.logs.arguments import NAMED
+from launcher.foreign.logs.lines import number, whole
+from launcher.foreign.logs.reader import LogReader, Step
 
 PRINTED = re.compile(r"Training epoch (\d{1,12}), iteration (\d{1,12})(?:/(\d{1,12}))? \|(.*)")
 BAR = re.compile(

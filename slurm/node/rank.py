@@ -1,8 +1,8 @@
 """One task of the step: start one rank, pass signals on, keep its log and its exit code.
 
-``python -P -m slurm.rank --folder RUN -- COMMAND...`` under srun. Standard library only: it runs
-wherever the ranks run, also in a container. What srun itself would do is not enough: it tells
-neither which rank died of what, nor spares a rank that is writing a checkpoint.
+``python -P -m slurm.node.rank --folder RUN -- COMMAND...`` under srun. Standard library only: it
+runs wherever the ranks run, also in a container. srun itself would not do: it tells neither which
+rank died of what, nor spares a rank that is writing a checkpoint.
 
 SIGUSR1  make a checkpoint and end: passed on
 SIGTERM  from SLURM, which ends the job: the same where there are checkpoints, else end now
@@ -129,7 +129,7 @@ def _prepare() -> None:
 
 def main() -> int:
     """Parse, run."""
-    parser = argparse.ArgumentParser(prog="python -m slurm.rank")
+    parser = argparse.ArgumentParser(prog="python -m slurm.node.rank")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--checkpoints", action="store_true")
     parser.add_argument("command", nargs="+")

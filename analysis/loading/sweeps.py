@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from analysis import kept, readers
-from analysis.rows import FACTS, UNFINISHED, Row, of_record
+from analysis.loading import cache, parallel
+from analysis.loading.rows import FACTS, UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
 from launcher.results import find, imported, record
 
@@ -34,13 +34,13 @@ def found(sweep: Path) -> Found:
     """The rows of a sweep; only what has changed since the last time is read."""
     prints = dict(_prints(sweep))
     lines = dict(_lines(sweep / "records.jsonl"))
-    known = kept.load(sweep)
+    known = cache.load(sweep)
     new = {key: _recorded(key, line) for key, line in lines.items() if key not in known}
     paths = {key: sweep / name for key, name in prints.items() if key not in known}
-    new |= dict(zip(paths, readers.read(list(paths.values())), strict=True))
+    new |= dict(zip(paths, parallel.read(list(paths.values())), strict=True))
     rows = {key: known.get(key) or new[key] for key in (*lines, *prints)}
     if new or len(known) > len(rows):
-        kept.save(sweep, rows)
+        cache.save(sweep, rows)
     recorded = {rows[key]["name"]: rows[key] for key in lines}
     damaged = [str(row["cause"]) for row in recorded.values() if row["outcome"] is None]
     recorded = {name: row for name, row in recorded.items() if row["outcome"]}

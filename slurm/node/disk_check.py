@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from launcher import disk
-
 CHUNK = 1 << 20
 FILE = 16 << 30
 """Bytes of one reserved file: about what one rank writes. A single file of everything would ask one
@@ -48,9 +46,9 @@ def reserve(folder: Path, count: int) -> str | None:
         with ExitStack() as files:
             for part in _parts(count):
                 file = files.enter_context(tempfile.TemporaryFile(dir=folder))
-                disk.allocate(file.fileno(), part)
+                allocate(file.fileno(), part)
     except OSError as error:
-        if error.errno not in disk.UNSUPPORTED:
+        if error.errno not in UNSUPPORTED:
             return f"{folder}: no room for {size(count)} of checkpoints: {error.strerror}"
     return None
 

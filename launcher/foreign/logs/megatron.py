@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from launcher.foreign.lines import number
-from launcher.foreign.log import LogReader, Step
+from launcher.foreign.logs.lines import number
+from launcher.foreign.logs.reader import LogReader, Step
 
 # A literal first, and what must not be before it after it: lines are searched faster so.
 _ITERATION = r"iteration(?<!\witeration)(?<!, iteration)(?<!at iteration):?\s+"

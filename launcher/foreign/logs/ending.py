@@ -4,7 +4,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from launcher.foreign.log import LogReader
+from launcher.foreign.logs.reader import LogReader
 from launcher.results.classify import Verdict, named
 
 BEGINNING, REST = 2000, 4000

@@ -109,7 +109,7 @@ class Step:
 
 def command(sub: Submission, task: Job, folder: RunFolder) -> list[str]:
     """The whole srun, as an argument list."""
-    agent = ["-m", "slurm.rank", "--folder", str(folder.path)]
+    agent = ["-m", "slurm.node.rank", "--folder", str(folder.path)]
     agent += ["--checkpoints"] if task.checkpoint_bytes else []
     python = [task.command[0], "-P", *agent, "--", *task.command]
     return [*srun(sub, task, task.ranks_per_node), *inside(sub, task, python)]

@@ -5,18 +5,18 @@ import math
 from collections.abc import Sequence
 
 from launcher.errors import ReadError
-from launcher.foreign import arguments
-from launcher.foreign.deepspeed import DeepSpeed
-from launcher.foreign.ending import Ending
 from launcher.foreign.figures import Measured
-from launcher.foreign.huggingface import HuggingFace
-from launcher.foreign.lines import cleaned
-from launcher.foreign.log import LogReader
-from launcher.foreign.megatron import Megatron
-from launcher.foreign.nemo import Nemo
+from launcher.foreign.logs import arguments
+from launcher.foreign.logs.context import Surroundings
+from launcher.foreign.logs.deepspeed import DeepSpeed
+from launcher.foreign.logs.ending import Ending
+from launcher.foreign.logs.huggingface import HuggingFace
+from launcher.foreign.logs.lines import cleaned
+from launcher.foreign.logs.megatron import Megatron
+from launcher.foreign.logs.nemo import Nemo
+from launcher.foreign.logs.reader import LogReader
+from launcher.foreign.logs.torchtitan import Torchtitan
 from launcher.foreign.source import Found, Source
-from launcher.foreign.surroundings import Surroundings
-from launcher.foreign.torchtitan import Torchtitan
 from launcher.results.classify import Verdict
 from launcher.results.imported import Imported
 

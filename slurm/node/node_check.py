@@ -1,6 +1,6 @@
 """Looks at the node it runs on before training starts there, and writes a `NodeReport`.
 
-``python -P -m slurm.node_check --request FILE --out DIR``, once per node, at a moment when no
+``python -P -m slurm.node.node_check --request FILE --out DIR``, once per node, at a moment when no
 process of the job runs there. It must have all the cards of the node that the job was given.
 """
 
@@ -25,8 +25,8 @@ from launcher.decode import NotNegative, Whole, decode, encode
 from launcher.errors import LaunchError, WorkError
 from launcher.files import read_json, write_json
 from launcher.results.patterns import HARDWARE_XID
-from slurm import nvml
-from slurm.disk_check import probe, reserve, size
+from slurm.node import nvml
+from slurm.node.disk_check import probe, reserve, size
 
 SHM = "/dev/shm"
 SHM_BYTES = 64 << 20

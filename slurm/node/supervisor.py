@@ -1,8 +1,8 @@
 """The batch step of a job: check the nodes, start the ranks, watch them, write what became of it.
 
-``python -P -m slurm.supervisor`` in a submission's folder, on the first node of the job. Standard
-library only, and outside of any container. It may be killed at any moment: what it knew is in
-the run's folder, and the next incarnation of the job, or the launcher, goes on from there.
+``python -P -m slurm.node.supervisor`` in a submission's folder, on the first node of the job.
+Standard library only, and outside of any container. It may be killed at any moment: what it knew
+is in the run's folder, and the next incarnation of the job, or the launcher, goes on from there.
 """
 
 import os
@@ -17,9 +17,10 @@ from types import FrameType
 from launcher.errors import LaunchError
 from launcher.results.run_folder import RunFolder, Status, Stopped
 from launcher.schedulers import Job
-from slurm import fence, states, submission
-from slurm.inspection import inspect
-from slurm.step import Step
+from slurm import states, submission
+from slurm.node import fence
+from slurm.node.inspection import inspect
+from slurm.node.step import Step
 from slurm.submission import Submission
 
 POLL = 0.2

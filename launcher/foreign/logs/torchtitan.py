@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from launcher.foreign.lines import number
-from launcher.foreign.log import LogReader, Step
+from launcher.foreign.logs.lines import number
+from launcher.foreign.logs.reader import LogReader, Step
 
 STEP = re.compile(
     r"(?<!validate )\bstep:\s*(\d{1,12})(?:/(\d{1,12}))?(?: = [\d.]+%)?\s+(?=[a-z_]*loss:)"

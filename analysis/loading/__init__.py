@@ -1,0 +1,1 @@
+"""Runs from their folders: rows and series, read in parallel and cached."""
