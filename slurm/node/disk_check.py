@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from launcher.files import UNSUPPORTED, allocate
+
 CHUNK = 1 << 20
 FILE = 16 << 30
 """Bytes of one reserved file: about what one rank writes. A single file of everything would ask one

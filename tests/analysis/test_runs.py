@@ -199,7 +199,7 @@ def test_only_what_is_new_is_read(sweep: Path, monkeypatch: pytest.MonkeyPatch) 
         asked.append([path.name for path in paths])
         return [of_folder(path) for path in paths]
 
-    monkeypatch.setattr(sweeps.readers, "read", read)
+    monkeypatch.setattr(sweeps.parallel, "read", read)
     assert analysis.load(sweep).table("row").equals(before)
     new = point(LAYOUTS[0].__class__(tp=4))
     run(sweep, new, [50.0] * 64)
