@@ -31,12 +31,12 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports
 
 benchmark: $(VENV)/installed  ## what is claimed of speed, plans, spikes and lost time, measured
-	$(BIN)/python tests/benchmarks/overhead.py
-	$(BIN)/python tests/benchmarks/mfu.py
-	$(BIN)/python tests/benchmarks/submit.py
-	$(BIN)/python tests/benchmarks/plan.py
-	$(BIN)/python tests/benchmarks/spikes.py
-	$(BIN)/python tests/benchmarks/goodput.py --measure
+	$(BIN)/python -m tests.benchmarks.overhead
+	$(BIN)/python -m tests.benchmarks.mfu
+	$(BIN)/python -m tests.benchmarks.submit
+	$(BIN)/python -m tests.benchmarks.plan
+	$(BIN)/python -m tests.benchmarks.spikes
+	$(BIN)/python -m tests.benchmarks.goodput --measure
 	$(BIN)/python -m tests.benchmarks.table
 	$(BIN)/python -m tests.benchmarks.report
 

@@ -16,7 +16,7 @@ PYTEST = (sys.executable, "-m", "pytest")
 # numbered and locked by pytest.
 SLURM = (*PYTEST, "-o", "cache_dir=.pytest_cache/slurm", "tests/slurm")
 # The tracker takes what cores are idle (nice 19) and has 30 s to end: between two busy ones, none.
-ALONE = "tests/workers/test_tracking.py"
+ALONE = "tests/launcher/workers/tracking/test_tracker.py"
 REST = (*PYTEST, "--ignore=tests/slurm", f"--ignore={ALONE}")
 INTERRUPTED = 2
 """Exit code of pytest after SIGINT, and where a test cannot be read."""

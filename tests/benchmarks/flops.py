@@ -1,6 +1,6 @@
 """Print docs/flops.md's table: FLOPs per token of shipped models by four definitions.
 
-python tests/benchmarks/flops.py
+python -m tests.benchmarks.flops
 """
 
 from pathlib import Path

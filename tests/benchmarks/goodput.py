@@ -1,6 +1,6 @@
 """Share of the time that is useful work, simulated, of a run by hand and of one by this launcher.
 
-    python tests/benchmarks/goodput.py [--seeds N] [--measure] [--start-s S] ...
+    python -m tests.benchmarks.goodput [--seeds N] [--measure] [--start-s S] ...
 
 Failures come at random, at rates that others have published, for 54 days. Every number that a rate
 or a time is made of is an option (machines.py has their sources; docs/goodput.md what is left out).
@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from machines import DAYS, HOUR, LLAMA3_H, RSC_H, Machine, Rates, machine
-from outages import LOST, Policy, Result, simulate
+from tests.benchmarks.machines import DAYS, HOUR, LLAMA3_H, RSC_H, Machine, Rates, machine
+from tests.benchmarks.outages import LOST, Policy, Result, simulate
 
 TARGET, AT = 0.95, "1,024 GPUs"
 

@@ -1,6 +1,6 @@
 """Print docs/keys.md's tables: every key of a run, from the dataclasses that define them.
 
-python tests/benchmarks/keys.py
+python -m tests.benchmarks.keys
 """
 
 import ast

@@ -1,6 +1,6 @@
 """Both engines against a plain torch.compile'd loop over the same model, on one card.
 
-    python tests/benchmarks/mfu.py [--tiny] [--rounds N]
+    python -m tests.benchmarks.mfu [--tiny] [--rounds N]
 
 A dense model of about 1B parameters, sequence 4096, bf16. The contenders take turns; the median
 step of each decides. Target: no engine slower than plain (ratio >= 1). ``--tiny`` runs the same
@@ -17,11 +17,8 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
-import ranks
-
 from launcher.spec.run import RunSpec
+from tests.launcher.workers import ranks
 
 UNTIMED = 3
 BILLION: dict[str, Any] = {

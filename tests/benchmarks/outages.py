@@ -6,15 +6,11 @@ saved by then, and what it takes until the next first step. docs/goodput.md says
 
 import math
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from machines import DAYS, HOUR, Machine
 
 from launcher.spec.checkpointing import young_daly
+from tests.benchmarks.machines import DAYS, HOUR, Machine
 
 HANGS_BY_HAND = (18 * HOUR, 6 * HOUR, 11 * HOUR)
 """Until somebody saw that BLOOM hung: bigscience, train/tr11-176B-ml, chronicles."""

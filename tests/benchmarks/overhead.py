@@ -1,6 +1,6 @@
 """What our training loop costs beside megatron-core itself: data, metrics, watchdog.
 
-    python tests/benchmarks/overhead.py [--steps N]
+    python -m tests.benchmarks.overhead [--steps N]
 
 One rank; whole steps of ours and bare steps (the same model, optimizer and schedule on batches
 that are in memory already) take turns, so that what else the machine does hits both. Prints
@@ -17,13 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
-import ranks
-
 from launcher.spec.optimizer import learning_rate
 from launcher.workers import train
 from launcher.workers.process.watchdog import Watchdog
+from tests.launcher.workers import ranks
 
 LIMIT = 1.03
 WARM_UP = 3

@@ -1,6 +1,6 @@
 """What the spike guard costs a step, and how well its thresholds carry over to other runs.
 
-    python tests/benchmarks/spikes.py [DIR]
+    python -m tests.benchmarks.spikes [DIR]
 
 Microseconds of a step with a loss and a norm, calm and in a spike, in turns with reading one line
 of metrics (json.loads), which is the yardstick that hits the same machine. Exit code 1 above
@@ -18,8 +18,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from analysis.alarms import Verdict, judge, read_labels
 from analysis.loading.series import read

@@ -1,6 +1,6 @@
 """What it takes to hand trials to a real SLURM, beside hydra-submitit-launcher and a shell loop.
 
-    python tests/benchmarks/submit.py [--trials N] [--peer-python PYTHON]
+    python -m tests.benchmarks.submit [--trials N] [--peer-python PYTHON]
 
 A cluster of its own (slurm/local_cluster.sh) runs trials that do nothing, for one contestant after
 the other; see contestants.py. The peer gets a venv in the user's cache folder, unless PYTHON has
@@ -30,9 +30,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import contestants
 import psutil
-from contestants import Contestant
+
+from tests.benchmarks import contestants
+from tests.benchmarks.contestants import Contestant
 
 CLUSTER = Path(__file__).parents[2] / "slurm" / "local_cluster.sh"
 COMMANDS = ("sbatch", "sacct", "squeue", "scontrol", "scancel")

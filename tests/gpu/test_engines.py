@@ -1,14 +1,12 @@
 """What can only be seen on a card: the same curves as on the CPU, and how memory runs out."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workers"))
-import ranks
+from tests.launcher.workers import ranks
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="torch.cuda is not available on this machine"

@@ -1,0 +1,235 @@
+"""One spec gives one loss curve: every layout, on both engines, against a single rank."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.launcher.workers import ranks
+
+TOLERANCE = 1e-5
+"""Absolute, of a loss near 5 over 8 steps of fp32."""
+
+SP = {"layout__tp": 2, "layout__sequence_parallel": True}
+TP = {"layout__tp": 2, "layout__sequence_parallel": False}
+DS = {"backend": "deepspeed"}
+
+MODELS: dict[str, dict[str, Any]] = {
+    "dense": {},
+    "moe": {"model__experts": 4, "train__moe_aux_loss": 0.05},
+    "uneven": {"model__layers": 5},
+    "tied": {"model__tied": True},
+    "gelu": {"model__gated": False},
+    "odd": {"model__head_width": 24, "model__rope_theta": 5e5, "model__norm_eps": 1e-6},
+    "switch": {"model__experts": 2, "model__top_k": 1, "train__moe_aux_loss": 0.05},
+}
+
+LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
+    # megatron, dense
+    ("dense", 2, TP),
+    ("dense", 2, SP),
+    ("dense", 2, {"layout__pp": 2}),
+    ("dense", 2, {"layout__pp": 2, "layout__vpp": 2}),
+    ("uneven", 2, {"layout__pp": 2, "layout__zero": 0}),
+    ("uneven", 2, {"layout__pp": 2, "layout__vpp": 2}),
+    ("dense", 2, {"layout__cp": 2}),
+    ("dense", 2, {"layout__zero": 0}),
+    ("dense", 2, {"layout__zero": 1, "layout__micro_batch": 4}),
+    ("dense", 1, {"layout__recompute": "full", "layout__micro_batch": 1}),
+    ("dense", 2, {"layout__recompute": "selective", **SP}),
+    ("tied", 2, {"layout__pp": 2}),
+    ("gelu", 2, TP),
+    ("odd", 2, {"layout__tp": 2}),
+    ("dense", 4, {"layout__tp": 4, "model__kv_heads": 4}),
+    ("dense", 4, {"layout__pp": 4}),
+    ("dense", 4, {"layout__tp": 2, "layout__pp": 2, "layout__recompute": "full"}),
+    ("dense", 4, TP),
+    ("dense", 4, {"layout__pp": 2}),
+    ("dense", 4, {"layout__cp": 2, **SP}),
+    # megatron, mixture of experts
+    ("moe", 2, {}),
+    ("moe", 2, {"layout__ep": 2}),
+    ("switch", 2, {"layout__ep": 2}),
+    ("moe", 2, {"layout__ep": 2, **SP}),
+    ("moe", 2, SP),
+    ("moe", 2, {"layout__cp": 2, "layout__ep": 2}),
+    ("moe", 4, {"layout__ep": 2, "layout__pp": 2}),
+    ("moe", 4, {"layout__ep": 2, **SP}),
+    # deepspeed
+    ("dense", 2, {**DS, "layout__zero": 0}),
+    ("dense", 2, {**DS, "layout__zero": 1, "layout__recompute": "full"}),
+    ("dense", 2, {**DS, "layout__zero": 2, "layout__offload": True}),
+    ("dense", 2, {**DS, "layout__zero": 3}),
+    ("dense", 2, {**DS, "layout__zero": 3, "layout__offload": True}),
+    ("dense", 2, {**DS, "layout__zero": 0, **TP}),
+    ("dense", 2, {**DS, "layout__zero": 2, **SP}),
+    ("dense", 2, {**DS, "layout__zero": 3, **SP}),
+    ("dense", 2, {**DS, "layout__zero": 2, "layout__cp": 2}),
+    ("tied", 2, {**DS, "layout__zero": 3}),
+    ("dense", 4, {**DS, "layout__zero": 3, **TP}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2}),
+    ("moe", 2, {**DS, "layout__zero": 2, "layout__ep": 2, **SP}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__cp": 2}),
+    ("moe", 2, {**DS, "layout__zero": 3}),
+    # deepspeed, pipeline
+    ("dense", 2, {**DS, "layout__zero": 0, "layout__pp": 2}),
+    ("uneven", 2, {**DS, "layout__zero": 1, "layout__pp": 2}),
+    ("odd", 2, {**DS, "layout__zero": 1, "layout__pp": 2}),
+    ("dense", 2, {**DS, "layout__zero": 1, "layout__pp": 2, "layout__recompute": "full"}),
+    ("dense", 4, {**DS, "layout__zero": 0, "layout__pp": 2, **SP}),
+    ("dense", 4, {**DS, "layout__zero": 1, "layout__pp": 2}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__pp": 2}),
+]
+
+
+def name(case: tuple[str, int, dict[str, Any]]) -> str:
+    """What pytest calls a case."""
+    model, count, changes = case
+    shown = [f"{path.split('__')[-1]}={value}" for path, value in changes.items()]
+    return ",".join([model, f"ranks={count}", *shown])
+
+
+class References:
+    """Loss curves of single megatron ranks, each run once."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self._folder, self._cache = folder, cache
+        self._found: dict[str, ranks.Ended] = {}
+
+    def get(self, changes: dict[str, Any]) -> ranks.Ended:
+        """The run of a spec on one rank."""
+        key = repr(sorted(changes.items()))
+        if key not in self._found:
+            folder = self._folder / str(len(self._found))
+            self._found[key] = ranks.train(ranks.spec(1, **changes), folder, self._cache)
+            assert self._found[key].codes == [0], self._found[key].log()
+        return self._found[key]
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> References:
+    """Runs to compare with."""
+    return References(tmp_path_factory.mktemp("references"), cache)
+
+
+@pytest.mark.parametrize("case", LAYOUTS, ids=name)
+def test_layout_does_not_change_the_losses(
+    case: tuple[str, int, dict[str, Any]], references: References, tmp_path: Path, cache: Path
+) -> None:
+    model, count, changes = case
+    shape = {path: value for path, value in changes.items() if path.startswith("model__")}
+    reference = references.get(MODELS[model] | shape)
+    run = ranks.train(ranks.spec(count, **MODELS[model], **changes), tmp_path, cache)
+    assert run.codes == [0] * count, run.log()
+    assert len(run.losses) == 8
+    assert max(map(distance, run.losses, reference.losses)) < TOLERANCE
+    norms = [[line["grad_norm"] for line in each.steps] for each in (run, reference)]
+    assert max(map(distance, *norms)) < 10 * TOLERANCE
+    assert run.losses[0] - run.losses[-1] > 0.5, "it does not learn, so equality shows little"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layout__tp": 2},
+        {**DS, "layout__zero": 2},
+        {**DS, "layout__zero": 1, "layout__pp": 2},
+    ],
+    ids=["megatron", "deepspeed", "deepspeed pipeline"],
+)
+def test_bf16_follows_a_single_bf16_rank(
+    changes: dict[str, Any], references: References, tmp_path: Path, cache: Path
+) -> None:
+    bf16 = {"train__precision": "bf16"}
+    run = ranks.train(ranks.spec(2, **bf16, **changes), tmp_path, cache)
+    assert run.codes == [0, 0], run.log()
+    assert max(map(distance, run.losses, references.get(bf16).losses)) < 5e-3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layout__zero": 0},
+        {"layout__zero": 1},
+        {"layout__pp": 2},
+        {"layout__pp": 2, "layout__vpp": 2},
+    ],
+    ids=["zero 0", "zero 1", "pipeline", "interleaved pipeline"],
+)
+def test_overlap_does_not_change_the_losses(
+    changes: dict[str, Any], references: References, tmp_path: Path, cache: Path
+) -> None:
+    """On a card gradients are reduced, and parameters gathered, while others are computed."""
+    patch = "from launcher.workers.engines import megatron as megatron_engine\nmegatron_engine.overlap_pays = lambda: True"
+    count = 4 if "layout__pp" in changes else 2
+    run = ranks.train(ranks.spec(count, **changes), tmp_path, cache, patch=patch)
+    assert run.codes == [0] * count, run.log()
+    assert max(map(distance, run.losses, references.get({}).losses)) < TOLERANCE
+
+
+def test_aux_loss_matters(references: References) -> None:
+    """Else the equality of the mixtures above would say nothing about it."""
+    with_loss = references.get(MODELS["moe"]).losses
+    without = references.get({"model__experts": 4, "train__moe_aux_loss": 0.0}).losses
+    assert max(map(distance, with_loss, without)) > 100 * TOLERANCE
+
+
+UNDONE: list[tuple[str, str, int, dict[str, Any]]] = [
+    (
+        "from launcher.workers.engines import deepspeed_setup as setup\n"
+        "setup.sum_duplicates = lambda parameters: None",
+        "dense",
+        2,
+        {**DS, "layout__zero": 2, **SP},
+    ),
+    (
+        "from launcher.workers.engines import deepspeed_setup as setup\n"
+        "setup.weigh_aux_loss = lambda spec, step: None",
+        "moe",
+        2,
+        {**DS, "layout__zero": 1},
+    ),
+    (
+        "from launcher.workers.engines import deepspeed_pipeline as pipeline\n"
+        "pipeline.PipelineEngine._clip = lambda self, *_: setattr(self, '_norm', 0.0)",
+        "dense",
+        2,
+        {**DS, "layout__zero": 0, "layout__pp": 2},
+    ),
+    (
+        "from launcher.workers.engines.megatron import MegatronEngine\n"
+        "def only_rate(self, lr):\n"
+        "    for group in self._optimizer.param_groups:\n"
+        "        group['lr'] = lr\n"
+        "MegatronEngine._set_rate = only_rate",
+        "dense",
+        1,
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("patch", "model", "count", "changes"),
+    UNDONE,
+    ids=["gradients of duplicates", "weight of the aux loss", "clipping", "decay of norms"],
+)
+def test_without_it_the_losses_differ(
+    patch: str,
+    model: str,
+    count: int,
+    changes: dict[str, Any],
+    references: References,
+    tmp_path: Path,
+    cache: Path,
+) -> None:
+    """Each thing an engine does beyond its library's defaults is needed."""
+    run = ranks.train(ranks.spec(count, **MODELS[model], **changes), tmp_path, cache, patch=patch)
+    assert run.codes == [0] * count, run.log()
+    reference = references.get(MODELS[model]).losses
+    assert max(map(distance, run.losses, reference)) > TOLERANCE
+
+
+def distance(a: float, b: float) -> float:
+    """How far two numbers are apart."""
+    return abs(a - b)

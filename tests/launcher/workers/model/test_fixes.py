@@ -1,0 +1,78 @@
+"""Each mended bug of megatron-core and DeepSpeed is still there without its fix."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.launcher.workers import ranks
+
+MOE = {"model__experts": 4}
+
+BUGS: list[tuple[str, int, dict[str, Any], str]] = [
+    (
+        "import megatron.core.transformer.moe.moe_utils as moe_utils\n"
+        "del moe_utils.te_general_gemm",
+        1,
+        MOE,
+        "NameError: name 'te_general_gemm' is not defined",
+    ),
+    (
+        "from launcher.workers.engines import deepspeed as deepspeed_engine\n"
+        "deepspeed_engine._tell_experts = lambda model, groups, spec: groups",
+        2,
+        {"backend": "deepspeed", "layout__ep": 2, **MOE},
+        "AttributeError: 'Parameter' object has no attribute 'group_name'",
+    ),
+    (
+        "from launcher.workers.model import groups\n"
+        "groups.model_parallel_cuda_manual_seed = lambda seed: None",
+        2,
+        {"layout__tp": 2, "layout__sequence_parallel": True},
+        "Exception: cuda rng state model-parallel-rng is not added",
+    ),
+    (
+        "from launcher.workers.engines import deepspeed_setup as setup\n"
+        "import os\n"
+        "os.environ['CXX'] = '/nonexistent'\n"
+        "os.environ['TORCH_EXTENSIONS_DIR'] = os.path.dirname(__import__('sys').argv[2])\n"
+        "setup.no_compiled_collectives = lambda: None",
+        1,
+        {"backend": "deepspeed"},
+        "Error building extension 'deepspeed_shm_comm'",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("patch", "count", "changes", "message"),
+    BUGS,
+    ids=["router gemm", "names of experts", "seed under SP", "compiled collectives"],
+)
+def test_the_bug_is_still_there(
+    patch: str, count: int, changes: dict[str, Any], message: str, tmp_path: Path, cache: Path
+) -> None:
+    run = ranks.train(ranks.spec(count, **changes), tmp_path, cache, patch=patch, all_ranks=True)
+    assert run.codes == [1] * count
+    assert message in run.log()
+
+
+def test_zero_3_never_holds_the_whole_model(tmp_path: Path, cache: Path) -> None:
+    """Small models are partitioned too, and already while they are built."""
+    patch = """
+        from launcher.workers.engines import deepspeed as module
+        real = module.build
+        def build(spec, place, batches):
+            engine = real(spec, place, batches)
+            weights = [p for p in engine._engine.module.parameters() if len(p.ds_shape) == 2]
+            whole = sum(p.numel() for p in weights)
+            mine = sum(p.ds_tensor.numel() for p in weights)
+            print("whole", whole, "mine", mine, flush=True)
+            return engine
+        module.build = build
+    """
+    spec = ranks.spec(2, backend="deepspeed", layout__zero=3, train__steps=3)
+    run = ranks.train(spec, tmp_path, cache, patch=patch)
+    assert run.codes == [0, 0], run.log()
+    matrices = spec.model.params - 9 * spec.model.hidden  # nine norms
+    assert f"whole 0 mine {matrices // 2}" in run.log()

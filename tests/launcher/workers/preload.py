@@ -1,0 +1,16 @@
+"""Imported once by the process that ranks are forked from: what every rank would import itself."""
+
+import gc
+
+from launcher.workers import train
+from tests.launcher.workers import ranks
+
+train._import(ranks.spec())
+
+from launcher.workers.engines import deepspeed, deepspeed_pipeline, megatron  # noqa: E402, F401
+
+train._import = lambda spec: None  # its patches are not applied twice
+
+# DeepSpeed collects garbage again and again while it sets up: not among the libraries' objects.
+gc.collect()
+gc.freeze()

@@ -1,0 +1,261 @@
+"""A rank that saves plain tensors in every way, and finds out what is there when."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from launcher.files import read_json
+from launcher.results.run_folder import RunFolder
+from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.run import RunSpec
+from launcher.workers import measure, train
+from launcher.workers.checkpoints import tensorfile
+from launcher.workers.checkpoints.checkpoints import NOTHING, READY, WRITING, Checkpoints
+from launcher.workers.checkpoints.manifest import Piece
+from launcher.workers.checkpoints.matrix_regions import Rectangle
+from launcher.workers.checkpoints.tensorfile import KINDS, Filled, Source
+from launcher.workers.model import platform
+from tests.launcher.workers import ranks
+
+RANK, RANKS = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE"))
+AT_ONCE, MEANWHILE = Checkpointing(), Checkpointing(asynchronous=True)
+
+
+class Weights:
+    """As many parameters as a model has, each rank a part of one row of them."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        width = spec.model.params // RANKS
+        self.place = Rectangle(0, 1, RANK * width, (RANK + 1) * width)
+        self.tensors = {kind: torch.randn(width) for kind in KINDS}
+
+    def filled(self) -> list[Filled]:
+        columns = (self.place.left, self.place.right)
+        return [Filled(Piece(name="all", rows=(0, 1), columns=columns, steps=1), self.tensors)]
+
+    def lacks(self, source: Source) -> str | None:
+        return None if source.has("all", self.place) else "all is not all there"
+
+    def restore(self, source: Source) -> None:
+        for kind, tensor in self.tensors.items():
+            source.read("all", kind, self.place, tensor.view(1, -1))
+
+
+class Run:
+    """A run's folder, and what one attempt does there."""
+
+    def __init__(self, path: Path, policy: Checkpointing, spec: RunSpec | None = None) -> None:
+        self.folder = RunFolder(path)
+        self.spec = spec or ranks.spec(RANKS)
+        self.state: Any = Weights(self.spec)
+        path.mkdir(parents=True, exist_ok=True)
+        measure.gather([0.0])
+        self.checkpoints = Checkpoints(self.folder, self.spec, 1, policy)
+
+    def save(self, step: int, score: float | None = None) -> bool:
+        return self.checkpoints.save(step, self.state, {"step": step}, score)
+
+    def settle(self) -> list[int]:
+        """The flags of all ranks, which are told to all."""
+        flags = [int(flag) for (flag,) in measure.gather([self.checkpoints.flag])]
+        self.checkpoints.settle(flags)
+        return flags
+
+    def load(self, until: int | None = None) -> int | None:
+        loaded = self.checkpoints.load(self.state, until)
+        return loaded and loaded.step
+
+    @property
+    def there(self) -> list[str]:
+        """Names in the folder, of steps without their zeros."""
+        measure.gather([0.0])
+        names = sorted(path.name.replace("-000000", "-") for path in self.path.iterdir())
+        measure.gather([0.0])
+        return names
+
+    @property
+    def path(self) -> Path:
+        return self.folder.checkpoints
+
+    def events(self) -> list[dict[str, Any]]:
+        return self.folder.events()
+
+
+def main() -> None:
+    """Do what MEGALAUNCH_TRY names, in the folder MEGALAUNCH_FOLDER."""
+    platform.join(timedelta(seconds=30))
+    torch.manual_seed(RANK)
+    for name in os.environ["MEGALAUNCH_TRY"].split():
+        TRIES[name](Path(os.environ["MEGALAUNCH_FOLDER"]))
+    train._leave(0)
+
+
+def meanwhile(folder: Path) -> None:
+    """What an asynchronous save writes is what a synchronous one would have, to the bit."""
+    one, other = Run(folder / "at_once", AT_ONCE), Run(folder / "meanwhile", MEANWHILE)
+    other.state = one.state
+    assert one.save(1) and one.checkpoints.flag == NOTHING
+    with held() as go_on:
+        assert other.save(1)
+        for tensor in other.state.tensors.values():
+            tensor.add_(1)
+        assert other.settle() == [WRITING, WRITING] and "step-01" not in other.there
+        if RANK:
+            go_on()
+            other.checkpoints._saving.writing.result()
+        measure.gather([0.0])
+        assert other.settle() == [WRITING, READY] and "step-01" not in other.there
+        go_on()
+        other.checkpoints._saving.writing.result()
+    assert other.settle() == [READY, READY] and other.there == ["latest", "step-01"]
+    assert other.settle() == [NOTHING, NOTHING] and other.checkpoints.finish() is None
+    for name in (f"rank{RANK}.safetensors", "manifest.json"):
+        left, right = (run.path / "step-00000001" / name for run in (one, other))
+        assert left.read_bytes() == right.read_bytes(), name
+    # The next one waits for the one before, and is from the same memory.
+    assert other.save(2) and other.save(3) and "step-02" in other.there
+    assert other.checkpoints.finish() and other.load() == 3
+    assert other.there == ["latest", "step-02", "step-03"], "what does not stay is gone by then"
+    kinds = [(event["kind"], event["step"], event["bytes"]) for event in other.events()]
+    size = sum(path.stat().st_size for path in (other.path / "step-00000003").glob("rank*"))
+    assert kinds == [("save", step, size) for step in (1, 2, 3)]
+    assert all(0 < event["waited_s"] <= event["seconds"] + 1 for event in other.events())
+
+
+@contextmanager
+def held() -> Iterator[Any]:
+    """Nothing is written before what this gives is called."""
+    gate, write = threading.Event(), tensorfile.write
+
+    def waiting(*args: Any) -> None:
+        assert gate.wait(30)
+        write(*args)
+
+    with mock.patch.object(tensorfile, "write", waiting):
+        yield gate.set
+
+
+def failing(folder: Path) -> None:
+    """In the thread, and when it is to be made visible: what was there stays."""
+    run = Run(folder / "failing", MEANWHILE)
+    assert run.save(1) and run.checkpoints.finish()
+    broken = OSError(errno.EIO, "")
+    with mock.patch.object(tensorfile, "write", side_effect=broken if RANK else tensorfile.write):
+        assert run.save(2) and run.checkpoints.finish() is False
+    assert run.there == ["latest", "step-01"]
+    with mock.patch.object(Path, "rename", side_effect=broken):
+        assert run.save(3) and run.checkpoints.finish() is False
+    assert run.there == ["latest", "step-01"] and run.load() == 1
+    assert [(event["kind"], event.get("reason")) for event in run.events()] == [
+        ("save", None), *[("save_failed", "Input/output error")] * 2,
+    ]  # fmt: skip
+
+
+def full(folder: Path) -> None:
+    """A disk for two checkpoints and a half, then for none, then read-only."""
+    run = Run(folder / "disk" / "run", AT_ONCE)
+    assert run.save(1) and run.save(2) and run.there == ["latest", "step-01", "step-02"]
+    assert run.save(3), "there is room without the first"
+    assert run.there == ["latest", "step-02", "step-03"]
+    ballast = folder / "disk" / "ballast"
+    if RANK == 0:
+        fill(ballast)
+    measure.gather([0.0])
+    assert not run.save(4) and run.there == ["latest", "step-03"], "the first to go was no use"
+    assert not run.save(5) and run.there == ["latest", "step-03"], "the last good one stays"
+    if RANK == 0:
+        ballast.unlink()
+    measure.gather([0.0])
+    assert run.save(6) and run.there == ["latest", "step-03", "step-06"]
+    assert run.load() == 6
+    told = [event["step"] for event in run.events() if event["kind"] == "save"]
+    assert told == [1, 2, 3, 6], "every line is whole; there may have been no room for others"
+    if RANK == 0:
+        subprocess.run(["mount", "-o", "remount,ro", folder / "disk"], check=True)
+    measure.gather([0.0])
+    again = Run(folder / "disk" / "run", AT_ONCE)
+    assert not again.save(7) and again.load() == 6
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1 << 16))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+
+
+def kept(folder: Path) -> None:
+    """The best stays, and `latest` names the newest; a rollback goes back and begins anew."""
+    policy = Checkpointing(keep_last=1, keep_every=4, keep_best=True, mtbf_hours=6)
+    run = Run(folder / "kept", policy)
+    run.checkpoints.step_seconds = 100.0
+    scores = [2.5, 1.5, 2.0, 3.0, float("nan"), 1.5]
+    for step, score in enumerate(scores, 1):
+        assert run.save(step, score)
+    assert run.there == ["latest", "step-04", "step-06"], "of two that are as good, the later"
+    run = Run(folder / "kept", policy)
+    assert run.save(7, 1.6) and run.there == ["latest", "step-04", "step-06", "step-07"]
+    latest = run.path / "latest"
+    assert latest.read_text() == "step-00000007\n"
+    assert run.load(until=6) == 6
+    assert run.load(until=5) == 4
+    stuck = run.path / ".step-00000006.dropped"
+    if RANK == 0:
+        stuck.mkdir()
+        (stuck / ".nfs01").touch()
+    with mock.patch.object(shutil, "rmtree"):
+        assert run.checkpoints.forget_after(5), "although what is dropped cannot be swept"
+    if RANK == 0:
+        run.checkpoints._shelf.sweep()
+    assert run.there == ["latest", "step-04"] and latest.read_text() == "step-00000004\n"
+    assert run.save(5, 9.0) and run.there == ["latest", "step-04", "step-05"]
+    with mock.patch.object(Path, "rename", side_effect=OSError(errno.EACCES, "")):
+        assert not run.checkpoints.forget_after(3), "every rank is told"
+    assert run.checkpoints.forget_after(3)
+    assert run.there == [] and run.load() is None
+    every = [event.get("suggested_every") for event in run.events()]
+    assert [number is None for number in every] == [False, *[True] * 5, True, True], every
+
+
+def killed(folder: Path) -> None:
+    """In the middle of what the thread writes."""
+    run = Run(folder / "killed", MEANWHILE)
+    assert run.save(1) and run.checkpoints.finish()
+    write, calls = tensorfile.Hashing.write, []
+
+    def last(self: Any, data: Any) -> None:
+        calls.append(data)
+        if len(calls) == 4:
+            self._file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, data)
+
+    with mock.patch.object(tensorfile.Hashing, "write", last):
+        assert run.save(2)
+        signal.pause()
+
+
+def after(folder: Path) -> None:
+    """The attempt after that."""
+    hidden = folder / "killed" / "checkpoints" / ".step-00000002.attempt1"
+    assert hidden.is_dir() and not (hidden / "manifest.json").exists()
+    measure.gather([0.0])
+    run = Run(folder / "killed", MEANWHILE)
+    assert run.there == ["latest", "step-01"] and run.load() == 1
+    assert read_json(run.path / "step-00000001" / "manifest.json")["step"] == 1
+
+
+TRIES = {one.__name__: one for one in (meanwhile, failing, full, kept, killed, after)}

@@ -1,0 +1,271 @@
+"""What reaches W&B and TensorBoard, what does not, and that training never waits for it."""
+
+import json
+import os
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from launcher.results import tracking
+from launcher.results.run_folder import RunFolder
+from launcher.results.tracking import Tracking
+from launcher.workers.tracking.tracker import SHOWN, STEP, WAIT_SECONDS
+from tests.launcher.workers import ranks
+
+KEY = "5ecre7" * 6 + "5ecr"
+NAMES = Tracking(
+    project="my 'own' \"project\"", group="Größe\n2 ' \"", tags=("a tag", 'it\'s "one"\n', "日本")
+)
+
+
+SAMPLED = """
+    from launcher.results import samples
+    from launcher.results.samples import Answer, Sampled, Validation
+    from launcher.workers.tracking import tracker as tracking
+    real = tracking.start
+    def start(folder):
+        samples.folder_of(folder).mkdir()
+        def write(step, loss):
+            answer = Answer(prompt="The", text=" cat\\n# sat", tokens=3, flags=("loop", "script"))
+            validation = {"prose": Validation(loss=loss, tokens=9),
+                          "code": Validation(loss=None, tokens=0, why="no")}
+            done = Sampled(step=step, spec="", seconds=1.0, prompts=(answer,), validation=validation)
+            samples.write(done, samples.path_of(folder, step))
+        write(1, 7.5)
+        tracker = real(folder)
+        write(2, 2.5)
+        return tracker
+    tracking.start = start
+"""
+"""Samples of a step that are there before the tracker is, and of one that comes later."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ranks.Ended:
+    """A run that cannot reach the server, although there is a key for it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    env = {"WANDB_MODE": "", "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    return tracked(folder, cache, NAMES, patch=SAMPLED, **env)
+
+
+def test_every_step_is_in_the_offline_run(finished: ranks.Ended) -> None:
+    assert finished.codes == [0] and said(finished) == ""
+    records = kept(finished)
+    history = [{i.key or i.nested_key[0]: json.loads(i.value_json) for i in r.history.item}
+               for r in records if r.WhichOneof("record_type") == "history"]  # fmt: skip
+    assert [line["train/loss"] for line in history] == finished.losses
+    assert [line["_step"] for line in history] == list(range(1, 9))
+    assert [line[STEP] for line in history] == list(range(1, 9))
+    known = {*SHOWN.values(), STEP, "samples/step", "validation/prose", "samples/texts"}
+    assert {name for line in history for name in line if "/" in name} <= known
+    assert [line["validation/prose"] for line in history if "validation/prose" in line] == [2.5]
+    assert [line["samples/step"] for line in history if "samples/step" in line] == [2]
+    (table,) = (finished.folder.path / "wandb").glob("offline-run-*/files/media/table/**/*.json")
+    assert json.loads(table.read_text())["data"] == [[2, "The", " cat\n# sat", "loop, script"]]
+    summary = {i.key: i.value_json for r in records for i in r.summary.update}
+    assert json.loads(summary["loss_last"]) == finished.losses[-1]
+    assert "tflops_per_gpu" in summary
+    (end,) = [r.exit.exit_code for r in records if r.WhichOneof("record_type") == "exit"]
+    assert end == 0
+
+
+def test_any_text_reaches_wandb_unharmed(finished: ranks.Ended) -> None:
+    (run,) = [r.run for r in kept(finished) if r.WhichOneof("record_type") == "run"][:1]
+    spec = finished.folder.spec()
+    assert run.project == NAMES.project and run.run_group == NAMES.group
+    assert set(run.tags) == {*NAMES.tags, "megatron", "tiny", "tp1", "pp1", "zero1", "here"}
+    assert run.display_name == f"tiny ({spec.id})" and run.run_id.startswith(f"{spec.id}-")
+    config = {i.key or i.nested_key[0]: json.loads(i.value_json) for i in run.config.update}
+    assert config["train"]["global_batch"] == 8 and config["dp"] == 1
+    assert not run.git.remote_url
+
+
+def test_tensorboard_has_the_same_numbers(finished: ranks.Ended) -> None:
+    (events,) = (finished.folder.path / "tensorboard").iterdir()
+    read = list(scalars(events))
+    losses = [value for step, tag, value in read if tag == "train/loss"]
+    assert losses == pytest.approx(finished.losses, rel=1e-6)  # they are fp32 there
+    assert [step for step, tag, _ in read if tag == "speed/step_ms"] == list(range(1, 9))
+    assert [one for one in read if "validation" in one[1]] == [(2, "validation/prose", 2.5)]
+    (text,) = [value.tensor.string_val[0].decode() for event in events_of(events)
+               for value in event.summary.value if value.tag == "samples/1/text_summary"]  # fmt: skip
+    assert text == "    The\n\ngoes on with\n\n     cat\n    # sat\n\nloop, script"
+
+
+def test_the_key_is_in_no_file(finished: ranks.Ended) -> None:
+    files = [path for path in finished.folder.path.rglob("*") if path.is_file()]
+    assert len(files) > 8
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize(
+    ("double", "line"),
+    [
+        ("import time\nclass Settings:\n def __init__(self, **_): time.sleep(3600)\n", ""),
+        ("def Settings(**_): raise RuntimeError('no\\nluck')\n", "wandb: RuntimeError: no luck\n"),
+        ("raise SystemExit(3)\n", "wandb: SystemExit: 3\n"),
+    ],
+)
+def test_a_tracker_in_trouble_changes_nothing(
+    double: str, line: str, tmp_path: Path, cache: Path
+) -> None:
+    (tmp_path / "double").mkdir()
+    (tmp_path / "double" / "wandb.py").write_text(double)
+    path = os.pathsep.join([str(tmp_path / "double"), os.environ.get("PYTHONPATH", "")])
+    run = tracked(tmp_path / "run", cache, Tracking(wandb="offline"), PYTHONPATH=path,
+                  SLURM_JOB_ID="1", waits=False)  # fmt: skip
+    waited = time.time() - (run.folder.path / "result.json").stat().st_mtime
+    assert run.codes == [0] and run.folder.result() is not None
+    assert waited < WAIT_SECONDS + 1.5
+    assert said(run) == line
+    assert list((run.folder.path / "tensorboard").iterdir())
+    for process in trackers(run.folder.path):
+        process.kill()
+
+
+def test_a_server_that_refuses_is_one_line(tmp_path: Path, cache: Path) -> None:
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        run = tracked(tmp_path / "run", cache, Tracking(), WANDB_MODE="", WANDB_BASE_URL=url)
+        server.shutdown()
+    assert run.codes == [0]
+    (line,) = said(run).splitlines()
+    assert line.startswith("wandb: offline: ") and KEY not in line
+    assert sum(r.WhichOneof("record_type") == "history" for r in kept(run)) == 8
+
+
+def test_a_killed_run_keeps_its_steps(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "run"
+    spec = ranks.spec(train__steps=10**6)
+    followed(path, spec, Tracking(wandb="offline"))
+    (rank,) = ranks.start(spec, path, cache, env={"PYTHONPATH": os.environ.get("PYTHONPATH", "")})
+    folder = RunFolder(path)
+    deadline = time.monotonic() + 60
+    while len(folder.steps()) < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    rank.kill()
+    rank.wait()
+    wait_for_trackers(path)
+    run = ranks.Ended(folder, [None], 0)
+    records = kept(run)
+    assert sum(r.WhichOneof("record_type") == "history" for r in records) == len(run.steps)
+    assert [r.exit.exit_code for r in records if r.WhichOneof("record_type") == "exit"] == [1]
+
+
+def test_a_continued_run_stays_one_run_and_forgets_what_it_does_again(
+    tmp_path: Path, cache: Path
+) -> None:
+    said = Tracking(wandb="off")
+    first = tracked(tmp_path / "run", cache, said)
+    name = tracking.read(first.folder)
+    time.sleep(1)  # names of event files have seconds
+    first.folder.next_attempt()
+    again = tracked(tmp_path / "run", cache, Tracking(wandb="off", tags=("more",)))
+    changed = tracking.read(again.folder)
+    assert name and changed and (name.id, "more") == (changed.id, changed.tags[0])
+    files = sorted((tmp_path / "run" / "tensorboard").iterdir())
+    starts = [event.step for file in files for event in events_of(file)
+              if event.HasField("session_log")]  # fmt: skip
+    assert len(files) == 2 and starts == [1, 1]
+    assert not (tmp_path / "run" / "wandb").exists()
+
+
+def test_nothing_is_started_where_nothing_is_wanted(tmp_path: Path, cache: Path) -> None:
+    run = tracked(tmp_path / "run", cache, Tracking(tensorboard=False), WANDB_MODE="disabled")
+    assert run.codes == [0]
+    assert not (run.folder.logs / "tracking.txt").exists()
+
+
+def followed(path: Path, spec: Any, how: Tracking) -> None:
+    """What the loop writes before a run starts."""
+    folder = RunFolder(path)
+    folder.create(spec)
+    tracking.write(folder, how, spec, spec.id)
+
+
+def tracked(
+    path: Path, cache: Path, how: Tracking, waits: bool = True, patch: str = "", **env: str
+) -> ranks.Ended:
+    """A run of 8 steps and the end of its tracker."""
+    spec = ranks.spec()
+    followed(path, spec, how)
+    run = ranks.train(spec, path, cache, patch=patch, env={"WANDB_API_KEY": KEY, **env})
+    if waits:
+        wait_for_trackers(path)
+    return run
+
+
+def trackers(path: Path) -> list[psutil.Process]:
+    """The trackers that follow a run."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "launcher.workers.tracking.tracker" in words and str(path) in words:
+            found.append(process)
+    return found
+
+
+def wait_for_trackers(path: Path) -> None:
+    assert not psutil.wait_procs(trackers(path), timeout=40)[1]
+
+
+def said(run: ranks.Ended) -> str:
+    return (run.folder.logs / "tracking.txt").read_text()
+
+
+def kept(run: ranks.Ended) -> list[Any]:
+    """The records of the one offline run of a folder."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    (path,) = (run.folder.path / "wandb").glob("offline-run-*/*.wandb")
+    return [pb.Record.FromString(data) for data in blocks(path.read_bytes()[7:], 7)]
+
+
+def blocks(data: bytes, at: int) -> Iterator[bytes]:
+    """The records of a LevelDB log, whose blocks have 32 KiB; ``at``: what was cut off in front."""
+    record, place = b"", 0
+    while place + 7 <= len(data):
+        left = 32768 - (place + at) % 32768
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, place)
+        record += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part of it
+            yield record
+            record = b""
+
+
+def events_of(path: Path) -> Iterator[Any]:
+    """The events of a TensorBoard file: length, its checksum, data, its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    data, place = path.read_bytes(), 0
+    while place < len(data):
+        (length,) = struct.unpack_from("<Q", data, place)
+        yield Event.FromString(data[place + 12 : place + 12 + length])
+        place += 16 + length
+
+
+def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
+    for event in events_of(path):
+        for value in event.summary.value:
+            yield event.step, value.tag, value.simple_value
