@@ -96,7 +96,7 @@ def test_a_hang_shows_the_stacks_of_every_rank(tmp_path: Path, cache: Path) -> N
         ranks.spec(2, layout__tp=2), tmp_path, cache, patch=patch, hang_after=4, all_ranks=True
     )
     assert run.codes == [1, 1]
-    for rank, where in ((0, "megatron_engine.py"), (1, "in step")):
+    for rank, where in ((0, "engines/megatron.py"), (1, "in step")):
         log = run.log(rank)
         assert "HangError: no step finished within 4 s (last step 3)\n" in log
         assert where in log[log.index("HangError") :]
