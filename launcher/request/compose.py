@@ -42,7 +42,9 @@ WHOLE = "# @package _global_"
 """The first line of a group's file that says something of other groups too."""
 
 
-def compose(arguments: Sequence[str], multirun: bool, config_dir: str | None) -> Request:
+def compose(
+    arguments: Sequence[str] = (), multirun: bool = False, config_dir: str | None = None
+) -> Request:
     """Compose, decode and check what the command line asks for.
 
     Args:
