@@ -10,8 +10,8 @@ from typing import Any
 
 from launcher.errors import WorkError
 from launcher.schedulers import Job
+from launcher.schedulers.options import SchedulerOptions
 from slurm import script, states, submission
-from slurm.options import SchedulerOptions
 from slurm.submission import Submission
 
 AWAY, RETRY = 120.0, 5.0

@@ -5,7 +5,7 @@ from typing import Any
 
 from launcher.errors import LaunchError, RequestError, WorkError
 from launcher.schedulers import Job
-from slurm.options import SchedulerOptions
+from launcher.schedulers.options import SchedulerOptions
 
 
 class NoRoom(RequestError):

@@ -17,7 +17,7 @@ from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
 from launcher.errors import WorkError
 from launcher.schedulers import Job
-from slurm.options import SchedulerOptions
+from launcher.schedulers.options import SchedulerOptions
 from slurm.refusals import refusal
 from slurm.submission import Submission
 

@@ -14,7 +14,7 @@ from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json, write_text
 from launcher.schedulers import Job
-from slurm.options import SchedulerOptions
+from launcher.schedulers.options import SchedulerOptions
 
 FOLDER = "submissions"
 """Below a sweep's folder."""

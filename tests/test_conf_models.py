@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from launcher.decode import decode
+from launcher.schedulers.options import SchedulerOptions
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
-from slurm.options import SchedulerOptions
 
 CONF = Path(__file__).parent.parent / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))

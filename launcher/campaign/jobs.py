@@ -14,10 +14,10 @@ from launcher.results import summary
 from launcher.results.find import runs
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
+from launcher.schedulers.options import SchedulerOptions
 from slurm import code, script, states, submission
 from slurm.handover import Setting, groups, prepared
 from slurm.node import step
-from slurm.options import SchedulerOptions
 from slurm.refusals import NoRoom
 from slurm.scheduler import Slurm
 from slurm.submission import Submission

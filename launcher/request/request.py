@@ -8,6 +8,7 @@ from launcher.decode import Count, Positive, one_of
 from launcher.errors import ConfigError
 from launcher.results.record import Outcome
 from launcher.results.tracking import Tracking
+from launcher.schedulers.options import SchedulerOptions
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.cluster import Cluster
 from launcher.spec.curriculum import Curriculum
@@ -15,7 +16,6 @@ from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import Data, RunSpec, Train
 from launcher.spec.sampling import Sampling
 from launcher.spec.shape import ModelShape
-from slurm.options import SchedulerOptions
 from sweeps import STRATEGIES, Sweep
 
 

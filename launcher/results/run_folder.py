@@ -1,10 +1,14 @@
 """A run's folder: the one place where its truth is kept. Files appear whole or not at all.
 
 spec.json      the RunSpec; written before anything starts
+imported.json  `launcher.results.imported.Imported`, in place of it, of a run of another program
+prediction.json  what the planner expected of it; written with the spec
 status.json    Status; written by the scheduler
 exits/A/N      exit code of rank N of attempt A, on a batch system
 metrics.jsonl  one line per optimizer step; written by rank 0
 events.jsonl   what happened in between: spikes, rollbacks, saves, resumes; never set aside
+guard.json     state of the spike guard; written by rank 0
+rolled_back/   lines of metrics.jsonl that a rollback gave up
 result.json    written by rank 0 when the last step is done; its presence means success
 log/rank*.txt  what each rank printed
 link.json      what the all-reduce between the ranks did, where one was asked for; by rank 0
@@ -34,6 +38,23 @@ from launcher.spec.run import RunSpec
 from launcher.spec_parts import decoded
 
 T = TypeVar("T")
+
+SPEC, IMPORTED = "spec.json", "imported.json"
+STATUS, RESULT = "status.json", "result.json"
+METRICS, EVENTS = "metrics.jsonl", "events.jsonl"
+PREDICTION = "prediction.json"
+
+SPECS = (SPEC, IMPORTED)
+"""A run's folder has one of them."""
+
+TRACES = (STATUS, METRICS, RESULT)
+"""They show that a folder was one of a run, where neither of `SPECS` is there."""
+
+RECORDED = (*SPECS, STATUS, RESULT, METRICS, EVENTS, PREDICTION)
+"""Files that decide the record of a run: while none of them changes, it is the same."""
+
+OF_ATTEMPT = (STATUS, RESULT, METRICS, "log")
+"""Files and folders that belong to one attempt, and are set aside before the next."""
 
 Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang", "failed"]
 """Each is an Outcome of its own name; see `launcher.results.record`."""
@@ -91,153 +112,163 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths below one run's folder, and the only code that reads and writes them."""
+    """Paths below one run's folder, and the only code that names its files."""
 
     path: Path
+
+    # Files, and folders of files.
+
+    @property
+    def spec_file(self) -> Path:
+        """The RunSpec; there is none where another program trained the run."""
+        return self.path / SPEC
+
+    @property
+    def imported_file(self) -> Path:
+        """Facts of a run that another program trained; see `launcher.results.imported`."""
+        return self.path / IMPORTED
+
+    @property
+    def status_file(self) -> Path:
+        """The scheduler's `Status`."""
+        return self.path / STATUS
 
     @property
     def metrics(self) -> Path:
         """One JSON line per optimizer step."""
-        return self.path / "metrics.jsonl"
+        return self.path / METRICS
 
     @property
     def event_log(self) -> Path:
-        """One JSON line for each thing that happened in any attempt: its kind, its step."""
-        return self.path / "events.jsonl"
+        """One JSON line for each event of any attempt: its kind, its step."""
+        return self.path / EVENTS
 
-    def add_event(self, kind: str, step: int, **figures: Any) -> None:
-        """Append an event; the caller is the only one that writes. Raises OSError."""
-        line = {"kind": kind, "step": step, "time": time.time()} | figures
-        append(self.event_log, f"{json.dumps(line, allow_nan=False)}\n")
+    @property
+    def prediction_file(self) -> Path:
+        """The planner's expectation; see `launcher.results.record`."""
+        return self.path / PREDICTION
+
+    @property
+    def tracking_file(self) -> Path:
+        """The settings of W&B and TensorBoard; see `launcher.results.tracking`."""
+        return self.path / "tracking.json"
+
+    @property
+    def link_file(self) -> Path:
+        """Figures of the all-reduce before training."""
+        return self.path / "link.json"
+
+    @property
+    def guard_file(self) -> Path:
+        """State of the spike guard."""
+        return self.path / "guard.json"
+
+    @property
+    def rolled_back(self) -> Path:
+        """Folder of the lines of metrics that rollbacks gave up."""
+        return self.path / "rolled_back"
+
+    @property
+    def wandb(self) -> Path:
+        """Folder of W&B's own files."""
+        return self.path / "wandb"
+
+    @property
+    def wandb_lock(self) -> Path:
+        """Lock that the tracker holds while it writes to `wandb`."""
+        return self.wandb / ".lock"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
 
     @property
     def logs(self) -> Path:
-        """The folder of what each rank printed."""
+        """Folder of the output of the ranks."""
         return self.path / "log"
 
     def log(self, rank: int) -> Path:
-        """What one rank printed."""
+        """Output of one rank."""
         return self.logs / f"rank{rank}.txt"
 
-    def exit_code(self, attempt: int, rank: int) -> Path:
-        """The file of how one rank of an attempt ended, on a batch system."""
-        return self.path / "exits" / str(attempt) / str(rank)
+    def rank_logs(self) -> list[Path]:
+        """Output of all ranks that printed anything, by name."""
+        return sorted(self.logs.glob("rank*.txt"))
 
-    def exit_codes(self, attempt: int, ranks: int) -> tuple[int | None, ...]:
-        """How the ranks of an attempt ended; None for one that did not, or was ended."""
-        out: list[int | None] = []
-        for rank in range(ranks):
-            try:
-                out.append(read_json(self.exit_code(attempt, rank)))
-            except ReadError:
-                out.append(None)
-        return tuple(out)
+    @property
+    def srun_log(self) -> Path:
+        """Output of srun itself."""
+        return self.logs / "srun.txt"
+
+    def heartbeat(self, rank: int) -> Path:
+        """File of one rank's signs of life."""
+        return self.path / "heartbeat" / str(rank)
+
+    def exit_code(self, attempt: int, rank: int) -> Path:
+        """File of one rank's exit code in an attempt, on a batch system."""
+        return self.path / "exits" / str(attempt) / str(rank)
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the run's checkpoints, of all attempts."""
+        """Folder of the run's checkpoints, of all attempts."""
         return self.path / "checkpoints"
 
-    def newest_checkpoint(self) -> str | None:
-        """The name of the last one that is complete, as far as its name says; None without one."""
-        steps = self.checkpoint_steps()
-        return self.checkpoint(steps[-1]).name if steps else None
-
     def checkpoint(self, step: int) -> Path:
-        """Where the checkpoint of a step is, or would be."""
+        """Folder that the checkpoint of a step has, or would have."""
         return self.checkpoints / f"step-{step:08d}"
 
-    def checkpoint_steps(self) -> list[int]:
-        """Of those that are complete, as far as their names say, the first one first."""
-        steps = (step_of(path.name) for path in self.checkpoints.glob("step-*"))
-        return sorted(step for step in steps if step is not None)
+    @property
+    def samples(self) -> Path:
+        """Folder of the texts generated from checkpoints, of all attempts."""
+        return self.path / "samples"
 
-    def heartbeat(self, rank: int) -> Path:
-        """The file of one rank's signs of life."""
-        return self.path / "heartbeat" / str(rank)
+    def sample_file(self, step: int) -> Path:
+        """Texts from the checkpoint of a step; named as the checkpoint is."""
+        return self.samples / f"{self.checkpoint(step).name}.json"
 
-    def beats(self) -> dict[int, Beat]:
-        """The last sign of life of each rank that gave one and is readable."""
-        out = {}
-        for path in self.path.glob("heartbeat/*"):
-            with suppress(ReadError, ValueError):
-                out[int(path.name)] = _decoded(Beat, path)
-        return out
+    def sample_files(self) -> list[Path]:
+        """Texts from all checkpoints, the first step first."""
+        return sorted(self.samples.glob("step-*.json"))
+
+    # The spec.
+
+    @property
+    def has_spec(self) -> bool:
+        """True where this project started the run, or is about to."""
+        return self.spec_file.exists()
+
+    @property
+    def is_imported(self) -> bool:
+        """True where another program trained the run."""
+        return self.imported_file.exists()
 
     def create(self, spec: RunSpec) -> None:
-        """Make the folder and write what it is for. Raises WorkError where that cannot be."""
+        """Make the folder and write its spec. Raises WorkError where that cannot be."""
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkError(f"{self.logs}: {error.strerror}") from error
-        path, status = self.path / "spec.json", self.readable_status()
-        if path.exists():
+        status = self.readable_status()
+        if self.has_spec:
             with suppress(ReadError):
                 if self.spec() == spec:
                     return
             if status and status.started:  # a stage that goes on at another layout
-                aside = self.path / "attempts" / str(status.attempt)
+                aside = self.attempt(status.attempt).path
                 aside.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, aside / path.name)
-        write_json(path, encode(spec))
+                shutil.copy2(self.spec_file, aside / SPEC)
+        write_json(self.spec_file, encode(spec))
 
     def spec(self) -> RunSpec:
         """The spec this folder is for. Raises ReadError."""
-        return _read(decoded, self.path / "spec.json")
+        return _read(decoded, self.spec_file)
+
+    # The status.
 
     def status(self) -> Status | None:
-        """What the scheduler last wrote; None before it did. Raises ReadError."""
-        path = self.path / "status.json"
-        return _decoded(Status, path) if path.exists() else None
-
-    def write_status(self, status: Status) -> None:
-        """Replace the status."""
-        write_json(self.path / "status.json", encode(status))
-
-    def result(self) -> dict[str, Any] | None:
-        """What rank 0 wrote at the end; None unless every step was done. Raises ReadError."""
-        path = self.path / "result.json"
-        result = read_json(path) if path.exists() else None
-        if not isinstance(result, dict | None):
-            raise ReadError(f"{path}: is no mapping")
-        return result
-
-    def write_result(self, result: dict[str, Any]) -> None:
-        """Mark the run as done."""
-        write_json(self.path / "result.json", result)
-
-    def steps(self) -> list[dict[str, Any]]:
-        """The metrics, one dict per whole line; a line cut short by a kill is left out."""
-        return list(read_jsonl(self.metrics))
-
-    def events(self) -> list[dict[str, Any]]:
-        """What happened so far; as `steps`. Raises ReadError."""
-        events = list(read_jsonl(self.event_log))
-        for number, event in enumerate(events, 1):
-            if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
-                raise ReadError(f"{self.event_log}:{number}: is no event")
-            if type(event.get("step")) is not int:
-                raise ReadError(f"{self.event_log}:{number}: {event['kind']} at no step")
-        return events
-
-    def next_attempt(self) -> int:
-        """Set the files of the attempt before aside, and return the number of the next one.
-
-        The status goes first: a kill in between leaves files that the next call moves after it.
-        """
-        status = self.readable_status()  # one damaged from outside goes aside like the rest
-        if status and status.state == "queued" and not (status.started or status.stopped):
-            (self.path / "status.json").unlink()  # it never began: no batch system has it
-            return status.attempt
-        last = status.attempt if status else self._last_attempt()
-        aside = self.path / "attempts" / str(last)
-        for name in ("status.json", "result.json", "metrics.jsonl", "log"):
-            if (self.path / name).exists() and not _is_empty(self.path / name):
-                aside.mkdir(parents=True, exist_ok=True)
-                _make_room(aside / name)
-                os.replace(self.path / name, aside / name)
-        self.logs.mkdir(exist_ok=True)
-        return 1 + self._last_attempt()
+        """The scheduler's last word; None before its first. Raises ReadError."""
+        return _decoded(Status, self.status_file) if self.status_file.exists() else None
 
     def readable_status(self) -> Status | None:
         """`status`, and None where it cannot be read."""
@@ -246,22 +277,135 @@ class RunFolder:
         except ReadError:
             return None
 
-    def attempts(self) -> list[Path]:
-        """The folders of the attempts set aside, the last one first."""
-        return sorted(self.path.glob("attempts/*"), key=lambda path: -int(path.name))
+    def write_status(self, status: Status) -> None:
+        """Replace the status."""
+        write_json(self.status_file, encode(status))
+
+    def withdraw_status(self) -> None:
+        """Take back the status of an attempt that has not been submitted after all."""
+        self.status_file.unlink()
+
+    # The result.
+
+    @property
+    def is_done(self) -> bool:
+        """True where rank 0 has written the result: every step was done."""
+        return (self.path / RESULT).exists()
+
+    def result(self) -> dict[str, Any] | None:
+        """The summary rank 0 wrote at the end; None unless all steps were done. Raises ReadError."""
+        path = self.path / RESULT
+        result = read_json(path) if path.exists() else None
+        if not isinstance(result, dict | None):
+            raise ReadError(f"{path}: is no mapping")
+        return result
+
+    def result_time(self) -> float:
+        """Time at which the result was written, in seconds since 1970. Raises OSError."""
+        return (self.path / RESULT).stat().st_mtime
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Mark the run as done."""
+        write_json(self.path / RESULT, result)
+
+    def withdraw_result(self) -> None:
+        """Take back the result of an attempt that was given up."""
+        (self.path / RESULT).unlink(missing_ok=True)
+
+    # Metrics and events.
+
+    def steps(self) -> list[dict[str, Any]]:
+        """The metrics, one dict per whole line; a line cut short by a kill is left out."""
+        return list(read_jsonl(self.metrics))
+
+    def events(self) -> list[dict[str, Any]]:
+        """Events of all attempts, one dict per whole line. Raises ReadError."""
+        events = list(read_jsonl(self.event_log))
+        for number, event in enumerate(events, 1):
+            if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+                raise ReadError(f"{self.event_log}:{number}: is no event")
+            if type(event.get("step")) is not int:
+                raise ReadError(f"{self.event_log}:{number}: {event['kind']} at no step")
+        return events
+
+    def add_event(self, kind: str, step: int, **figures: Any) -> None:
+        """Append an event; the caller is the only one that writes. Raises OSError."""
+        line = {"kind": kind, "step": step, "time": time.time()} | figures
+        append(self.event_log, f"{json.dumps(line, allow_nan=False)}\n")
+
+    # Ranks.
+
+    def beats(self) -> dict[int, Beat]:
+        """The last sign of life of each rank that gave one and is readable."""
+        beats = {}
+        for path in self.path.glob("heartbeat/*"):
+            with suppress(ReadError, ValueError):
+                beats[int(path.name)] = _decoded(Beat, path)
+        return beats
+
+    def exit_codes(self, attempt: int, ranks: int) -> tuple[int | None, ...]:
+        """Exit codes of the ranks of an attempt; None for one that has none, or was ended."""
+        codes: list[int | None] = []
+        for rank in range(ranks):
+            try:
+                codes.append(read_json(self.exit_code(attempt, rank)))
+            except ReadError:
+                codes.append(None)
+        return tuple(codes)
+
+    # Checkpoints.
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps of the checkpoints that are complete, as far as their names say, in order."""
+        steps = (step_of(path.name) for path in self.checkpoints.glob("step-*"))
+        return sorted(step for step in steps if step is not None)
+
+    def newest_checkpoint(self) -> str | None:
+        """Name of the last complete checkpoint, as far as its name says; None without one."""
+        steps = self.checkpoint_steps()
+        return self.checkpoint(steps[-1]).name if steps else None
+
+    # Attempts.
+
+    def attempt(self, number: int) -> "RunFolder":
+        """The files of an attempt that was set aside."""
+        return RunFolder(self.path / "attempts" / str(number))
+
+    def attempts(self) -> list["RunFolder"]:
+        """The attempts that were set aside, the last one first."""
+        numbers = sorted((int(path.name) for path in self.path.glob("attempts/*")), reverse=True)
+        return [self.attempt(number) for number in numbers]
+
+    def next_attempt(self) -> int:
+        """Set the files of the attempt before aside, and return the number of the next one.
+
+        The status goes first: a kill in between leaves files that the next call moves after it.
+        """
+        status = self.readable_status()  # one damaged from outside goes aside like the rest
+        if status and status.state == "queued" and not (status.started or status.stopped):
+            self.withdraw_status()  # it never began: no batch system has it
+            return status.attempt
+        aside = self.attempt(status.attempt if status else self._last_attempt()).path
+        for name in OF_ATTEMPT:
+            if (self.path / name).exists() and not _is_empty(self.path / name):
+                aside.mkdir(parents=True, exist_ok=True)
+                _remove_folder(aside / name)
+                os.replace(self.path / name, aside / name)
+        self.logs.mkdir(exist_ok=True)
+        return 1 + self._last_attempt()
 
     def _last_attempt(self) -> int:
-        return max((int(path.name) for path in self.attempts()), default=0)
+        return max((int(attempt.path.name) for attempt in self.attempts()), default=0)
 
 
 def step_of(name: str) -> int | None:
-    """The step of a checkpoint's name; None where it is none."""
-    found = re.fullmatch(r"step-(\d{8,})", name)
-    return int(found[1]) if found else None
+    """The step in a checkpoint's name; None where it is no such name."""
+    match = re.fullmatch(r"step-(\d{8,})", name)
+    return int(match[1]) if match else None
 
 
-def _make_room(path: Path) -> None:
-    """What a superseded attempt wrote where its own files are by now."""
+def _remove_folder(path: Path) -> None:
+    """Remove a folder of a superseded attempt, in whose place another is to be put."""
     if path.is_dir():
         shutil.rmtree(path)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from launcher.decode import decode
 from launcher.errors import LaunchError
 from launcher.files import read_json
+from launcher.schedulers.options import Checks
 from slurm.node.node_check import NodeReport
-from slurm.options import Checks
 
 SHOWN = 3
 """Causes of one node that are told; a node with eight bad cards has eight."""

@@ -12,10 +12,10 @@ from launcher.errors import WorkError
 from launcher.files import write_json
 from launcher.results.run_folder import RunFolder, Stopped
 from launcher.schedulers import Job
+from launcher.schedulers.options import Checks
 from slurm.node.check_verdict import read_reports, verdict
 from slurm.node.node_check import CheckRequest
 from slurm.node.step import IMPORT_SECONDS, asked_for, inside, no_runtime, srun
-from slurm.options import Checks
 from slurm.submission import Submission
 
 TIME_LIMIT = 120.0

@@ -12,7 +12,7 @@ from typing import Self
 
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
-from slurm.options import SchedulerOptions
+from launcher.schedulers.options import SchedulerOptions
 from slurm.submission import Submission, place
 
 GRACE = 10.0

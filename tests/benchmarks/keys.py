@@ -9,6 +9,7 @@ import inspect
 from typing import Any, get_args, get_type_hints
 
 from launcher.results.tracking import Tracking
+from launcher.schedulers.options import Checks, Container, SchedulerOptions
 from launcher.spec.batch_ramp import BatchRamp
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.cluster import Accelerator, Cluster
@@ -19,7 +20,6 @@ from launcher.spec.run import Data, Train
 from launcher.spec.sampling import Sampling
 from launcher.spec.shape import ModelShape
 from launcher.spec.spike_guard import SpikeGuard
-from slurm.options import Checks, Container, SchedulerOptions
 
 GROUPS: dict[str, Any] = {
     "model": ModelShape,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.schedulers import Job
-from slurm.options import SchedulerOptions
+from launcher.schedulers.options import SchedulerOptions
 from slurm.submission import Submission
 
 CODE = "/shared/code/abc"

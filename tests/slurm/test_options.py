@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from launcher.errors import ConfigError
-from slurm.options import SECRET
+from launcher.schedulers.options import SECRET
 from tests.slurm.made import options
 
 LINES: list[tuple[dict[str, Any], str]] = [

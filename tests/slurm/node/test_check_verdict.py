@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from launcher.schedulers.options import Checks
 from slurm.node.check_verdict import Verdict, verdict
 from slurm.node.node_check import Fault, NodeReport
-from slurm.options import Checks
 
 
 def report(

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from launcher.decode import decode, encode
+from launcher.schedulers.options import Checks
 from slurm.node import disk_check, node_check, nvml
 from slurm.node.check_verdict import Verdict, read_reports, verdict
 from slurm.node.node_check import CheckRequest, Fault, NodeReport, look
-from slurm.options import Checks
 from tests.conftest import ROOT
 
 DOUBLES = ROOT / "tests" / "slurm" / "doubles"

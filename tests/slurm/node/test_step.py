@@ -9,10 +9,10 @@ import pytest
 
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
+from launcher.schedulers.options import Container
 from slurm.node import step
 from slurm.node.inspection import inspect
 from slurm.node.supervisor import Supervisor
-from slurm.options import Container
 from slurm.submission import Submission
 from tests.slurm.made import CODE, Commands, job, planned
 

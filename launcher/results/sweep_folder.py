@@ -1,0 +1,168 @@
+"""The folder of a sweep, a curriculum or a single run: what holds the folders of its runs.
+
+records.jsonl  one RunRecord a line; made again from the runs' folders, but for rejected points
+points.json    names of all points of the last command, in their order
+request.json   SavedCommand: the words that started it, for `launch resume`
+.lock          held by the launcher at work; .lock.holder names its process and machine
+.table.json    the rows of the last table, so that only what has changed is read again
+<name>/        `launcher.results.run_folder.RunFolder` of one point
+
+A single run keeps its request.json in its own folder: others may stand beside it.
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launcher.decode import decode, encode
+from launcher.errors import ConfigError, ReadError
+from launcher.files import read_json, write_json, write_text
+from launcher.results import record
+from launcher.results.record import RunRecord
+from launcher.results.run_folder import RunFolder
+
+RECORDS, POINTS, REQUEST = "records.jsonl", "points.json", "request.json"
+
+Kind = Literal["curriculum", "sweep", "run"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedCommand:
+    """The words of a command, to be composed again."""
+
+    overrides: tuple[str, ...]
+    multirun: bool = False
+    config_dir: str | None = None
+    folder: str
+    """Working directory of the command: paths in its words are relative to that."""
+    kind: Kind | None = None
+    """What the words started; None where they have started nothing yet."""
+    start: str | None = None
+    """Folder of the run that this one goes on from, beside its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFolder:
+    """Paths below a sweep's folder, and the only code that names its files."""
+
+    path: Path
+
+    def run(self, name: str) -> RunFolder:
+        """The folder of a point, whether it is there or not."""
+        return RunFolder(self.path / name)
+
+    def make(self) -> None:
+        """Make the folder. Raises ConfigError."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"output: {self.path}: {error.strerror}") from error
+
+    @property
+    def is_sweep(self) -> bool:
+        """True where this project has kept records of points."""
+        return os.path.exists(self.records_file)
+
+    # Records.
+
+    @property
+    def records_file(self) -> Path:
+        """One JSON line per record."""
+        return self.path / RECORDS
+
+    def records(self) -> list[RunRecord]:
+        """The records so far; none where there is no file. Raises ReadError."""
+        return record.read(self.records_file)
+
+    def write_records(self, records: Iterable[RunRecord]) -> None:
+        """Replace the records. Raises WorkError."""
+        record.write(self.records_file, records)
+
+    def append_record(self, new: RunRecord) -> None:
+        """Add a record. Raises WorkError."""
+        record.append(self.records_file, new)
+
+    # Points.
+
+    @property
+    def points_file(self) -> Path:
+        """A JSON list of names."""
+        return self.path / POINTS
+
+    def points(self) -> list[str]:
+        """Names of the points in their order. Raises ReadError."""
+        names = read_json(self.points_file)
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise ReadError(f"{self.points_file}: not a list of the names of points")
+        return names
+
+    def positions(self) -> dict[str, int]:
+        """Names of the points and their positions, from 0; none where they cannot be read."""
+        try:
+            return {name: position for position, name in enumerate(self.points())}
+        except ReadError:
+            return {}
+
+    def write_points(self, names: Iterable[str]) -> None:
+        """Replace the names of the points. Raises WorkError."""
+        write_json(self.points_file, list(names))
+
+    # The command that started it.
+
+    @property
+    def command_file(self) -> Path:
+        """The `SavedCommand`."""
+        return self.path / REQUEST
+
+    def command(self) -> SavedCommand:
+        """The words that started what is here. Raises ReadError, ConfigError."""
+        return decode(SavedCommand, read_json(self.command_file))
+
+    def save_command(self, command: SavedCommand) -> None:
+        """Replace the words that start this again. Raises WorkError."""
+        write_json(self.command_file, encode(command))
+
+    # The table's cache.
+
+    @property
+    def table_cache(self) -> Path:
+        """Rows of the last table."""
+        return self.path / ".table.json"
+
+    # The lock.
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other launchers out of the folder meanwhile; a kill frees it too.
+
+        Raises:
+            ConfigError: the folder cannot be written, or another launcher is at work in it.
+        """
+        from filelock import FileLock, Timeout  # SLURM's nodes import this module without it
+
+        lock, holder = FileLock(self.path / ".lock", mode=0o666), self.path / ".lock.holder"
+        self.make()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            message = f"output: another launch is at work in {self.path}{_describe(holder)}"
+            raise ConfigError(message) from error
+        except OSError as error:
+            raise ConfigError(f"output: {self.path}: {error.strerror}") from error
+        try:
+            write_text(holder, f"process {os.getpid()} on {socket.gethostname()}", durable=False)
+            yield
+        finally:
+            lock.release()
+
+
+def _describe(holder: Path) -> str:
+    """The process that has the lock, as it wrote itself down; "" where it has not yet."""
+    try:
+        return f": {holder.read_text(encoding='utf-8')}"
+    except OSError:
+        return ""
