@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import asked
 from launcher.decode import encode, join
 from launcher.errors import ConfigError, ReadError
-from launcher.results import imported
 from launcher.results.run_folder import RunFolder
+from launcher.results.sweep_folder import SweepFolder
 from launcher.spec.run import RunSpec
 
 GROUPS = ("cluster", "scheduler")
@@ -28,7 +27,7 @@ def config(row: "pd.Series[Any]", run: RunFolder) -> str:
     Raises:
         ConfigError: it is a stage of a curriculum, or this project did not start it.
     """
-    if (run.path / imported.NAME).exists():
+    if run.is_imported:
         raise ConfigError(f"{run.path}: was imported: it cannot be started again from here")
     try:
         spec = run.spec()
@@ -60,7 +59,7 @@ def _flat(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
 
 def _said(sweep: Path) -> Iterator[tuple[str, Any]]:
     """Which cluster the sweep was started on, and what it said of the scheduler."""
-    for key, value in asked.words(sweep).items():
+    for key, value in SweepFolder(sweep).overrides().items():
         if key == GROUPS[0] or key.split(".")[0] == GROUPS[1]:
             yield key, value
 

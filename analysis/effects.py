@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.loading.rows import UNFINISHED
 from launcher.errors import ConfigError
 from launcher.results.columns import OF_SPEC, full
-from launcher.results.record import NEVER_RAN
+from launcher.results.outcomes import NEVER_RAN
 
 DERIVED = ("stage", "params_b", "dp")
 """Columns of a spec that follow from others, or are no choice."""

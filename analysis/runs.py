@@ -8,16 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import asked, best, table
+from analysis import best, table
 from analysis.effects import less_is_better
 from analysis.loading import frames, sweeps
 from analysis.loading.rows import UNFINISHED, Row, of_folder
 from analysis.text import printable
 from launcher.errors import ConfigError
-from launcher.results import find, imported
+from launcher.results import find
 from launcher.results.columns import full
-from launcher.results.record import NEVER_RAN
+from launcher.results.outcomes import NEVER_RAN
 from launcher.results.run_folder import RunFolder
+from launcher.results.sweep_folder import SweepFolder
 
 
 class Runs:
@@ -149,7 +150,9 @@ class Runs:
     def price_per_gpu_hour(self) -> float | None:
         """What the commands that started all of it said; None where not, or not the same."""
         found = {
-            asked.price(sweep) for path in self.paths for sweep in self._sweeps[path] or [path]
+            SweepFolder(sweep).price_per_gpu_hour
+            for path in self.paths
+            for sweep in self._sweeps[path] or [path]
         }
         return found.pop() if len(found) == 1 else None
 
@@ -191,7 +194,7 @@ class Runs:
     @property
     def imported(self) -> set[str]:
         """Folders of runs that this project did not start."""
-        return {one.name for one in self._places if (one.run.path / imported.NAME).exists()}
+        return {one.name for one in self._places if one.run.is_imported}
 
     @property
     def _places(self) -> Sequence[frames.Place]:
@@ -201,7 +204,7 @@ class Runs:
 
 def _missing(sweep: Path, rows: Sequence[Row]) -> list[str]:
     """That a sweep has points which have not ended, or were cancelled."""
-    points = find.points(sweep)
+    points = SweepFolder(sweep).positions()
     outcomes = {row["name"]: row["outcome"] for row in rows}
     states = [outcomes.get(name, "not started") for name in points]
     left = Counter(state for state in states if state in UNFINISHED)

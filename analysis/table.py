@@ -14,7 +14,8 @@ from analysis import text
 from analysis.loading.rows import UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
 from launcher.results.columns import COLUMNS, FORMS, SHORT, full
-from launcher.results.record import NEVER_RAN, Figures, RunRecord
+from launcher.results.outcomes import NEVER_RAN
+from launcher.results.record import Figures, RunRecord
 
 
 def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:

@@ -3,35 +3,17 @@
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import WorkError
-from launcher.schedulers import Job
-from launcher.schedulers.options import SchedulerOptions
+from launcher.schedulers import Job, Setting
 from slurm import script, states, submission
 from slurm.submission import Submission
 
 AWAY, RETRY = 120.0, 5.0
 """Seconds for which a SLURM that does not answer is waited for, and between two tries."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """What all jobs of a sweep share."""
-
-    options: SchedulerOptions
-    folder: Path
-    """The sweep's."""
-    code: Path
-    """The folder of copies of the code."""
-    writes_to: tuple[str, ...] = ()
-    """Folders besides the run's own that ranks read from or write to."""
-    hang_after: float
-    parallel: int | None = None
-    """Jobs of an array that may run at once."""
 
 
 def hand_over(setting: Setting, planned: Submission, folder: Path) -> str:

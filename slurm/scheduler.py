@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from launcher.errors import ReadError, RequestError, WorkError
+from launcher.errors import ConfigError, ReadError, RequestError, WorkError
 from launcher.results.run_folder import RunFolder, Status
-from launcher.schedulers import Job
+from launcher.schedulers import Job, Setting
+from launcher.spec.cluster import Cluster
 from slurm import accounting, code, states, submission
 from slurm.closing import LOST, close
-from slurm.handover import Setting, groups, hand_over, number, prepared
+from slurm.handover import groups, hand_over, number, prepared
 from slurm.refusals import NoRoom
 
 LOOK = 1.0
@@ -58,6 +59,9 @@ class _Watched:
 class Slurm:
     """Submits all that SLURM takes; leaving the context leaves the jobs to SLURM."""
 
+    queues: ClassVar[bool] = True
+    several_nodes: ClassVar[bool] = True
+
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.watched: dict[str, _Watched] = {}
@@ -67,6 +71,24 @@ class Slurm:
         """Jobs to submit together, where SLURM does not take all."""
         self.looked = self.asked = self.moved = 0.0
         """When the folders were looked at, SLURM was asked, and a folder had news."""
+
+    @classmethod
+    def opened(cls, setting: Setting, clusters: Sequence[Cluster]) -> Self:
+        """Return it where there is SLURM; it asks nothing of the clusters, which sbatch does.
+
+        Raises:
+            RequestError: there is no sbatch, or the folder's path cannot be named to SLURM.
+        """
+        if shutil.which("sbatch") is None:
+            raise RequestError(
+                f"scheduler.name: slurm, which cluster={setting.cluster} chooses, but there is no"
+                " sbatch here; on the cards of this machine: scheduler.name=local cluster.nodes=1"
+            )
+        if "\\" in str(setting.folder):
+            raise ConfigError(f"output: {setting.folder} holds a backslash, which SLURM drops")
+        if setting.options.container and set(",:") & set(str(setting.folder)):
+            raise ConfigError(f"output: {setting.folder} holds a , or :, which no mount can name")
+        return cls(setting)
 
     def submit(self, jobs: Iterable[Job]) -> list[str]:
         """Submit jobs, those of one shape together; the names of those that SLURM takes.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.cli import registry
-from launcher.results.record import OUTCOMES
+from launcher.cli import main, registry
+from launcher.results.outcomes import OUTCOMES
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,6 +44,6 @@ def test_every_outcome_is_explained() -> None:
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        registry.run(["--help"])
+        main(["--help"])
     text = capsys.readouterr().out
     assert all(f"launch {verb} " in text for verb in registry.VERBS)

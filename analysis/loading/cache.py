@@ -13,8 +13,7 @@ import launcher
 from analysis.loading.rows import FACTS, Row
 from launcher.errors import WorkError
 from launcher.files import write_text
-
-NAME = ".table.json"
+from launcher.results.sweep_folder import SweepFolder
 
 
 class _File(msgspec.Struct):
@@ -26,7 +25,7 @@ class _File(msgspec.Struct):
 def load(sweep: Path) -> dict[str, Row]:
     """By their keys; none where they were made by other code, or cannot be read."""
     try:
-        found = msgspec.json.decode((sweep / NAME).read_bytes(), type=_File)
+        found = msgspec.json.decode(SweepFolder(sweep).table_cache.read_bytes(), type=_File)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return {}
     if found.version != _version() or found.columns != list(FACTS):
@@ -44,7 +43,8 @@ def save(sweep: Path, rows: dict[str, Row]) -> None:
     values = {key: [row[name] for name in FACTS] for key, row in rows.items() if _is_whole(row)}
     file = _File(version=_version(), columns=list(FACTS), rows=values)
     with suppress(WorkError, ValueError):  # a name that is no text is nothing JSON can hold
-        write_text(sweep / NAME, msgspec.json.encode(file).decode(), durable=False)
+        text = msgspec.json.encode(file).decode()
+        write_text(SweepFolder(sweep).table_cache, text, durable=False)
 
 
 def _is_whole(row: Row) -> bool:

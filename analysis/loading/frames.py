@@ -83,7 +83,7 @@ def _events(run: RunFolder) -> Sequence[Mapping[str, Any]]:
 
 def _statuses(run: RunFolder) -> Iterator[Status]:
     """Of all attempts that began, the first one first."""
-    folders = [*reversed([RunFolder(path) for path in run.attempts()]), run]
+    folders = [*reversed(run.attempts()), run]
     found = (folder.readable_status() for folder in folders)
     return (status for status in found if status and status.started is not None)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import ReadError
-from launcher.results import find, imported, metrics, summary
+from launcher.results import imported, metrics, summary
 from launcher.results.columns import COLUMNS, OF_SPEC
 from launcher.results.imported import Imported
 from launcher.results.metrics import Brief
 from launcher.results.record import Figures, Prediction, RunRecord, read_prediction
-from launcher.results.run_folder import RunFolder, Status
+from launcher.results.run_folder import IMPORTED, SPEC, STATUS, TRACES, RunFolder, Status
 from launcher.spec.run import RunSpec
 
 UNFINISHED = ("running", "queued", "not started")
@@ -30,7 +30,7 @@ def of_folder(path: Path) -> Row:
     """
     try:
         files = set(os.listdir(path))
-        if imported.NAME in files:
+        if IMPORTED in files:
             return of_imported(imported.read(path)) | {"name": path.name}
         return _of_run(RunFolder(path), files)
     except ReadError as error:
@@ -89,17 +89,17 @@ def of_imported(found: Imported) -> Row:
 
 
 def _of_run(folder: RunFolder, files: set[str]) -> Row:
-    if "spec.json" not in files:
-        raise ReadError("spec.json is missing")
+    if SPEC not in files:
+        raise ReadError(f"{SPEC} is missing")
     spec = folder.spec()
     status = folder.readable_status()
     if status and status.state != "ended":
         return _so_far(folder, spec, status)
-    if files.isdisjoint(find.TRACES):
+    if files.isdisjoint(TRACES):
         return _so_far(folder, spec, None)
-    row = of_record(summary.record(spec, folder.path))
-    if "status.json" not in files:
-        row["remark"] = "; ".join(filter(None, (row["remark"], "status.json is missing")))
+    row = of_record(summary.record_of(spec, folder))
+    if STATUS not in files:
+        row["remark"] = "; ".join(filter(None, (row["remark"], f"{STATUS} is missing")))
     row["cause"] = row["cause"] and row["cause"].replace(f"{folder.path}/", "")
     return row
 

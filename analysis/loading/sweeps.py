@@ -13,11 +13,9 @@ import msgspec
 from analysis.loading import cache, parallel
 from analysis.loading.rows import FACTS, UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
-from launcher.results import find, imported, record
-
-READ = ("spec.json", imported.NAME, "status.json", "result.json", "metrics.jsonl", "events.jsonl",
-        "prediction.json")  # fmt: skip
-"""Files of a run's folder that decide its row."""
+from launcher.results import find, record
+from launcher.results.run_folder import RECORDED, SPECS, TRACES
+from launcher.results.sweep_folder import RECORDS, SweepFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Found:
 def found(sweep: Path) -> Found:
     """The rows of a sweep; only what has changed since the last time is read."""
     prints = dict(_prints(sweep))
-    lines = dict(_lines(sweep / "records.jsonl"))
+    lines = dict(_lines(SweepFolder(sweep).records_file))
     known = cache.load(sweep)
     new = {key: _recorded(key, line) for key, line in lines.items() if key not in known}
     paths = {key: sweep / name for key, name in prints.items() if key not in known}
@@ -44,7 +42,7 @@ def found(sweep: Path) -> Found:
     recorded = {rows[key]["name"]: rows[key] for key in lines}
     damaged = [str(row["cause"]) for row in recorded.values() if row["outcome"] is None]
     recorded = {name: row for name, row in recorded.items() if row["outcome"]}
-    numbers = find.points(sweep)
+    numbers = SweepFolder(sweep).positions()
     there = [(name, rows[key]) for key, name in prints.items()]
     merged = [_merged(folder, recorded.get(row["name"]), row, numbers) for folder, row in there]
     gone = recorded.keys() - {row["name"] for _, row in there}
@@ -68,11 +66,11 @@ def _prints(sweep: Path) -> Iterator[tuple[str, str]]:
     for path in find.in_order(sweep):
         try:
             with os.scandir(path) as entries:
-                files = {one.name: one.stat() for one in entries if one.name in READ}
+                files = {one.name: one.stat() for one in entries if one.name in RECORDED}
         except OSError as error:
             yield f"{path.name}/{error.errno}", path.name
             continue
-        if files.keys() & {*find.SPECS, *find.TRACES}:
+        if files.keys() & {*SPECS, *TRACES}:
             told = [f"{n}:{s.st_mtime_ns}:{s.st_size}" for n, s in sorted(files.items())]
             yield f"{path.name}/{' '.join(told)}", path.name
 
@@ -84,7 +82,7 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
         text = path.read_bytes()
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
         digest = hashlib.blake2b(line, digest_size=16).hexdigest()
-        yield f"records.jsonl:{number} {digest}", line
+        yield f"{RECORDS}:{number} {digest}", line
 
 
 def _recorded(key: str, line: bytes) -> Row:

@@ -10,8 +10,7 @@ from analysis.charts.sweep import kind_of
 from analysis.report import markup
 from analysis.report.markup import Html, tag
 from analysis.report.parts import Part, gpu_hours
-from launcher.results.outcomes import advice
-from launcher.results.record import NEVER_RAN, OUTCOMES
+from launcher.results.outcomes import NEVER_RAN, OUTCOMES, advice
 
 Fact = tuple[str, str, str | None]
 """A title, a figure, and what there is to say about it."""

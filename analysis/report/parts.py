@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from analysis.charts.curves import floats
 from analysis.charts.names import names
-from launcher.results import imported
+from launcher.results.run_folder import RunFolder
 
 Kind = Literal["run", "sweep", "curriculum"]
 
@@ -52,7 +53,7 @@ class Part:
         unknown = self.table["spec_id"].isna()
         damaged = unknown & (self.table["outcome"] == "unreadable")
         folders = self.table["folder"][damaged].dropna().astype(str)
-        found = [os.path.exists(os.path.join(folder, imported.NAME)) for folder in folders]
+        found = [RunFolder(Path(folder)).is_imported for folder in folders]
         return (unknown & ~damaged) | self.table.index.isin(folders[found].index)
 
     @cached_property

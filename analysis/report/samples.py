@@ -41,7 +41,7 @@ def shown(folders: Iterable[str]) -> Html | None:
 
 
 def _newest(run: RunFolder) -> Sampled | None:
-    for path in reversed(samples.paths(run)):
+    for path in reversed(run.sample_files()):
         with suppress(ReadError):
             return samples.read(path)
     return None

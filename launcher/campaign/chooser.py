@@ -1,71 +1,85 @@
-"""Between the sweep's loop, which has specs and records, and its strategy, which has numbers."""
+"""The link between a campaign, which has specs and records, and a strategy, which has numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from launcher.campaign.labels import differences
+from launcher.campaign.plan import Plan
 from launcher.errors import ConfigError
 from launcher.planner.constants import constants_of
 from launcher.planner.forecast import Forecast, Grid, Seen
 from launcher.planner.points import GIB, Array, Points
-from launcher.request.request import Request
-from launcher.results.record import NEVER_RAN, Prediction, RunRecord
+from launcher.results.outcomes import NEVER_RAN
+from launcher.results.record import Prediction, RunRecord
 from launcher.spec.run import RunSpec
 from sweeps import LEARNING, Search, strategy
+from sweeps.labels import differences
 
 ROOM = 4
 """Trials at once where ``parallel`` is not given and the strategy learns from each."""
 
-KNOWN = {"model", "layout", "cluster", "backend", "train.global_batch", "train.precision",
+MODELLED = {"model", "layout", "cluster", "backend", "train.global_batch", "train.precision",
          "train.steps", "train.tokens", "train.seed", "train.untimed_steps"}  # fmt: skip
-"""Fields, or groups of them, of whose effect on speed and memory the formulas know."""
+"""Fields, or groups of them, whose effect on speed and memory the formulas describe."""
 
-UNKNOWN = {"layout.overlap_p2p"}
-"""Fields of these groups of which they do not."""
+NOT_MODELLED = {"layout.overlap_p2p"}
+"""Fields of these groups whose effect they do not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """A strategy's answer, in specs."""
+
+    wanted: list[RunSpec]
+    """To run next, the best first."""
+    given_up: dict[str, str]
+    """Reasons of the points, by their names, that are not worth a trial."""
 
 
 class Chooser:
-    """Says what to run next, and what is expected of every point."""
+    """Chooses the next points by all records so far, and predicts every point."""
 
-    def __init__(self, request: Request, specs: Sequence[RunSpec]) -> None:
-        """For specs that can run. Raises ConfigError: no such constants, halving without rungs."""
+    def __init__(self, plan: Plan) -> None:
+        """Raises ConfigError: no such constants, halving without rungs."""
+        request, specs = plan.request, plan.candidates
         self.sweep, self.specs = request.points, specs
-        self.number = {spec.name: i for i, spec in enumerate(specs)}
+        self.index = {spec.name: i for i, spec in enumerate(specs)}
         differ = differences(specs)
         self.grid = Grid(
             points=Points.from_specs(specs),
             constants=constants_of(request.constants),
-            extra=_unknown(differ, len(specs)),
+            extra=_not_modelled(differ, len(specs)),
         )
         self.steps = np.array([spec.train.steps for spec in specs], dtype=float)
         self.twins = _twins(differ, len(specs))
         self.forecast = Forecast(grid=self.grid)
-        """As of the last question."""
+        """As of the last choice."""
         name, self._choose = strategy(self.sweep, len(specs))
         self.learns = name if name in LEARNING else None
-        """The strategy, if it chooses by what trials show."""
+        """Name of the strategy, if it chooses by the results of trials."""
         if name == "halving" and len(set(self.steps)) < 2:
             raise ConfigError(
                 "sweep.strategy: halving needs rungs: an axis train.steps of several values"
             )
         self.room = request.parallel or ROOM if self.learns else len(specs)
 
-    def ask(
-        self, records: Mapping[str, RunRecord], running: Iterable[str]
-    ) -> tuple[list[RunSpec], dict[str, str]]:
-        """The specs to run next, and for the name of each that is given up, why."""
-        known = {spec_id: records[spec_id] for spec_id in self.number.keys() & records.keys()}
-        ended = {i: record for i, record in known.items() if record.outcome not in NEVER_RAN}
+    def choose(self, records: Mapping[str, RunRecord], running: Iterable[str]) -> Choice:
+        """Choose by the records of what has ended, and the names of what runs."""
+        ended = {
+            name: records[name]
+            for name in self.index.keys() & records.keys()
+            if records[name].outcome not in NEVER_RAN
+        }
 
-        def when(spec_id: str) -> tuple[float, int]:
-            return ended[spec_id].ended or 0.0, self.number[spec_id]
+        def by_end(name: str) -> tuple[float, int]:
+            return ended[name].ended or 0.0, self.index[name]
 
         search = Search(
             grid=self.grid,
-            seen={self.number[i]: _seen(ended[i]) for i in sorted(ended, key=when)},
-            running=frozenset(self.number[i] for i in running),
+            seen={self.index[name]: _seen(ended[name]) for name in sorted(ended, key=by_end)},
+            running=frozenset(self.index[name] for name in running),
             stop=self.sweep.stop,
             gpu_hours=sum(map(_gpu_hours, ended.values())),
             room=self.room,
@@ -74,20 +88,21 @@ class Chooser:
             twins=self.twins,
         )
         answer, self.forecast = self._choose(search), search.forecast
-        given_up = {self.specs[i].name: why for i, why in answer.given_up.items()}
-        return [self.specs[i] for i in answer.next], given_up
+        return Choice(
+            wanted=[self.specs[i] for i in answer.next],
+            given_up={self.specs[i].name: reason for i, reason in answer.given_up.items()},
+        )
 
     def prediction(self, spec: RunSpec) -> Prediction:
-        """What is expected of a point; nothing of one that cannot run."""
-        if spec.name not in self.number:
+        """Expected memory and step time of a point; an empty one of a point that cannot run."""
+        if spec.name not in self.index:
             return Prediction()
-        i, now = self.number[spec.name], self.forecast
-        step = float(np.exp(now.log_seconds[i]))
+        i, forecast = self.index[spec.name], self.forecast
         return Prediction(
-            memory_gib=float(now.bytes[i]) / GIB,
-            oom=float(now.oom[i]) if np.isfinite(self.grid.points.memory[i]) else None,
-            step_ms=1e3 * step,
-            step_error=float(now.deviation[i]),
+            memory_gib=float(forecast.bytes[i]) / GIB,
+            oom=float(forecast.oom[i]) if np.isfinite(self.grid.points.memory[i]) else None,
+            step_ms=1e3 * float(np.exp(forecast.log_seconds[i])),
+            step_error=float(forecast.deviation[i]),
         )
 
 
@@ -105,12 +120,12 @@ def _gpu_hours(record: RunRecord) -> float:
     return record.spec.cluster.gpus * (record.seconds or 0.0) / 3600
 
 
-def _unknown(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
-    """Axes that no formula knows of, as numbers: a tokenizer, an option of the optimizer."""
+def _not_modelled(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
+    """Axes that no formula describes, as numbers: a tokenizer, an option of the optimizer."""
     columns = [
         _codes(values)
         for name, values in differ.items()
-        if name in UNKNOWN or (name.split(".")[0] not in KNOWN and name not in KNOWN)
+        if name in NOT_MODELLED or (name.split(".")[0] not in MODELLED and name not in MODELLED)
     ]
     return np.array(columns, dtype=float).reshape(len(columns), count).T
 

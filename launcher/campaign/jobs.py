@@ -9,43 +9,49 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from launcher.campaign import workspace
 from launcher.errors import ConfigError, ReadError, RequestError, WorkError
 from launcher.results import summary
 from launcher.results.find import runs
 from launcher.results.run_folder import RunFolder, Status
-from launcher.schedulers import Job
+from launcher.schedulers import Job, Setting
 from launcher.schedulers.options import SchedulerOptions
 from slurm import code, script, states, submission
-from slurm.handover import Setting, groups, prepared
+from slurm.handover import groups, prepared
 from slurm.node import step
 from slurm.refusals import NoRoom
 from slurm.scheduler import Slurm
 from slurm.submission import Submission
 
 SILENT, FORGOTTEN = states.State("does not answer"), states.State("has it no more")
-"""What is shown of a SLURM that says nothing at all, and nothing of a job."""
+"""States of a job where SLURM does not answer at all, and where it does not know the job."""
 
 PATIENCE = 90.0
 """Seconds for SLURM to end jobs: KillWait is 30 by default, and a node may be slow."""
 
 
 def status(path: Path) -> list[dict[str, Any]]:
-    """One row for each run below a folder: where it stands now.
+    """One row for each run below a folder: its state now.
 
     Raises:
         ConfigError: there are no runs below the folder.
     """
-    found = [(folder, folder.readable_status()) for folder in runs(path)]
-    if not found:
+    statuses = [(folder, folder.readable_status()) for folder in runs(path)]
+    if not statuses:
         raise ConfigError(f"{path}: no runs below this folder")
-    answer = said(live(found))
-    several = len({folder.path.parent for folder, _ in found}) > 1
-    return [_row(folder, status, answer, path if several else None) for folder, status in found]
+    states_of_jobs = ask_slurm(submitted(statuses))
+    several = len({folder.path.parent for folder, _ in statuses}) > 1
+    above = path if several else None
+    return [_row(folder, status, states_of_jobs, above) for folder, status in statuses]
 
 
-def live(found: Iterable[tuple[RunFolder, Status | None]]) -> dict[str, RunFolder]:
+def submitted(statuses: Iterable[tuple[RunFolder, Status | None]]) -> dict[str, RunFolder]:
     """The runs that a batch system has, as far as their folders say, by their submissions."""
-    return {s.submission: f for f, s in found if s and s.submission and s.state != "ended"}
+    return {
+        status.submission: folder
+        for folder, status in statuses
+        if status and status.submission and status.state != "ended"
+    }
 
 
 def job_name(folder: RunFolder, status: Status) -> str | None:
@@ -54,45 +60,45 @@ def job_name(folder: RunFolder, status: Status) -> str | None:
     return status.job_id or (submission.job_name(folder.path, token) if token else None)
 
 
-def of_slurm(name: str, said: dict[str, states.State] | None) -> states.State:
-    """What SLURM says of one job, by what it says of all."""
-    return SILENT if said is None else states.of(name, said) or FORGOTTEN
+def state_of_job(name: str, known: dict[str, states.State] | None) -> states.State:
+    """State of one job among those that SLURM knows; ``known`` is None without an answer."""
+    return SILENT if known is None else states.of(name, known) or FORGOTTEN
 
 
 def _row(
     folder: RunFolder,
     status: Status | None,
-    answer: dict[str, states.State] | None,
+    known: dict[str, states.State] | None,
     above: Path | None,
 ) -> dict[str, Any]:
     name, slurm = job_name(folder, status) if status else None, None
     if status and status.state != "ended" and status.submission and name:
-        slurm = of_slurm(name, answer)
+        slurm = state_of_job(name, known)
     state, cause = standing(folder, status, slurm)
     try:
         steps, beats = folder.steps(), folder.beats()
     except ReadError:
         steps, beats = [], {}
     last = steps[-1] if steps else {}
-    mine = [b.time for b in beats.values() if status and b.attempt == status.attempt]
+    beat_times = [b.time for b in beats.values() if status and b.attempt == status.attempt]
     running = status is not None and status.state == "running"
     return {
         "run": str(folder.path.relative_to(above)) if above else folder.path.name,
         "state": state,
         "job": name,
-        "slurm": shown(slurm) if slurm else None,
+        "slurm": describe(slurm) if slurm else None,
         "attempt": status.attempt if status else None,
         "hosts": " ".join(status.nodes) or None if status else None,
         "step": last.get("step"),
         "loss": _rounded(last.get("loss"), 4),
         "tokens_per_s": _rounded(last.get("tokens_per_s"), 0),
-        "silent_s": round(time.time() - min(mine)) if running and mine else None,
+        "silent_s": round(time.time() - min(beat_times)) if running and beat_times else None,
         "cause": cause,
     }
 
 
-def shown(slurm: states.State) -> str:
-    """A job's state, and why it waits."""
+def describe(slurm: states.State) -> str:
+    """A job's state, and the reason for which it waits."""
     waits = slurm.active and slurm.reason not in ("", "None")
     return f"{slurm.name} {slurm.reason}" if waits else slurm.name
 
@@ -104,7 +110,7 @@ def _rounded(value: float | None, digits: int) -> float | None:
 def standing(
     folder: RunFolder, status: Status | None, slurm: states.State | None
 ) -> tuple[str, str | None]:
-    """Where a run stands, and why it ended: what its folder says, unless SLURM knows better."""
+    """State of a run, and the cause of its end: as its folder says, unless SLURM knows better."""
     if status is None:
         return "not started", None
     if status.state != "ended":
@@ -115,14 +121,17 @@ def standing(
         spec = folder.spec()
     except ReadError as error:
         return "ended", str(error)
-    found = summary.record(spec, folder.path)
-    return found.outcome, found.cause
+    record = summary.record_of(spec, folder)
+    return record.outcome, record.cause
 
 
-def said(live: Mapping[str, RunFolder]) -> dict[str, states.State] | None:
-    """What SLURM says of the submissions that have jobs left: one squeue; None without answer."""
-    found = [submission.job_id(submission.place(f.path, token)) for token, f in live.items()]
-    ids = [main for main in found if main]
+def ask_slurm(submissions: Mapping[str, RunFolder]) -> dict[str, states.State] | None:
+    """States of the jobs of submissions, by one squeue; None where SLURM does not answer."""
+    ids = [
+        job_id
+        for token, folder in submissions.items()
+        if (job_id := submission.job_id(submission.place(folder.path, token)))
+    ]
     return states.queue(ids) if ids else {}
 
 
@@ -150,10 +159,10 @@ def cancel(path: Path) -> list[str]:
 
 
 def _end(scheduler: Slurm, folders: Sequence[RunFolder]) -> Iterator[str]:
-    left = 0
+    live = 0
     for folder in folders:
-        if scheduler.adopt(_submitted(folder)[1]):
-            left += 1
+        if scheduler.adopt(_submission(folder)[1]):
+            live += 1
             continue
         status = folder.status()  # its launcher was killed before SLURM got it
         assert status
@@ -161,18 +170,18 @@ def _end(scheduler: Slurm, folders: Sequence[RunFolder]) -> Iterator[str]:
         yield folder.path.name
     scheduler.cancel([folder.path.name for folder in folders])
     deadline = time.monotonic() + PATIENCE
-    while left:
+    while live:
         for job in scheduler.poll():
-            left -= 1
+            live -= 1
             status = RunFolder(job.folder).readable_status()
             if status and status.stopped == "cancelled":  # others have ended by themselves
                 yield job.name
-        if left and time.monotonic() > deadline:
-            raise WorkError(f"SLURM has not ended {left} of {len(folders)} jobs in time")
+        if live and time.monotonic() > deadline:
+            raise WorkError(f"SLURM has not ended {live} of {len(folders)} jobs in time")
         time.sleep(0.2)
 
 
-def _submitted(folder: RunFolder) -> tuple[Submission, Job]:
+def _submission(folder: RunFolder) -> tuple[Submission, Job]:
     status = folder.status()
     assert status and status.submission
     sub = submission.read(submission.place(folder.path, status.submission))
@@ -180,16 +189,16 @@ def _submitted(folder: RunFolder) -> tuple[Submission, Job]:
 
 
 def edited(folders: Iterable[RunFolder], options: SchedulerOptions, time_limit: float) -> str:
-    """That jobs were submitted with other options than those of now, in a line; "" otherwise."""
-    found = [keys for folder in folders if (keys := _edited(folder, options, time_limit))]
-    jobs = "1 job was" if len(found) == 1 else f"{len(found)} jobs were"
-    differ = ", ".join(sorted({key for keys in found for key in keys}))
-    return f"{jobs} submitted before with another {differ}" if found else ""
+    """Message on jobs that were submitted with other options than those of now; "" if none was."""
+    changed = [keys for folder in folders if (keys := _edited(folder, options, time_limit))]
+    jobs = "1 job was" if len(changed) == 1 else f"{len(changed)} jobs were"
+    all_keys = ", ".join(sorted({key for keys in changed for key in keys}))
+    return f"{jobs} submitted before with another {all_keys}" if changed else ""
 
 
 def _edited(folder: RunFolder, options: SchedulerOptions, time_limit: float) -> list[str]:
     try:
-        sub, job = _submitted(folder)
+        sub, job = _submission(folder)
     except ReadError:  # of another version
         return []
     names = [f.name for f in fields(options) if f.name != "interval"]  # which is the launcher's
@@ -198,7 +207,7 @@ def _edited(folder: RunFolder, options: SchedulerOptions, time_limit: float) -> 
 
 
 def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
-    """What submitting jobs would hand to SLURM: each call, its script, and what that starts.
+    """Lines of all that submitting jobs would hand to SLURM: calls, scripts, their commands.
 
     Raises:
         RequestError: SLURM, where it is there to be asked, would refuse it.
@@ -222,7 +231,7 @@ def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
 
 
 def _tried(text: str, planned: Submission, folder: Path) -> str:
-    """What SLURM says of a script; what it does not take now, it may take then."""
+    """SLURM's word on a script; a refusal of now is none of then."""
     try:
         return script.tried(text, planned, folder)
     except (NoRoom, WorkError) as error:
@@ -231,4 +240,4 @@ def _tried(text: str, planned: Submission, folder: Path) -> str:
 
 def _setting(sweep: Path) -> Setting:
     options = SchedulerOptions(name="slurm", interval=2.0)
-    return Setting(options=options, folder=sweep, code=sweep / ".code", hang_after=1.0)
+    return Setting(options=options, folder=sweep, code=workspace.code_folder(sweep), hang_after=1.0)

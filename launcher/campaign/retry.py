@@ -1,13 +1,15 @@
-"""What the earlier attempts of a run say: how often it failed the same way, and on which nodes."""
+"""Retry: whether a run that ended goes again, and which nodes it keeps away from then."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from launcher.errors import ReadError
+from launcher.request.request import Request
 from launcher.results import summary
+from launcher.results.outcomes import NEXT_STEP
 from launcher.results.record import RunRecord
-from launcher.results.run_folder import RunFolder
+from launcher.results.run_folder import RunFolder, Status
 from launcher.spec.run import RunSpec
 
 INNOCENT = {"preempted", "cancelled"}
@@ -17,35 +19,96 @@ UNFIT = 2
 """Trials that have to point at a node before all others keep away from it."""
 
 
-def earlier(folder: RunFolder, spec: RunSpec) -> Iterator[RunRecord]:
+class RetryPolicy:
+    """Decides on a request's trials, by all their attempts, this launcher's and others'."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._blamed: dict[str, set[str]] = {}
+        """For the name of a trial the nodes that its attempts point at."""
+
+    def again(self, record: RunRecord, by_command: bool = False) -> bool:
+        """Return True if another attempt is to replace a record.
+
+        Args:
+            record: of the last attempt.
+            by_command: somebody has given the command again, and may have mended what was wrong.
+        """
+        request, step = self._request, NEXT_STEP[record.outcome]
+        if by_command and (step == "stop" or record.outcome in ("cancelled", *request.retry)):
+            return True
+        continues = request.checkpoint_every is not None
+        if record.outcome == "timeout" and continues:
+            step = "requeue"  # the next attempt goes on where this one was
+        if step not in ("requeue", "elsewhere") or record.outcome == "cancelled":
+            return False
+        earlier = list(earlier_ends(self._folder(record.spec), record.spec))
+        self._blamed[record.spec.name] = blamed([record, *earlier])
+        if record.outcome in INNOCENT:
+            return True
+        limit = request.max_hangs if record.outcome == "hang" else request.max_attempts
+        return failures(record, earlier, continues) < limit
+
+    def by_command(self, spec: RunSpec, status: Status) -> bool:
+        """Return True if the same command runs a trial once more that has ended."""
+        record = summary.record_of(spec, self._folder(spec))
+        return self.has_more_time(status) or self.again(record, by_command=True)
+
+    def has_more_time(self, status: Status) -> bool:
+        """Return True if a trial that ran out of time is given more of it now."""
+        limit = status.time_limit
+        return (
+            status.stopped == "timeout" and limit is not None and self._request.time_limit > limit
+        )
+
+    @property
+    def unfit(self) -> set[str]:
+        """Nodes that no trial is sent to."""
+        return unfit_nodes(self._blamed)
+
+    def avoided(self, spec: RunSpec) -> set[str]:
+        """Nodes that a trial is not sent to: its earlier attempts point at them."""
+        folder = self._folder(spec)
+        status = folder.readable_status()
+        if spec.name not in self._blamed and (status or folder.attempts()):
+            last = summary.record_of(spec, folder)
+            ends = [last] if status and status.state == "ended" else []
+            self._blamed[spec.name] = blamed([*ends, *earlier_ends(folder, last.spec)])
+        return self._blamed.get(spec.name, set())
+
+    def _folder(self, spec: RunSpec) -> RunFolder:
+        return self._request.folder.run(spec.name)
+
+
+def earlier_ends(folder: RunFolder, spec: RunSpec) -> Iterator[RunRecord]:
     """Records of the attempts set aside, the last one first; ``spec`` is that of the one after.
 
     One whose launcher died with it has no end of its own, and is left out.
     """
-    for path in folder.attempts():
+    for attempt in folder.attempts():
         with suppress(ReadError):  # where a stage went on at another layout: of all until then
-            spec = RunFolder(path).spec()
-        status = RunFolder(path).readable_status()
+            spec = attempt.spec()
+        status = attempt.readable_status()
         if status is not None and status.state == "ended":
-            yield summary.record(spec, path)
+            yield summary.record_of(spec, attempt)
 
 
-def failures(found: RunRecord, before: Sequence[RunRecord], continues: bool) -> int:
+def failures(record: RunRecord, earlier: Sequence[RunRecord], continues: bool) -> int:
     """Ends in a row of the same outcome, this one included, with no progress between them.
 
     Args:
-        found: how it ended now.
-        before: how it ended before, the last one first.
+        record: of the last attempt.
+        earlier: of the attempts before it, the last one first.
         continues: each attempt goes on where the one before was, instead of starting again. Then
             progress is to get further than any attempt before.
     """
-    ends = [end for end in (found, *before) if end is found or end.outcome not in INNOCENT]
+    ends = [record, *(end for end in earlier if end.outcome not in INNOCENT)]
     count = 0
     for number, end in enumerate(ends, 1):
-        if end.outcome != found.outcome:
+        if end.outcome != record.outcome:
             break
         count = number
-        furthest = max((other.figures.steps or 0 for other in ends[number:]), default=0)
+        furthest = max((before.figures.steps or 0 for before in ends[number:]), default=0)
         if continues and (end.figures.steps or 0) > furthest:
             break
     return count
@@ -56,7 +119,7 @@ def blamed(records: Sequence[RunRecord]) -> set[str]:
     return {host for record in records for host in record.bad_hosts}
 
 
-def unfit(blamed_by: Mapping[str, set[str]]) -> set[str]:
+def unfit_nodes(blamed_by: Mapping[str, set[str]]) -> set[str]:
     """Nodes at which several trials point, so that no other is sent there."""
     # A trial that fails on several nodes speaks against itself.
     counts = Counter(node for nodes in blamed_by.values() for node in nodes if len(nodes) == 1)

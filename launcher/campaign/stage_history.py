@@ -1,28 +1,28 @@
-"""The stages of a curriculum against what their folders say has been trained."""
+"""Stages of a curriculum compared with the folders of those that have been trained."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from launcher.errors import ConfigError, ReadError
 from launcher.results.run_folder import RunFolder
+from launcher.results.sweep_folder import SweepFolder
 from launcher.spec.run import RunSpec
 
 SHOWN = 3
 """Differences that a message names."""
 
 SPREADS = {"stage.schedule_steps", "stage.schedule_after"}
-"""What a change of another stage changes in one that shares its schedule."""
+"""Keys that change in a stage when another stage changes that shares its schedule."""
 
 
-def trained_or_to_train(stages: list[RunSpec], folder: Path) -> Iterator[RunSpec]:
+def trained_or_to_train(stages: list[RunSpec], folder: SweepFolder) -> Iterator[RunSpec]:
     """The stages: as they were trained where they are finished, else as they are asked for.
 
     Raises:
         ConfigError: a stage that has been trained, or begun, is another one now, or is gone.
     """
     for spec in stages:
-        run = RunFolder(folder / spec.name)
+        run = folder.run(spec.name)
         before = _begun(run)
         if before is None:
             yield spec
@@ -30,7 +30,7 @@ def trained_or_to_train(stages: list[RunSpec], folder: Path) -> Iterator[RunSpec
         if before.trajectory != spec.trajectory:
             changed = [*changes(before.losses_of(), spec.losses_of())]
             raise ConfigError(_refusal(spec, run, changed))
-        yield before if (run.path / "result.json").exists() else spec
+        yield before if run.is_done else spec
     _refuse_gone(stages, folder)
 
 
@@ -38,7 +38,7 @@ def _begun(run: RunFolder) -> RunSpec | None:
     """The spec of a stage that has weights or a job; None of one that can still change."""
     status = run.readable_status()
     live = status is not None and status.submission is not None and status.state != "ended"
-    if not (live or run.newest_checkpoint() or (run.path / "result.json").exists()):
+    if not (live or run.newest_checkpoint() or run.is_done):
         return None
     try:
         return run.spec()
@@ -46,37 +46,38 @@ def _begun(run: RunFolder) -> RunSpec | None:
         raise ConfigError(f"output: {error}") from error
 
 
-def _refuse_gone(stages: Iterable[RunSpec], folder: Path) -> None:
+def _refuse_gone(stages: Iterable[RunSpec], folder: SweepFolder) -> None:
     names = {spec.name for spec in stages}
-    for path in sorted(folder.glob("*/spec.json")):
-        spec = _begun(RunFolder(path.parent))
-        if spec is not None and spec.stage and path.parent.name not in names:
+    for run in folder.runs():
+        spec = _begun(run)
+        if spec is not None and spec.stage and run.path.name not in names:
             raise ConfigError(
-                f"curriculum.stages: {path.parent.name} has been trained in {folder} and is not"
+                f"curriculum.stages: {run.path.name} has been trained in {folder.path} and is not"
                 " among them; give another name=, or move its folder away"
             )
 
 
 def _refusal(spec: RunSpec, run: RunFolder, changed: list[tuple[str, Any, Any]]) -> str:
     assert spec.stage
-    own = [one for one in changed if not one[0].startswith("stage.")]  # the rest follows from it
-    said = f"cannot change: {told(own or changed)}"
+    # Keys below stage. follow from the others.
+    direct = [change for change in changed if not change[0].startswith("stage.")]
+    message = f"cannot change: {describe_changes(direct or changed)}"
     if any(key in SPREADS for key, _, _ in changed):
-        said += (
+        message += (
             "; its schedule spans later stages: give the first of them that changes one of its own"
         )
-    where, name = f"curriculum.stages.{spec.stage.name}", "a new run needs another name="
-    if (run.path / "result.json").exists():
-        return f"{where}: is finished and {said}; {name}"
+    key, name = f"curriculum.stages.{spec.stage.name}", "a new run needs another name="
+    if run.is_done:
+        return f"{key}: is finished and {message}; {name}"
     if run.newest_checkpoint():
-        return f"{where}: is begun and {said}; {name}"
-    return f"{where}: is queued or runs and {said}; launch cancel {run.path.parent} takes it back"
+        return f"{key}: is begun and {message}; {name}"
+    return f"{key}: is queued or runs and {message}; launch cancel {run.path.parent} takes it back"
 
 
-def told(changed: list[tuple[str, Any, Any]]) -> str:
+def describe_changes(changed: list[tuple[str, Any, Any]]) -> str:
     """Differences in words: the first few."""
-    said = ", ".join(f"{key} {old} -> {new}" for key, old, new in changed[:SHOWN])
-    return f"{said} and {len(changed) - SHOWN} more" if len(changed) > SHOWN else said
+    text = ", ".join(f"{key} {old} -> {new}" for key, old, new in changed[:SHOWN])
+    return f"{text} and {len(changed) - SHOWN} more" if len(changed) > SHOWN else text
 
 
 def changes(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:

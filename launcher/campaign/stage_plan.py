@@ -1,14 +1,15 @@
-"""The stages of a curriculum before anything starts: what each takes, and whether it can be had."""
+"""Stages of a curriculum before anything starts: their costs, and whether they can be met."""
 
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from launcher.backends import BACKENDS
-from launcher.campaign import preflight
-from launcher.campaign.campaign import Loop
-from launcher.campaign.trials import kept
+from launcher.campaign import workspace
+from launcher.campaign.plan import Plan
+from launcher.campaign.trials import checkpoints_on_disk
 from launcher.data import sizes
 from launcher.errors import ConfigError, LayoutError
 from launcher.results.record import Planned
@@ -23,14 +24,14 @@ CERTAIN = 0.99
 """Probability of not fitting from which on a stage is refused."""
 
 
-def rows(loop: Loop) -> Iterator[dict[str, Any]]:
+def rows(plan: Plan, planned: Sequence[Planned]) -> Iterator[dict[str, Any]]:
     """One row per stage; what is not known is None."""
-    for planned in loop.plan():
-        spec = planned.spec
+    for stage in planned:
+        spec = stage.spec
         assert spec.stage
         yield {
             "stage": spec.name,
-            "state": _state(loop, spec),
+            "state": _state(plan.folder.run(spec.name)),
             "tokens": spec.tokens_through(spec.last) - spec.stage.tokens_before,
             "steps": spec.train.steps,
             "until_step": spec.last,
@@ -41,104 +42,124 @@ def rows(loop: Loop) -> Iterator[dict[str, Any]]:
             "layout": _layout(spec),
             "nodes": spec.cluster.nodes,
             "precision": spec.train.precision,
-            "epochs": _epochs(loop, spec),
-            "pred_mem_gib": planned.prediction.memory_gib,
-            "pred_oom_prob": planned.prediction.oom,
+            "epochs": _epochs(plan, spec),
+            "pred_mem_gib": stage.prediction.memory_gib,
+            "pred_oom_prob": stage.prediction.oom,
             "checkpoint_gib": BACKENDS[spec.backend].checkpoint_bytes(spec) / 2**30,
-            "checkpoints": kept(loop.request, spec),
-            **_cost(planned),
+            "checkpoints": checkpoints_on_disk(plan.request, spec),
+            **_cost(stage),
         }
 
 
-def check(loop: Loop) -> None:
+def check(plan: Plan, planned: Sequence[Planned]) -> None:
     """Refuse now what would fail in week three.
 
     Raises:
         LayoutError: a stage whose layout is impossible, or does not fit in memory.
         ConfigError: a source that would be read more often than max_epochs.
     """
-    for name, reason in loop.refused.items():
-        said = reason.replace("train.batch_ramp", "batch_ramp")
-        raise LayoutError(f"curriculum.stages.{name.split('-', 1)[1]}: {said}")
-    for planned in loop.plan():
-        spec, expected = planned.spec, planned.prediction
-        assert spec.stage
-        where = f"curriculum.stages.{spec.stage.name}"
-        if spec.cluster.nodes > 1 and loop.request.scheduler.name == "local":
-            raise LayoutError(
-                f"{where}: nodes {spec.cluster.nodes}, scheduler.name local runs on one"
-            )
-        there = spec.cluster.accelerator.memory_gib
-        if expected.oom is not None and expected.oom >= CERTAIN and not _done(loop, spec):
-            raise LayoutError(
-                f"{where}: predicted {expected.memory_gib:,.1f} GiB on the fullest card, which has"
-                f" {there:g}; another layout, or layout.recompute=full"
-            )
-        for source, (taken, known, exact) in _reads(loop, spec).items():
-            if exact and taken > spec.stage.max_epochs * known:
-                raise ConfigError(
-                    f"{where}.blend: {source} has {known:,} tokens, and {taken:,} are taken from it"
-                    f" by then: {taken / known:.3g} epochs,"
-                    f" curriculum.max_epochs is {spec.stage.max_epochs:g}"
-                )
+    for name, reason in plan.refusals.items():
+        reason = reason.replace("train.batch_ramp", "batch_ramp")
+        raise LayoutError(f"curriculum.stages.{name.split('-', 1)[1]}: {reason}")
+    for stage in planned:
+        _check_layout(plan, stage)
+        _check_epochs(plan, stage.spec)
 
 
-def too_little_disk(loop: Loop) -> str | None:
-    """That there is no room for the checkpoints of all stages; None where there is."""
-    left = [spec for spec in loop.candidates if not _done(loop, spec)]
+def _check_layout(plan: Plan, planned: Planned) -> None:
+    spec, prediction = planned.spec, planned.prediction
+    assert spec.stage
+    key = f"curriculum.stages.{spec.stage.name}"
+    if spec.cluster.nodes > 1 and not plan.request.scheduler_class.several_nodes:
+        scheduler = plan.request.scheduler.name
+        raise LayoutError(
+            f"{key}: nodes {spec.cluster.nodes}, scheduler.name {scheduler} runs on one"
+        )
+    if prediction.oom is not None and prediction.oom >= CERTAIN and not plan.is_done(spec):
+        raise LayoutError(
+            f"{key}: predicted {prediction.memory_gib:,.1f} GiB on the fullest card, which has"
+            f" {spec.cluster.accelerator.memory_gib:g}; another layout, or layout.recompute=full"
+        )
+
+
+def _check_epochs(plan: Plan, spec: RunSpec) -> None:
+    assert spec.stage
+    for source, reading in _readings(plan, spec).items():
+        if reading.exact and reading.taken > spec.stage.max_epochs * reading.available:
+            raise ConfigError(
+                f"curriculum.stages.{spec.stage.name}.blend: {source} has"
+                f" {reading.available:,} tokens, and {reading.taken:,} are taken from it"
+                f" by then: {reading.taken / reading.available:.3g} epochs,"
+                f" curriculum.max_epochs is {spec.stage.max_epochs:g}"
+            )
+
+
+def too_little_disk(plan: Plan) -> str | None:
+    """The message that the checkpoints of all stages do not fit on the disk; None if they do."""
+    stages = [spec for spec in plan.candidates if not plan.is_done(spec)]
     needed = sum(
-        kept(loop.request, one) * BACKENDS[one.backend].checkpoint_bytes(one) for one in left
+        checkpoints_on_disk(plan.request, spec) * BACKENDS[spec.backend].checkpoint_bytes(spec)
+        for spec in stages
     )
-    # Those of stages that have begun are part of what is needed.
-    needed -= sum(_taken(RunFolder(loop.folder / one.name)) for one in left)
-    free = shutil.disk_usage(preflight.first_there(loop.folder)).free
+    # Checkpoints of stages that have begun are part of the need, and on the disk already.
+    needed -= sum(_checkpoint_bytes(plan.folder.run(spec.name)) for spec in stages)
+    free = shutil.disk_usage(workspace.nearest_existing(plan.folder.path)).free
     if needed <= free:
         return None
     return (
-        f"output: {loop.folder} has {size(free)} free, the checkpoints of all stages take"
+        f"output: {plan.folder.path} has {size(free)} free, the checkpoints of all stages take"
         f" {size(needed)} more; fewer with a lower checkpoints.keep_last or a higher keep_every"
     )
 
 
-def _taken(run: RunFolder) -> int:
+def _checkpoint_bytes(run: RunFolder) -> int:
     """Bytes of the checkpoints of a run, which a job that is running may remove meanwhile."""
-    taken = 0
+    total = 0
     for step in run.checkpoint_steps():
         with suppress(OSError):
-            taken += sum(file.stat().st_size for file in run.checkpoint(step).iterdir())
-    return taken
+            total += sum(file.stat().st_size for file in run.checkpoint(step).iterdir())
+    return total
 
 
-def _done(loop: Loop, spec: RunSpec) -> bool:
-    return (loop.folder / spec.name / "result.json").exists()
-
-
-def _state(loop: Loop, spec: RunSpec) -> str:
-    run = RunFolder(loop.folder / spec.name)
-    if _done(loop, spec):
+def _state(run: RunFolder) -> str:
+    if run.is_done:
         return "done"
     newest = run.newest_checkpoint()
     return f"at {newest}" if newest else "to train"
 
 
-def _reads(loop: Loop, spec: RunSpec) -> dict[str, tuple[int, int, bool]]:
-    """Source -> tokens taken up to the end of a stage, tokens there are, whether that is exact."""
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Tokens of one source, up to the end of a stage."""
+
+    taken: int
+    available: int
+    exact: bool
+    """Tokens have been counted; else ``available`` is an estimate by the size of the text."""
+
+
+def _readings(plan: Plan, spec: RunSpec) -> dict[str, _Reading]:
+    """For each source of a stage's blend the tokens read and there to be read."""
     assert spec.stage
-    cache, found = preflight.cache_folder(loop.request), {}
+    cache, readings = workspace.cache_folder(plan.request), {}
     for source, samples in most_samples(spec).items():
-        taken = spec.stage.source_tokens[source] + samples * spec.model.sequence
-        there, exact = sizes.tokens(spec.data, source, cache)
-        found[source] = (taken, int(there * (1 - spec.data.held_out)), exact)
-    return found
+        tokens, exact = sizes.tokens(spec.data, source, cache)
+        readings[source] = _Reading(
+            taken=spec.stage.source_tokens[source] + samples * spec.model.sequence,
+            available=int(tokens * (1 - spec.data.held_out)),
+            exact=exact,
+        )
+    return readings
 
 
-def _epochs(loop: Loop, spec: RunSpec) -> str:
+def _epochs(plan: Plan, spec: RunSpec) -> str:
     """Passes over each source by the end of a stage; ~ where its tokens are estimated."""
-    reads = _reads(loop, spec)
-    names = _short_names(list(reads))
+    readings = _readings(plan, spec)
+    names = _short_names(list(readings))
     return ", ".join(
-        f"{names[source]} {'' if exact else '~'}{taken / max(there, 1):.2g}"
-        for source, (taken, there, exact) in reads.items()
+        f"{names[source]} {'' if reading.exact else '~'}"
+        f"{reading.taken / max(reading.available, 1):.2g}"
+        for source, reading in readings.items()
     )
 
 
@@ -162,7 +183,7 @@ def _layout(spec: RunSpec) -> str:
 
 
 def _cost(planned: Planned) -> dict[str, float | None]:
-    """By the predicted step time."""
+    """Days, GPU hours and price, by the predicted step time."""
     step, price = planned.prediction.step_ms, planned.price_per_gpu_hour
     if step is None:
         return {"days": None, "gpu_hours": None, "price": None}

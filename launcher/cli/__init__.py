@@ -1,25 +1,14 @@
 """The ``launch`` command: the only package that knows every other one.
 
-launch [overrides]              one run, a sweep (sweep=...) or an ad-hoc grid (-m)
-launch plan [overrides]         what would run and what is rejected, before anything does
-launch submit [overrides]       hand it to SLURM and return
-launch status DIR               where each run stands now
-launch top DIR                  the same as a live view
-launch cancel DIR               end SLURM's jobs
-launch check [overrides]        look at this machine, or at nodes of a cluster
-launch table DIR                the table of what is below a folder
-launch report DIR...            one HTML file with charts and table of what is below folders
-launch spikes FILE.csv|DIR      spikes of losses that were logged anywhere
-launch sample DIR               texts from a run's checkpoints, their flags, validation losses
-launch import LOG...            logs and sheets of runs that something else trained
-launch sync DIR                 upload what W&B kept there
+`launcher.cli.registry` lists its verbs; ``launch --help`` says what they do.
 """
 
 import os
 import sys
 from collections.abc import Sequence
 
-from launcher.cli import registry
+from launcher.cli.registry import VERBS
+from launcher.cli.verbs.running.run import run
 from launcher.decode import nearest
 from launcher.errors import LaunchError, RequestError
 
@@ -48,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     first = words[0] if words else ""
-    if first in registry.VERBS:
-        return registry.VERBS[first](words[1:])
+    if first in VERBS:
+        return VERBS[first].run(words[1:])
     if first and "=" not in first and not first.startswith(("-", "~")):
-        near = nearest(first, registry.VERBS)
+        near = nearest(first, VERBS)
         raise RequestError(f"{first!r} is neither a verb nor KEY=VALUE{near}")
-    return registry.run(words)
+    return run(words)

@@ -1,11 +1,16 @@
-"""What the verbs share: a parser whose mistakes read like all others, overrides, tables."""
+"""The command line of a verb: a parser whose mistakes read like all others, and shared options."""
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
+from launcher.cli.verb import Verb
 from launcher.errors import RequestError
+
+if TYPE_CHECKING:
+    from launcher.results.sweep_folder import SavedCommand
 
 FORMATS = ("table", "csv", "json", "md", "latex", "html", "parquet")
 BY_SUFFIX = {f".{name}": name for name in FORMATS[1:]} | {".tex": "latex"}
@@ -14,12 +19,20 @@ BY_SUFFIX = {f".{name}": name for name in FORMATS[1:]} | {".tex": "latex"}
 class Parser(argparse.ArgumentParser):
     """argparse, with mistakes in the same form as all others."""
 
+    groups: ClassVar[Mapping[str, Sequence[Verb]]] = {}
+    """All verbs, for the help and for mistakes; `launcher.cli.registry` fills it in."""
+
+    prints_table = False
+    """Options of a table have been added."""
+    of_records = False
+    """Its rows are records, whose columns are known before there are any."""
+
     def error(self, message: str) -> NoReturn:
         raise RequestError(message)
 
 
 def new_parser(verb: str, description: str, epilog: str | None = None) -> Parser:
-    """A parser for ``launch VERB``."""
+    """Make the parser of ``launch VERB``."""
     return Parser(
         prog=f"launch {verb}".strip(),
         description=description,
@@ -29,48 +42,72 @@ def new_parser(verb: str, description: str, epilog: str | None = None) -> Parser
     )
 
 
-def takes_overrides(parser: Parser) -> None:
-    """Add what composes a request."""
+def add_override_options(parser: Parser) -> None:
+    """Add the words that a request is composed from."""
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra override")
-    parser.add_argument("-m", "--multirun", action="store_true",
-                        help="values with commas are the axes of a grid")  # fmt: skip
-    parser.add_argument("--config", metavar="FILE",
-                        help="lines of KEY: VALUE; overrides win over them")  # fmt: skip
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="values with commas are the axes of a grid"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="lines of KEY: VALUE; overrides win over them"
+    )
     parser.add_argument("--config-dir", metavar="DIR", help="a folder of YAML files of your own")
 
 
-def prints_a_table(parser: Parser) -> None:
-    """Add how a table is printed."""
+def add_table_options(parser: Parser, of_records: bool = False) -> None:
+    """Add the options of a table.
+
+    Args:
+        parser: of a verb that prints one.
+        of_records: its rows are records, so that ``--sort`` is checked before anything runs.
+    """
     forms = f"{', '.join(FORMATS)}; without it FILE's ending decides"
     parser.add_argument("--format", choices=FORMATS, metavar="FORMAT", help=forms)
     parser.add_argument("--sort", metavar="COLUMN", help="ascending; --sort=-COLUMN descending")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
+    parser.prints_table, parser.of_records = True, of_records
 
 
-def parsed(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
-    """The options of a verb, and what the table could not do found before anything runs."""
-    from launcher.cli.registry import VERBS
+def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse the words of a verb.
 
+    Raises:
+        RequestError: words that are none of its options, or a table that could not be printed.
+    """
     options = parser.parse_intermixed_args(words)  # -m between overrides
+    verbs = {verb.name for group in parser.groups.values() for verb in group}
     for word in getattr(options, "overrides", ()):
-        if word in VERBS:
+        if word in verbs:
             raise RequestError(f"{word!r} is a verb, which comes first")
     if getattr(options, "config", None):
-        from launcher.request import config_file
+        from launcher.request.config_file import with_file
 
-        options.overrides = config_file.overrides(options.config, options.overrides)
-    if not hasattr(options, "format"):
-        return options
-    if options.format is None:
-        suffix = Path(options.output or "").suffix
-        if suffix not in (*BY_SUFFIX, "", ".txt"):
-            known = ", ".join(BY_SUFFIX)
-            raise RequestError(f"--output: {suffix} is no form of a table; known: {known}, .txt")
-        options.format = BY_SUFFIX.get(suffix, "table")
+        options.overrides = with_file(options.config, options.overrides)
+    if parser.prints_table:
+        options.format = options.format or _form_of(options.output)
 
-    from launcher.results import columns
+        from launcher.results import columns
 
-    # A plan has fewer columns, a status has others: those are looked at once they are there.
-    sort = options.sort if parser.prog in ("launch", "launch resume", "launch table") else None
-    columns.check(sort, options.format, options.output)
+        columns.check(options.sort if parser.of_records else None, options.format, options.output)
     return options
+
+
+def _form_of(output: str | None) -> str:
+    """Form of a table by the ending of its file."""
+    suffix = Path(output or "").suffix
+    if suffix not in (*BY_SUFFIX, "", ".txt"):
+        known = ", ".join(BY_SUFFIX)
+        raise RequestError(f"--output: {suffix} is no form of a table; known: {known}, .txt")
+    return BY_SUFFIX.get(suffix, "table")
+
+
+def saved_command(options: argparse.Namespace) -> "SavedCommand":
+    """The command of options that `add_override_options` added."""
+    from launcher.results.sweep_folder import SavedCommand
+
+    return SavedCommand(
+        overrides=tuple(options.overrides),
+        multirun=options.multirun,
+        config_dir=options.config_dir,
+        folder=os.getcwd(),
+    )

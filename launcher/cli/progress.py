@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: on stderr, so that stdout holds the table alone."""
+"""The terminal's view of a campaign: on stderr, so that stdout holds the table alone."""
 
 import shlex
 import time
@@ -9,15 +9,15 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from launcher.campaign.campaign import Loop, started_as
 from launcher.campaign.jobs import edited
-from launcher.campaign.observer import Watch
-from launcher.campaign.stage_history import changes, told
+from launcher.campaign.observer import Observer, Watched
+from launcher.campaign.stage_history import changes, describe_changes
 from launcher.decode import encode
 from launcher.errors import ReadError
 from launcher.results.classify import tail
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import RunFolder
+from launcher.results.summary import started_spec
 from launcher.spec.run import RunSpec
 
 REFRESH = 0.5
@@ -28,23 +28,22 @@ SHOWN = 20
 """Running trials with a line of their own."""
 
 
-SAID = ("WARNING ", "checkpoint took ")
-"""How lines of a rank begin that a person should see."""
-WARNED = 5
-"""Of them, for each attempt."""
+WARNINGS = ("WARNING ", "checkpoint took ")
+"""Beginnings of the lines of a rank that a person should see."""
+MOST_WARNINGS = 5
+"""Lines of them, for each attempt."""
 
 
-class Progress(Watch):
+class Progress(Observer):
     """A live view on a terminal; elsewhere one line for each trial that ends."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
-        self.labels: dict[str, str] = {}
-        self.started = time.monotonic()
-        self.looked = 0.0
-        self.before = 0
-        """Trials that had a record already."""
+        self.began = time.monotonic()
+        self.drawn = 0.0
+        self.recorded_before = 0
+        """Trials that had a record at the start."""
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -54,89 +53,93 @@ class Progress(Watch):
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
-    def start(self, loop: Loop) -> None:
-        """Say how much there is to do."""
-        self.labels = loop.trials.labels
-        self.before = len(loop.records)
-        counts = _counts(loop)
-        to_run = len(loop.points) - self.before
-        unit = loop.request.unit
-        points = f"{len(loop.points)} {unit}{'' if len(loop.points) == 1 else 's'}"
-        line = f"{loop.folder}: {points}, {counts}{to_run} to run"
+    def started(self, campaign: Watched) -> None:
+        """Print how much there is to do, and what of it goes on as it was submitted."""
+        plan = campaign.plan
+        self.recorded_before = len(campaign.records)
+        to_run = len(plan.points) - self.recorded_before
+        points = f"{len(plan.points)} {plan.request.unit}{'' if len(plan.points) == 1 else 's'}"
+        line = f"{plan.folder.path}: {points}, {_counts(campaign)}{to_run} to run"
         self.console.print(line, soft_wrap=True)
-        folders = [RunFolder(loop.folder / spec_id) for spec_id in loop.adopted]
-        said = [edited(folders, loop.request.scheduler, loop.request.time_limit)]
-        said += [_remade(loop.points[folder.path.name], folder) for folder in folders]
-        back = f"launch cancel {shlex.quote(str(loop.folder))} takes them back"
-        for line in filter(None, said):
-            self.console.print(f"launch: {line}; {back}", soft_wrap=True)
+        folders = [plan.folder.run(name) for name in campaign.adopted]
+        messages = [edited(folders, plan.request.scheduler, plan.request.time_limit)]
+        messages += [_changed_layout(plan.points[folder.path.name], folder) for folder in folders]
+        back = f"launch cancel {shlex.quote(str(plan.folder.path))} takes them back"
+        for message in filter(None, messages):
+            self.console.print(f"launch: {message}; {back}", soft_wrap=True)
 
-    def tick(self, loop: Loop) -> None:
+    def refreshed(self, campaign: Watched) -> None:
         """Draw the live view, at most every `REFRESH` seconds."""
-        pause = max(REFRESH, len(loop.running) * PER_TRIAL)
-        if self.console.is_terminal and time.monotonic() - self.looked > pause:
-            self.looked = time.monotonic()
-            lines = [line for s in loop.running.values() if (line := self._line(loop, s))]
-            waiting = len(loop.running) - len(lines)
+        running = campaign.running.values()
+        pause = max(REFRESH, len(running) * PER_TRIAL)
+        if self.console.is_terminal and time.monotonic() - self.drawn > pause:
+            self.drawn = time.monotonic()
+            lines = [line for spec in running if (line := _line(campaign, spec))]
+            waiting = len(running) - len(lines)
             queued = f"{waiting} queued, " if waiting else ""
-            counts = f"{_counts(loop)}{queued}{self._eta(loop)}"
-            head = f"{len(loop.records)}/{len(loop.points)}  {counts}"
+            counts = f"{_counts(campaign)}{queued}{self._eta(campaign)}"
+            head = f"{len(campaign.records)}/{len(campaign.plan.points)}  {counts}"
             self.live.update(Group(Text(head, style="bold"), *lines[:SHOWN]), refresh=True)
 
-    def ended(self, loop: Loop, found: RunRecord, again: bool) -> None:
-        """One line for the trial that ended."""
-        place = f"[{len(loop.records)}/{len(loop.points)}]"
-        label = self.labels[found.spec.name]
-        what = _speed(found.figures.tokens_per_s) if found.outcome == "ok" else found.cause
+    def trial_ended(self, campaign: Watched, record: RunRecord, again: bool) -> None:
+        """Print one line for the trial that ended."""
+        plan = campaign.plan
+        count = f"[{len(campaign.records)}/{len(plan.points)}]"
+        speed = _speed(record.figures.tokens_per_s)
+        result = (speed if record.outcome == "ok" else record.cause) or ""
         once_more = "  (runs again)" if again else ""
-        line = f"{place} {found.outcome:9} {label}  {what or ''}{once_more}"
+        label = plan.labels[record.spec.name]
+        line = f"{count} {record.outcome:9} {label}  {result}{once_more}"
         self.console.print(Text(line), soft_wrap=True)
-        if loop.request.checkpoint_every:
-            self._warn(RunFolder(loop.folder / found.spec.name))
+        if plan.request.checkpoint_every:
+            self._warn(plan.folder.run(record.spec.name))
 
     def _warn(self, folder: RunFolder) -> None:
-        """What ranks said of their checkpoints: it is in nobody's table."""
-        logs = sorted(folder.logs.glob("rank*.txt"))
-        lines = (line for log in logs for line in tail(log).splitlines())
-        said = list(dict.fromkeys(line for line in lines if line.startswith(SAID)))
-        for line in said[:WARNED]:
+        """Print the warnings of ranks about their checkpoints: they are in nobody's table."""
+        lines = (line for log in folder.rank_logs() for line in tail(log).splitlines())
+        warnings = list(dict.fromkeys(line for line in lines if line.startswith(WARNINGS)))
+        for line in warnings[:MOST_WARNINGS]:
             self.console.print(Text(f"      {line}"), soft_wrap=True)
-        if len(said) > WARNED:
-            self.console.print(f"      and {len(said) - WARNED} more in {folder.logs}")
+        if len(warnings) > MOST_WARNINGS:
+            more = len(warnings) - MOST_WARNINGS
+            self.console.print(f"      and {more} more in {folder.logs}")
 
-    def _line(self, loop: Loop, spec: RunSpec) -> Text | None:
-        """A running trial's last step; None for one that waits for room."""
-        folder = RunFolder(loop.folder / spec.name)
-        try:
-            status, steps = folder.status(), folder.steps()
-        except ReadError:
-            return None
-        if status is None or status.state != "running":
-            return None
-        if not steps:
-            return Text(f"  {self.labels[spec.name]}  starting")
-        last = steps[-1]
-        loss = "" if last["loss"] is None else f"  loss {last['loss']:.3f}"
-        step = f"step {last['step']}/{spec.last}"
-        return Text(f"  {self.labels[spec.name]}  {step}{loss}  {_speed(last['tokens_per_s'])}")
-
-    def _eta(self, loop: Loop) -> str:
-        done = len(loop.records) - self.before
+    def _eta(self, campaign: Watched) -> str:
+        done = len(campaign.records) - self.recorded_before
         if not done:
             return ""
-        left = len(loop.points) - len(loop.records)
-        seconds = (time.monotonic() - self.started) / done * left
+        left = len(campaign.plan.points) - len(campaign.records)
+        seconds = (time.monotonic() - self.began) / done * left
         return f" ETA {int(seconds // 60)}:{int(seconds % 60):02d}"
 
 
-def _remade(spec: RunSpec, folder: RunFolder) -> str:
-    """That a stage was started at another layout than the one of now, in a line; "" otherwise."""
-    changed = [*changes(encode(started_as(spec, folder)), encode(spec))]
-    return f"{spec.name} goes on as it was started: {told(changed)} is for later" if changed else ""
+def _line(campaign: Watched, spec: RunSpec) -> Text | None:
+    """A running trial's last step; None for one that waits for room."""
+    folder, label = campaign.plan.folder.run(spec.name), campaign.plan.labels[spec.name]
+    try:
+        status, steps = folder.status(), folder.steps()
+    except ReadError:
+        return None
+    if status is None or status.state != "running":
+        return None
+    if not steps:
+        return Text(f"  {label}  starting")
+    last = steps[-1]
+    loss = "" if last["loss"] is None else f"  loss {last['loss']:.3f}"
+    step = f"step {last['step']}/{spec.last}"
+    return Text(f"  {label}  {step}{loss}  {_speed(last['tokens_per_s'])}")
 
 
-def _counts(loop: Loop) -> str:
-    counts = Counter(found.outcome for found in loop.records.values())
+def _changed_layout(spec: RunSpec, folder: RunFolder) -> str:
+    """Message on a stage that was started at another layout than the one of now; "" otherwise."""
+    changed = [*changes(encode(started_spec(folder, spec)), encode(spec))]
+    if not changed:
+        return ""
+    return f"{spec.name} goes on as it was started: {describe_changes(changed)} is for later"
+
+
+def _counts(campaign: Watched) -> str:
+    counts = Counter(record.outcome for record in campaign.records.values())
     return "".join(f"{number} {outcome}, " for outcome, number in counts.most_common())
 
 

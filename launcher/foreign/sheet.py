@@ -8,7 +8,8 @@ from launcher.foreign import sheet_columns, sheet_outcomes
 from launcher.foreign.source import Found, Source
 from launcher.results.classify import named
 from launcher.results.imported import Imported, Known
-from launcher.results.record import OUTCOMES, Figures, Outcome
+from launcher.results.outcomes import OUTCOMES, Outcome
+from launcher.results.record import Figures
 from launcher.sheets import aliases as names
 from launcher.sheets import file, spelling
 from launcher.sheets.row import MOST_SEQUENCES

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from launcher.results.record import Outcome
+from launcher.results.outcomes import Outcome
 from launcher.sheets import spelling
 
 FAULTS: Sequence[tuple[Outcome, str]] = (

@@ -15,7 +15,7 @@ from launcher.request.compose import GROUPS, quoted
 from launcher.request.request import Request
 
 
-def overrides(path: str | None, words: Sequence[str]) -> list[str]:
+def with_file(path: str, words: Sequence[str]) -> list[str]:
     """The overrides of a file, and then those of the command line, which win.
 
     The file is a mapping: keys may be dotted or nested, and of a group its name alone chooses one.
@@ -24,8 +24,6 @@ def overrides(path: str | None, words: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: it cannot be read, or is no such mapping; a key is none.
     """
-    if path is None:
-        return list(words)
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
         data: Any = OmegaConf.to_container(OmegaConf.create(text))  # to which 1e-5 is a number
@@ -37,10 +35,10 @@ def overrides(path: str | None, words: Sequence[str]) -> list[str]:
         raise ConfigError(f"--config: {path}: is no mapping of keys to values")
     chosen = {key for word in words if (key := word.partition("=")[0]) in GROUPS}
     try:
-        found = list(_flat(data, ""))
+        pairs = list(_flat(data, ""))
     except ConfigError as error:
         raise ConfigError(f"--config: {path}: {error}") from error
-    return [f"{key}={text}" for key, text in found if key.split(".")[0] not in chosen] + [*words]
+    return [f"{key}={text}" for key, text in pairs if key.split(".")[0] not in chosen] + [*words]
 
 
 def _flat(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:

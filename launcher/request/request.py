@@ -6,8 +6,11 @@ from pathlib import Path
 
 from launcher.decode import Count, Positive, one_of
 from launcher.errors import ConfigError
-from launcher.results.record import Outcome
+from launcher.request.schedulers import SCHEDULERS
+from launcher.results.outcomes import Outcome
+from launcher.results.sweep_folder import SweepFolder
 from launcher.results.tracking import Tracking
+from launcher.schedulers import Scheduler
 from launcher.schedulers.options import SchedulerOptions
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.cluster import Cluster
@@ -78,11 +81,21 @@ class Request:
         return Path(self.output).expanduser().resolve()
 
     @property
+    def folder(self) -> SweepFolder:
+        """The folder of all runs of this request."""
+        return SweepFolder(self.root / (self.name or self.points.name))
+
+    @property
     def points(self) -> Sweep:
         """The sweep; one run is a sweep of one point, a curriculum one of its stages in order."""
         if self.curriculum:
             return Sweep(name=self.curriculum.name, strategy="in_order")
         return self.sweep or Sweep(name=self.name or "single")
+
+    @property
+    def scheduler_class(self) -> type[Scheduler]:
+        """The scheduler's class, which says what it can do."""
+        return SCHEDULERS[self.scheduler.name]
 
     @property
     def unit(self) -> str:
@@ -103,10 +116,14 @@ class Request:
             self._check_curriculum(self.curriculum)
         if self.train.spike_guard and not self.checkpoint_every:
             raise ConfigError("train.spike_guard: rolls back to checkpoints; give checkpoint_every")
-        if self.detach and self.scheduler.name == "local":
-            raise ConfigError("detach: true, but scheduler.name local ends its trials when it ends")
+        queues = one_of(self.scheduler.name, SCHEDULERS, "scheduler.name").queues
+        if self.detach and not queues:
+            raise ConfigError(
+                f"detach: true, but scheduler.name {self.scheduler.name} ends its trials when it"
+                " ends"
+            )
         before, limit = self.scheduler.signal_before, self.time_limit
-        if self.checkpoint_every and self.scheduler.name == "slurm" and before > limit / 2:
+        if self.checkpoint_every and queues and before > limit / 2:
             raise ConfigError(
                 f"scheduler.signal_before: {before:g} s for the last checkpoint leaves less than"
                 f" half of time_limit {limit:g} s to train"

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.results.outcomes import Outcome
 from launcher.results.patterns import PATTERNS
-from launcher.results.record import Outcome
 from launcher.results.run_folder import Status
 
 LONGEST = 300

@@ -1,32 +1,21 @@
-"""Where the runs are below a folder: of one run, of a sweep, or of many."""
+"""Find the runs below a folder: of one run, of a sweep, or of many."""
 
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from launcher.errors import ConfigError, ReadError
-from launcher.files import read_json
-from launcher.results import imported
-from launcher.results.run_folder import RunFolder
+from launcher.errors import ConfigError
+from launcher.results.run_folder import SPECS, RunFolder
+from launcher.results.sweep_folder import SweepFolder
 
 DEPTH = 4
 """Folders below the one that is asked for in which sweeps are looked for."""
 
-SPECS = ("spec.json", imported.NAME)
-"""What a run's folder has, one of them."""
-
-TRACES = ("status.json", "metrics.jsonl", "result.json")
-"""What shows that a folder was one of a run, where neither is there."""
-
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is that of one run."""
+    """Return True if a folder is that of one run."""
     return any(os.path.exists(f"{path}/{name}") for name in SPECS)
-
-
-def _is_own(path: Path) -> bool:
-    return os.path.exists(path / SPECS[0])
 
 
 def runs(path: Path, foreign: bool = False) -> list[RunFolder]:
@@ -36,9 +25,10 @@ def runs(path: Path, foreign: bool = False) -> list[RunFolder]:
         ConfigError: it is no folder.
     """
     check(path)
-    found = [path] if is_run(path) else [one for sweep in sweeps(path) for one in in_order(sweep)]
-    wanted = is_run if foreign else _is_own
-    return [RunFolder(one) for one in found if wanted(one)]
+    paths = [path] if is_run(path) else [run for sweep in sweeps(path) for run in in_order(sweep)]
+    if foreign:
+        return [RunFolder(run) for run in paths if is_run(run)]
+    return [folder for run in paths if (folder := RunFolder(run)).has_spec]
 
 
 def check(path: Path) -> None:
@@ -51,27 +41,19 @@ def check(path: Path) -> None:
 
 def in_order(sweep: Path) -> list[Path]:
     """The folders in a sweep's: its points as they were listed, so that stage 10 follows 9."""
-    numbers = points(sweep)
-    return sorted(children(sweep), key=lambda child: numbers.get(child.name, len(numbers)))
-
-
-def points(sweep: Path) -> dict[str, int]:
-    """Names of a sweep's points and their positions, from 0; none where it does not say."""
-    try:
-        return {name: number for number, name in enumerate(read_json(sweep / "points.json"))}
-    except (ReadError, TypeError):
-        return {}
+    positions = SweepFolder(sweep).positions()
+    return sorted(children(sweep), key=lambda child: positions.get(child.name, len(positions)))
 
 
 def sweeps(path: Path, depth: int = DEPTH) -> Iterator[Path]:
     """The folder itself where it is a sweep's, and those below it that are; a sheet that was
     imported is one beside logs that are runs."""
-    found = children(path)
-    others = [child for child in found if not is_run(child)]
-    if os.path.exists(path / "records.jsonl") or len(others) < len(found):
+    folders = children(path)
+    no_runs = [child for child in folders if not is_run(child)]
+    if SweepFolder(path).is_sweep or len(no_runs) < len(folders):
         yield path
     if depth:
-        for child in others:
+        for child in no_runs:
             yield from sweeps(child, depth - 1)
 
 
@@ -79,7 +61,7 @@ def children(path: Path) -> list[Path]:
     """The folders in one that are not hidden, by name; none where it cannot be read."""
     names: list[str] = []
     with suppress(OSError), os.scandir(path) as entries:
-        names = [one.name for one in entries if one.name[0] != "." and _is_folder(one)]
+        names = [e.name for e in entries if e.name[0] != "." and _is_folder(e)]
     return [path / name for name in sorted(names)]  # paths take ten times as long to sort
 
 

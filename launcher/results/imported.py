@@ -10,9 +10,9 @@ from pathlib import Path
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json
-from launcher.results.record import Figures, Outcome
-
-NAME = "imported.json"
+from launcher.results.outcomes import Outcome
+from launcher.results.record import Figures
+from launcher.results.run_folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,12 +75,12 @@ class Imported:
 
 def write(folder: Path, imported: Imported) -> None:
     """Keep it in a folder. Raises WorkError."""
-    write_json(folder / NAME, encode(imported))
+    write_json(RunFolder(folder).imported_file, encode(imported))
 
 
 def read(folder: Path) -> Imported:
     """What is kept in a folder. Raises ReadError."""
-    path = folder / NAME
+    path = RunFolder(folder).imported_file
     try:
         return decode(Imported, read_json(path))
     except ConfigError as error:

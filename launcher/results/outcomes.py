@@ -1,12 +1,33 @@
-"""What is done about each outcome: exactly one thing."""
+"""The outcomes of a run, and the one next step that each of them asks for."""
 
-from typing import Literal
+from typing import Literal, get_args
 
-from launcher.results.record import Outcome
+Outcome = Literal[
+    "ok",  # every step done
+    "rejected",  # impossible, found before anything ran
+    "pruned",  # predicted not to fit, or to lose
+    "oom",  # out of memory, of a card or of the machine
+    "hang",  # no step within the limit
+    "assertion",  # the framework refused the configuration
+    "nccl",  # a collective failed, nccl or gloo
+    "node",  # the machine failed, or something outside killed a rank
+    "disk",  # no space, or a folder that cannot be written
+    "data",  # text that cannot be read, or tokens the model does not know
+    "diverged",  # loss or gradients are not finite
+    "preempted",
+    "timeout",  # the time limit of the trial
+    "cancelled",
+    "failed",  # anything else
+]
 
-Action = Literal["none", "never", "another_layout", "elsewhere", "requeue", "stop"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
-NEXT_ACTION: dict[Outcome, Action] = {
+NEVER_RAN: tuple[Outcome, ...] = ("rejected", "pruned")
+"""Outcomes of what was never started: no failures."""
+
+NextStep = Literal["none", "never", "another_layout", "elsewhere", "requeue", "stop"]
+
+NEXT_STEP: dict[Outcome, NextStep] = {
     "ok": "none",
     "rejected": "never",
     "pruned": "never",
@@ -23,7 +44,7 @@ NEXT_ACTION: dict[Outcome, Action] = {
     "cancelled": "requeue",
     "failed": "never",
 }
-"""What to do with a spec after each outcome.
+"""Next step with a spec after each outcome.
 
 none            it is done
 never           the same spec would end the same way
@@ -33,7 +54,7 @@ requeue         the same spec again, anywhere: nothing was wrong with it
 stop            every other spec would meet the same: a person has to act first
 """
 
-ADVICE: dict[Action, str] = {
+ADVICE: dict[NextStep, str] = {
     "none": "",
     "never": "the same would fail again; once its cause is mended: retry=[{outcome}]",
     "another_layout": "this layout does not work here; once there is more room or time for it:"
@@ -42,11 +63,11 @@ ADVICE: dict[Action, str] = {
     "requeue": "the same command runs it again, or retry=[{outcome}] where it has given up",
     "stop": "once its cause is mended, the same command goes on",
 }
-"""What a person is told of each action, where there is nothing left to do without one."""
+"""Advice for each step, where nothing is left to do without a person."""
 
 
 def advice(outcome: Outcome, time_limit: float | None) -> str:
-    """What a person is told of an outcome; the seconds are those the run was allowed."""
+    """Advice on an outcome; ``time_limit`` is the seconds that the run was allowed."""
     if outcome == "timeout" and time_limit is not None:
         return f"time_limit={time_limit:g} was not enough: a larger time_limit runs it again"
-    return ADVICE[NEXT_ACTION[outcome]].format(outcome=outcome)
+    return ADVICE[NEXT_STEP[outcome]].format(outcome=outcome)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from launcher.results.record import Outcome
+from launcher.results.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)

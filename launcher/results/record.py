@@ -4,37 +4,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from launcher import spec_parts
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import read_json, read_jsonl, write_json, write_text
+from launcher.results.outcomes import Outcome
 from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
-
-Outcome = Literal[
-    "ok",  # every step done
-    "rejected",  # impossible, found before anything ran
-    "pruned",  # predicted not to fit, or to lose
-    "oom",  # out of memory, of a card or of the machine
-    "hang",  # no step within the limit
-    "assertion",  # the framework refused the configuration
-    "nccl",  # a collective failed, nccl or gloo
-    "node",  # the machine failed, or something outside killed a rank
-    "disk",  # no space, or a folder that cannot be written
-    "data",  # text that cannot be read, or tokens the model does not know
-    "diverged",  # loss or gradients are not finite
-    "preempted",
-    "timeout",  # the time limit of the trial
-    "cancelled",
-    "failed",  # anything else
-]
-
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-
-NEVER_RAN: tuple[Outcome, ...] = ("rejected", "pruned")
-"""What is no failure: it was never started."""
 
 MemoryKind = Literal["cuda reserved", "rss"]
 
@@ -146,13 +124,13 @@ class RunRecord:
 
 def write_prediction(folder: RunFolder, prediction: Prediction) -> None:
     """Keep what was expected of a run in its folder. Raises WorkError."""
-    write_json(folder.path / "prediction.json", encode(prediction))
+    write_json(folder.prediction_file, encode(prediction))
 
 
 def read_prediction(folder: RunFolder) -> Prediction | None:
     """What was expected of a run; None where nobody wrote it down."""
     try:
-        return decode(Prediction, read_json(folder.path / "prediction.json"))
+        return decode(Prediction, read_json(folder.prediction_file))
     except (ReadError, ConfigError):
         return None
 
@@ -163,7 +141,7 @@ def write(path: Path, records: Iterable[RunRecord]) -> None:
 
 
 def append(path: Path, record: RunRecord) -> None:
-    """Add one record. A kill may leave half a line, which `read` skips and `write` heals.
+    """Add one record. A kill may leave half a line, which `read` skips and `write` mends.
 
     Raises:
         WorkError: the file cannot be written.

@@ -293,7 +293,7 @@ class RunFolder:
         return (self.path / RESULT).exists()
 
     def result(self) -> dict[str, Any] | None:
-        """The summary rank 0 wrote at the end; None unless all steps were done. Raises ReadError."""
+        """The summary of rank 0; None unless every step was done. Raises ReadError."""
         path = self.path / RESULT
         result = read_json(path) if path.exists() else None
         if not isinstance(result, dict | None):

@@ -48,24 +48,9 @@ class Sampled:
     """By source of the blend."""
 
 
-def folder_of(run: RunFolder) -> Path:
-    """Where the samples of a run are: of all its attempts, so never set aside."""
-    return run.path / "samples"
-
-
-def path_of(run: RunFolder, step: int) -> Path:
-    """The file of one checkpoint's samples; it is named as the checkpoint is."""
-    return folder_of(run) / f"{run.checkpoint(step).name}.json"
-
-
-def paths(run: RunFolder) -> list[Path]:
-    """The files there are, the first step first."""
-    return sorted(folder_of(run).glob("step-*.json"))
-
-
 def forget_after(run: RunFolder, step: int) -> None:
     """Remove the files of later steps. Raises OSError."""
-    for path in paths(run):
+    for path in run.sample_files():
         if (step_of(path.stem) or 0) > step:
             path.unlink(missing_ok=True)
 

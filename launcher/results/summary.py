@@ -3,8 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from statistics import median, quantiles, stdev
 from typing import Any, get_args
 
@@ -17,10 +17,12 @@ from launcher.results.run_folder import RunFolder, Status
 from launcher.spec.run import RunSpec
 
 
-def record(spec: RunSpec, path: Path) -> RunRecord:
-    """Read a run's folder. What cannot be read makes a failed record that says so; damaged lines
-    of metrics are left out, and the remark says so."""
-    folder = RunFolder(path)
+def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
+    """Read a run's folder as the record of a spec.
+
+    A file that cannot be read makes a failed record with that cause; damaged lines of metrics are
+    left out, with a remark.
+    """
     try:
         status, result, events = folder.status(), folder.result(), folder.events()
         steps = metrics.read(folder.metrics, Brief)
@@ -46,8 +48,15 @@ def record(spec: RunSpec, path: Path) -> RunRecord:
         code=status.code if status else None,
         job_id=status.job_id if status else None,
         hosts=status.nodes if status else (),
-        bad_hosts=_to_blame(status, verdict, spec) if status else (),
+        bad_hosts=blamed_nodes(status, verdict, spec) if status else (),
     )
+
+
+def started_spec(folder: RunFolder, default: RunSpec) -> RunSpec:
+    """The spec a run was started with: of a stage, perhaps at another layout than that of now."""
+    with suppress(ReadError):
+        return folder.spec()
+    return default
 
 
 def _cut(steps: Sequence[Brief], result: dict[str, Any] | None, spec: RunSpec) -> str | None:
@@ -63,29 +72,49 @@ def _verdict(folder: RunFolder, status: Status | None, ranks: int, done: bool) -
     if done and not (status and any(status.exit_codes)):  # there may be a thousand logs
         return classify(status, (), done)
     tails = [tail(folder.log(rank)) for rank in range(ranks)]
-    return classify(status, tails, done, tail(folder.logs / "srun.txt"))
+    return classify(status, tails, done, tail(folder.srun_log))
 
 
-def _to_blame(status: Status, verdict: Verdict, spec: RunSpec) -> tuple[str, ...]:
-    """The nodes a failure points at: none where it is not one of a node, or any could be it."""
+def blamed_nodes(status: Status, verdict: Verdict, spec: RunSpec) -> tuple[str, ...]:
+    """Nodes that a failure points at.
+
+    ===================  ==========================================================
+    failed check         the nodes that the check found unfit
+    node, nccl, 1 node   that node
+    node                 the node of the rank that shows it; none where no rank does
+    nccl                 the silent nodes, unless all are: any of them may have failed
+    anything else        none
+    ===================  ==========================================================
+    """
     if status.bad_nodes or verdict.outcome not in ("node", "nccl"):
         return status.bad_nodes
     if len(status.nodes) == 1:
         return status.nodes
-    per_node = spec.cluster.gpus_per_node
-    if verdict.outcome == "nccl":  # healthy ranks say so: to blame is a node that says nothing
-        codes = [status.exit_codes[i : i + per_node] for i in range(0, spec.cluster.gpus, per_node)]
-        mute = [
-            node for node, of in zip(status.nodes, codes, strict=False) if not any(map(_said, of))
-        ]
-        return tuple(mute) if len(mute) < len(status.nodes) else ()
-    index = None if verdict.rank is None else verdict.rank // per_node
-    return status.nodes[index : index + 1] if index is not None else ()
+    if verdict.outcome == "node":
+        return _node_of_rank(status, verdict.rank, spec.cluster.gpus_per_node)
+    silent = _silent_nodes(status, spec.cluster.gpus_per_node)
+    return silent if len(silent) < len(status.nodes) else ()
 
 
-def _said(code: int | None) -> bool:
-    """Whether a rank ended by itself."""
-    return code is not None and code >= 0
+def _node_of_rank(status: Status, rank: int | None, ranks_per_node: int) -> tuple[str, ...]:
+    if rank is None:
+        return ()
+    index = rank // ranks_per_node
+    return status.nodes[index : index + 1]
+
+
+def _silent_nodes(status: Status, ranks_per_node: int) -> tuple[str, ...]:
+    """Nodes of which no rank ended by itself.
+
+    When a node fails, the ranks of the healthy ones see the collective fail and exit with a code
+    of their own; those of the failed node are killed, or never heard of again.
+    """
+    silent = []
+    for index, node in enumerate(status.nodes):
+        codes = status.exit_codes[index * ranks_per_node : (index + 1) * ranks_per_node]
+        if not any(code is not None and code >= 0 for code in codes):
+            silent.append(node)
+    return tuple(silent)
 
 
 def measured(

@@ -13,17 +13,20 @@ A single run keeps its request.json in its own folder: others may stand beside i
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
+from filelock import FileLock, Timeout
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json, write_text
 from launcher.results import record
 from launcher.results.record import RunRecord
-from launcher.results.run_folder import RunFolder
+from launcher.results.run_folder import SPEC, RunFolder
 
 RECORDS, POINTS, REQUEST = "records.jsonl", "points.json", "request.json"
 
@@ -55,6 +58,10 @@ class SweepFolder:
         """The folder of a point, whether it is there or not."""
         return RunFolder(self.path / name)
 
+    def runs(self) -> list[RunFolder]:
+        """The folders of all runs that this project started here, by name."""
+        return [RunFolder(path.parent) for path in sorted(self.path.glob(f"*/{SPEC}"))]
+
     def make(self) -> None:
         """Make the folder. Raises ConfigError."""
         try:
@@ -66,6 +73,11 @@ class SweepFolder:
     def is_sweep(self) -> bool:
         """True where this project has kept records of points."""
         return os.path.exists(self.records_file)
+
+    @property
+    def is_own(self) -> bool:
+        """True where a command of this project has worked here, imports aside."""
+        return self.is_sweep or self.points_file.exists()
 
     # Records.
 
@@ -122,6 +134,25 @@ class SweepFolder:
         """The words that started what is here. Raises ReadError, ConfigError."""
         return decode(SavedCommand, read_json(self.command_file))
 
+    def overrides(self) -> dict[str, Any]:
+        """Keys and values of the words that started it; none where they cannot be read."""
+        try:
+            overrides = read_json(self.command_file)["overrides"]
+            pairs = [str(override).partition("=") for override in overrides]
+        except (ReadError, KeyError, TypeError):
+            return {}
+        values = {}
+        for key, _, text in pairs:
+            with suppress(yaml.YAMLError):  # a text of Hydra's grammar alone
+                values[key.lstrip("+")] = yaml.safe_load(text)
+        return values
+
+    @property
+    def price_per_gpu_hour(self) -> float | None:
+        """Price of one GPU hour, where the command said it."""
+        price = self.overrides().get("price_per_gpu_hour")
+        return float(price) if isinstance(price, int | float) else None
+
     def save_command(self, command: SavedCommand) -> None:
         """Replace the words that start this again. Raises WorkError."""
         write_json(self.command_file, encode(command))
@@ -142,8 +173,6 @@ class SweepFolder:
         Raises:
             ConfigError: the folder cannot be written, or another launcher is at work in it.
         """
-        from filelock import FileLock, Timeout  # SLURM's nodes import this module without it
-
         lock, holder = FileLock(self.path / ".lock", mode=0o666), self.path / ".lock.holder"
         self.make()
         try:

@@ -127,12 +127,12 @@ def write(folder: RunFolder, said: Tracking, spec: RunSpec, label: str) -> None:
         earlier = None
     run_id = earlier.id if earlier else f"{spec.id}-{secrets.token_hex(3)}"
     tracked = resolved(said, spec, label, folder.path.parent.name, run_id)
-    write_json(folder.path / "tracking.json", encode(tracked))
+    write_json(folder.tracking_file, encode(tracked))
 
 
 def read(folder: RunFolder) -> Tracked | None:
     """How a run is shown; None where nobody said so. Raises ReadError."""
-    path = folder.path / "tracking.json"
+    path = folder.tracking_file
     if not path.exists():
         return None
     try:

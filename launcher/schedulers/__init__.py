@@ -1,17 +1,22 @@
-"""A scheduler runs commands somewhere and says which have ended.
+"""The seam of schedulers: they run commands somewhere and say which have ended.
 
-It knows commands and folders, never specs: what a command computes is its backend's affair.
-`launcher.results.run_folder.Status` is where it writes what it knows, before a job starts and when
+A scheduler knows commands and folders, never specs: what a command computes is its backend's
+affair. It keeps what it knows in `launcher.results.run_folder.Status`, before a job starts and when
 it has ended, so that any later process can tell.
+
+To add one: a class with what `Scheduler` asks for, and one line in
+`launcher.request.schedulers.SCHEDULERS`.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
+from launcher.schedulers.options import SchedulerOptions
 from launcher.spec.checkpointing import Checkpointing
+from launcher.spec.cluster import Cluster
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +52,41 @@ class Job:
         return self.nodes * self.ranks_per_node
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What all jobs of one command share."""
+
+    options: SchedulerOptions
+    folder: Path
+    """The sweep's."""
+    code: Path
+    """Folder of the copies of this project's code."""
+    cluster: str = ""
+    """Name of the command's cluster, for messages."""
+    writes_to: tuple[str, ...] = ()
+    """Folders besides the run's own that ranks read from or write to."""
+    hang_after: float
+    """Seconds without a finished step after which a rank counts as hung."""
+    parallel: int | None = None
+    """Jobs at once at the most; None is as many as there is room for."""
+
+
 class Scheduler(Protocol):
     """The seam. Leaving the context ends or detaches what still runs, as the scheduler sees fit."""
+
+    queues: ClassVar[bool]
+    """Jobs wait in a queue and outlive the launcher: ``submit``, ``detach`` and ``cancel`` make
+    sense, and a last checkpoint is due before the time limit."""
+    several_nodes: ClassVar[bool]
+    """Ranks may run on several nodes; False: on the launcher's own machine and nowhere else."""
+
+    @classmethod
+    def opened(cls, setting: Setting, clusters: Sequence[Cluster]) -> Self:
+        """Return the scheduler, once it is known that it can run on these clusters.
+
+        Raises:
+            RequestError: it cannot: its commands are missing, or a cluster is too large for it.
+        """
 
     def submit(self, jobs: Iterable[Job]) -> list[str]:
         """Take jobs in their order while there is room, and return the names of those taken.

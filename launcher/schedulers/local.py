@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import psutil
 
-from launcher.errors import RequestError, WorkError
+from launcher.errors import ConfigError, RequestError, WorkError
 from launcher.results.run_folder import RunFolder, Status
-from launcher.schedulers import Job
+from launcher.schedulers import Job, Setting
+from launcher.spec.cluster import Cluster
 
 GRACE = 5.0
 """Seconds the other ranks have to print what they know after the first one failed, and to end
@@ -38,11 +39,31 @@ class _Running:
 class Local:
     """Starts jobs while cores and memory last; leaving the context ends them all."""
 
+    queues: ClassVar[bool] = False
+    several_nodes: ClassVar[bool] = False
+
     def __init__(self, parallel: int | None = None, cores: int | None = None) -> None:
         """``parallel`` caps the jobs at once; ``cores`` is the machine's where not given."""
         self.parallel = parallel
         self.cores = cores or _cores()
         self.running: list[_Running] = []
+
+    @classmethod
+    def opened(cls, setting: Setting, clusters: Sequence[Cluster]) -> Self:
+        """Return it for clusters of one node; trials share cores, and never cards.
+
+        Raises:
+            ConfigError: a cluster of several nodes; several trials at once on cards.
+        """
+        for cluster in clusters:
+            if cluster.nodes > 1:
+                raise ConfigError(
+                    f"cluster.nodes: {cluster.nodes}, scheduler.name local runs on one"
+                )
+        cards = [c.accelerator.name for c in clusters if c.accelerator.name != "cpu"]
+        if cards and (setting.parallel or 1) > 1:
+            raise ConfigError(f"parallel: {setting.parallel} trials would share one {cards[0]}")
+        return cls(parallel=1 if cards else setting.parallel)
 
     def submit(self, jobs: Iterable[Job]) -> list[str]:
         """Start jobs in their order while there is room; the names of those started."""

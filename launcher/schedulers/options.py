@@ -49,8 +49,8 @@ class SchedulerOptions:
     None leaves a thing to the cluster's own default.
     """
 
-    name: Literal["local", "slurm"] = "local"
-    """This machine, or the cluster's batch system, which all other keys are for."""
+    name: str = "local"
+    """local, this machine, or slurm, the cluster's batch system, which all other keys are for."""
     partition: str | None = None
     account: str | None = None
     qos: str | None = None

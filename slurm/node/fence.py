@@ -22,9 +22,9 @@ def outlast(folder: RunFolder, attempt: int, hang_after: float) -> None:
         time.sleep(POLL)
         if (now := _beats(folder, attempt)) != before:
             before, last = now, time.monotonic()
-    (folder.path / "result.json").unlink(missing_ok=True)
+    folder.withdraw_result()
     if folder.metrics.exists():
-        with RunFolder(folder.attempts()[0]).metrics.open("ab") as aside:
+        with folder.attempts()[0].metrics.open("ab") as aside:
             aside.write(folder.metrics.read_bytes())
         folder.metrics.unlink()
 

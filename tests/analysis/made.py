@@ -172,7 +172,7 @@ def event(folder: RunFolder, kind: str, step: int, when: float, **figures: Any) 
 
 
 def _sampled(folder: RunFolder) -> None:
-    samples.folder_of(folder).mkdir()
+    folder.samples.mkdir()
     answers = (
         Answer(prompt="Once", text=" upon a time", tokens=4, flags=()),
         Answer(prompt="def", text=f" loop loop loop {HOSTILE[:30]}", tokens=9, flags=("loop",)),
@@ -181,4 +181,4 @@ def _sampled(folder: RunFolder) -> None:
         step=200, spec=folder.spec().id, seconds=3.0, prompts=answers,
         validation={"bundled/prose": Validation(loss=3.25, tokens=1000)},
     )  # fmt: skip
-    samples.write(found, samples.path_of(folder, 200))
+    samples.write(found, folder.sample_file(200))

@@ -306,19 +306,19 @@ def test_what_an_hour_costs(sweep: Path, tmp_path: Path) -> None:
 
 def test_the_best_starts_the_real_run(sweep: Path, tmp_path: Path) -> None:
     from launcher.request.compose import compose
-    from launcher.request.config_file import overrides
+    from launcher.request.config_file import with_file
 
     (sweep / "request.json").write_text(json.dumps({"overrides": ["cluster=h100", "sweep=x"]}))
     path = tmp_path / "best.yaml"
     path.write_text(analysis.load(sweep).best_config())
     request = compose(
-        overrides(str(path), ["layout.micro_batch=4", "checkpoint_every=9"]), False, None
+        with_file(str(path), ["layout.micro_batch=4", "checkpoint_every=9"]), False, None
     )
     best = point(LAYOUTS[0])
     assert (request.model, request.train, request.backend) == (best.model, best.train, "megatron")
     assert request.cluster == best.cluster and request.scheduler.name == "slurm"
     assert (request.layout.micro_batch, request.checkpoint_every) == (4, 9)
-    other = compose(overrides(str(path), ["model=tiny", "train.optimizer.lr=1e-3"]), False, None)
+    other = compose(with_file(str(path), ["model=tiny", "train.optimizer.lr=1e-3"]), False, None)
     assert (other.model.name, other.train.optimizer.lr) == ("tiny", 1e-3)
 
 
@@ -331,10 +331,10 @@ GIVEN = [
 
 @pytest.mark.parametrize(("text", "said"), GIVEN)
 def test_a_file_that_is_no_request(tmp_path: Path, text: str, said: str) -> None:
-    from launcher.request.config_file import overrides
+    from launcher.request.config_file import with_file
 
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as raised:
-        overrides(str(path), [])
+        with_file(str(path), [])
     assert str(raised.value).startswith(f"--config: {path}: {said}")

@@ -157,7 +157,7 @@ class Sweep:
 
     def history(self, run: RunFolder) -> list[Status]:
         """The statuses of all attempts of a trial, the first one first."""
-        paths = [*reversed(run.attempts()), run.path]
+        paths = [*(attempt.path for attempt in reversed(run.attempts())), run.path]
         return [status for path in paths if (status := RunFolder(path).readable_status())]
 
     def check(self) -> None:

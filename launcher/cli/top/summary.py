@@ -4,11 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from launcher.cli.top.snapshot import Budget, Failure, Running, Training, Waiting
 from launcher.cli.top.watched_sweep import Sweep
 from launcher.cli.top.watched_trial import Trial
-from launcher.results.record import NEVER_RAN, RunRecord
+from launcher.results.outcomes import NEVER_RAN
+from launcher.results.record import RunRecord
+from launcher.results.sweep_folder import SweepFolder
 from launcher.spec.run import RunSpec
 
 LIVE = {"queued", "running"}
@@ -79,7 +82,7 @@ def failures(points: Sequence[Point], now: float) -> list[Failure]:
             label=p.label,
             outcome=p.state,
             cause=UNWRITTEN,
-            log=_log(p, "log"),
+            log=_log(p, SweepFolder(p.sweep.folder).run(p.name).logs),
             ago=None,
         )
         for p in points
@@ -104,12 +107,12 @@ def _attempt(end: RunRecord, point: Point) -> str:
     return "" if end is point.record else f" (attempt {end.attempt})"
 
 
-def _log(point: Point, place: str) -> str:
-    """Logs by their place below the folder that is shown."""
-    return str((point.sweep.folder / point.name / place).relative_to(point.sweep.shown))
+def _log(point: Point, logs: Path) -> str:
+    """A folder of logs, relative to the folder that is shown."""
+    return str(logs.relative_to(point.sweep.shown))
 
 
-def _ends(point: Point) -> Iterator[tuple[RunRecord, str]]:
+def _ends(point: Point) -> Iterator[tuple[RunRecord, Path]]:
     return point.sweep.ends(point.name, point.record)
 
 

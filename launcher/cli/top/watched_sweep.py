@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from launcher.campaign.labels import labels
 from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.cli.top.watched_trial import Trial
 from launcher.decode import decode
 from launcher.errors import ConfigError, LaunchError, ReadError
-from launcher.files import read_json
-from launcher.results import find
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import RunFolder
+from launcher.results.sweep_folder import SweepFolder
 from launcher.spec.run import RunSpec
+from sweeps.labels import labels
 
 State = Literal["running", "queued", "not started", "ended"]
 
@@ -44,10 +43,10 @@ class Sweep:
         self.limits = Limits()
         self._alone = alone
         self._listed: list[str] | None = [alone] if alone else None
-        self._records = Tail(folder / "records.jsonl")
+        self._records = Tail(SweepFolder(folder).records_file)
         self._damaged = 0
         self._seen: Signature | None = None
-        self._told: Signature | None = None
+        self._composed: Signature | None = None
         self._labelled: dict[str, int] = {}
 
     def update(self, found: Iterable[RunFolder], composes: bool = True) -> None:
@@ -59,8 +58,9 @@ class Sweep:
         if self._alone is None:
             try:
                 self._read()
-                if composes and (told := signature(self.folder / "request.json")) != self._told:
-                    self._told, self.limits = told, limits(self.folder)
+                command = signature(SweepFolder(self.folder).command_file)
+                if composes and command != self._composed:
+                    self._composed, self.limits = command, limits(self.folder)
             except (OSError, ReadError) as error:
                 self.problem = str(error)
         self._label()
@@ -78,8 +78,9 @@ class Sweep:
                 self._damaged += 1
         if damaged := self._damaged + self._records.damaged:
             self.problem = f"{self._records.path}: {damaged} of its records cannot be read"
-        if (seen := signature(self.folder / "points.json")) != self._seen:
-            self._listed = _names(self.folder / "points.json") if seen else None
+        sweep = SweepFolder(self.folder)
+        if (seen := signature(sweep.points_file)) != self._seen:
+            self._listed = sweep.points() if seen else None
             self._seen = seen
 
     def _label(self) -> None:
@@ -114,36 +115,28 @@ class Sweep:
         trial, known = self.trials.get(name), self.records.get(name)
         return (trial.spec if trial else None) or (known.spec if known else None)
 
-    def ends(self, name: str, record: RunRecord | None) -> Iterator[tuple[RunRecord, str]]:
-        """All attempts of a point that ended, the last one first; where in its folder logs are."""
+    def ends(self, name: str, record: RunRecord | None) -> Iterator[tuple[RunRecord, Path]]:
+        """All attempts of a point that ended, the last one first, and the folders of their logs."""
+        folder = SweepFolder(self.folder).run(name)
         if record:
-            yield record, "log"
+            yield record, folder.logs
         trial = self.trials.get(name)
         for one in trial.earlier() if trial else ():
-            yield one, f"attempts/{one.attempt}/log"
-
-
-def _names(path: Path) -> list[str]:
-    """The points of a sweep. Raises ReadError, where `tree.points` would be silent."""
-    found = read_json(path)
-    if not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
-        raise ReadError(f"{path}: not a list of the names of points")
-    return list(find.points(path.parent))
+            yield one, folder.attempt(one.attempt or 0).logs
 
 
 def limits(folder: Path) -> Limits:
     """What the words in a sweep's folder say, composed once more; nothing where they do not."""
     # Hydra takes half a second, which a folder without such words is not to wait for.
-    from launcher.campaign import resume
     from launcher.request.compose import compose
     from sweeps import LEARNING
 
     try:
-        given = decode(resume.Words, read_json(folder / resume.NAME))
-        if given.kind != "sweep":
+        command = SweepFolder(folder).command()
+        if command.kind != "sweep":
             return Limits()
-        place = Path(given.folder, given.config_dir) if given.config_dir else None
-        request = compose(given.overrides, given.multirun, str(place) if place else None)
+        place = Path(command.folder, command.config_dir) if command.config_dir else None
+        request = compose(command.overrides, command.multirun, str(place) if place else None)
     except LaunchError:  # none, of another version, or of files that are no longer there
         return Limits()
     sweep = request.points

@@ -1,7 +1,6 @@
 """One trial of a folder that is watched: of its files only those that have changed are read."""
 
 import math
-import os
 from collections import Counter, deque
 from dataclasses import dataclass
 from statistics import median
@@ -11,9 +10,9 @@ from launcher.campaign import jobs, retry
 from launcher.cli.top.snapshot import Running
 from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.errors import ReadError
-from launcher.results import find, summary
+from launcher.results import summary
 from launcher.results.record import RunRecord
-from launcher.results.run_folder import RunFolder, Status
+from launcher.results.run_folder import TRACES, RunFolder, Status
 from launcher.results.summary import SPIKES
 from launcher.spec.run import RunSpec
 
@@ -53,7 +52,7 @@ class Trial:
         self.problem: str | None = None
         """What could not be read."""
         self.steps: deque[Step] = deque(maxlen=KEPT)
-        self._path = os.path.join(folder.path, "status.json")  # it is asked for all the time
+        self._path = str(folder.status_file)  # it is asked for all the time
         self._seen: Signature | None = None
         self._metrics = Tail(folder.metrics, most=READ)
         self._events = Tail(folder.event_log)
@@ -93,9 +92,9 @@ class Trial:
 
     def _look_without(self) -> None:
         """Where no status was copied with it, what it left says that it ended."""
-        left = tuple(signature(self.folder.path / name) for name in find.TRACES)
+        left = tuple(signature(self.folder.path / name) for name in TRACES)
         if left != self._left and self.spec:
-            found = summary.record(self.spec, self.folder.path) if any(left) else None
+            found = summary.record_of(self.spec, self.folder) if any(left) else None
             self._left, self._record = left, found
 
     def _follow(self) -> None:
@@ -140,14 +139,14 @@ class Trial:
         if known and known.attempt in (None, status.attempt):
             return known
         if self._record is None and self.spec:
-            self._record = summary.record(self.spec, self.folder.path)
+            self._record = summary.record_of(self.spec, self.folder)
         return self._record
 
     def earlier(self) -> list[RunRecord]:
         """How the attempts before this one ended, the last one first."""
         if self._earlier is None:
             several = self.status is not None and self.status.attempt > 1
-            found = retry.earlier(self.folder, self.spec) if several and self.spec else ()
+            found = retry.earlier_ends(self.folder, self.spec) if several and self.spec else ()
             self._earlier = list(found)
         return self._earlier
 

@@ -25,12 +25,11 @@ from launcher.cli.top.watched_trial import Trial
 from launcher.errors import ConfigError
 from launcher.results import find
 from launcher.results.run_folder import RunFolder
+from launcher.results.sweep_folder import SweepFolder
 from slurm.states import State
 
 SCAN = 30.0
 """Seconds after which all folders are listed again, whether or not they seem to have changed."""
-OWN = ("records.jsonl", "points.json")
-"""Files of a sweep of this project's."""
 ASK = 30.0
 """Seconds between two questions to SLURM, which has others to answer."""
 PATIENCE = 25.0
@@ -57,14 +56,14 @@ class Asked:
         self._thread.join(wait)
 
     def _run(self, live: dict[str, RunFolder]) -> None:
-        self.about, self.answer = frozenset(), jobs.said(live)
+        self.about, self.answer = frozenset(), jobs.ask_slurm(live)
         self.about = frozenset(live)
 
     def of(self, trial: Trial) -> State | None:
         """What it says of a trial; None where it was not asked."""
         token = trial.status.submission if trial.status else None
         name = trial.job
-        return jobs.of_slurm(name, self.answer) if token in self.about and name else None
+        return jobs.state_of_job(name, self.answer) if token in self.about and name else None
 
 
 class Watcher:
@@ -82,7 +81,7 @@ class Watcher:
         """Not in the first of many looks: Hydra takes a second, for which nothing would be seen."""
         self._sweeps: dict[Path, Sweep] = {}
         self._runs: dict[Path, list[RunFolder]] = {}
-        self._alone = (self.path / "spec.json").exists()
+        self._alone = RunFolder(self.path).has_spec
         self._scanned = float("-inf")
         self._seen: dict[Path, Signature | None] = {}
         self._asked = Asked()
@@ -92,7 +91,7 @@ class Watcher:
         self._check(path)
 
     def _check(self, path: Path) -> None:
-        own = any((folder / name).exists() for folder in self._sweeps for name in OWN)
+        own = any(SweepFolder(folder).is_own for folder in self._sweeps)
         if own or any(self._runs.values()):
             return
         if find.runs(self.path, foreign=True):
@@ -108,7 +107,7 @@ class Watcher:
         self._composes = True
         trials = [trial for sweep in self._sweeps.values() for trial in sweep.trials.values()]
         found = [(trial.folder, trial.status) for trial in trials if trial.live]
-        self._asked.ask(jobs.live(found), now, self._wait)
+        self._asked.ask(jobs.submitted(found), now, self._wait)
         points = list(self._points())
         silent = "SLURM does not answer" if self._asked.answer is None else None
         said = [problem, silent, *self._closed, *(sweep.problem for sweep in self._sweeps.values())]
@@ -158,7 +157,7 @@ class Watcher:
             label=f"{above}{sweep.label(name)}",
             state=state,
             record=record,
-            said=jobs.shown(slurm) if slurm else "",
+            said=jobs.describe(slurm) if slurm else "",
         )
 
     def _made(self, points: Sequence[Point], now: float, remarks: tuple[str, ...]) -> Look:

@@ -61,8 +61,8 @@ def main() -> None:
 
 
 def _place(folder: RunFolder, step: int) -> Path:
-    samples.folder_of(folder).mkdir(exist_ok=True)
-    return samples.path_of(folder, step)
+    folder.samples.mkdir(exist_ok=True)
+    return folder.sample_file(step)
 
 
 def _stand_back() -> None:

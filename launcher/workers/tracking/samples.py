@@ -77,7 +77,7 @@ def _markdown(answer: Answer) -> str:
 
 def _stamps(folder: RunFolder) -> dict[Path, int]:
     found = {}
-    for path in samples.paths(folder):
+    for path in folder.sample_files():
         with suppress(OSError):  # a rollback has just removed it
             found[path] = path.stat().st_mtime_ns
     return found

@@ -18,7 +18,8 @@ from analysis.report.samples import shown
 from launcher.cli import main
 from launcher.results import imported, samples
 from launcher.results.imported import Imported
-from launcher.results.record import Figures, Outcome
+from launcher.results.outcomes import Outcome
+from launcher.results.record import Figures
 from launcher.results.run_folder import RunFolder
 from launcher.results.samples import Answer, Sampled
 from tests.analysis import made
@@ -143,10 +144,10 @@ def test_tags_escape() -> None:
 
 
 def sampled(folder: RunFolder, *flags: str) -> None:
-    samples.folder_of(folder).mkdir(parents=True)
+    folder.samples.mkdir(parents=True)
     answer = Answer(prompt="Once", text=" upon", tokens=4, flags=flags)
     one = Sampled(step=9, spec="x", seconds=1.0, prompts=(answer,), validation={})
-    samples.write(one, samples.path_of(folder, 9))
+    samples.write(one, folder.sample_file(9))
 
 
 def test_the_runs_with_flagged_texts_are_those_shown(tmp_path: Path) -> None:

@@ -16,14 +16,15 @@ import pytest
 import analysis
 from launcher.backends import BACKENDS
 from launcher.backends.worker_command import Conduct, TrainedHere
-from launcher.campaign.campaign import Loop
-from launcher.campaign.preflight import lock
+from launcher.campaign.campaign import Campaign
+from launcher.campaign.plan import Plan
 from launcher.errors import ConfigError, WorkError
 from launcher.files import UMASK, write_json
 from launcher.request.request import Request, SchedulerOptions
 from launcher.results import record, summary
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import RunFolder, Status
+from launcher.results.sweep_folder import SavedCommand, SweepFolder
 from launcher.schedulers import Job
 from launcher.schedulers.local import Local
 from sweeps import Stop, Sweep
@@ -84,7 +85,11 @@ def request_for(folder: Path, *micro_batches: int, **changes: object) -> Request
 
 
 def run(folder: Path, *micro_batches: int, **changes: object) -> list[RunRecord]:
-    return Loop(request_for(folder, *micro_batches, **changes)).run(Local())
+    return campaign(request_for(folder, *micro_batches, **changes)).run(Local())
+
+
+def campaign(request: Request) -> Campaign:
+    return Campaign(Plan.of_request(request))
 
 
 def outcomes(records: list[RunRecord]) -> list[str]:
@@ -114,7 +119,7 @@ def searched(folder: Path, **stop: object) -> Request:
 
 
 def test_a_budget_ends_a_search_and_the_rest_is_pruned(folder: Path) -> None:
-    found = Loop(searched(folder, trials=3)).run(Local())
+    found = campaign(searched(folder, trials=3)).run(Local())
     assert sorted(outcomes(found)) == ["ok"] * 3 + ["pruned"] * 11
     ran = [one for one in found if one.outcome == "ok"]
     pruned = [one for one in found if one.outcome == "pruned"]
@@ -122,14 +127,14 @@ def test_a_budget_ends_a_search_and_the_rest_is_pruned(folder: Path) -> None:
     assert all(one.prediction and one.prediction.step_ms for one in found)
     # What was expected before it ran, not what is known since.
     assert any(abs(one.prediction.step_ms / 100 - 1) > 0.01 for one in ran)  # type: ignore[union-attr,operator]
-    assert Loop(searched(folder, trials=3)).run(Local()) == found and starts(folder) == 3
-    more = Loop(searched(folder, trials=5)).run(Local())
+    assert campaign(searched(folder, trials=3)).run(Local()) == found and starts(folder) == 3
+    more = campaign(searched(folder, trials=5)).run(Local())
     assert outcomes(more).count("ok") == 5 and starts(folder) == 5
 
 
 def test_a_search_is_not_misled_by_its_first_guess(folder: Path) -> None:
     """Steps take 100 ms per sequence of a micro batch here, so that the smallest is the fastest."""
-    found = Loop(searched(folder)).run(Local())
+    found = campaign(searched(folder)).run(Local())
     ran = {one.spec.layout.micro_batch: one for one in found if one.outcome == "ok"}
     assert min(ran) == 1 and len(ran) < 14
     assert (
@@ -150,7 +155,7 @@ def test_an_impossible_mfu_is_an_error_and_no_number(folder: Path) -> None:
     request = request_for(folder, 1)
     card = replace(request.cluster.accelerator, name="toy", fp32_tflops=1e-6)
     cluster = replace(request.cluster, accelerator=card)
-    (found,) = Loop(replace(request, cluster=cluster)).run(Local())
+    (found,) = campaign(replace(request, cluster=cluster)).run(Local())
     assert found.outcome == "failed"
     assert found.cause is not None and "% is impossible: cluster.accelerator toy" in found.cause
     assert (found.figures.mfu_pct, found.figures.tflops_per_gpu) == (None, None)
@@ -165,10 +170,10 @@ def test_a_hang_is_tried_once_more(folder: Path) -> None:
 
 
 def test_a_full_disk_stops_the_sweep_until_the_next_command(folder: Path) -> None:
-    loop = Loop(request_for(folder, 4, 1, 5))
-    assert outcomes(loop.run(Local(cores=1))) == ["disk"]
-    assert loop.stop_reason == "disk: OSError: [Errno 28] No space left on device"
-    assert loop.held_back == 0, "nothing is offered any more"
+    moving = campaign(request_for(folder, 4, 1, 5))
+    assert outcomes(moving.run(Local(cores=1))) == ["disk"]
+    assert moving.stop_reason == "disk: OSError: [Errno 28] No space left on device"
+    assert moving.held_back == 0, "nothing is offered any more"
     (folder / "mended").touch()
     assert outcomes(run(folder, 4, 1, 5)) == ["ok", "ok", "ok"]
 
@@ -202,7 +207,7 @@ def test_a_kill_while_an_attempt_is_set_aside_loses_nothing(
     assert (found.outcome, found.attempt) == ("hang", 2)
     aside = trial.path / "attempts" / "1"
     assert sorted(path.name for path in aside.iterdir()) == ["log", "status.json"]
-    assert [path.name for path in trial.attempts()] == ["1"]
+    assert [attempt.path.name for attempt in trial.attempts()] == ["1"]
 
 
 def test_a_damaged_records_file_is_made_again(folder: Path) -> None:
@@ -213,11 +218,11 @@ def test_a_damaged_records_file_is_made_again(folder: Path) -> None:
 
 
 def test_a_full_disk_of_the_launcher_is_one_line(folder: Path) -> None:
-    loop = Loop(request_for(folder, 1))
+    moving = campaign(request_for(folder, 1))
     folder.mkdir()
-    (folder / loop.candidates[0].id).write_text("a file where a folder should be")
+    (folder / moving.plan.candidates[0].id).write_text("a file where a folder should be")
     with pytest.raises(WorkError, match=r"/log: Not a directory$"):
-        loop.run(Local())
+        moving.run(Local())
 
 
 def test_records_can_be_read_by_a_teammate(folder: Path) -> None:
@@ -295,7 +300,7 @@ def test_a_changed_field_is_another_trial(folder: Path) -> None:
     (first,) = run(folder, 1)
     request = request_for(folder, 1)
     train = replace(request.train, seed=7)
-    (found,) = Loop(replace(request, train=train)).run(Local())
+    (found,) = campaign(replace(request, train=train)).run(Local())
     assert found.spec.id != first.spec.id and starts(folder) == 2
     assert len(record.read(folder / "records.jsonl")) == 2
 
@@ -315,7 +320,7 @@ def test_damaged_metrics_are_told_and_cost_only_their_lines(folder: Path) -> Non
     trial = RunFolder(folder / first.spec.id)
     lines = trial.metrics.read_text().splitlines(keepends=True)
     trial.metrics.write_text("{}\n" + lines[0] + "not json\n" + "".join(lines[1:]) + '{"step": 9')
-    found = summary.record(first.spec, trial.path)
+    found = summary.record_of(first.spec, trial)
     assert (found.outcome, found.figures) == ("ok", first.figures)
     assert found.remark == "metrics.jsonl:1 and 1 more line cannot be read"
 
@@ -323,25 +328,25 @@ def test_damaged_metrics_are_told_and_cost_only_their_lines(folder: Path) -> Non
 def test_a_damaged_status_is_a_record_that_says_so(folder: Path) -> None:
     (first,) = run(folder, 1)
     (folder / first.spec.id / "status.json").write_text("{")
-    found = summary.record(first.spec, folder / first.spec.id)
+    found = summary.record_of(first.spec, RunFolder(folder / first.spec.id))
     assert found.outcome == "failed"
     assert found.cause is not None and "status.json: Expecting property name" in found.cause
 
 
 def test_a_node_is_avoided_also_where_the_next_attempt_was_not_taken(folder: Path) -> None:
     """What SLURM had no room for has no status, only what its attempts before left."""
-    loop = Loop(request_for(folder, 1))
-    before = folder / loop.candidates[0].id / "attempts" / "1"
+    moving = campaign(request_for(folder, 1))
+    before = folder / moving.plan.candidates[0].id / "attempts" / "1"
     before.mkdir(parents=True)
     ended = Status(state="ended", stopped="node", nodes=("n1", "n2"), bad_nodes=("n2",))
     RunFolder(before).write_status(ended)
-    assert [job.avoid for job in loop.to_submit()] == [("n2",)]
+    assert [job.avoid for job in moving.to_submit()] == [("n2",)]
 
 
 HOLDS = """
 import sys, time, pathlib
-from launcher.campaign.preflight import lock
-with lock(pathlib.Path(sys.argv[1])):
+from launcher.results.sweep_folder import SweepFolder
+with SweepFolder(pathlib.Path(sys.argv[1])).locked():
     print("held", flush=True)
     time.sleep(60)
 """
@@ -355,21 +360,26 @@ def test_two_launchers_do_not_share_a_folder(folder: Path) -> None:
         assert other.stdout and other.stdout.readline() == b"held\n"
         assert refused(folder) == other.pid
         other.kill()
-    with lock(folder):
+    with SweepFolder(folder).locked():
         assert refused(folder) == os.getpid()
-    with lock(folder):
+    with SweepFolder(folder).locked():
         pass  # free again
 
 
 def test_a_launcher_that_is_refused_keeps_none_of_its_words(folder: Path) -> None:
-    loop = Loop(request_for(folder, 1))
-    with lock(folder), pytest.raises(ConfigError, match="another launch is at work"):
-        loop.run(Local(), lambda: pytest.fail("kept"))
+    command = SavedCommand(overrides=("layout.tp=1",), folder=str(folder))
+    refused_plan = Plan.of_request(request_for(folder, 1), command)
+    with (
+        SweepFolder(folder).locked(),
+        pytest.raises(ConfigError, match="another launch is at work"),
+    ):
+        Campaign(refused_plan).run(Local())
+    assert not SweepFolder(folder).command_file.exists()
 
 
 def refused(folder: Path) -> int:
     """The process that a refusal names."""
-    with pytest.raises(ConfigError) as raised, lock(folder):
+    with pytest.raises(ConfigError) as raised, SweepFolder(folder).locked():
         pass
     said, _, pid = str(raised.value).rpartition(": process ")
     assert said == f"output: another launch is at work in {folder}"
@@ -396,9 +406,9 @@ def test_what_there_was_no_room_for_is_offered_again(
     """Also where nothing ends meanwhile: room may come from elsewhere."""
     monkeypatch.setattr("launcher.campaign.campaign.OFFER", 0.2)
     grows = Grows()
-    loop = Loop(request_for(folder, 6, 10, time_limit=3.0))
-    assert sorted(outcomes(loop.run(grows))) == ["ok", "timeout"]
-    assert grows.offers[:2] == [0, 1] and loop.held_back == 0
+    moving = campaign(request_for(folder, 6, 10, time_limit=3.0))
+    assert sorted(outcomes(moving.run(grows))) == ["ok", "timeout"]
+    assert grows.offers[:2] == [0, 1] and moving.held_back == 0
 
 
 def test_records_are_plain_json_lines(folder: Path) -> None:

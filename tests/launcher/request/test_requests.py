@@ -20,7 +20,7 @@ REQUESTS: list[tuple[str, list[str], str]] = [
     ("backend", ["backend=megatorn"], "backend: no 'megatorn'; did you mean 'megatron'?"),
     ("backend of an axis", ["sweep.axes.backend=[megatron,megatorn]"],
      "backend: no 'megatorn'; did you mean 'megatron'?"),
-    ("scheduler", ["scheduler.name=pbs"], "scheduler.name: 'pbs' is not one of local, slurm"),
+    ("scheduler", ["scheduler.name=pbs"], "scheduler.name: no 'pbs'; known: local, slurm"),
     ("known as", ["train.lr=1"], "train.lr: no such key; it is train.optimizer.lr"),
     ("verb later", ["layout.tp=1", "plan"], "'plan' is a verb, which comes first"),
     ("one for a list", ["retry=failed"], "retry: expected a list, got 'failed'; write [failed]"),

@@ -14,9 +14,9 @@ import pytest
 
 from analysis import table
 from launcher.results.classify import LONGEST, classify, tail
-from launcher.results.outcomes import NEXT_ACTION, Action, advice
+from launcher.results.outcomes import NEXT_STEP, OUTCOMES, NextStep, Outcome, advice
 from launcher.results.patterns import PATTERNS
-from launcher.results.record import OUTCOMES, Outcome, RunRecord
+from launcher.results.record import RunRecord
 from launcher.results.run_folder import Status
 from tests.conftest import ROOT, spec
 
@@ -499,7 +499,7 @@ def test_what_the_scheduler_did_beats_the_logs() -> None:
     assert judged(cancelled, ["", CLOSED], False) == ("cancelled", "cancelled on request")
     runtime = Status(state="ended", stopped="failed", reason="scheduler.container.runtime=pyxis")
     assert judged(runtime, [""], False) == ("failed", "scheduler.container.runtime=pyxis")
-    assert NEXT_ACTION["failed"] == "never"
+    assert NEXT_STEP["failed"] == "never"
 
 
 def test_a_run_that_ends_without_a_word_shows_its_last_line() -> None:
@@ -517,8 +517,8 @@ def test_every_outcome_of_a_run_has_a_row_here() -> None:
 
 
 def test_every_outcome_has_one_action() -> None:
-    assert set(NEXT_ACTION) == set(OUTCOMES)
-    assert set(NEXT_ACTION.values()) == set(get_args(Action))
+    assert set(NEXT_STEP) == set(OUTCOMES)
+    assert set(NEXT_STEP.values()) == set(get_args(NextStep))
 
 
 def test_advice_names_the_key() -> None:

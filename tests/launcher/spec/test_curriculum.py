@@ -12,6 +12,7 @@ from launcher.campaign.stage_history import trained_or_to_train
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
 from launcher.results.run_folder import RunFolder
+from launcher.results.sweep_folder import SweepFolder
 from launcher.spec.batch_ramp import BatchRamp, Phase
 from launcher.spec.curriculum import Curriculum, compiled, most_samples
 from launcher.spec.run import Data, RunSpec
@@ -184,7 +185,7 @@ def test_what_is_trained_cannot_change(
     }
     trained(stages(*plans.values()), tmp_path)
     with pytest.raises(ConfigError) as error:
-        list(trained_or_to_train(stages(*(plans | changed).values()), tmp_path))
+        list(trained_or_to_train(stages(*(plans | changed).values()), SweepFolder(tmp_path)))
     assert str(error.value) == f"{message}; a new run needs another name="
 
 
@@ -196,11 +197,11 @@ def test_what_is_to_come_can_change(tmp_path: Path) -> None:
     after = stages(
         {**own, "layout": {"tp": 2}}, {**own, "layout": {"tp": 2}}, {**own, "tokens": 5120}
     )
-    found = list(trained_or_to_train(after, tmp_path))
+    found = list(trained_or_to_train(after, SweepFolder(tmp_path)))
     assert found[0] == before[0], "a finished stage has the layout it was trained at"
     assert found[1:] == after[1:]
     with pytest.raises(ConfigError) as error:
-        list(trained_or_to_train(stages(own), tmp_path))
+        list(trained_or_to_train(stages(own), SweepFolder(tmp_path)))
     assert str(error.value) == (
         f"curriculum.stages: 2-s2 has been trained in {tmp_path} and is not among them;"
         " give another name=, or move its folder away"

@@ -2,21 +2,26 @@
 
 import json
 import socket
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from launcher.campaign import preflight
-from launcher.errors import ConfigError
-from launcher.request.request import Request
-from launcher.results.classify import classify, tail
-from launcher.results.run_folder import RunFolder, Status
-from launcher.schedulers import Job, Scheduler
-from slurm import submission
-from slurm.node import inspection, node_check
-from slurm.node.check_verdict import read_reports, verdict
-from slurm.node.node_check import NodeReport
+from launcher.cli.output import print_rows
+from launcher.cli.parser import add_override_options, add_table_options, new_parser, parse
+from launcher.cli.verb import Verb
+from launcher.errors import ConfigError, WorkError
+
+if TYPE_CHECKING:
+    from launcher.request.request import Request
+    from launcher.results.run_folder import Status
+    from launcher.schedulers import Job, Scheduler
+    from slurm.node.node_check import NodeReport
+
+DESCRIPTION = """Look at this machine, or at as many nodes of the cluster as cluster.nodes says:
+cards, disks, clocks, versions, and an all-reduce between all ranks. Nothing is trained."""
 
 POLL = 0.2
 
@@ -24,53 +29,79 @@ LONGEST = 900.0
 """Seconds the check may take once it has its nodes."""
 
 
-def check(request: Request) -> tuple[list[dict[str, Any]], str | None]:
-    """A row for each node, and what is wrong with any of them or between them.
+def check(words: Sequence[str]) -> int:
+    """Print a row for each node; 1 where one of them is unfit."""
+    parser = new_parser("check", DESCRIPTION)
+    add_override_options(parser)
+    add_table_options(parser)
+    options = parse(parser, words)
+
+    from launcher.request.compose import compose
+
+    if options.multirun:
+        raise ConfigError("--multirun: one set of nodes is checked at a time")
+    rows, failure = check_nodes(compose(options.overrides, False, options.config_dir))
+    print_rows(rows, options)
+    if failure:
+        print(f"launch: {failure}", file=sys.stderr)
+    return WorkError.exit_code if failure else 0
+
+
+def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
+    """A row for each node, and the failure of any of them or between them.
 
     Raises:
         RequestError: the scheduler is not there.
     """
+    from launcher.campaign import preflight, workspace
+    from launcher.results.classify import classify, tail
+    from launcher.schedulers import Job
+    from slurm.node.check_verdict import verdict
+
     cluster, request = request.cluster, replace(request, name="check", sweep=None)
-    scheduler = preflight.SCHEDULERS[request.scheduler.name](request, [])
-    preflight.make_cache(request)
-    folder = request.root / "check" / f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000}"
-    (folder / "log").mkdir(parents=True)
+    scheduler = preflight.open_scheduler(request, [cluster])
+    workspace.make_cache(request)
+    folder = request.folder.run(f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000}")
+    folder.logs.mkdir(parents=True)
     options = request.scheduler.checks
     words = ["-P", "-m", "launcher.workers.process.linkcheck", "--mib", str(options.allreduce_mib)]
     job = Job(
-        name=folder.name,
-        command=(preflight.interpreter(request), *words,
+        name=folder.path.name,
+        command=(workspace.interpreter(request), *words,
                  "--seconds", str(options.allreduce_seconds)),
-        folder=folder,
+        folder=folder.path,
         nodes=cluster.nodes,
         ranks_per_node=cluster.gpus_per_node,
         time_limit=min(request.time_limit, LONGEST),
         memory=0,
         cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
     )  # fmt: skip
-    here = _look(request, job) if request.scheduler.name == "local" else None
+    own_reports = [] if scheduler.several_nodes else [_report_on_this_machine(request, job)]
     status = _run(scheduler, job)
     nodes = status.nodes or (socket.gethostname(),)
-    reports = here or _reports(folder, status, nodes)
-    tails = [tail(RunFolder(folder).log(rank)) for rank in range(job.ranks)]
+    reports = own_reports or _reports(folder.path, status, nodes)
+    tails = [tail(folder.log(rank)) for rank in range(job.ranks)]
     link = _link(tails[0])
-    failed = status.reason
-    if failed is None and (status.stopped or set(status.exit_codes) != {0}):
-        failed = classify(status, tails, False, tail(folder / "log" / "srun.txt")).cause
-    if here and (bad := verdict(here, nodes, 0, time.time(), options)).bad:
-        failed = "; ".join(f"{node}: {cause}" for node, cause in bad.bad.items())
+    failure = status.reason
+    if failure is None and (status.stopped or set(status.exit_codes) != {0}):
+        failure = classify(status, tails, False, tail(folder.srun_log)).cause
+    if own_reports and (bad := verdict(own_reports, nodes, 0, time.time(), options)).bad:
+        failure = "; ".join(f"{node}: {cause}" for node, cause in bad.bad.items())
     by_node = {report.node: report for report in reports}
-    return [_row(node, by_node.get(node), link) for node in nodes], failed
+    return [_row(node, by_node.get(node), link) for node in nodes], failure
 
 
-def _look(request: Request, job: Job) -> list[NodeReport]:
-    """This machine, looked at from here."""
-    wanted = inspection.request(request.scheduler.checks, (str(job.folder),), job.cards_per_node, 0)
-    return [node_check.look(wanted, socket.gethostname())]
+def _report_on_this_machine(request: "Request", job: "Job") -> "NodeReport":
+    from slurm.node import inspection, node_check
+
+    checks = inspection.request(request.scheduler.checks, (str(job.folder),), job.cards_per_node, 0)
+    return node_check.look(checks, socket.gethostname())
 
 
-def _run(scheduler: Scheduler, job: Job) -> Status:
-    """The all-reduce, on a batch system with the check before it."""
+def _run(scheduler: "Scheduler", job: "Job") -> "Status":
+    """Run the all-reduce, on a batch system with the check before it."""
+    from launcher.results.run_folder import RunFolder
+
     with scheduler:
         scheduler.submit([job])
         try:
@@ -84,7 +115,10 @@ def _run(scheduler: Scheduler, job: Job) -> Status:
     return status
 
 
-def _reports(folder: Path, status: Status, nodes: tuple[str, ...]) -> list[NodeReport]:
+def _reports(folder: Path, status: "Status", nodes: tuple[str, ...]) -> list["NodeReport"]:
+    from slurm import submission
+    from slurm.node.check_verdict import read_reports
+
     if status.submission is None:
         raise ConfigError(f"{folder}: no submission")
     places = sorted(submission.place(folder, status.submission).glob("check-*"))
@@ -92,7 +126,7 @@ def _reports(folder: Path, status: Status, nodes: tuple[str, ...]) -> list[NodeR
 
 
 def _link(printed: str) -> dict[str, Any]:
-    """The line of rank 0's that is JSON."""
+    """Figures of the all-reduce: the last line of rank 0 that is JSON."""
     lines = [line for line in printed.splitlines() if line.startswith("{")]
     try:
         return dict(json.loads(lines[-1])) if lines else {}
@@ -100,7 +134,7 @@ def _link(printed: str) -> dict[str, Any]:
         return {}
 
 
-def _row(node: str, report: NodeReport | None, link: dict[str, Any]) -> dict[str, Any]:
+def _row(node: str, report: "NodeReport | None", link: dict[str, Any]) -> dict[str, Any]:
     return {
         "node": node,
         "ok": not report.faults if report else None,  # None: nobody looked
@@ -110,3 +144,11 @@ def _row(node: str, report: NodeReport | None, link: dict[str, Any]) -> dict[str
         "seconds": report.seconds if report else None,
         "allreduce_gb_s": round(link["gb_s"], 3) if link.get("gb_s") else None,
     }
+
+
+VERB = Verb(
+    name="check",
+    usage="[KEY=VALUE ...]",
+    summary="look at this machine, or at nodes of a cluster; train nothing",
+    run=check,
+)

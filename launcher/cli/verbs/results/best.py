@@ -4,7 +4,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from launcher.cli.parser import new_parser, parsed
+from launcher.cli.parser import new_parser, parse
+from launcher.cli.verb import Verb
 
 _WHAT = """The best run below a folder as a file that launch --config starts the real run from:
 model, layout, cluster, batch, data and optimizer as they were measured, and for train.tokens the
@@ -18,7 +19,7 @@ def best(words: Sequence[str]) -> int:
     parser.add_argument("--by", metavar="COLUMN", default="tokens_per_s",
                         help="what is best in it; of memory, time and loss the least")  # fmt: skip
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
-    options = parsed(parser, words)
+    options = parse(parser, words)
 
     import analysis
     from analysis import table
@@ -29,3 +30,11 @@ def best(words: Sequence[str]) -> int:
         print(f"launch --config {shlex.quote(options.output)} train.steps=N checkpoint_every=N",
               file=sys.stderr)  # fmt: skip
     return 0
+
+
+VERB = Verb(
+    name="best",
+    usage="DIR",
+    summary="the fastest run there, as a file for launch --config",
+    run=best,
+)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.cli.parser import new_parser, parsed
+from launcher.cli.parser import new_parser, parse
+from launcher.cli.verb import Verb
 from launcher.decode import nearest
 from launcher.errors import ConfigError, ReadError, RequestError
 
@@ -21,7 +22,7 @@ shows beside runs of its own: logs of Megatron-LM, Megatron-DeepSpeed, DeepSpeed
 and the Hugging Face Trainer, folders of TensorBoard events, and sheets kept by hand."""
 
 
-def foreign_runs(words: Sequence[str]) -> int:
+def import_(words: Sequence[str]) -> int:
     """Import logs and sheets; 1 where one of them could not be read."""
     from launcher.foreign import AUTO, FORMATS
 
@@ -36,7 +37,7 @@ def foreign_runs(words: Sequence[str]) -> int:
                         help="the card, where a log does not name it: for MFU")  # fmt: skip
     parser.add_argument("--again", action="store_true",
                         help="read also what was read before and has not changed")  # fmt: skip
-    options = parsed(parser, words)
+    options = parse(parser, words)
     paths = _paths(options.sources)
     if options.kind not in (AUTO, *FORMATS):
         near = nearest(options.kind, (AUTO, *FORMATS))
@@ -128,3 +129,11 @@ def _many(count: int, what: str) -> str:
 def _span(run: "Found") -> str:
     of = "" if run.total is None else f" of {run.total}"
     return f" ({run.lines[0]['step']} to {run.lines[-1]['step']}{of})"
+
+
+VERB = Verb(
+    name="import",
+    usage="LOG...",
+    summary="logs and sheets of runs that something else trained",
+    run=import_,
+)

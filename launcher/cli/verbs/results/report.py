@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.cli.parser import new_parser, parsed
+from launcher.cli.parser import new_parser, parse
+from launcher.cli.verb import Verb
 from launcher.errors import ConfigError
 
 DESCRIPTION = """One HTML file, which needs no network, about what is below folders: charts, a table
@@ -23,7 +24,7 @@ def report(words: Sequence[str]) -> int:
                         help="else DIR-report.html in this folder, or report.html")  # fmt: skip
     parser.add_argument("--price", type=float, metavar="PER_GPU_HOUR",
                         help="of one GPU hour; else what the sweep said")  # fmt: skip
-    options = parsed(parser, words)
+    options = parse(parser, words)
     names = [Path(folder).expanduser().resolve().name for folder in options.folders]
     path = _output(options.output, names)
     if options.price is not None and not (math.isfinite(options.price) and options.price >= 0):
@@ -31,11 +32,11 @@ def report(words: Sequence[str]) -> int:
 
     import analysis
     from analysis.report import Options, write
-    from launcher.campaign import preflight
+    from launcher.campaign import workspace
 
     runs = analysis.load(*options.folders)
     price = runs.price_per_gpu_hour if options.price is None else options.price
-    about = Options(title=", ".join(names), price=price, commit=preflight.commit())
+    about = Options(title=", ".join(names), price=price, commit=workspace.commit())
     write(runs, path, about)
     print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     return 0
@@ -54,3 +55,11 @@ def _output(given: str | None, names: Sequence[str]) -> Path:
     if not path.parent.is_dir():
         raise ConfigError(f"--output: no folder {path.parent} to write {path.name} in")
     return path
+
+
+VERB = Verb(
+    name="report",
+    usage="DIR...",
+    summary="one HTML file with the charts and the table of all that",
+    run=report,
+)

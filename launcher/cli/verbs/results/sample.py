@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher.cli.parser import new_parser, parsed, prints_a_table
+from launcher.cli.parser import add_table_options, new_parser, parse
+from launcher.cli.verb import Verb
 from launcher.decode import encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.results import samples
@@ -40,8 +41,8 @@ def sample(words: Sequence[str]) -> int:
     parser.add_argument("--cache", metavar="DIR", help="of tokenised data, where the run had"
                         " another one than <output>/.cache")  # fmt: skip
     parser.add_argument("--card", action="store_true", help="use a card: nothing may train on it")
-    prints_a_table(parser)
-    options = parsed(parser, words)
+    add_table_options(parser)
+    options = parse(parser, words)
     path = Path(options.folder).expanduser()
     if options.prompt is None:
         _check_unused(options)
@@ -80,7 +81,7 @@ def _kept(path: Path, step: int | None) -> list[tuple[str, Sampled]]:
 
 
 def _read(run: RunFolder) -> Iterator[Sampled]:
-    for path in samples.paths(run):
+    for path in run.sample_files():
         try:
             yield samples.read(path)
         except ReadError as error:
@@ -182,3 +183,11 @@ def _shown(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+
+
+VERB = Verb(
+    name="sample",
+    usage="DIR",
+    summary="texts from a run's checkpoints; --prompt TEXT makes one now",
+    run=sample,
+)

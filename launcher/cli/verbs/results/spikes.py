@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.cli.parser import new_parser, parsed, prints_a_table
+from launcher.cli.parser import add_table_options, new_parser, parse
+from launcher.cli.verb import Verb
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
+from launcher.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from analysis.alarms import Verdict
@@ -31,8 +33,8 @@ def spikes(words: Sequence[str]) -> int:
                         " events were found, and the alarms beyond them")  # fmt: skip
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
                         help="a setting of the guard, as in docs/spikes.md")  # fmt: skip
-    prints_a_table(parser)
-    options = parsed(parser, words)
+    add_table_options(parser)
+    options = parse(parser, words)
     guard = _guard(options.set)
 
     from analysis.alarms import judge, read_labels
@@ -87,8 +89,9 @@ def _below(path: Path) -> "Iterator[Series]":
     files = {file.name: file for file in sorted(path.glob("*.csv"))}
     found = (run for run in runs(path, foreign=True) if run.metrics.exists() and run.path != path)
     files |= {str(run.path.relative_to(path)): run.metrics for run in found}
-    if (path / "metrics.jsonl").exists():
-        files[path.name] = path / "metrics.jsonl"
+    metrics = RunFolder(path).metrics
+    if metrics.exists():
+        files[path.name] = metrics
     usable = 0
     for name, file in files.items():
         try:
@@ -162,3 +165,11 @@ def _summary(sums: Mapping[str, int]) -> str:
                  f" {sums['false_alarms']} other alarms, {sums['clean_false_alarms']} of these in"
                  f" the {sums['clean_series']} series without a label")  # fmt: skip
     return text
+
+
+VERB = Verb(
+    name="spikes",
+    usage="FILE.csv|DIR",
+    summary="spikes of losses that were logged anywhere",
+    run=spikes,
+)

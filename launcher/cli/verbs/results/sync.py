@@ -1,28 +1,63 @@
-"""Upload the W&B runs that were kept in their folders: ``launch sync``."""
+"""``launch sync``: upload the W&B runs that were kept in their folders."""
 
 import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from launcher.cli.parser import new_parser, parse
+from launcher.cli.verb import Verb
 from launcher.errors import ConfigError, RequestError, WorkError
 from launcher.results import tracking
+from launcher.results.run_folder import SPEC, RunFolder
+
+DESCRIPTION = """Upload the W&B runs that were kept in their folders, one line each. What is
+uploaded is not uploaded again."""
 
 SECONDS = 1800.0
-"""What the upload of one run may take; wandb itself asks a server that is gone for days."""
+"""Longest upload of one run; wandb itself asks a server that is gone for days."""
 
 ANSWER_SECONDS = 10.0
-"""What the server may take to answer; here somebody waits for it."""
+"""Longest wait for the server's answer; here somebody waits for it."""
+
+
+def sync(words: Sequence[str]) -> int:
+    """Upload the W&B runs that were kept offline; 1 where one of them could not be."""
+    parser = new_parser("sync", DESCRIPTION)
+    parser.add_argument("folder", metavar="DIR", help="of a run, of a sweep, or of many")
+    parser.add_argument("--dry-run", action="store_true", help="only list them")
+    options = parse(parser, words)
+    path = Path(options.folder).expanduser()
+    runs = offline_runs(path)
+    if not runs:
+        print("nothing to upload")
+        return 0
+    if not options.dry_run:
+        check()
+    codes = [_sync(run, str(run.folder.relative_to(path)), options.dry_run) for run in runs]
+    return max(codes)
+
+
+def _sync(run: "OfflineRun", name: str, dry_run: bool) -> int:
+    if run.busy:
+        print(f"running   {name}", flush=True)
+        return 0
+    if dry_run:
+        print(f"to upload {name}")
+        return 0
+    reason = upload(run)
+    print(f"failed    {name}: {reason}" if reason else f"uploaded  {name}", flush=True)
+    return 1 if reason else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
-    """The W&B run of one run's folder, of which something has not been uploaded."""
+class OfflineRun:
+    """The W&B run of one run's folder, of which a part has not been uploaded."""
 
     folder: Path
     parts: tuple[Path, ...]
@@ -30,21 +65,21 @@ class Kept:
 
     @property
     def missing(self) -> int:
-        """How many of them have not been uploaded."""
+        """Number of parts that have not been uploaded."""
         return sum(not _is_uploaded(part) for part in self.parts)
 
     @property
     def busy(self) -> bool:
-        """Whether it is still being written."""
+        """True while it is being written."""
         try:
-            with FileLock(self.folder / "wandb" / ".lock", timeout=0):
+            with FileLock(RunFolder(self.folder).wandb_lock, timeout=0):
                 return False
         except Timeout:
             return True
 
 
-def kept(path: Path) -> list[Kept]:
-    """What there is to upload below a folder. Raises ConfigError where there are no runs."""
+def offline_runs(path: Path) -> list[OfflineRun]:
+    """The runs below a folder to be uploaded. Raises ConfigError where there are no runs."""
     if not path.is_dir():
         raise ConfigError(f"{path} is not a folder")
     folders = sorted(_runs(path))
@@ -52,7 +87,7 @@ def kept(path: Path) -> list[Kept]:
         raise ConfigError(f"{path}: no runs below this folder")
     # A folder's name begins with the time of its start, once what says how it ran is cut off.
     every = [
-        Kept(
+        OfflineRun(
             folder=f, parts=tuple(sorted(_parts(f), key=lambda part: part.name.split("run-", 1)[1]))
         )
         for f in folders
@@ -75,8 +110,8 @@ def _check_installed(what: str) -> None:
         raise RequestError(f"{what} needs wandb on this machine: pip install 'megalaunch[train]'")
 
 
-def upload(run: Kept) -> str | None:
-    """Upload a run; None, or why it could not be."""
+def upload(run: OfflineRun) -> str | None:
+    """Upload a run; None, or the reason for which it could not be."""
     # All parts in one command: wandb then puts them together, in their order, as one run.
     words = [sys.executable, "-P", "-m", "wandb", "sync", "--include-online", "--include-synced"]
     environment = {k: v for k, v in os.environ.items() if k != "WANDB_MODE"}  # it may say offline
@@ -92,14 +127,14 @@ def upload(run: Kept) -> str | None:
         return str(error)
     if done.returncode == 0 and not run.missing:  # its exit code alone says little
         return None
-    said = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    return said[-1] if said else f"wandb sync ended with {done.returncode}"
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    return lines[-1] if lines else f"wandb sync ended with {done.returncode}"
 
 
 def _runs(path: Path) -> Iterator[Path]:
     """Folders of runs; nothing is looked for in one, where a checkpoint may be thousands."""
     for folder, below, files in os.walk(path):
-        if "spec.json" in files:
+        if SPEC in files:
             below.clear()
             yield Path(folder)
         below[:] = [name for name in below if not name.startswith(".")]
@@ -107,7 +142,7 @@ def _runs(path: Path) -> Iterator[Path]:
 
 def _parts(folder: Path) -> Iterator[Path]:
     for pattern in ("offline-run-*", "run-*"):
-        yield from (p for p in (folder / "wandb").glob(pattern) if any(p.glob("*.wandb")))
+        yield from (p for p in RunFolder(folder).wandb.glob(pattern) if any(p.glob("*.wandb")))
 
 
 def _is_uploaded(part: Path) -> bool:
@@ -116,7 +151,7 @@ def _is_uploaded(part: Path) -> bool:
 
 
 def log_table(rows: str, folder: Path, project: str) -> None:
-    """Have a table, as JSON, be a W&B run by the name of its folder; says where it is.
+    """Log a table, as JSON, as a W&B run by the name of its folder; print its address.
 
     Raises:
         ConfigError: a name that W&B would refuse.
@@ -131,3 +166,11 @@ def log_table(rows: str, folder: Path, project: str) -> None:
     if done.returncode:
         raise WorkError(f"--wandb: {(done.stderr.strip() or 'no reason').splitlines()[-1]}")
     print(f"launch: {done.stdout.strip()}", file=sys.stderr)
+
+
+VERB = Verb(
+    name="sync",
+    usage="DIR",
+    summary="upload the W&B runs that were kept in their folders",
+    run=sync,
+)

@@ -1,147 +1,116 @@
-"""The verbs about jobs: ``submit``, ``status``, ``cancel`` and ``check``."""
+"""``launch submit``: hand a run or a sweep to a batch system, and return."""
 
-import argparse
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from launcher.cli.parser import new_parser, parsed, prints_a_table, takes_overrides
+from launcher.cli.parser import add_override_options, new_parser, parse, saved_command
+from launcher.cli.verb import Verb
 from launcher.errors import ConfigError, WorkError
 
 if TYPE_CHECKING:
-    from launcher.campaign.campaign import Loop
+    from launcher.campaign.campaign import Campaign
+
+DESCRIPTION = "Hand a run or a sweep to SLURM and return at once: the same as detach=true."
 
 
 def submit(words: Sequence[str]) -> int:
-    """Hand everything to SLURM and return, or say what would be handed over."""
-    parser = new_parser("submit", "Hand a run or a sweep to SLURM and return at once: the same"
-                             " as detach=true.")  # fmt: skip
-    takes_overrides(parser)
-    parser.add_argument("--dry-run", action="store_true",
-                        help="print the batch scripts and commands, submit nothing")  # fmt: skip
-    options = parsed(parser, words)
+    """Hand everything to SLURM and return, or print what would be handed over."""
+    parser = new_parser("submit", DESCRIPTION)
+    add_override_options(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="print the batch scripts and commands, submit nothing",
+    )  # fmt: skip
+    options = parse(parser, words)
 
-    from launcher.campaign import jobs, preflight, resume
-    from launcher.campaign.campaign import Loop
+    from launcher.campaign import jobs, preflight
+    from launcher.campaign.campaign import Campaign
+    from launcher.campaign.plan import Plan
     from launcher.cli import starting
     from launcher.cli.progress import Progress
     from launcher.request.compose import compose
 
-    request = compose(options.overrides, options.multirun, options.config_dir)
-    if request.scheduler.name != "slurm":
-        raise ConfigError("scheduler.name: local has no queue; cluster=h100 and the like do")
-    request = replace(request, detach=True)
-    loop = Loop(request, Progress())
+    command = saved_command(options)
+    request = compose(command.overrides, command.multirun, command.config_dir)
+    if not request.scheduler_class.queues:
+        raise ConfigError(
+            f"scheduler.name: {request.scheduler.name} has no queue; cluster=h100 and the like do"
+        )
+    campaign = Campaign(Plan.of_request(replace(request, detach=True), command), Progress())
     if options.dry_run:
-        left = list(loop.to_submit())
-        for line in jobs.dry_run(preflight.slurm_setting(request), left):
+        left = list(campaign.to_submit())
+        for line in jobs.dry_run(preflight.setting(campaign.plan.request), left):
             print(line)
         if not left:
-            print(_nothing(loop))
+            print(_nothing_to_submit(campaign))
         return 0
-    given = resume.words(options)
-    loop.run(starting.ready(loop), lambda: resume.keep(loop, given))
-    return handed_over(loop)
+    campaign.run(starting.ready(campaign))
+    return handed_over(campaign)
 
 
-def handed_over(loop: "Loop") -> int:
-    """Say what SLURM has now, and what to do next."""
-    if loop.request.curriculum:
-        return _stage_handed_over(loop)
-    print(f"{len(loop.running)} of {len(loop.points)} points are queued or running; then:\n"
-          f"  launch status {shlex.quote(str(loop.folder))}")  # fmt: skip
-    if loop.held_back:
-        print(f"SLURM takes no more at once: the same command submits the other {loop.held_back}"
-              " when some have ended")  # fmt: skip
-    if loop.chooser.learns:
-        print(f"{loop.chooser.learns} chooses the others by what these show: the same words without"
-              " submit or detach go on")  # fmt: skip
+def handed_over(campaign: "Campaign") -> int:
+    """Print what SLURM has now, and the commands that go on from there; the exit code."""
+    plan = campaign.plan
+    if plan.request.curriculum:
+        return _stage_handed_over(campaign)
+    print(
+        f"{len(campaign.running)} of {len(plan.points)} points are queued or running; then:\n"
+        f"  launch status {shlex.quote(str(plan.folder.path))}"
+    )
+    if campaign.held_back:
+        print(
+            "SLURM takes no more at once: the same command submits the other"
+            f" {campaign.held_back} when some have ended"
+        )
+    if campaign.chooser.learns:
+        print(
+            f"{campaign.chooser.learns} chooses the others by what these show: the same words"
+            " without submit or detach go on"
+        )
     return 0
 
 
-def _stage_handed_over(loop: "Loop") -> int:
-    """The same of a curriculum, of which SLURM has one stage at a time."""
+def _stage_handed_over(campaign: "Campaign") -> int:
+    """`handed_over` of a curriculum, of which SLURM has one stage at a time."""
     from launcher.results.outcomes import advice
 
-    folder, stages = shlex.quote(str(loop.folder)), list(loop.points)
-    ended_badly = [found for found in loop.finished() if found.outcome != "ok"]
-    if not loop.running and not ended_badly:
+    folder = shlex.quote(str(campaign.plan.folder.path))
+    stages = list(campaign.plan.points)
+    failures = [record for record in campaign.ordered_records() if record.outcome != "ok"]
+    if not campaign.running and not failures:
         print(f"all {len(stages)} stages are done")
         return 0
-    for name in loop.running:
-        print(f"{name} is queued or runs, {len(stages) - stages.index(name) - 1} stages to come:\n"
-              f"  launch status {folder}\n"
-              f"  launch resume {folder} detach=true   # hands over the next, once this is done\n"
-              f"  launch resume {folder} detach=false  # waits, to the last one")  # fmt: skip
-    for found in ended_badly:
-        hint = advice(found.outcome, loop.request.time_limit)
-        print(f"launch: {found.spec.name} {found.outcome}: {found.cause}; {hint}", file=sys.stderr)
-    return WorkError.exit_code if ended_badly else 0
+    for name in campaign.running:
+        to_come = len(stages) - stages.index(name) - 1
+        print(
+            f"{name} is queued or runs, {to_come} stages to come:\n"
+            f"  launch status {folder}\n"
+            f"  launch resume {folder} detach=true   # hands over the next, once this is done\n"
+            f"  launch resume {folder} detach=false  # waits, to the last one"
+        )
+    for record in failures:
+        hint = advice(record.outcome, campaign.plan.request.time_limit)
+        message = f"{record.spec.name} {record.outcome}: {record.cause}; {hint}"
+        print(f"launch: {message}", file=sys.stderr)
+    return WorkError.exit_code if failures else 0
 
 
-def _nothing(loop: "Loop") -> str:
-    """Why there is nothing to submit."""
-    if loop.request.curriculum:
-        return (f"nothing to submit: all {len(loop.points)} stages are done, or come after one that"
-                " is queued, runs or has failed")  # fmt: skip
-    return f"nothing to submit: all {len(loop.points)} points are done, queued or rejected"
+def _nothing_to_submit(campaign: "Campaign") -> str:
+    plan = campaign.plan
+    if plan.request.curriculum:
+        return (
+            f"nothing to submit: all {len(plan.points)} stages are done, or come after one that"
+            " is queued, runs or has failed"
+        )
+    return f"nothing to submit: all {len(plan.points)} points are done, queued or rejected"
 
 
-def status(words: Sequence[str]) -> int:
-    """Say where each run stands."""
-    description = """Where each run below a folder stands now: what SLURM says of its job, its last
-    step, and how long it has been silent."""
-    parser = new_parser("status", description)
-    parser.add_argument("folder", metavar="DIR", help="of a sweep, of a run, or of many")
-    prints_a_table(parser)
-    options = parsed(parser, words)
-
-    from launcher.campaign import jobs
-
-    _print(jobs.status(Path(options.folder).expanduser()), options)
-    return 0
-
-
-def cancel(words: Sequence[str]) -> int:
-    """End what SLURM runs or holds below a folder."""
-    parser = new_parser("cancel", "End every job of SLURM's below a folder, queued or running,"
-                             " and wait until it has ended.")  # fmt: skip
-    parser.add_argument("folder", metavar="DIR", help="of a sweep, of a run, or of many")
-    options = parsed(parser, words)
-
-    from launcher.campaign import jobs
-
-    ended = jobs.cancel(Path(options.folder).expanduser().resolve())
-    names = f": {' '.join(ended)}" if ended else ": all had ended by themselves"
-    print(f"ended {len(ended)} job{'' if len(ended) == 1 else 's'}{names}")
-    return 0
-
-
-def check(words: Sequence[str]) -> int:
-    """Look at the nodes a run would have."""
-    parser = new_parser("check", "Look at this machine, or at as many nodes of the cluster as"
-                             " cluster.nodes says: cards, disks, clocks, versions, and an"
-                             " all-reduce between all ranks. Nothing is trained.")  # fmt: skip
-    takes_overrides(parser)
-    prints_a_table(parser)
-    options = parsed(parser, words)
-
-    from launcher.cli.verbs.planning import check
-    from launcher.request.compose import compose
-
-    if options.multirun:
-        raise ConfigError("--multirun: one set of nodes is checked at a time")
-    rows, failed = check.check(compose(options.overrides, False, options.config_dir))
-    _print(rows, options)
-    if failed:
-        print(f"launch: {failed}", file=sys.stderr)
-    return WorkError.exit_code if failed else 0
-
-
-def _print(rows: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
-    from analysis import table
-
-    table.put(table.plain(rows, options.sort), options.format, options.output)
+VERB = Verb(
+    name="submit",
+    usage="[KEY=VALUE ...]",
+    summary="hand it to SLURM and return; --dry-run prints the batch scripts",
+    run=submit,
+)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.cli.parser import new_parser, parsed
+from launcher.cli.parser import new_parser, parse
+from launcher.cli.verb import Verb
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def top(words: Sequence[str]) -> int:
     parser.add_argument("--once", action="store_true", help="print one picture and end")
     parser.add_argument("--every", type=float, default=EVERY, metavar="SECONDS",
                         help=f"between two looks; {EVERY:g} where it is not given")  # fmt: skip
-    options = parsed(parser, words)
+    options = parse(parser, words)
     if not OFTEN <= options.every <= SELDOM:
         raise ConfigError(f"--every: {options.every:g} is not between {OFTEN:g} and {SELDOM:g}")
 
@@ -73,3 +74,11 @@ def _live(watcher: "Watcher", console: "Console", every: float) -> None:
         screen.show(picture(look, *screen.size, FOOT))
         while not screen.quits(every):
             screen.show(picture(watcher.look(time.time()), *screen.size, FOOT))
+
+
+VERB = Verb(
+    name="top",
+    usage="DIR",
+    summary="the same as a live view; q quits, the jobs go on",
+    run=top,
+)

@@ -275,12 +275,12 @@ def test_what_slurm_knows_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for job, one in zip(("17", "18", "19"), points(3), strict=True):
         made(tmp_path, one, Status(state="queued", job_id=job, submission=f"t{job}"))
     said = {"17": State("PENDING", reason="Priority"), "18": State("CANCELLED")}
-    monkeypatch.setattr(jobs, "said", lambda live: said)
+    monkeypatch.setattr(jobs, "ask_slurm", lambda live: said)
     look = Watcher(tmp_path, once=True).look(NOW)
     assert [one.said for one in look.waiting] == ["17 PENDING Priority"]
     assert sorted(one.outcome for one in look.failures) == ["cancelled", "gone"]
     assert look.outcomes == (("cancelled", 1), ("gone", 1))
-    monkeypatch.setattr(jobs, "said", lambda live: None)
+    monkeypatch.setattr(jobs, "ask_slurm", lambda live: None)
     look = Watcher(tmp_path, once=True).look(NOW)
     assert look.remarks == ("SLURM does not answer",) and look.queued == 3
 

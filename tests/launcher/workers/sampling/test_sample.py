@@ -56,7 +56,7 @@ def sampled(trained: ranks.Ended, cache: Path) -> samples.Sampled:
     sampler.start(newest + 100)
     sampler.finish(120)
     assert not sampler.poll()
-    (path,) = samples.paths(trained.folder)
+    (path,) = trained.folder.sample_files()
     assert path.name == f"step-{newest:08d}.json"
     return samples.read(path)
 
@@ -118,7 +118,7 @@ def test_what_goes_wrong_is_a_line(trained: ranks.Ended, cache: Path, tmp_path: 
     code, out, err = tried(cut.path, step, cache)
     assert (code, out) == (1, "") and err.count("\n") == 1
     assert err.startswith(f"step {step}: step-{step:08d} is damaged: ")
-    assert not samples.folder_of(cut).exists()
+    assert not cut.samples.exists()
 
 
 def test_a_sampler_never_holds_its_rank_up(
@@ -147,10 +147,10 @@ def test_a_rollback_takes_its_samples_along(
     """Those that are there, the one that is being made, and what waits."""
     folder = RunFolder(tmp_path)
     folder.logs.mkdir()
-    samples.folder_of(folder).mkdir()
+    folder.samples.mkdir()
     for step in (2, 4, 6):
         folder.checkpoint(step).mkdir(parents=True)
-        samples.path_of(folder, step).touch()
+        folder.sample_file(step).touch()
     began = []
 
     def sleeps(self: Sampler, step: int) -> Any:
@@ -162,11 +162,11 @@ def test_a_rollback_takes_its_samples_along(
     sampler.start(4)
     sampler.start(6)
     sampler.forget_after(4)
-    assert samples.paths(folder) == [samples.path_of(folder, step) for step in (2, 4)]
+    assert folder.sample_files() == [folder.sample_file(step) for step in (2, 4)]
     assert sampler.poll(), "that one stays"
     sampler.forget_after(3)
     assert not sampler.poll() and began[0][1].returncode == -signal.SIGKILL
-    assert samples.paths(folder) == [samples.path_of(folder, 2)]
+    assert folder.sample_files() == [folder.sample_file(2)]
     assert [step for step, _ in began] == [4] and capsys.readouterr().out == ""
 
 

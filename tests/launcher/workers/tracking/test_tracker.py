@@ -31,13 +31,13 @@ SAMPLED = """
     from launcher.workers.tracking import tracker as tracking
     real = tracking.start
     def start(folder):
-        samples.folder_of(folder).mkdir()
+        folder.samples.mkdir()
         def write(step, loss):
             answer = Answer(prompt="The", text=" cat\\n# sat", tokens=3, flags=("loop", "script"))
             validation = {"prose": Validation(loss=loss, tokens=9),
                           "code": Validation(loss=None, tokens=0, why="no")}
             done = Sampled(step=step, spec="", seconds=1.0, prompts=(answer,), validation=validation)
-            samples.write(done, samples.path_of(folder, step))
+            samples.write(done, folder.sample_file(step))
         write(1, 7.5)
         tracker = real(folder)
         write(2, 2.5)

@@ -1,0 +1,103 @@
+"""``launch`` without a verb: train a run, a sweep or a curriculum, and print the table."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from launcher.cli.overview import overview
+from launcher.cli.parser import (
+    Parser,
+    add_override_options,
+    add_table_options,
+    new_parser,
+    parse,
+    saved_command,
+)
+from launcher.cli.verb import Verb
+
+if TYPE_CHECKING:
+    from launcher.campaign.campaign import Campaign
+
+
+def run(words: Sequence[str]) -> int:
+    """Train a run or a sweep, and print the table."""
+    description = "Find the fastest layout of a pretraining run."
+    parser = new_parser("", description, overview(Parser.groups))
+    add_override_options(parser)
+    add_table_options(parser, of_records=True)
+    options = parse(parser, words)
+
+    from launcher.campaign.campaign import Campaign
+    from launcher.campaign.plan import Plan
+    from launcher.cli.progress import Progress
+
+    campaign = Campaign(Plan.of_command(saved_command(options)), Progress())
+    return run_to_the_end(campaign, words, options)
+
+
+def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse.Namespace) -> int:
+    """Run the points that are left, and print the table; the exit code.
+
+    ``words`` are those that go on with it after an interrupt.
+    """
+    from analysis import table
+    from launcher.cli import starting
+    from launcher.cli.verbs.running.submit import handed_over
+
+    scheduler = starting.ready(campaign)
+    try:
+        with campaign.observer:
+            records = campaign.run(scheduler)
+    except KeyboardInterrupt:
+        _say_stopped(campaign, words)
+        return 1
+    if campaign.plan.request.detach:
+        return handed_over(campaign)
+    table.put(table.frame(records, options.sort), options.format, options.output)
+    _advise(campaign)
+    return 0 if campaign.succeeded else 1
+
+
+def _advise(campaign: "Campaign") -> None:
+    """Print advice on each kind of failure, with the folder of a run that shows it."""
+    from launcher.results.outcomes import NEVER_RAN, advice
+
+    plan = campaign.plan
+    failures = {
+        record.outcome: record
+        for record in campaign.ordered_records()
+        if record.outcome not in ("ok", *NEVER_RAN)
+    }
+    for outcome, record in failures.items():
+        folder = plan.folder.run(record.spec.name)
+        status = folder.readable_status()
+        text = advice(outcome, status.time_limit if status else None)
+        print(f"launch: {outcome}: {text} (see {folder.logs})", file=sys.stderr)
+    if campaign.stop_reason:
+        left = f"{len(plan.points) - len(campaign.records)} {plan.request.unit}s left"
+        print(f"launch: stopped, {left}: {campaign.stop_reason}", file=sys.stderr)
+
+
+def _say_stopped(campaign: "Campaign", words: Sequence[str]) -> None:
+    plan = campaign.plan
+    done, points = len(campaign.records), f"{len(plan.points)} {plan.request.unit}s"
+    queued = ""
+    if plan.request.scheduler_class.queues and campaign.running:
+        folder = shlex.quote(str(plan.folder.path))
+        queued = f"; {len(campaign.running)} stay with SLURM (launch cancel {folder} ends them)"
+    command = shlex.join(["launch", *words])
+    print(
+        f"launch: stopped with {done} of {points} done{queued}; to go on:\n  {command}",
+        file=sys.stderr,
+    )
+
+
+VERB = Verb(
+    name="",
+    usage="[KEY=VALUE ...]",
+    summary="one run; with sweep=NAME a sweep, with curriculum=NAME a run in stages."
+    " The same command continues it",
+    run=run,
+)

@@ -1,0 +1,7 @@
+"""The schedulers there are, by the name that ``scheduler.name`` gives them."""
+
+from launcher.schedulers import Scheduler
+from launcher.schedulers.local import Local
+from slurm.scheduler import Slurm
+
+SCHEDULERS: dict[str, type[Scheduler]] = {"local": Local, "slurm": Slurm}
