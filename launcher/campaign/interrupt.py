@@ -1,6 +1,7 @@
-"""Ctrl-C and its relatives, told to the loop at a moment when everything is in order."""
+"""Ctrl-C and its relatives, handed to a campaign at a moment when everything is in order."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,30 +9,33 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupt:
-    """Whether somebody asked this process to stop."""
+    """A request to stop this process, once somebody has made it."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if somebody did."""
-        if self.asked:
+        """Raise KeyboardInterrupt if somebody has."""
+        if self.requested:
             raise KeyboardInterrupt
 
 
 @contextmanager
 def deferred() -> Iterator[Interrupt]:
-    """Inside, the signals only set a flag: no job is half started when they strike."""
+    """Have the signals only set a flag meanwhile: no job is half started when they strike."""
     interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt  # only the main thread may set handlers, and only it gets signals
+        return
 
-    def ask(*_: object) -> None:
-        interrupt.asked = True
+    def request(*_: object) -> None:
+        interrupt.requested = True
 
     # nohup and a script's background jobs ignore some of them, and mean it.
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, ask) for number in heard}
+    handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, request) for number in handled}
     try:
         yield interrupt
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

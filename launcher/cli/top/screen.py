@@ -41,7 +41,7 @@ class Screen:
     def quits(self, seconds: float) -> bool:
         """Wait so long, or until the terminal has another size; whether to quit was asked for."""
         deadline = time.monotonic() + seconds
-        while not self._interrupt.asked:
+        while not self._interrupt.requested:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
@@ -49,7 +49,7 @@ class Screen:
             for file in ready:
                 typed = _read(file)
                 if file == self._heard[0]:
-                    return self._interrupt.asked
+                    return self._interrupt.requested
                 if not typed or QUIT & set(typed):  # nothing: the terminal is gone
                     return True
         return True

@@ -1,0 +1,139 @@
+"""What ``launch`` does, for Python: the functions of ``import launcher``."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.campaign.campaign import Campaign
+from launcher.campaign.observer import Observer, Watched
+from launcher.campaign.plan import Plan
+from launcher.request import compose as composing
+from launcher.request.request import Request
+from launcher.results.record import RunRecord
+from launcher.results.sweep_folder import SavedCommand
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """News of a campaign: everything is sorted out, or a trial has ended."""
+
+    points: int
+    """Points of the plan."""
+    recorded: int
+    """Those that have a record: done, failed, rejected."""
+    running: int
+    """Those that have been submitted and have not ended."""
+    record: RunRecord | None = None
+    """The trial that ended; None at the start."""
+    again: bool = False
+    """It failed, and will be started once more."""
+
+
+def compose(*overrides: str, multirun: bool = False, config_dir: str | None = None) -> Request:
+    """Compose and check a request, as ``launch OVERRIDES`` does.
+
+    Args:
+        overrides: Hydra overrides, such as ``"sweep=parallelism_grid"``.
+        multirun: values with commas are the axes of a grid, ``launch -m``.
+        config_dir: a folder of YAML files of your own.
+
+    Raises:
+        ConfigError: one line, naming the key, its value and what it disagrees with.
+    """
+    return composing.compose(overrides, multirun, config_dir)
+
+
+def plan(*request: Request | str, multirun: bool = False, config_dir: str | None = None) -> Plan:
+    """Make the plan of a request: its points, the reasons of those that cannot run.
+
+    Args:
+        request: one of `compose`, or its overrides. Only what is planned from overrides can be
+            continued by ``launch resume``; a Request is continued by the same `run`.
+        multirun: see `compose`.
+        config_dir: see `compose`.
+
+    Raises:
+        ConfigError: see `compose`; data that is not there, a finished stage that is another now.
+    """
+    if len(request) == 1 and isinstance(request[0], Request):
+        return Plan.of_request(request[0])
+    overrides = tuple(word for word in request if isinstance(word, str))
+    if len(overrides) < len(request):
+        raise TypeError("plan() takes one Request, or overrides")
+    command = SavedCommand(
+        overrides=overrides, multirun=multirun, config_dir=config_dir, folder=str(Path.cwd())
+    )
+    return Plan.of_command(command)
+
+
+def run(plan: Plan, progress: Callable[[Update], None] | None = None) -> list[RunRecord]:
+    """Run the points that are left; records of all points that have one, in their order.
+
+    It may be killed at any moment, and called again: what is done is not done twice.
+
+    Args:
+        plan: of `plan`.
+        progress: called at the start and whenever a trial has ended.
+
+    Raises:
+        RequestError: it cannot run: an impossible run or stage, a scheduler or an engine that is
+            not there, another launcher at work in the folder.
+        WorkError: a folder cannot be written, a batch system does not answer.
+        KeyboardInterrupt: at Ctrl-C; ranks on this machine have been ended, queued jobs go on.
+    """
+    campaign = Campaign(plan, _Callback(progress) if progress else None)
+    return campaign.run(campaign.ready())
+
+
+def table(
+    source: "Plan | Sequence[RunRecord] | str | Path", sort: str | None = None
+) -> "pd.DataFrame":
+    """Rows of a plan before it runs, of records, or of all runs below a folder.
+
+    Args:
+        source: of `plan`, of `run`, or a folder.
+        sort: a column, ascending; with a leading "-" descending. None: the fastest first.
+
+    Returns:
+        The columns of ``launch plan`` or of ``launch table``; what is unknown is NA.
+
+    Raises:
+        ConfigError: no such column, or no such folder.
+    """
+    import analysis
+    from analysis import plan as planned_table
+    from analysis import table as record_table
+
+    if isinstance(source, Plan):
+        return planned_table.frame(Campaign(source).planned(), sort)
+    if isinstance(source, str | Path):
+        return analysis.load(source).table(sort)
+    return record_table.frame(source, sort)
+
+
+class _Callback(Observer):
+    """Calls a function with updates."""
+
+    def __init__(self, progress: Callable[[Update], None]) -> None:
+        self._progress = progress
+
+    def started(self, campaign: Watched) -> None:
+        self._update(campaign, None, again=False)
+
+    def trial_ended(self, campaign: Watched, record: RunRecord, again: bool) -> None:
+        self._update(campaign, record, again)
+
+    def _update(self, campaign: Watched, record: RunRecord | None, again: bool) -> None:
+        self._progress(
+            Update(
+                points=len(campaign.plan.points),
+                recorded=len(campaign.records),
+                running=len(campaign.running),
+                record=record,
+                again=again,
+            )
+        )

@@ -1,0 +1,78 @@
+"""`import launcher`: docs/python.md as it stands, and the errors of the command as exceptions."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import launcher
+from launcher.cli import main
+from launcher.results.sweep_folder import SweepFolder
+from tests.conftest import ROOT, environment
+
+EXAMPLE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+
+
+def test_the_example_of_the_documents_runs(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = EXAMPLE[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(cache), timeout=300,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "1/3 to run" in lines, "the rejected point has its record at the start"
+    assert re.fullmatch(r"3/3 [0-9a-f]{12}", next(line for line in lines if line[:3] == "3/3"))
+    assert [line.split()[1] for line in lines[-3:]] == ["ok", "ok", "rejected"]
+
+    # What Python has run is the command's: it is tabled, and continued by its words.
+    folder = tmp_path / "runs" / "tried"
+    assert SweepFolder(folder).command().kind == "sweep"
+    assert main(["table", str(folder), "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert sorted(row["outcome"] for row in rows) == ["ok", "ok", "rejected"]
+    assert len(launcher.table(folder)) == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (["layout.ttp=2"], launcher.ConfigError, "layout.ttp: no such key; did you mean"),
+        (["layout.tp=1,2"], launcher.ConfigError, "layout.tp: 1,2 is several values; add -m"),
+        (["sweep=none"], launcher.ConfigError, "sweep: no 'none'"),
+    ],
+)
+def test_mistakes_are_exceptions(
+    overrides: list[str], error: type[Exception], message: str
+) -> None:
+    for function in (launcher.compose, launcher.plan):
+        with pytest.raises(error, match=re.escape(message)):
+            function(*overrides)
+
+
+def test_an_impossible_run_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    plan = launcher.plan("layout.tp=3", f"output={tmp_path / 'runs'}")
+    assert list(plan.refusals.values()) == ["tp 3 does not divide 2 gpus"]
+    with pytest.raises(launcher.LayoutError, match="tp 3 does not divide 2 gpus"):
+        launcher.run(plan)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_request_is_planned_as_it_is(tmp_path: Path) -> None:
+    request = launcher.compose("layout.tp=2", f"output={tmp_path}")
+    (spec,) = launcher.plan(request).points.values()
+    assert spec.layout.tp == 2
+    with pytest.raises(TypeError, match="one Request, or overrides"):
+        launcher.plan(request, "layout.tp=1")
+
+
+def test_importing_it_imports_nothing_else() -> None:
+    code = "import sys, launcher; print(*sorted({'hydra', 'numpy', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout == b"\n"
+    assert set(launcher.__all__) <= set(dir(launcher)) | set(launcher._MODULE_OF)
