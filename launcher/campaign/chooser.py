@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from launcher.backends import engine_traits
 from launcher.campaign.labels import differences
 from launcher.errors import ConfigError
 from launcher.planner.constants import constants_of
@@ -35,7 +36,7 @@ class Chooser:
         self.number = {spec.name: i for i, spec in enumerate(specs)}
         differ = differences(specs)
         self.grid = Grid(
-            points=Points.from_specs(specs),
+            points=Points.from_specs(specs, engine_traits),
             constants=constants_of(request.constants),
             extra=_unknown(differ, len(specs)),
         )

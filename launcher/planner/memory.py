@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from launcher.decode import Positive
-from launcher.planner.points import FP8, FP16, FP32, FSDP, GIB, MEGATRON, Array, Points
+from launcher.planner.engines import FSDP, MEGATRON
+from launcher.planner.points import FP8, FP16, FP32, GIB, Array, Points
 
 STAGES = ("first", "middle", "last")
 """Pipeline stages of which one is the fullest. The one in the middle is the first of those that

@@ -5,7 +5,7 @@ A hundred thousand points are a few dozen arrays, and one formula is one pass ov
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, Self, get_args
@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher.planner.engines import ENGINES, EngineTraits
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape, Recompute
@@ -20,15 +21,12 @@ from launcher.spec.shape import ModelShape, Recompute
 Array = NDArray[Any]
 """One element per point."""
 
-Engine = Literal["megatron", "deepspeed", "fsdp"]
 Number = Literal["fp32", "fp16", "bf16", "fp8"]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
 NUMBERS: tuple[Number, ...] = get_args(Number)
 RECOMPUTE: tuple[Recompute, ...] = get_args(Recompute)
 
 TERA, GIGA, GIB = 1e12, 1e9, 2.0**30
 
-MEGATRON, DEEPSPEED, FSDP = range(len(ENGINES))
 FP32, FP16, BF16, FP8 = range(len(NUMBERS))
 
 CPU = Accelerator(name="cpu", bf16_tflops=0.042, fp32_tflops=0.042, memory_gb_s=8.0, link_gb_s=1.0)
@@ -80,7 +78,7 @@ class Points:
     dropout: Array
     """Whether masks of dropout on the residual are kept."""
     engine: Array
-    """Index into `ENGINES`."""
+    """Index into `launcher.planner.engines.ENGINES`."""
     number: Array
     """Index into `NUMBERS`."""
     gradient: Array
@@ -171,12 +169,19 @@ class Points:
         return cls(**{name: table[:, number] for number, name in enumerate(names)})
 
     @classmethod
-    def from_specs(cls, specs: Sequence[RunSpec]) -> Self:
-        """The points of a sweep."""
-        return cls.from_rows([_row(spec) for spec in specs])
+    def from_specs(
+        cls, specs: Sequence[RunSpec], engine_traits: Callable[[RunSpec], EngineTraits]
+    ) -> Self:
+        """The points of a sweep.
+
+        Args:
+            specs: one for each point.
+            engine_traits: what the backend of a spec answers, `launcher.backends.engine_traits`.
+        """
+        return cls.from_rows([_row(spec, engine_traits(spec)) for spec in specs])
 
 
-def _row(spec: RunSpec) -> dict[str, Any]:
+def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
     """The fields of a point, in two parts that many points share and the rest."""
     layout, machine = spec.layout, _machine(spec.cluster, spec.train.precision)
     return {
@@ -197,17 +202,11 @@ def _row(spec: RunSpec) -> dict[str, Any]:
         "fused": machine["cpu"],  # on cards without Transformer Engine, norms are several kernels
         "fused_loss": False,
         "dropout": False,
-        "engine": ENGINES.index(spec.backend),
+        "engine": ENGINES.index(traits.engine),
         "number": NUMBERS.index(spec.train.precision),
-        "gradient": _gradient(spec),
+        "gradient": traits.gradient_bytes,
         "global_batch": spec.train.global_batch,
     }
-
-
-def _gradient(spec: RunSpec) -> float:
-    """Both engines accumulate in fp32; DeepSpeed's bf16 optimizer keeps bf16 gradients besides."""
-    both = spec.backend == "deepspeed" and spec.train.precision == "bf16" and spec.layout.zero <= 1
-    return 6.0 if both else 4.0
 
 
 @lru_cache(maxsize=1024)

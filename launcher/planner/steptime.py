@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from launcher.decode import Positive
-from launcher.planner.points import FP8, FP32, MEGATRON, Array, Points
+from launcher.planner.engines import MEGATRON
+from launcher.planner.points import FP8, FP32, Array, Points
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

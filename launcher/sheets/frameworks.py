@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
-from launcher.planner.points import Engine, Number
+from launcher.planner.engines import Engine
+from launcher.planner.points import Number
 
 GRADIENT: dict[Number, float] = {"fp32": 4.0, "fp16": 2.0, "bf16": 4.0, "fp8": 4.0}
 """Bytes of gradient per parameter in Megatron-LM (docs/dist_optimizer.md)."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE, Number, device
+from launcher.planner.engines import ENGINES
+from launcher.planner.points import GIB, NUMBERS, RECOMPUTE, Number, device
 from launcher.sheets import aliases, spelling
 from launcher.sheets.frameworks import GRADIENT, UNKNOWN, Framework, framework
 from launcher.spec.cluster import Cluster

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from launcher.planner.constants import Constants
+from launcher.planner.engines import ENGINES
 from launcher.planner.forecast import Grid
 from launcher.planner.memory import MemoryConstants
-from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE, Points
+from launcher.planner.points import GIB, NUMBERS, RECOMPUTE, Points
 from launcher.planner.steptime import TimeConstants
 
 PLAIN = MemoryConstants(

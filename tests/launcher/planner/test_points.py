@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from launcher.backends import engine_traits
+from launcher.planner.engines import ENGINES, Engine, EngineTraits
+from launcher.planner.memory import fullest
 from launcher.planner.points import CARD, CPU, Points, device
+from launcher.planner.steptime import step_time
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape
 from tests.conftest import spec
-from tests.launcher.planner.made import point, points
+from tests.launcher.planner.made import FIXED, point, points
 
 MODEL = ModelShape(
     name="moe", layers=4, hidden=64, ffn=128, heads=4, kv_heads=2, vocab=300, sequence=32,
@@ -43,7 +47,8 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
         peak=989e12, peak_half=989e12, memory=78.6 * 2**30, memory_rate=3350e9, link_rate=450e9,
         network_rate=50e9,
     )  # fmt: skip
-    found, expected = Points.from_specs([one(layout)]), Points.from_rows([row])
+    found = Points.from_specs([one(layout)], engine_traits)
+    expected = Points.from_rows([row])
     for field in fields(Points):
         name = field.name
         assert getattr(found, name).tolist() == pytest.approx(getattr(expected, name).tolist()), (
@@ -64,15 +69,30 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
     ],
 )
 def test_bytes_of_gradient(backend: str, precision: str, zero: Any, gradient: float) -> None:
-    found = Points.from_specs([one(ParallelLayout(zero=zero), backend, precision)])
+    found = Points.from_specs([one(ParallelLayout(zero=zero), backend, precision)], engine_traits)
     assert found.gradient.tolist() == [gradient]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_of_ones_own_is_predicted_like_the_one_it_names(engine: Engine) -> None:
+    """Of an engine the planner never heard of it asks whose formulas fit, and the gradient."""
+    layout = ParallelLayout(tp=2, pp=2, zero=1, micro_batch=2, sequence_parallel=True)
+    traits = EngineTraits(engine=engine, gradient_bytes=2.0)
+    own = Points.from_specs([one(layout, backend="in_house")], lambda _: traits)
+    named = replace(
+        Points.from_specs([one(layout, backend="megatron")], engine_traits),
+        engine=np.array([float(ENGINES.index(engine))]),
+        gradient=np.array([2.0]),
+    )
+    assert fullest(own, FIXED.memory).allocated == fullest(named, FIXED.memory).allocated
+    assert step_time(own, FIXED.time).total == step_time(named, FIXED.time).total
 
 
 def test_a_thousand_specs_are_columns_of_a_thousand() -> None:
     sizes = itertools.product((1, 2, 4, 8), (1, 2, 4), range(1, 22), (0, 1, 2, 3))
     layouts = [ParallelLayout(tp=tp, pp=pp, micro_batch=micro, zero=zero)  # type: ignore[arg-type]
                for tp, pp, micro, zero in sizes][:1000]  # fmt: skip
-    found = Points.from_specs([one(layout) for layout in layouts])
+    found = Points.from_specs([one(layout) for layout in layouts], engine_traits)
     assert len(found) == 1000
     for name in ("tp", "pp", "micro_batch", "zero", "sp"):
         assert getattr(found, name).tolist() == [getattr(layout, name) for layout in layouts]
@@ -82,7 +102,7 @@ def test_a_thousand_specs_are_columns_of_a_thousand() -> None:
 
 
 def test_no_point_at_all() -> None:
-    assert len(Points.from_rows([])) == len(Points.from_specs([])) == 0
+    assert len(Points.from_rows([])) == len(Points.from_specs([], engine_traits)) == 0
 
 
 def test_what_follows_from_the_fields() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from launcher.backends import engine_traits
 from launcher.errors import LayoutError
 from launcher.planner.constants import constants_of
 from launcher.planner.points import Points
@@ -68,7 +69,7 @@ def test_a_large_model_takes_its_model_flops() -> None:
     one = replace(
         spec(global_batch=8, precision="bf16"), model=model, cluster=cluster("a100", 1, 1)
     )
-    found = step_time(Points.from_specs([one]), replace(WORK, flash=1.0)).total[0]
+    found = step_time(Points.from_specs([one], engine_traits), replace(WORK, flash=1.0)).total[0]
     ideal = one.tokens_per_step * model.flops_per_token / SHARE
     assert 1.0 < found / ideal < 1.25  # norms, the optimizer, and attention's fifth product
 
@@ -396,7 +397,7 @@ def peak(one: RunSpec) -> float:
 )  # fmt: skip
 def test_nothing_is_faster_than_the_peak(constants: TimeConstants) -> None:
     specs = list(some_specs(300))
-    found = step_time(Points.from_specs(specs), constants)
+    found = step_time(Points.from_specs(specs, engine_traits), constants)
     share = [
         one.tokens_per_step
         * one.model.hardware_flops_per_token(one.layout.recompute)

@@ -7,7 +7,8 @@ import pytest
 
 from launcher.cli import main
 from launcher.errors import ConfigError
-from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
+from launcher.planner.engines import ENGINES
+from launcher.planner.points import GIB, NUMBERS, RECOMPUTE
 from launcher.sheets import predictions, rules, sheet
 from launcher.sheets.sheet import Sheet
 from launcher.spec.cluster import Accelerator, Cluster

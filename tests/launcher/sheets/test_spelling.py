@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
+from launcher.planner.engines import ENGINES
+from launcher.planner.points import GIB, NUMBERS, RECOMPUTE
 from launcher.sheets import aliases, predictions, sheet, spelling
 from launcher.sheets.sheet import Sheet
 

@@ -72,6 +72,7 @@ def _points(options: argparse.Namespace) -> int:
 
 def _terms(loop: "Loop", row: int) -> list[dict[str, Any]]:
     """The terms of a point. Raises ConfigError where there is no such row, or it is rejected."""
+    from launcher.backends import engine_traits
     from launcher.planner import explain
     from launcher.planner.points import Points
 
@@ -80,7 +81,7 @@ def _terms(loop: "Loop", row: int) -> list[dict[str, Any]]:
         raise ConfigError(f"--explain {row}: the rows are 1 to {len(by_row)}")
     if by_row[row] in loop.refused:
         raise ConfigError(f"--explain {row}: it is rejected: {loop.refused[by_row[row]]}")
-    points = Points.from_specs([loop.points[by_row[row]]])
+    points = Points.from_specs([loop.points[by_row[row]]], engine_traits)
     return [*explain.terms(points, loop.chooser.grid.constants)]
 
 
