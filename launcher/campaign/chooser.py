@@ -9,7 +9,7 @@ from launcher.backends import engine_traits
 from launcher.campaign.labels import differences
 from launcher.errors import ConfigError
 from launcher.planner.constants import constants_of
-from launcher.planner.forecast import Forecast, Grid, Seen
+from launcher.planner.forecast import Forecast, Grid, Observation
 from launcher.planner.points import GIB, Array, Points
 from launcher.request.request import Request
 from launcher.results.record import NEVER_RAN, Prediction, RunRecord
@@ -65,7 +65,7 @@ class Chooser:
 
         search = Search(
             grid=self.grid,
-            seen={self.number[i]: _seen(ended[i]) for i in sorted(ended, key=when)},
+            observations={self.number[i]: _seen(ended[i]) for i in sorted(ended, key=when)},
             running=frozenset(self.number[i] for i in running),
             stop=self.sweep.stop,
             gpu_hours=sum(map(_gpu_hours, ended.values())),
@@ -85,21 +85,21 @@ class Chooser:
         i, now = self.number[spec.name], self.forecast
         step = float(np.exp(now.log_seconds[i]))
         return Prediction(
-            memory_gib=float(now.bytes[i]) / GIB,
+            memory_gib=float(now.reported_bytes[i]) / GIB,
             oom=float(now.oom[i]) if np.isfinite(self.grid.points.memory[i]) else None,
             step_ms=1e3 * step,
             step_error=float(now.deviation[i]),
         )
 
 
-def _seen(record: RunRecord) -> Seen:
+def _seen(record: RunRecord) -> Observation:
     figures = record.figures
     if record.outcome != "ok":
-        return Seen(fitted=False if record.outcome == "oom" else None)
+        return Observation(fitted=False if record.outcome == "oom" else None)
     reserved = figures.memory_kind == "cuda reserved" and figures.mem_max_gib is not None
     memory = figures.mem_max_gib * GIB if reserved and figures.mem_max_gib else None
     step = None if figures.step_ms_p50 is None else figures.step_ms_p50 / 1e3
-    return Seen(fitted=True, step=step, memory=memory)
+    return Observation(fitted=True, step=step, memory=memory)
 
 
 def _gpu_hours(record: RunRecord) -> float:

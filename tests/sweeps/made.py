@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from launcher.planner import memory
-from launcher.planner.forecast import Grid, Seen
+from launcher.planner.forecast import Grid, Observation
 from launcher.planner.points import Array
 from sweeps import Answer, Search, Strategy
 from tests.launcher.planner.made import FIXED, grid, points
@@ -32,22 +32,24 @@ class Machine:
     """Runs points: what the formulas say, times factors that they do not know."""
 
     def __init__(self, where: Grid, slower: Any = 1.0, larger: float = 1.0) -> None:
-        wants = memory.wanted(where.points, FIXED.memory) * larger
+        wants = memory.required_bytes(where.points, FIXED.memory) * larger
         self.grid = where
         self.fits: Array = wants < where.points.memory
-        self.speed: Array = np.where(self.fits, where.tokens / (where.seconds * slower), 0.0)
+        self.speed: Array = np.where(
+            self.fits, where.tokens_per_device / (where.seconds * slower), 0.0
+        )
 
-    def run(self, point: int) -> Seen:
+    def run(self, point: int) -> Observation:
         """What it shows."""
         fits = bool(self.fits[point])
-        step = float(self.grid.tokens[point] / self.speed[point]) if fits else None
-        return Seen(fitted=fits, step=step)
+        step = float(self.grid.tokens_per_device[point] / self.speed[point]) if fits else None
+        return Observation(fitted=fits, step=step)
 
-    def search(self, strategy: Strategy, **options: Any) -> tuple[dict[int, Seen], Answer]:
+    def search(self, strategy: Strategy, **options: Any) -> tuple[dict[int, Observation], Answer]:
         """Ask and run until nothing more is asked for."""
-        seen: dict[int, Seen] = {}
+        seen: dict[int, Observation] = {}
         while True:
-            answer = strategy(Search(grid=self.grid, seen=dict(seen), **options))
+            answer = strategy(Search(grid=self.grid, observations=dict(seen), **options))
             if not answer.next:
                 return seen, answer
             assert not seen.keys() & set(answer.next), "asked for twice"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launcher.planner.forecast import Forecast, Seen
+from launcher.planner.forecast import Forecast, Observation
 from sweeps import STRATEGIES, Search, Stop
 from sweeps.best_first import best_first
 from tests.launcher.planner.made import grid, points
@@ -57,7 +57,7 @@ def test_it_starts_with_what_is_fast_and_fits() -> None:
 
 
 def test_the_same_question_has_the_same_answer() -> None:
-    search = Search(grid=GRID, room=3, seed=7, seen={0: Machine(GRID).run(0)})
+    search = Search(grid=GRID, room=3, seed=7, observations={0: Machine(GRID).run(0)})
     assert best_first(search) == best_first(search)
 
 
@@ -82,11 +82,11 @@ def test_what_runs_is_taken_to_do_as_expected() -> None:
         {"tp": 1, "pp": 2, "micro_batch": 1},  # 7 % slower
     ]
     where = grid(points(*rows, **LLAMA))
-    seen = {0: Seen(fitted=True, step=float(where.seconds[0]))}
-    first, second, third = best_first(Search(grid=where, seen=seen, room=3)).next
+    seen = {0: Observation(fitted=True, step=float(where.seconds[0]))}
+    first, second, third = best_first(Search(grid=where, observations=seen, room=3)).next
     assert ({first, third}, second) == ({1, 2}, 3)
     for one in (1, 2):
-        search = Search(grid=where, seen=seen, room=2, running=frozenset({one}))
+        search = Search(grid=where, observations=seen, room=2, running=frozenset({one}))
         assert best_first(search).next == (3,)
 
 
@@ -100,17 +100,21 @@ def test_what_runs_is_taken_to_do_as_expected() -> None:
 def test_it_ends_when_a_budget_is_spent(stop: Stop, spent: float, reason: str) -> None:
     there = Machine(GRID)
     search = Search(
-        grid=GRID, stop=stop, gpu_hours=spent, room=4, seen={0: there.run(0), 4: there.run(4)}
+        grid=GRID,
+        stop=stop,
+        gpu_hours=spent,
+        room=4,
+        observations={0: there.run(0), 4: there.run(4)},
     )
     answer = best_first(search)
     assert answer.next == ()
     assert set(answer.given_up) == set(range(64)) - {0, 4}
     assert reason in answer.given_up.values()
-    assert best_first(Search(grid=GRID, seen=search.seen, gpu_hours=spent)).next
+    assert best_first(Search(grid=GRID, observations=search.observations, gpu_hours=spent)).next
 
 
 def test_failed_trials_count_and_so_do_those_that_run() -> None:
-    search = Search(grid=GRID, stop=Stop(trials=3), seen={0: Seen(fitted=None)},
+    search = Search(grid=GRID, stop=Stop(trials=3), observations={0: Observation(fitted=None)},
                     running=frozenset({1, 2}), room=8)  # fmt: skip
     assert best_first(search).next == ()
 
@@ -127,10 +131,10 @@ def test_what_hardly_fits_does_not_keep_it_going(share: float, tried: bool) -> N
     """A point 12 % faster than the best so far, on cards with a share of what it wants."""
     rows = [{"tp": 4, "micro_batch": micro, "sp": 1} for micro in (1, 2, 4)]
     rows += [{"tp": 1, "micro_batch": 1}]
-    wants = float(Forecast(grid=grid(points(*rows, **LLAMA))).wanted[3])
+    wants = float(Forecast(grid=grid(points(*rows, **LLAMA))).required_bytes[3])
     where = grid(points(*rows, **LLAMA, memory=share * wants))
-    seen = {i: Seen(fitted=True, step=float(where.seconds[i])) for i in range(3)}
-    search = Search(grid=where, seen=seen)
+    seen = {i: Observation(fitted=True, step=float(where.seconds[i])) for i in range(3)}
+    search = Search(grid=where, observations=seen)
     assert where.seconds[3] < 0.9 * where.seconds[:3].min()
     assert search.forecast.oom[3] < 0.98
     assert best_first(search).next == ((3,) if tried else ())
@@ -159,10 +163,12 @@ def test_trials_in_vain(speeds: list[float | None], vain: int) -> None:
     """Counted in the order in which they ended, not in that of the points."""
     order = range(len(speeds) - 1, -1, -1)
     seen = {
-        i: Seen(fitted=speed is not None, step=speed and float(GRID.tokens[i] / speed))
+        i: Observation(
+            fitted=speed is not None, step=speed and float(GRID.tokens_per_device[i] / speed)
+        )
         for i, speed in zip(order, speeds, strict=True)
     }
-    assert Search(grid=GRID, seen=seen).in_vain == vain
+    assert Search(grid=GRID, observations=seen).trials_since_best == vain
 
 
 def test_patience_ends_it() -> None:
@@ -186,14 +192,14 @@ def test_where_nothing_fits_nothing_runs() -> None:
 
 def test_where_all_have_run_there_is_nothing_left_to_say() -> None:
     there = Machine(GRID)
-    answer = best_first(Search(grid=GRID, seen={i: there.run(i) for i in range(64)}))
+    answer = best_first(Search(grid=GRID, observations={i: there.run(i) for i in range(64)}))
     assert answer.next == () and answer.given_up == {}
 
 
 def test_where_all_fails_it_goes_on() -> None:
-    seen = {i: Seen(fitted=None) for i in range(60)}
-    assert set(best_first(Search(grid=GRID, seen=seen, room=64)).next) <= {60, 61, 62, 63}
-    assert best_first(Search(grid=GRID, seen=seen)).next
+    seen = {i: Observation(fitted=None) for i in range(60)}
+    assert set(best_first(Search(grid=GRID, observations=seen, room=64)).next) <= {60, 61, 62, 63}
+    assert best_first(Search(grid=GRID, observations=seen)).next
 
 
 def test_an_axis_that_no_formula_knows_is_tried() -> None:

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launcher.planner.forecast import Seen
+from launcher.planner.forecast import Observation
 from sweeps.dominance import dominated
 from tests.launcher.planner.made import grid, points
 
-OOM, FITS = Seen(fitted=False), Seen(fitted=True, step=1.0)
+OOM, FITS = Observation(fitted=False), Observation(fitted=True, step=1.0)
 
 ROWS: list[dict[str, Any]] = [
     {"micro_batch": 1, "recompute": "none"},  # 0
@@ -22,7 +22,7 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def ruled_out(seen: dict[int, Seen], *rows: dict[str, Any]) -> dict[int, str]:
+def ruled_out(seen: dict[int, Observation], *rows: dict[str, Any]) -> dict[int, str]:
     return dominated(grid(points(*(rows or ROWS))), seen)
 
 
@@ -39,11 +39,11 @@ def ruled_out(seen: dict[int, Seen], *rows: dict[str, Any]) -> dict[int, str]:
         ({2: FITS}, {3, 4}),
         ({4: FITS}, set()),
         ({2: FITS, 4: OOM}, {2, 3, 4, 5, 6}),
-        ({2: Seen(fitted=None)}, set()),  # it failed of something else
-        ({2: Seen(fitted=True)}, set()),  # and so did this one, later
+        ({2: Observation(fitted=None)}, set()),  # it failed of something else
+        ({2: Observation(fitted=True)}, set()),  # and so did this one, later
     ],
 )
-def test_more_of_the_same(seen: dict[int, Seen], gone: set[int]) -> None:
+def test_more_of_the_same(seen: dict[int, Observation], gone: set[int]) -> None:
     assert set(ruled_out(seen)) == gone
 
 
@@ -57,7 +57,7 @@ def test_the_reason_names_the_run() -> None:
     [
         {"tp": 2}, {"pp": 2}, {"cp": 2}, {"zero": 1}, {"sequence": 256}, {"layers": 2},
         {"gpus": 8}, {"engine": "deepspeed"}, {"offload": 1}, {"flash": 0}, {"global_batch": 4},
-        {"number": "fp32"},
+        {"number_format": "fp32"},
         {"ffn": 1024}, {"vocab": 128}, {"kv_heads": 2}, {"memory": 200 * 2**30},
     ],
     ids=lambda other: next(iter(other)),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from launcher.errors import ConfigError
-from launcher.planner.forecast import Seen
+from launcher.planner.forecast import Observation
 from launcher.planner.points import GIB
 from launcher.sheets import predictions
 from launcher.sheets.sheet import Sheet
@@ -109,19 +109,19 @@ def test_memory_of_a_row_is_seen_once_it_was_chosen(tmp_path: Path) -> None:
 
     def spy(search: Search) -> Answer:
         asked.append(search)
-        return Answer(next=(first,) if not search.seen else ())
+        return Answer(next=(first,) if not search.observations else ())
 
     known = read(tmp_path, [{**row, "mem_gb": 20} for row in rows])
     replay(known, range(64), spy, FIXED)
     before, after = asked
-    assert after.seen[first].memory == 20 * GIB
-    assert (after.forecast.bytes < before.forecast.bytes).all()
+    assert after.observations[first].memory == 20 * GIB
+    assert (after.forecast.reported_bytes < before.forecast.reported_bytes).all()
     mixed = [{**row, "mem_gb": 20, "mem_kind": kind}
              for row, kind in zip(rows, ["reserved", "nvidia-smi"] * 32, strict=True)]  # fmt: skip
     asked.clear()
     replay(read(tmp_path, mixed), range(64), spy, FIXED)
-    assert asked[1].seen[first].memory is None  # figures that do not mean the same
-    assert np.isnan(sheet.figure("mem_gb")).all()
+    assert asked[1].observations[first].memory is None  # figures that do not mean the same
+    assert np.isnan(sheet.numbers("mem_gb")).all()
 
 
 def test_plain_strategies_walk_through_all_of_it(tmp_path: Path) -> None:
@@ -253,11 +253,11 @@ def test_an_axis_is_learnt_for_each_of_its_values(tmp_path: Path) -> None:
 def test_a_strategy_is_told_which_axis_differs(tmp_path: Path) -> None:
     """Through the grid alone: names become numbers, in one column for each axis."""
     asked: list[Search] = []
-    known: list[dict[int, Seen]] = []
+    known: list[dict[int, Observation]] = []
 
     def spy(search: Search) -> Any:
         asked.append(search)
-        known.append(dict(search.seen))
+        known.append(dict(search.observations))
         return STRATEGIES["grid"](search)
 
     rows = [
@@ -267,8 +267,8 @@ def test_a_strategy_is_told_which_axis_differs(tmp_path: Path) -> None:
     assert asked[0].grid.extra.tolist() == [[1, 0], [0, 1], [1, 1]]
     assert asked[0].grid.points.tp.tolist() == [8, 8, 4]
     # Four micro batches of one sequence of 4096 tokens on each of dp 1 and 2, over 8 cards.
-    fast, oom = Seen(fitted=True, step=4 * 4096 / 8 / 99.5), Seen(fitted=False)
-    last = Seen(fitted=True, step=8 * 4096 / 8 / 100)
+    fast, oom = Observation(fitted=True, step=4 * 4096 / 8 / 99.5), Observation(fitted=False)
+    last = Observation(fitted=True, step=8 * 4096 / 8 / 100)
     assert known == [{}, {0: fast}, {0: fast, 1: oom}, {0: fast, 1: oom, 2: last}]
     assert replay(read(tmp_path, SMALL), [0], spy, FIXED)[0] == [0]
     assert asked[-1].grid.extra.shape == (1, 0)

@@ -9,7 +9,7 @@ from launcher.planner.constants import Constants
 from launcher.planner.engines import ENGINES
 from launcher.planner.forecast import Grid
 from launcher.planner.memory import MemoryConstants
-from launcher.planner.points import GIB, NUMBERS, RECOMPUTE, Points
+from launcher.planner.points import GIB, NUMBER_FORMATS, RECOMPUTE, Points
 from launcher.planner.steptime import TimeConstants
 
 PLAIN = MemoryConstants(
@@ -39,7 +39,7 @@ GPT = {
     "vocab": 1024, "sequence": 512, "experts": 0, "top_k": 2, "gated": 0, "tied": 0,
     "tp": 1, "pp": 1, "vpp": 1, "cp": 1, "ep": 1, "sp": 0, "zero": 0, "micro_batch": 1,
     "recompute": "none", "offload": 0, "flash": 1, "fused": 1, "fused_loss": 0,
-    "dropout": 0, "engine": "megatron", "number": "bf16", "gradient": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
+    "dropout": 0, "engine": "megatron", "number_format": "bf16", "gradient_bytes": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
     "peak": 312e12, "peak_half": 312e12, "memory": 78.6 * GIB, "memory_rate": 2039e9,
     "link_rate": 300e9, "network_rate": 25e9,
 }  # fmt: skip
@@ -57,7 +57,7 @@ def point(**changes: Any) -> dict[str, Any]:
         **row,
         "recompute": RECOMPUTE.index(row["recompute"]),
         "engine": ENGINES.index(row["engine"]),
-        "number": NUMBERS.index(row["number"]),
+        "number_format": NUMBER_FORMATS.index(row["number_format"]),
     }
 
 

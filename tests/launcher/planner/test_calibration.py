@@ -17,7 +17,7 @@ from launcher.planner.calibration import (
     variance,
 )
 
-SPREAD = Spread(common=0.1, axis=0.05, unknown_axis=0.2, joint=0.04, noise=0.01)
+SPREAD = Spread(common=0.1, axis=0.05, unmodelled_axis=0.2, joint=0.04, noise=0.01)
 
 
 def axes(known: Any, unknown: Any = None, parts: Any = None) -> Axes:
@@ -25,8 +25,8 @@ def axes(known: Any, unknown: Any = None, parts: Any = None) -> Axes:
     places = np.array(known, dtype=float)
     none = np.zeros((len(places), 0))
     return Axes(
-        known=places,
-        unknown=none if unknown is None else np.array(unknown, dtype=float),
+        modelled=places,
+        unmodelled=none if unknown is None else np.array(unknown, dtype=float),
         parts=none if parts is None else np.array(parts, dtype=float),
     )
 
@@ -116,7 +116,7 @@ def test_a_known_axis_matters_less_the_further_away() -> None:
     assert (np.diff(means) < 0).all() and means[-1] > 0
 
 
-SIZES = Spread(common=0.05, axis=0.02, unknown_axis=0.12, joint=0.02, noise=0.015)
+SIZES = Spread(common=0.05, axis=0.02, unmodelled_axis=0.12, joint=0.02, noise=0.015)
 """Of memory."""
 
 

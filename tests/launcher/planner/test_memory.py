@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from launcher.planner import memory
-from launcher.planner.memory import STAGES, fullest, stage_memory, wanted
+from launcher.planner.memory import STAGES, fullest_rank, required_bytes, stage_memory
 from launcher.planner.points import GIB, Points
 from launcher.spec.layout import ParallelLayout
 from tests.launcher.planner.made import FIXED, LAYER_PARAMS, PLAIN, point, points
@@ -33,18 +33,18 @@ def first(**changes: Any) -> memory.Memory:
         # fp32 16, 8 + 8 / d
         ({}, 2, 4, 12),
         ({"zero": 1, "gpus": 4}, 2, 4, 3),
-        ({"number": "fp16", "gradient": 2}, 2, 2, 16),
-        ({"number": "fp16", "gradient": 2, "zero": 1, "gpus": 4}, 2, 2, 4),
-        ({"number": "fp32"}, 4, 4, 8),
-        ({"number": "fp32", "zero": 1, "gpus": 4}, 4, 4, 2),
-        ({"number": "fp8"}, 2, 4, 12),
+        ({"number_format": "fp16", "gradient_bytes": 2}, 2, 2, 16),
+        ({"number_format": "fp16", "gradient_bytes": 2, "zero": 1, "gpus": 4}, 2, 2, 4),
+        ({"number_format": "fp32"}, 4, 4, 8),
+        ({"number_format": "fp32", "zero": 1, "gpus": 4}, 4, 4, 2),
+        ({"number_format": "fp8"}, 2, 4, 12),
         # ZeRO, arXiv:1910.02054, figure 1 (K = 12): 2 + 2 + K; 4 + K / d; 2 + (2 + K) / d; 16 / d
-        ({"engine": "deepspeed", "gradient": 2, "zero": 0, "gpus": 8}, 2, 2, 12),
-        ({"engine": "deepspeed", "gradient": 2, "zero": 1, "gpus": 8}, 2, 2, 1.5),
-        ({"engine": "deepspeed", "gradient": 2, "zero": 2, "gpus": 8}, 2, 0.25, 1.5),
-        ({"engine": "deepspeed", "gradient": 2, "zero": 3, "gpus": 8}, 0.25, 0.25, 1.5),
-        ({"engine": "deepspeed", "gradient": 6, "zero": 1, "gpus": 4}, 2, 6, 3),
-        ({"engine": "deepspeed", "gradient": 2, "zero": 2, "gpus": 8, "offload": 1}, 2, 0.25, 0),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 0, "gpus": 8}, 2, 2, 12),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 1, "gpus": 8}, 2, 2, 1.5),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 2, "gpus": 8}, 2, 0.25, 1.5),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 3, "gpus": 8}, 0.25, 0.25, 1.5),
+        ({"engine": "deepspeed", "gradient_bytes": 6, "zero": 1, "gpus": 4}, 2, 6, 3),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 2, "gpus": 8, "offload": 1}, 2, 0.25, 0),
         # FSDP keeps fp32 weights, gradients and moments: 16 / d
         ({"engine": "fsdp", "zero": 3, "gpus": 8}, 0.5, 0.5, 1),
         # a group smaller than the data parallel ranks
@@ -118,7 +118,7 @@ def test_experts_are_shared_among_fewer_ranks(
         ({"gated": 1}, L * (32800 + 2 * 4096)),  # 6 f in place of 4 f
         ({"kv_heads": 2}, L * (32800 - 4 * 768)),  # 4 k, k = 2 x 128
         ({"experts": 4}, L * (32800 + 4 * 4096 + 4 * H * 2)),  # twice 4 f, and copies of the tokens
-        ({"number": "fp32"}, L * 65600),
+        ({"number_format": "fp32"}, L * 65600),
         ({"recompute": "full"}, L * 2048 + 32800),  # 2 h per layer, and the one that is redone
         ({"recompute": "full", "tp": 2, "gpus": 2}, L * 2048 + 20496),
         ({"recompute": "full", "tp": 2, "gpus": 2, "sp": 1}, L * 1024 + 16400),
@@ -128,7 +128,7 @@ def test_experts_are_shared_among_fewer_ranks(
         ({"flash": 0, "tp": 2, "gpus": 2, "sp": 1}, L * (32800 + 20480) / 2),
         ({"flash": 0, "recompute": "selective"}, L * 32800 + 20480),
         ({"flash": 0, "recompute": "full"}, L * 2048 + 32800 + 20480),
-        ({"number": "fp32", "recompute": "full"}, L * 4096 + 65600),
+        ({"number_format": "fp32", "recompute": "full"}, L * 4096 + 65600),
     ],
 )  # fmt: skip
 def test_activations(changes: dict[str, Any], per_token: float) -> None:
@@ -206,7 +206,7 @@ def test_dropout_keeps_two_masks() -> None:
 
 def test_fp8_keeps_what_a_product_was_fed_in_a_byte() -> None:
     low, half = (
-        stage_memory(points(number=number), PLAIN, "first").activations[0]
+        stage_memory(points(number_format=number), PLAIN, "first").activations[0]
         for number in ("fp8", "bf16")
     )
     assert half - low == L * N * (2 * H + 4 * H)  # two of hidden, one of ffn
@@ -253,7 +253,7 @@ def test_buffers(changes: dict[str, Any], gib: float) -> None:
 )
 def test_the_fullest_rank_is_on_either_end(changes: dict[str, Any], stage: str) -> None:
     one = points(**changes)
-    full, expected = fullest(one, PLAIN), stage_memory(one, PLAIN, stage)
+    full, expected = fullest_rank(one, PLAIN), stage_memory(one, PLAIN, stage)
     assert (full.activations[0], full.logits[0]) == (expected.activations[0], expected.logits[0])
     other = stage_memory(one, PLAIN, {"first": "last", "last": "first"}[stage])
     assert full.allocated[0] > other.allocated[0]
@@ -266,12 +266,12 @@ def test_what_each_tool_shows() -> None:
         stage_memory(one, c, stage).allocated[0] / GIB for stage in ("first", "last")
     )
     assert first_stage > last_stage
-    figures = {kind: memory.figure(one, c, kind)[0] / GIB for kind in memory.KINDS}
+    figures = {kind: memory.reported_bytes(one, c, kind)[0] / GIB for kind in memory.KINDS}
     assert figures == pytest.approx({
         "reserved": 1.1 * first_stage, "device": 1.1 * first_stage + 2.5,
         "allocated first": first_stage, "allocated last": last_stage,
     })  # fmt: skip
-    assert wanted(one, c)[0] / GIB == pytest.approx(1.02 * first_stage + 2.5)
+    assert required_bytes(one, c)[0] / GIB == pytest.approx(1.02 * first_stage + 2.5)
 
 
 def test_torch_reserves_no_more_than_there_is() -> None:
@@ -279,12 +279,15 @@ def test_torch_reserves_no_more_than_there_is() -> None:
     allocated = first().allocated[0]
     tight = points({"memory": 1.05 * allocated + GIB}, {"memory": 0.5 * allocated})
     # what is left beside the context; and nothing less than what is allocated
-    assert memory.figure(tight, c, "reserved") / allocated == pytest.approx([1.05, 1.0])
+    assert memory.reported_bytes(tight, c, "reserved") / allocated == pytest.approx([1.05, 1.0])
 
 
 def test_processes_of_a_cpu_have_neither_context_nor_cache() -> None:
     one = points(cpu=1, gpus=2, memory=np.inf)
-    assert memory.figure(one, FIXED.memory, "reserved") == fullest(one, FIXED.memory).allocated
+    assert (
+        memory.reported_bytes(one, FIXED.memory, "reserved")
+        == fullest_rank(one, FIXED.memory).allocated
+    )
 
 
 def many(*names: str) -> list[dict[str, Any]]:
@@ -292,7 +295,7 @@ def many(*names: str) -> list[dict[str, Any]]:
     values: dict[str, tuple[Any, ...]] = {
         "tp": (1, 2, 8), "pp": (1, 4), "micro_batch": (1, 2, 4), "zero": (0, 1, 2, 3),
         "recompute": ("none", "selective", "full"), "engine": ("megatron", "deepspeed", "fsdp"),
-        "flash": (0, 1), "number": ("fp32", "bf16"),
+        "flash": (0, 1), "number_format": ("fp32", "bf16"),
     }  # fmt: skip
     free = [name for name in values if name not in names]
     return [dict(zip(free, some, strict=True))
@@ -313,19 +316,19 @@ def pair(name: str, less: Any, more: Any, **fixed: Any) -> tuple[Points, Points]
 
 @pytest.mark.parametrize("sizes", [(1, 2), (2, 4), (4, 16)])
 def test_a_larger_micro_batch_never_takes_less(sizes: tuple[int, int]) -> None:
-    small, large = (fullest(p, FIXED.memory).allocated for p in pair("micro_batch", *sizes))
+    small, large = (fullest_rank(p, FIXED.memory).allocated for p in pair("micro_batch", *sizes))
     assert (large >= small).all() and (large > small).any()
 
 
 @pytest.mark.parametrize("sizes", [(1, 2), (2, 4), (4, 8)])
 def test_more_tensor_parallel_ranks_never_hold_more_weights(sizes: tuple[int, int]) -> None:
-    few, many_ranks = (fullest(p, FIXED.memory).weights for p in pair("tp", *sizes, zero=1))
+    few, many_ranks = (fullest_rank(p, FIXED.memory).weights for p in pair("tp", *sizes, zero=1))
     assert (many_ranks < few).all()
 
 
 @pytest.mark.parametrize("stages", [(0, 1), (1, 2), (2, 3)])
 def test_a_higher_zero_stage_never_takes_more(stages: tuple[int, int]) -> None:
-    low, high = (fullest(p, FIXED.memory) for p in pair("zero", *stages, tp=1, pp=1))
+    low, high = (fullest_rank(p, FIXED.memory) for p in pair("zero", *stages, tp=1, pp=1))
     assert (high.allocated < low.allocated).all()
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from launcher.backends import engine_traits
 from launcher.planner.engines import ENGINES, Engine, EngineTraits
-from launcher.planner.memory import fullest
-from launcher.planner.points import CARD, CPU, Points, device
+from launcher.planner.memory import fullest_rank
+from launcher.planner.points import CARD, CPU, Points, device_fields
 from launcher.planner.steptime import step_time
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.layout import ParallelLayout
@@ -43,7 +43,7 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
         experts=8, top_k=3, gated=0, tied=1, tp=2, pp=2, vpp=2, cp=2, ep=4, sp=1, zero=2,
         shards=4,  # 16 cards / (tp 2 x pp 2): the ranks of cp have the same weights
         micro_batch=4, recompute="full", offload=1, flash=1, fused=0, engine="deepspeed",
-        number="bf16", gradient=4, gpus=16, gpus_per_node=8, global_batch=64, cpu=0,
+        number_format="bf16", gradient_bytes=4, gpus=16, gpus_per_node=8, global_batch=64, cpu=0,
         peak=989e12, peak_half=989e12, memory=78.6 * 2**30, memory_rate=3350e9, link_rate=450e9,
         network_rate=50e9,
     )  # fmt: skip
@@ -70,7 +70,7 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
 )
 def test_bytes_of_gradient(backend: str, precision: str, zero: Any, gradient: float) -> None:
     found = Points.from_specs([one(ParallelLayout(zero=zero), backend, precision)], engine_traits)
-    assert found.gradient.tolist() == [gradient]
+    assert found.gradient_bytes.tolist() == [gradient]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -82,9 +82,9 @@ def test_an_engine_of_ones_own_is_predicted_like_the_one_it_names(engine: Engine
     named = replace(
         Points.from_specs([one(layout, backend="megatron")], engine_traits),
         engine=np.array([float(ENGINES.index(engine))]),
-        gradient=np.array([2.0]),
+        gradient_bytes=np.array([2.0]),
     )
-    assert fullest(own, FIXED.memory).allocated == fullest(named, FIXED.memory).allocated
+    assert fullest_rank(own, FIXED.memory).allocated == fullest_rank(named, FIXED.memory).allocated
     assert step_time(own, FIXED.time).total == step_time(named, FIXED.time).total
 
 
@@ -113,15 +113,15 @@ def test_what_follows_from_the_fields() -> None:
         {"gpus": 64, "global_batch": 8, "recompute": "full"},
     )
     # 16 / (2 x 2 x 2); 32 / (2 x 2) sequences; 2 x 512 / 2 tokens
-    assert (some.dp[0], some.accumulation[0], some.tokens[0]) == (2, 8, 512)
+    assert (some.dp[0], some.accumulation[0], some.micro_batch_tokens[0]) == (2, 8, 512)
     assert some.accumulation[3] == 1  # fewer sequences than ranks: never less than one
-    assert some.query.tolist() == [1024] * 4
-    assert some.key.tolist() == [1024, 256, 1024, 1024]
+    assert some.query_width.tolist() == [1024] * 4
+    assert some.key_width.tolist() == [1024, 256, 1024, 1024]
     assert some.attention_params.tolist()[:2] == [4 * 1024**2, 2.5 * 1024**2]
     assert some.ffn_params.tolist()[:2] == [2 * 1024 * 4096, 3 * 1024 * 4096]
-    assert some.visits.tolist() == [1, 1, 3, 1]
-    assert some.selective.tolist() == [False, False, True, False]
-    assert some.full.tolist() == [False, False, False, True]
+    assert some.active_ffns.tolist() == [1, 1, 3, 1]
+    assert some.selective_recompute.tolist() == [False, False, True, False]
+    assert some.full_recompute.tolist() == [False, False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -129,17 +129,17 @@ def test_what_follows_from_the_fields() -> None:
     [("bf16", 989, 989), ("fp16", 989, 989), ("fp32", 67, 67), ("fp8", 1979, 989)],
 )
 def test_the_peak_follows_the_numbers(number: Any, peak: float, half: float) -> None:
-    found = device(replace(H100, fp8_tflops=1979.0), number, 50.0)
+    found = device_fields(replace(H100, fp8_tflops=1979.0), number, 50.0)
     assert (found["peak"], found["peak_half"]) == (peak * 1e12, half * 1e12)
 
 
 def test_a_card_without_fp8_computes_in_bf16() -> None:
-    assert device(H100, "fp8", None)["peak"] == 989e12
+    assert device_fields(H100, "fp8", None)["peak"] == 989e12
 
 
 @pytest.mark.parametrize(("name", "like"), [("B9000", CARD), ("cpu", CPU)])
 def test_what_is_not_stated_of_a_device_is_a_guess(name: str, like: Accelerator) -> None:
-    found = device(Accelerator(name=name), "bf16", None)
+    found = device_fields(Accelerator(name=name), "bf16", None)
     assert found["peak"] == (like.bf16_tflops or 0) * 1e12
     assert found["memory_rate"] == (like.memory_gb_s or 0) * 1e9
     assert found["link_rate"] == (like.link_gb_s or 0) * 1e9

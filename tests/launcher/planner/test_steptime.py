@@ -78,8 +78,8 @@ def test_a_large_model_takes_its_model_flops() -> None:
     ("changes", "share"),
     [
         ({"peak": 990e12, "peak_half": 990e12}, 990e12 * 0.8 * 0.9),
-        ({"peak": 1980e12, "peak_half": 990e12, "number": "fp8"}, 1980e12 * 0.8 * 0.9 * 0.7),
-        ({"peak": 19.5e12, "peak_half": 19.5e12, "number": "fp32"}, 19.5e12 * 0.8),
+        ({"peak": 1980e12, "peak_half": 990e12, "number_format": "fp8"}, 1980e12 * 0.8 * 0.9 * 0.7),
+        ({"peak": 19.5e12, "peak_half": 19.5e12, "number_format": "fp32"}, 19.5e12 * 0.8),
         ({"peak": 1e12, "peak_half": 1e12, "cpu": 1}, 1e12),
     ],
 )
