@@ -1,4 +1,4 @@
-"""What tests of the planner share: points written down field by field, and constants of no say."""
+"""Shared by tests of the planner: points written down field by field, and constants of no say."""
 
 import dataclasses
 from typing import Any
@@ -46,7 +46,7 @@ GPT = {
 """A small GPT on one A100."""
 
 LAYER_PARAMS = 4 * 1024**2 + 2 * 1024 * 4096 + 2 * 1024
-"""Of one of its layers: four attention matrices, two of the feed-forward block, two norms."""
+"""Parameters of one of its layers: four attention matrices, two of the feed-forward block, two norms."""
 
 
 def point(**changes: Any) -> dict[str, Any]:
@@ -66,10 +66,10 @@ def points(*rows: dict[str, Any], **changes: Any) -> Points:
     return Points.from_rows([point(**{**changes, **row}) for row in rows or ({},)])
 
 
-def grid(found: Points, extra: Any = None) -> Grid:
+def grid(points: Points, extra: Any = None) -> Grid:
     """To choose from, predicted with `FIXED`."""
-    none = np.zeros((len(found), 0))
-    return Grid(points=found, constants=FIXED, extra=none if extra is None else np.array(extra))
+    none = np.zeros((len(points), 0))
+    return Grid(points=points, constants=FIXED, extra=none if extra is None else np.array(extra))
 
 
 def only(constants: TimeConstants, *names: str) -> TimeConstants:
