@@ -15,17 +15,28 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 LEARNING = {"best_first", "halving", "in_order"}
-"""Those that look at results, so that not all is to be submitted at once."""
+"""Strategies that look at results, so that not all points are submitted at once."""
 
 HANDFUL = 8
 """Points up to which all are run where no strategy is named."""
 
 
 def strategy(sweep: Sweep, points: int) -> tuple[str, Strategy]:
-    """The strategy a sweep names, or that suits so many points, and its name."""
+    """Return the name and function of a sweep's strategy; unless named, by the number of points."""
     name = sweep.strategy or ("best_first" if points > HANDFUL else "grid")
     return name, STRATEGIES[name]
 
 
-__all__ = ["LEARNING", "STRATEGIES", "Answer", "Search", "Stop", "Strategy", "Sweep",
-           "pinned", "specs", "strategy", "unique"]  # fmt: skip
+__all__ = [
+    "LEARNING",
+    "STRATEGIES",
+    "Answer",
+    "Search",
+    "Stop",
+    "Strategy",
+    "Sweep",
+    "pinned",
+    "specs",
+    "strategy",
+    "unique",
+]

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from launcher.planner.forecast import Forecast, Seen
-from launcher.planner.points import Array
+from launcher.planner.forecast import Forecast, Observation
+from launcher.planner.points import GIB, Array
 from sweeps.dominance import dominated
 from sweeps.search import Answer, Search
 
 DRAWS = 400
-"""Of the speeds of the most promising points."""
-LOOKED_AT = 200
-"""Points of which speeds are drawn: the others are far behind."""
+"""Joint draws of the speeds of the most promising points."""
+CANDIDATES = 200
+"""Points whose speeds are drawn: the others are far behind."""
 FIRST_BASE = 0.6
-"""What the first trials are compared with, as a share of the highest speed that is expected."""
+"""Share of the highest expected speed that the gain of the first trials is counted from."""
 HOPELESS = 0.98
 """Chance of not fitting from which on a point is not tried."""
 UNLIKELY = 0.4
@@ -34,53 +34,56 @@ FEWEST = 3
 def best_first(search: Search) -> Answer:
     """The points of highest expected gain; none once the chance of a better one is small."""
     given_up = ruled_out(search)
-    left = [i for i in search.open if i not in given_up]
-    reason = search.spent or (_enough(search, left) if left else None)
+    candidates = [i for i in search.open if i not in given_up]
+    reason = search.exhausted_budget or (_stop_reason(search, candidates) if candidates else None)
     if reason:
-        return Answer(given_up=given_up | dict.fromkeys(left, reason), ended=reason)
-    return Answer(next=_batch(search, left), given_up=given_up)
+        return Answer(given_up=given_up | dict.fromkeys(candidates, reason), ended=reason)
+    return Answer(next=_batch(search, candidates), given_up=given_up)
 
 
 def ruled_out(search: Search) -> dict[int, str]:
     """Points that cannot fit, or cannot be the best, by what has been seen of others."""
-    out = dominated(search.grid, search.seen)
-    chance = search.forecast.oom
-    for i in np.flatnonzero(chance > HOPELESS):
-        wanted, has = search.forecast.wanted[i] / 2**30, search.grid.points.memory[i] / 2**30
-        out.setdefault(int(i), f"predicted {wanted:.1f} GiB, the device has {has:.1f}")
-    return {i: why for i, why in out.items() if i not in search.seen}
+    reasons = dominated(search.grid, search.observations)
+    for i in np.flatnonzero(search.forecast.oom > HOPELESS):
+        required = search.forecast.required_bytes[i] / GIB
+        available = search.grid.points.memory[i] / GIB
+        message = f"predicted {required:.1f} GiB, the device has {available:.1f}"
+        reasons.setdefault(int(i), message)
+    return {i: reason for i, reason in reasons.items() if i not in search.observations}
 
 
-def _enough(search: Search, left: list[int]) -> str | None:
-    """Why nothing more is worth a trial; None where something is."""
+def _stop_reason(search: Search, candidates: list[int]) -> str | None:
+    """Reason for which nothing more is worth a trial; None where something is."""
     best = search.best
-    if best is None or sum(one.step is not None for one in search.seen.values()) < FEWEST:
+    timed = sum(run.step is not None for run in search.observations.values())
+    if best is None or timed < FEWEST:
         return None
-    if search.stop.patience is not None and search.in_vain >= search.stop.patience:
+    if search.stop.patience is not None and search.trials_since_best >= search.stop.patience:
         return f"sweep.stop.patience={search.stop.patience} trials without a better one"
-    view = _View.of(search, left)
-    better = view.chance(best * (1 + search.stop.tolerance))
-    if better >= search.stop.chance:
+    chance = _Samples.of(search, candidates).chance(best * (1 + search.stop.tolerance))
+    if chance >= search.stop.chance:
         return None
-    return (f"{100 * better:.1f} % chance that anything left is more than"
-            f" {100 * search.stop.tolerance:g} % faster than the best")  # fmt: skip
+    return (
+        f"{100 * chance:.1f} % chance that anything left is more than"
+        f" {100 * search.stop.tolerance:g} % faster than the best"
+    )
 
 
-def _batch(search: Search, left: list[int]) -> tuple[int, ...]:
-    """As many points as may be started, each chosen as if the ones before did as expected."""
+def _batch(search: Search, candidates: list[int]) -> tuple[int, ...]:
+    """As many points as may be started, each chosen as if the ones before did as predicted."""
     chosen: list[int] = []
-    while search.free and len(chosen) < len(left):
-        rest = [i for i in left if i not in chosen]
-        gains = _View.of(search, rest).gains(search.best)
-        pick = max(gains, key=lambda i: gains[i])
-        chosen.append(pick)
-        search = replace(search, running=search.running | {pick})
+    while search.free_slots and len(chosen) < len(candidates):
+        remaining = [i for i in candidates if i not in chosen]
+        gains = _Samples.of(search, remaining).gains(search.best)
+        point = max(gains, key=lambda i: gains[i])
+        chosen.append(point)
+        search = replace(search, running=search.running | {point})
     return tuple(chosen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _View:
-    """Speeds that the most promising points may have, and the chance that they fit."""
+class _Samples:
+    """Speeds drawn for the most promising points, and the chance that each fits."""
 
     points: Array
     fits: Array
@@ -89,23 +92,25 @@ class _View:
     seed: int
 
     @classmethod
-    def of(cls, search: Search, left: list[int]) -> "_View":
-        forecast = _imagined(search)
-        index = np.array(left)
+    def of(cls, search: Search, candidates: list[int]) -> "_Samples":
+        """Draw from the forecast, with the runs that have not ended taken as predicted."""
+        forecast = _with_pending(search)
+        index = np.array(candidates)
         fits = 1 - forecast.oom[index]
-        hopes = forecast.speed[index] * np.exp(2 * forecast.deviation[index]) * np.sqrt(fits)
-        top = index[np.argsort(-hopes, kind="stable")[:LOOKED_AT]]
+        # An upper confidence bound of two deviations preselects.
+        bound = forecast.speed[index] * np.exp(2 * forecast.deviation[index]) * np.sqrt(fits)
+        top = index[np.argsort(-bound, kind="stable")[:CANDIDATES]]
         speeds = forecast.draw(top, DRAWS, search.seed)
         return cls(points=top, fits=1 - forecast.oom[top], speeds=speeds, seed=search.seed)
 
     def chance(self, speed: float) -> float:
-        """That any of the points fits and is faster."""
+        """Probability that any of the points fits and is faster."""
         likely = np.where(self.fits < UNLIKELY, 0.0, self.fits)
         lots = np.random.default_rng(self.seed + 1).random(self.speeds.shape)
         return float(((self.speeds > speed) & (lots < likely)).any(axis=1).mean())
 
     def gains(self, best: float | None) -> dict[int, float]:
-        """Of each point."""
+        """Expected improvement on the best speed, weighed by the chance of fitting; by point."""
         if best is None:
             best = FIRST_BASE * float(np.max(self.speeds.mean(axis=0) * (self.fits > 0.5)))
         gain = np.maximum(self.speeds / max(best, 1e-9) - 1, 0).mean(axis=0) * self.fits**CAUTION
@@ -113,10 +118,16 @@ class _View:
         return dict(zip(self.points.tolist(), gain.tolist(), strict=True))
 
 
-def _imagined(search: Search) -> Forecast:
-    """The forecast if what runs now did as is expected."""
-    now = search.forecast
-    dreams: Mapping[int, Seen] = {
-        i: Seen(fitted=True, step=float(np.exp(now.log_seconds[i]))) for i in search.running
+def _with_pending(search: Search) -> Forecast:
+    """Return the forecast as if pending trials had ended with their predicted results.
+
+    Otherwise the points of a batch would all be neighbours of the same best guess.
+    """
+    forecast = search.forecast
+    if not search.running:
+        return forecast
+    pending: Mapping[int, Observation] = {
+        i: Observation(fitted=True, step=float(np.exp(forecast.log_seconds[i])))
+        for i in search.running
     }
-    return Forecast(grid=search.grid, seen={**search.seen, **dreams}) if dreams else now
+    return Forecast(grid=search.grid, observations={**search.observations, **pending})

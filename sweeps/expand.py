@@ -27,7 +27,7 @@ class Sweep:
     stop: Stop = field(default_factory=Stop)
     """When the strategy has seen enough."""
     seed: Whole = 0
-    """Of what a strategy draws."""
+    """Seed of a strategy's random draws."""
     axes: dict[str, Any] = field(default_factory=dict)
     """Every combination of these is a point."""
     zip: tuple[dict[str, Any], ...] = ()
@@ -46,20 +46,20 @@ class _Choice:
     values: tuple[tuple[tuple[str, ...], Any], ...]
 
     def touches(self, name: str) -> bool:
-        """Whether it sets something in a part of the run."""
+        """Return True if it sets something in a part of the run."""
         return any(path[0] == name for path, _ in self.values)
 
     def of(self, name: str) -> "_Choice":
-        """What it sets there."""
+        """The pairs that lie in a part of the run."""
         return _Choice(tuple(pair for pair in self.values if pair[0][0] == name))
 
 
 def unique(specs: Iterable[RunSpec]) -> list[RunSpec]:
     """Each spec once, in its first place. Raises ConfigError where there is none."""
-    found = {spec.id: spec for spec in specs}
-    if not found:
+    by_id = {spec.id: spec for spec in specs}
+    if not by_id:
         raise ConfigError("sweep.where: no point of the sweep meets every condition")
-    return list(found.values())
+    return list(by_id.values())
 
 
 def specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
@@ -77,27 +77,29 @@ def specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
         yield from filter(meets, _product(base, axes))
     for number, tree in enumerate(sweep.points):
         where = f"sweep.points[{number}]"
-        yield _changed(base, [_one(path, value, where) for path, value in _leaves(tree)])
+        yield _changed(base, [_choice(path, value, where) for path, value in _leaves(tree)])
 
 
 def _product(base: RunSpec, axes: Sequence[Sequence[_Choice]]) -> Iterator[RunSpec]:
-    """Every combination. Parts of a run (its layout, its model) are made once for all that share
-    them, and looked up by the numbers of the values chosen.
+    """Yield the spec of every combination.
+
+    Parts of a run (its layout, its model) are made once for all that share them, and looked up by
+    the positions of the values chosen: 100,000 specs take seconds.
     """
     touched = {
         name: [n for n, axis in enumerate(axes) if any(c.touches(name) for c in axis)]
         for name in (field.name for field in dataclasses.fields(base))
     }
-    made: dict[tuple[str, tuple[int, ...]], Any] = {}
+    cache: dict[tuple[str, tuple[int, ...]], Any] = {}
     for combination in itertools.product(*(range(len(axis)) for axis in axes)):
         parts = {}
         for name, numbers in touched.items():
             if numbers:
                 key = (name, tuple(combination[n] for n in numbers))
-                if key not in made:
+                if key not in cache:
                     choices = [axes[n][combination[n]].of(name) for n in numbers]
-                    made[key] = getattr(_changed(base, choices), name)
-                parts[name] = made[key]
+                    cache[key] = getattr(_changed(base, choices), name)
+                parts[name] = cache[key]
         yield dataclasses.replace(base, **parts)
 
 
@@ -111,23 +113,23 @@ def pinned(sweep: Sweep, path: Sequence[str]) -> Sweep:
 
 def _without(tree: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
     """A tree less one leaf, and less the branches that held nothing else."""
-    name, *rest = path
+    name, *subpath = path
     branch = isinstance(tree.get(name), Mapping)
-    if name not in tree or branch != bool(rest):
+    if name not in tree or branch != bool(subpath):
         return dict(tree)
-    below = _without(tree[name], rest) if rest else {}
+    below = _without(tree[name], subpath) if subpath else {}
     return {k: below if k == name else v for k, v in tree.items() if k != name or below}
 
 
 def _check_listed_once(sweep: Sweep) -> None:
-    seen: dict[tuple[str, ...], str] = {}
+    places: dict[tuple[str, ...], str] = {}
     trees = [("axes", sweep.axes), *((f"zip[{n}]", tree) for n, tree in enumerate(sweep.zip))]
     for where, tree in trees:
         for path, _ in _leaves(tree):
-            if path in seen:
+            if path in places:
                 field = ".".join(path)
-                raise ConfigError(f"sweep.{where}: {field} is an axis in {seen[path]} already")
-            seen[path] = where
+                raise ConfigError(f"sweep.{where}: {field} is an axis in {places[path]} already")
+            places[path] = where
 
 
 def _leaves(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:
@@ -141,7 +143,7 @@ def _leaves(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tu
 
 
 def _is_value(path: tuple[str, ...]) -> bool:
-    """Whether the field itself is a mapping of free keys (such as data.blend)."""
+    """True where the field itself is a mapping of free keys (such as data.blend)."""
     try:
         return field_at(field_at(RunSpec, path), ("any",)) is Any
     except ConfigError:
@@ -155,10 +157,10 @@ def _axis(path: tuple[str, ...], values: Any, where: str) -> list[_Choice]:
         raise ConfigError(f"{where}.{dotted}: expected a list of values, got {values!r}")
     if not values:
         raise ConfigError(f"{where}.{dotted}: the list of values is empty")
-    return [_one(path, value, where, f"[{n}]") for n, value in enumerate(values)]
+    return [_choice(path, value, where, f"[{n}]") for n, value in enumerate(values)]
 
 
-def _one(path: tuple[str, ...], value: Any, where: str, index: str = "") -> _Choice:
+def _choice(path: tuple[str, ...], value: Any, where: str, index: str = "") -> _Choice:
     kind = field_at(RunSpec, path, where)
     return _Choice(((path, decode(kind, value, join(where, ".".join(path)) + index)),))
 
@@ -167,10 +169,10 @@ def _together(tree: Mapping[str, Any], where: str) -> list[_Choice]:
     axes = {path: _axis(path, values, where) for path, values in _leaves(tree)}
     lengths = {".".join(path): len(axis) for path, axis in axes.items()}
     if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise ConfigError(f"{where}: lists that move together must be of one length: {shown}")
+        counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ConfigError(f"{where}: lists that move together must be of one length: {counts}")
     rows = zip(*axes.values(), strict=True)
-    return [_Choice(tuple(pair for one in row for pair in one.values)) for row in rows]
+    return [_Choice(tuple(pair for choice in row for pair in choice.values)) for row in rows]
 
 
 def _changed(base: RunSpec, choices: Sequence[_Choice]) -> RunSpec:
@@ -181,18 +183,18 @@ def _changed(base: RunSpec, choices: Sequence[_Choice]) -> RunSpec:
 
 
 def _replaced(owner: T, path: tuple[str, ...], value: Any) -> T:
-    name, *rest = path
+    name, *subpath = path
     if isinstance(owner, Mapping):
         return {**owner, name: value}  # type: ignore[return-value]
-    if rest:
-        value = _replaced(getattr(owner, name), tuple(rest), value)
+    if subpath:
+        value = _replaced(getattr(owner, name), tuple(subpath), value)
     return dataclasses.replace(owner, **{name: value})  # type: ignore[type-var]
 
 
 def _condition(expressions: Sequence[str]) -> Callable[[RunSpec], bool]:
     evaluator = simpleeval.EvalWithCompoundTypes(functions={})
     parsed = [(text, _parsed(evaluator, text)) for text in expressions]
-    names = [one.name for one in dataclasses.fields(RunSpec)]
+    names = [member.name for member in dataclasses.fields(RunSpec)]
 
     def meets(spec: RunSpec) -> bool:
         if parsed:
@@ -216,17 +218,17 @@ def _evaluated(evaluator: Any, text: str, tree: Any) -> bool:
         name = str(getattr(error, "attr", None) or getattr(error, "name", None))
         message = f"no field {name!r}{hint(name, _field_names(RunSpec))}"
         raise ConfigError(f"sweep.where: {text!r}: {message}") from error
-    except (simpleeval.InvalidExpression, *_OF_THE_EXPRESSION) as error:
+    except (simpleeval.InvalidExpression, *_EVALUATION_ERRORS) as error:
         raise ConfigError(f"sweep.where: {text!r}: {error}") from error
 
 
-_OF_THE_EXPRESSION = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-"""What evaluating somebody's expression may raise."""
+_EVALUATION_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""Errors that evaluating somebody's expression may raise."""
 
 
 def _field_names(kind: Any) -> list[str]:
     names = []
-    for name in (one.name for one in dataclasses.fields(kind)):
+    for name in [member.name for member in dataclasses.fields(kind)]:
         inner = field_at(kind, (name,))
         names += [name, *(_field_names(inner) if dataclasses.is_dataclass(inner) else [])]
     return names

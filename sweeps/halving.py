@@ -15,26 +15,26 @@ from sweeps.search import Answer, Search
 
 
 def halving(search: Search) -> Answer:
-    """What is left of the lowest rung that is not done; the slower ones do not climb."""
+    """Open points of the lowest rung that is not done; the slower ones do not climb."""
     given_up = ruled_out(search)
     count = len(search.grid.points)
     steps = np.zeros(count) if search.steps is None else search.steps
     twins = np.arange(count) if search.twins is None else search.twins
     for lower, upper in pairwise(sorted(set(steps.tolist()))):
         below = [i for i in np.flatnonzero(steps == lower).tolist() if i not in given_up]
-        if any(i not in search.seen for i in below):
+        if any(i not in search.observations for i in below):
             break
         keep = _fastest(search, below, lower / upper)
-        why = f"not among the fastest {len(keep)} of {len(below)} after {lower:g} steps"
+        reason = f"not among the fastest {len(keep)} of {len(below)} after {lower:g} steps"
         climbing = {twins[i] for i in keep}
         rung = np.flatnonzero(steps == upper).tolist()
-        given_up = {i: why for i in rung if twins[i] not in climbing} | given_up
-    left = [i for i in search.open if i not in given_up]
-    if search.spent:
-        return Answer(given_up=given_up | dict.fromkeys(left, search.spent), ended=search.spent)
-    floor = min((steps[i] for i in (*left, *search.running)), default=0)
-    now = [i for i in left if steps[i] == floor]
-    return Answer(next=tuple(now[: search.free]), given_up=given_up)
+        given_up = {i: reason for i in rung if twins[i] not in climbing} | given_up
+    candidates = [i for i in search.open if i not in given_up]
+    if ended := search.exhausted_budget:
+        return Answer(given_up=given_up | dict.fromkeys(candidates, ended), ended=ended)
+    lowest = min((steps[i] for i in (*candidates, *search.running)), default=0)
+    rung = [i for i in candidates if steps[i] == lowest]
+    return Answer(next=tuple(rung[: search.free_slots]), given_up=given_up)
 
 
 def _fastest(search: Search, points: list[int], share: float) -> list[int]:

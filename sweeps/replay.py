@@ -12,7 +12,7 @@ import numpy as np
 from launcher.decode import hint
 from launcher.errors import ConfigError
 from launcher.planner.constants import Constants
-from launcher.planner.forecast import Grid, Seen
+from launcher.planner.forecast import Grid, Observation
 from launcher.planner.points import GIB, Array
 from launcher.sheets import spelling
 from launcher.sheets.sheet import Sheet
@@ -26,13 +26,13 @@ MEASURED = ("tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb", "oom", "
             "tflops_per_gpu", "mfu", "loss", "loss_last", "mem_max_gib")  # fmt: skip
 """Columns that no strategy may see before it has chosen a row."""
 
-NEAR = (0.01, 0.02)
+MARGINS = (0.01, 0.02)
 """Shares of the best speed within which a trial counts as having found it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replayed:
-    """What a strategy did in one group of rows."""
+    """Trials of a strategy in one group of rows, and how well it did."""
 
     group: Mapping[str, str]
     rows: int
@@ -46,19 +46,19 @@ class Replayed:
     trials_to_2pct: int | None
     oom_trials: int
     stopped: str
-    """Why it chose no more."""
+    """Reason for which it chose no more."""
     regret: float | None
     """Share by which the best chosen row is slower than the group's best."""
 
 
 def groups(sheet: Sheet, by: Sequence[str]) -> dict[tuple[str, ...], list[int]]:
     """Rows that were measured and are compared with each other."""
-    out: dict[tuple[str, ...], list[int]] = {}
+    rows: dict[tuple[str, ...], list[int]] = {}
     usable = np.isfinite(sheet.speed) | (sheet.oom == 1)
     for number in np.flatnonzero(usable).tolist():
         row = sheet.rows[number]
-        out.setdefault(tuple(row.get(name, "") for name in by), []).append(number)
-    return out
+        rows.setdefault(tuple(row.get(name, "") for name in by), []).append(number)
+    return rows
 
 
 def replay(
@@ -78,34 +78,43 @@ def replay(
         strategy: what chooses.
         constants: what it predicts with before it has seen anything.
         axes: columns beyond the schema whose effect is to be learnt.
-        stop: when to end.
-        seed: of what it draws.
+        stop: budget, and gain below which it ends.
+        seed: of its random draws.
 
     Returns:
         Positions in ``rows`` in the order they were chosen, and why it chose no more.
     """
     index = np.array(rows)
     points = sheet.points[index]
-    kind, used = _memory(sheet, rows)
+    kind, memory_bytes = _memory(sheet, rows)
     grid = Grid(points=points, constants=constants, extra=_codes(sheet, rows, axes), kind=kind)
     speed, oom = sheet.speed[index], sheet.oom[index] == 1
-    seen: dict[int, Seen] = {}
+    runs: dict[int, Observation] = {}
     while True:
-        answer = strategy(Search(grid=grid, seen=dict(seen), stop=stop or Stop(), seed=seed))
+        search = Search(grid=grid, observations=dict(runs), stop=stop or Stop(), seed=seed)
+        answer = strategy(search)
         if not answer.next:
-            all_of_it = len(seen) == len(rows)
-            why = "every row has been tried" if all_of_it else "the others cannot be the best"
-            return list(seen), answer.ended or why
-        for chosen in answer.next:
-            step = None if oom[chosen] else float(grid.tokens[chosen] / speed[chosen])
-            memory = used[chosen] if np.isfinite(used[chosen]) and not oom[chosen] else None
-            seen[chosen] = Seen(fitted=not oom[chosen], step=step, memory=memory)
+            complete = len(runs) == len(rows)
+            reason = "every row has been tried" if complete else "the others cannot be the best"
+            return list(runs), answer.ended or reason
+        for i in answer.next:
+            step = None if oom[i] else float(grid.tokens_per_device[i] / speed[i])
+            memory = memory_bytes[i] if np.isfinite(memory_bytes[i]) and not oom[i] else None
+            runs[i] = Observation(fitted=not oom[i], step=step, memory=memory)
 
 
 def judged(
-    sheet: Sheet, by: Sequence[str], rows: Sequence[int], order: Sequence[int], why: str
+    sheet: Sheet, by: Sequence[str], rows: Sequence[int], order: Sequence[int], stopped: str
 ) -> Replayed:
-    """What came of a replay."""
+    """Compare the chosen rows with the best of their group.
+
+    Args:
+        sheet: the table.
+        by: columns that make a group.
+        rows: the numbers of the rows of one group.
+        order: positions in ``rows``, as they were chosen.
+        stopped: reason for which no more were.
+    """
     index = np.array(rows)
     oom = sheet.oom[index] == 1
     speed = np.where(oom, 0.0, np.nan_to_num(sheet.speed[index]))
@@ -119,33 +128,36 @@ def judged(
         }
         for i in order
     )
-    found = [_until(speed[list(order)], best * (1 - near)) if best else None for near in NEAR]
+    trials_to = [
+        _trials_until(speed[list(order)], best * (1 - margin)) if best else None
+        for margin in MARGINS
+    ]
     return Replayed(
         group={name: first.get(name, "") for name in by},
         rows=len(rows),
         fit=int((~oom).sum()),
         oom=int(oom.sum()),
         trials=trials,
-        trials_to_1pct=found[0],
-        trials_to_2pct=found[1],
+        trials_to_1pct=trials_to[0],
+        trials_to_2pct=trials_to[1],
         oom_trials=int(oom[list(order)].sum()),
-        stopped=why,
+        stopped=stopped,
         regret=1 - float(speed[list(order)].max()) / best if best and order else None,
     )
 
 
-def _until(speeds: Array, enough: float) -> int | None:
+def _trials_until(speeds: Array, enough: float) -> int | None:
     reached = np.flatnonzero(speeds >= enough)
     return int(reached[0]) + 1 if len(reached) else None
 
 
 def _memory(sheet: Sheet, rows: Sequence[int]) -> tuple[str, Array]:
-    """What the memory figures of rows mean, and their bytes; nan where they differ in that."""
-    used, every = sheet.figure("mem_gb")[list(rows)] * GIB, sheet.memory_kinds
-    kinds = {every[i] for i, one in zip(rows, used, strict=True) if np.isfinite(one)}
+    """Kind of the memory figures of rows, and their bytes; nan where the rows differ in kind."""
+    figures, row_kinds = sheet.numbers("mem_gb")[list(rows)] * GIB, sheet.memory_kinds
+    kinds = {row_kinds[i] for i, size in zip(rows, figures, strict=True) if np.isfinite(size)}
     if len(kinds) != 1:
         return "reserved", np.full(len(rows), np.nan)
-    return kinds.pop(), used
+    return kinds.pop(), figures
 
 
 def _codes(sheet: Sheet, rows: Sequence[int], axes: Sequence[str]) -> Array:
@@ -163,15 +175,15 @@ def replayed(
     seed: int,
     stop: Stop,
 ) -> Iterator[Replayed]:
-    """What a strategy does in each group of rows. Raises ConfigError on a column there is not."""
-    known = dict.fromkeys(sheet.rows[0])
+    """Replay a strategy in each group of rows. Raises ConfigError on a column there is not."""
+    columns = dict.fromkeys(sheet.rows[0])
     for option, names in (("--group-by", by), ("--axis", axes)):
         for name in names:
-            if name not in known:
-                raise ConfigError(f"{option}: no column {name!r}{hint(name, known)}")
+            if name not in columns:
+                raise ConfigError(f"{option}: no column {name!r}{hint(name, columns)}")
     for name in axes:
         if spelling.column(name) in MEASURED or name in MEASURED:
             raise ConfigError(f"--axis: {name} is what a run measures, not what it tries")
     for rows in groups(sheet, by).values():
-        order, why = replay(sheet, rows, strategy, constants, axes=axes, stop=stop, seed=seed)
-        yield judged(sheet, by, rows, order, why)
+        order, stopped = replay(sheet, rows, strategy, constants, axes=axes, stop=stop, seed=seed)
+        yield judged(sheet, by, rows, order, stopped)

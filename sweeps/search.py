@@ -1,4 +1,4 @@
-"""What a strategy is asked, and what it answers.
+"""Questions to a strategy, and its answers.
 
 A strategy is a pure function of a `Search`: it starts nothing and reads no files, so continuing a
 sweep needs no state of its own, and one strategy serves a cluster and a table of measurements.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from launcher.decode import Count, Fraction, Positive
-from launcher.planner.forecast import Forecast, Grid, Seen
+from launcher.planner.forecast import Forecast, Grid, Observation
 from launcher.planner.points import Array
 
 
@@ -26,21 +26,21 @@ class Stop:
     trials: Count | None = None
     """Trials, failed ones included."""
     gpu_hours: Positive | None = None
-    """What the trials may take together, start-up included."""
+    """GPU hours that the trials may take together, start-up included."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """A grid, what is known of it, and how much may be asked for."""
+    """A grid, the results of its trials so far, and how many more may be started."""
 
     grid: Grid
-    seen: Mapping[int, Seen] = field(default_factory=dict)
-    """What has ended, by the number of the point, in the order in which it did."""
+    observations: Mapping[int, Observation] = field(default_factory=dict)
+    """Results of trials by the number of the point, in the order in which they ended."""
     running: frozenset[int] = frozenset()
-    """What has been submitted and has not ended."""
+    """Points that have been submitted and have not ended."""
     stop: Stop = field(default_factory=Stop)
     gpu_hours: float = 0.0
-    """What has been spent."""
+    """GPU hours that the trials have taken."""
     room: int = 1
     """Trials that may run at once."""
     seed: int = 0
@@ -51,25 +51,25 @@ class Search:
 
     @cached_property
     def forecast(self) -> Forecast:
-        """What is expected of every point."""
-        return Forecast(grid=self.grid, seen=self.seen)
+        """Predictions for every point."""
+        return Forecast(grid=self.grid, observations=self.observations)
 
     @property
     def open(self) -> list[int]:
         """Points that have neither run nor been submitted."""
-        taken = self.seen.keys() | self.running
-        return [i for i in range(len(self.grid.points)) if i not in taken]
+        submitted = self.observations.keys() | self.running
+        return [i for i in range(len(self.grid.points)) if i not in submitted]
 
     @property
     def best(self) -> float | None:
         """Highest speed seen: tokens per second and device."""
-        return max((speed for i in self.seen if (speed := self.speed(i))), default=None)
+        return max((speed for i in self.observations if (speed := self.speed(i))), default=None)
 
     @property
-    def in_vain(self) -> int:
+    def trials_since_best(self) -> int:
         """Trials that have ended since one was better than all before it."""
         best, since = 0.0, 0
-        for point in self.seen:
+        for point in self.observations:
             speed = self.speed(point) or 0.0
             since = 0 if speed > best * (1 + self.stop.tolerance) else since + 1
             best = max(best, speed)
@@ -77,20 +77,21 @@ class Search:
 
     def speed(self, point: int) -> float | None:
         """Speed of one that has ended; None where it was not measured."""
-        step = self.seen[point].step
-        return float(self.grid.tokens[point] / step) if step else None
+        step = self.observations[point].step
+        return float(self.grid.tokens_per_device[point] / step) if step else None
 
     @property
-    def free(self) -> int:
-        """Trials that may be started now: what there is room for, and what the budget has left."""
-        room, most = self.room - len(self.running), self.stop.trials
-        left = room if most is None else most - len(self.seen) - len(self.running)
-        return max(min(room, left), 0)
+    def free_slots(self) -> int:
+        """Trials that may be started now, by the room there is and by the budget of trials."""
+        slots, limit = self.room - len(self.running), self.stop.trials
+        if limit is not None:
+            slots = min(slots, limit - len(self.observations) - len(self.running))
+        return max(slots, 0)
 
     @property
-    def spent(self) -> str | None:
-        """Which budget has been used up; None where none has."""
-        trials = len(self.seen) + len(self.running)
+    def exhausted_budget(self) -> str | None:
+        """The budget that has been used up; None where none has."""
+        trials = len(self.observations) + len(self.running)
         if self.stop.trials is not None and trials >= self.stop.trials:
             return f"sweep.stop.trials={self.stop.trials} have run"
         if self.stop.gpu_hours is not None and self.gpu_hours >= self.stop.gpu_hours:
@@ -100,12 +101,12 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What to run next, and what not to run at all."""
+    """Points to run next, and points not to run at all."""
 
     next: tuple[int, ...] = ()
     """Points, the most promising first."""
     ended: str | None = None
-    """Why there is nothing to run next, where a search ends before all has run."""
+    """Reason for which a search ends before all has run; None where it goes on."""
     given_up: Mapping[int, str] = field(default_factory=dict)
     """Points that are not worth a trial, and why; one that waits in a queue is taken back."""
 

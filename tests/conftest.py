@@ -1,4 +1,4 @@
-"""What tests share: specs to start from, and a launch command in a process of its own."""
+"""Shared by all tests: specs to start from, and a launch command in a process of its own."""
 
 import os
 import subprocess
@@ -48,8 +48,8 @@ def environment(cache: Path) -> dict[str, str]:
 
     W&B is off: the tests of tracking alone pay for it.
     """
-    own = {"COLUMNS": "200", "MEGALAUNCH_CACHE": str(cache), "WANDB_MODE": "disabled"}
-    return {**os.environ, "PYTHONPATH": str(ROOT), **own}
+    variables = {"COLUMNS": "200", "MEGALAUNCH_CACHE": str(cache), "WANDB_MODE": "disabled"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **variables}
 
 
 def spec(

@@ -44,23 +44,23 @@ PATIENCE = 120.0
 """Seconds for a moment to come."""
 
 
-def start(folder: Path, cache: Path, asked: Sequence[str] = WORDS) -> "subprocess.Popen[bytes]":
+def start(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> "subprocess.Popen[bytes]":
     """The command, which runs or continues."""
     with (folder / "launch.txt").open("ab") as log:
         return subprocess.Popen(
-            command([*asked, f"output={folder}"]),
+            command([*request, f"output={folder}"]),
             env=environment(cache), cwd=folder, stdout=log, stderr=log,
         )  # fmt: skip
 
 
-def finished(folder: Path, cache: Path, asked: Sequence[str] = WORDS) -> int:
+def finished(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> int:
     """Run to the end; the exit code."""
-    return start(folder, cache, asked).wait(600)
+    return start(folder, cache, request).wait(600)
 
 
-def killed(folder: Path, cache: Path, kind: str, asked: Sequence[str] = WORDS) -> bool:
+def killed(folder: Path, cache: Path, kind: str, request: Sequence[str] = WORDS) -> bool:
     """Start, and end everything by SIGKILL at a moment of a kind; False where that did not come."""
-    launcher = start(folder, cache, asked)
+    launcher = start(folder, cache, request)
     deadline = time.monotonic() + PATIENCE
     reached = _reached(kind, folder)
     came = False
@@ -91,16 +91,16 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 def _reached(kind: str, folder: Path) -> Callable[[], bool]:
-    """Whether a moment has come, of a run that goes on from where it is now."""
+    """Return True once a moment has come, of a run that goes on from where it is now."""
     run = folder / "four_stage"
-    done, steps = len(_results(run)), _steps(run)
+    results, steps = len(_results(run)), _steps(run)
     more, wait = random.randint(1, 5), time.monotonic() + random.uniform(0.5, 6)
 
     def reached() -> bool:
         if kind == "write":
             return any(run.glob("*/checkpoints/.step-*.attempt*")) and _steps(run) > steps
         if kind == "boundary":
-            return len(_results(run)) > done
+            return len(_results(run)) > results
         if kind == "start":
             return time.monotonic() > wait
         return _steps(run) >= steps + more
@@ -145,22 +145,24 @@ def main() -> None:
         for folder in (left_alone, disturbed):
             folder.mkdir()
         cache = Path(place) / "cache"
-        asked = words(1 + options.kills // 10)  # long enough for the last of them
-        assert finished(left_alone, cache, asked) == 0
+        request = words(1 + options.kills // 10)  # long enough for the last of them
+        assert finished(left_alone, cache, request) == 0
         hits: Counter[str] = Counter()
         for number in range(options.kills):
             kind = KINDS[number % len(KINDS)]
             if kind == "boundary" and len(_results(disturbed / "four_stage")) >= len(STAGES) - 1:
                 kind = "write"  # the next one would be the end
             began = time.monotonic()
-            hits[kind] += killed(disturbed, cache, kind, asked)
+            hits[kind] += killed(disturbed, cache, kind, request)
             print(f"kill {number + 1}: {kind}, {time.monotonic() - began:.1f} s after the start,"
                   f" at {_steps(disturbed / 'four_stage')} steps", flush=True)  # fmt: skip
-        assert finished(disturbed, cache, asked) == 0
-        one, other = (outcome(path / "four_stage") for path in (left_alone, disturbed))
-        same = {key: one[key] == other[key] for key in one}
-        print(json.dumps({"kills": dict(hits), "same": same, "samples": one["samples"][-1]}))
-        sys.exit(0 if all(same.values()) else 1)
+        assert finished(disturbed, cache, request) == 0
+        undisturbed, resumed = (outcome(path / "four_stage") for path in (left_alone, disturbed))
+        equal = {key: undisturbed[key] == resumed[key] for key in undisturbed}
+        print(
+            json.dumps({"kills": dict(hits), "same": equal, "samples": undisturbed["samples"][-1]})
+        )
+        sys.exit(0 if all(equal.values()) else 1)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ PYTEST = (sys.executable, "-m", "pytest")
 SLURM = (*PYTEST, "-o", "cache_dir=.pytest_cache/slurm", "tests/slurm")
 # The tracker takes what cores are idle (nice 19) and has 30 s to end: between two busy ones, none.
 ALONE = "tests/launcher/workers/tracking/test_tracker.py"
-REST = (*PYTEST, "--ignore=tests/slurm", f"--ignore={ALONE}")
+NOT_SLURM = (*PYTEST, "--ignore=tests/slurm", f"--ignore={ALONE}")
 INTERRUPTED = 2
 """Exit code of pytest after SIGINT, and where a test cannot be read."""
 
@@ -29,17 +29,17 @@ def main() -> int:
     def start(words: tuple[str, ...], **outputs: Any) -> None:
         started.append(subprocess.Popen(words, **outputs))
 
-    with tempfile.TemporaryFile("w+") as said:
-        start(SLURM, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
-        start(REST)
+    with tempfile.TemporaryFile("w+") as output:
+        start(SLURM, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        start(NOT_SLURM)
         signal.signal(signal.SIGINT, lambda *_: None)
         signal.signal(
-            signal.SIGTERM, lambda *_: [each.send_signal(signal.SIGINT) for each in started]
+            signal.SIGTERM, lambda *_: [process.send_signal(signal.SIGINT) for process in started]
         )
-        codes = [each.wait() for each in started]
-        said.seek(0)
+        codes = [process.wait() for process in started]
+        output.seek(0)
         print(f"\n{' '.join(SLURM[1:])}", flush=True)
-        shutil.copyfileobj(said, sys.stdout)
+        shutil.copyfileobj(output, sys.stdout)
         sys.stdout.flush()
     if INTERRUPTED not in codes:
         start((*PYTEST, ALONE))

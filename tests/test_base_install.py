@@ -35,26 +35,26 @@ def launch(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 def test_plan_works_and_rejects(tmp_path: Path) -> None:
     words = ["sweep=parallelism_grid", "model=llama_13b", "cluster=h100", "cluster.nodes=3"]
-    done = launch(tmp_path, "plan", *words, "--format", "csv")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(",rejected,") >= 3 and done.stdout.count(",run,") >= 12
+    process = launch(tmp_path, "plan", *words, "--format", "csv")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count(",rejected,") >= 3 and process.stdout.count(",run,") >= 12
 
 
 def test_table_works(tmp_path: Path) -> None:
     record.write(tmp_path / "records.jsonl", [RunRecord(spec=spec(), outcome="ok", row=1)])
-    done = launch(tmp_path, "table", ".", "--format", "json")
-    assert (done.returncode, '"outcome": "ok"' in done.stdout) == (0, True)
+    process = launch(tmp_path, "table", ".", "--format", "json")
+    assert (process.returncode, '"outcome": "ok"' in process.stdout) == (0, True)
 
 
 def test_spikes_works(tmp_path: Path) -> None:
-    done = launch(tmp_path, "spikes", str(ROOT / "tests" / "data" / "losses" / "mixtral.csv"))
-    assert (done.returncode, done.stdout.count("loss_spike  loss")) == (0, 3), done.stderr
+    process = launch(tmp_path, "spikes", str(ROOT / "tests" / "data" / "losses" / "mixtral.csv"))
+    assert (process.returncode, process.stdout.count("loss_spike  loss")) == (0, 3), process.stderr
 
 
 def test_training_says_what_to_install(tmp_path: Path) -> None:
-    done = launch(tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == (
+    process = launch(tmp_path)
+    assert process.returncode == 2
+    assert process.stderr.splitlines()[0] == (
         "launch: backend: megatron needs torch, megatron.core on this machine:"
         " pip install 'megalaunch[train]'"
     )
@@ -63,13 +63,13 @@ def test_training_says_what_to_install(tmp_path: Path) -> None:
 
 def test_an_error_of_stdout_is_one_line(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", WITHOUT, "plan"], cwd=tmp_path, stdout=full,
             env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
             check=False,
         )  # fmt: skip
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert done.stderr.splitlines()[0] == "launch: No space left on device"
+    assert (process.returncode, "Traceback" in process.stderr) == (1, False)
+    assert process.stderr.splitlines()[0] == "launch: No space left on device"
 
 
 def test_the_home_folder_may_be_written_short(
@@ -96,7 +96,7 @@ def test_pandas_waits_for_a_table(words: list[str], tmp_path: Path) -> None:
 
 
 def traced(words: list[str], folder: Path) -> tuple["subprocess.CompletedProcess[str]", set[str]]:
-    """What came of a launch, and what it imported."""
+    """Run a launch, and list what it imported."""
     code = "import sys; from launcher.cli import main; sys.exit(main(sys.argv[1:]))"
     trace = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code, *words], cwd=folder,

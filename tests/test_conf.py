@@ -20,7 +20,7 @@ NEEDS = {
         if c.startswith("cluster=") and not c.startswith("cluster=local")
     },
 }
-"""What a choice needs besides, to have a point that is not rejected."""
+"""Overrides that a choice needs besides, to have a point that is not rejected."""
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -26,8 +26,8 @@ MIB = 2**20
 
 def words(name: str, text: Path, tokens: int = 20480) -> tuple[str, ...]:
     """Two stages of 40 steps over a user's own text."""
-    each = f"{{tokens: {tokens}, blend: {{{text}: 1.0, bundled/prose: 1.0}}}}"
-    stages = f"curriculum={{name: {name}, stages: {{first: {each}, second: {each}}}}}"
+    stage = f"{{tokens: {tokens}, blend: {{{text}: 1.0, bundled/prose: 1.0}}}}"
+    stages = f"curriculum={{name: {name}, stages: {{first: {stage}, second: {stage}}}}}"
     return (stages, *SMALL)
 
 
@@ -60,7 +60,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_full_for_a_while(
     small_disk: Path, text: Path, cache: Path, calm: dict[str, object]
 ) -> None:
-    """It trains on while saves fail, from the first one on, which has no older one to make room."""
+    """Training goes on while saves fail, from the first one on, which has no older one to make room."""
     log, launcher, first = begun(small_disk, text, cache, steps=1)
     second = RunFolder(small_disk / "run" / STAGES[1])
     with full(small_disk):
@@ -81,11 +81,11 @@ def test_a_disk_that_stays_full(
     log, launcher, _ = begun(small_disk, text, cache, steps=7)
     with full(small_disk):
         assert launcher.wait(120) == 1
-    said = log.read_text()
+    output = log.read_text()
     # Which of the two: an older checkpoint that makes room may save the first.
     failed = r"\] disk      \d-(\w+)  CheckpointError: the last checkpoint of stage \1, which"
-    assert re.search(failed, said), said
-    assert "launch: disk: once its cause is mended, the same command goes on" in said
+    assert re.search(failed, output), output
+    assert "launch: disk: once its cause is mended, the same command goes on" in output
     assert start(small_disk, cache, words("run", text), log).wait(200) == 0
     assert kills.outcome(small_disk / "run", STAGES) == calm
 
@@ -97,7 +97,7 @@ def failures(run: RunFolder) -> list[dict[str, object]]:
 def begun(
     disk: Path, text: Path, cache: Path, steps: int
 ) -> tuple[Path, "subprocess.Popen[bytes]", RunFolder]:
-    """What a launch prints, itself, and its first stage, which has trained that many steps."""
+    """Return what a launch prints, itself, and its first stage, which has trained that many steps."""
     log = disk.parent / "launch.txt"
     launcher = start(disk, cache, words("run", text), log)
     first = RunFolder(disk / "run" / STAGES[0])
@@ -106,10 +106,10 @@ def begun(
 
 
 def test_a_disk_with_no_room_for_the_checkpoints(small_disk: Path, text: Path, cache: Path) -> None:
-    """It is said before anything starts."""
+    """The message comes before anything starts."""
     log = small_disk.parent / "launch.txt"
-    asked = (*words("run", text), "checkpoints.keep_last=30")
-    assert start(small_disk, cache, asked, log).wait(60) == 2
+    request = (*words("run", text), "checkpoints.keep_last=30")
+    assert start(small_disk, cache, request, log).wait(60) == 2
     last = log.read_text().splitlines()[-1]
     assert last.startswith(f"launch: output: {small_disk}/run has 24.0 MiB free, the checkpoints")
     assert not (small_disk / "run").exists()
@@ -119,11 +119,11 @@ def test_data_that_vanishes(
     tmp_path: Path, text: Path, cache: Path, calm: dict[str, object]
 ) -> None:
     """A stage that runs has it mapped; the next start names the file, and goes on once it is back."""
-    log, kept = tmp_path / "launch.txt", text.with_suffix(".kept")
+    log, moved = tmp_path / "launch.txt", text.with_suffix(".kept")
     launcher = start(tmp_path, cache, words("run", text), log)
     first = RunFolder(tmp_path / "run" / STAGES[0])
     until(lambda: len(first.steps()) >= 3)
-    text.rename(kept)
+    text.rename(moved)
     try:
         assert launcher.wait(120) == 1
         assert first.result() is not None, log.read_text()
@@ -133,34 +133,34 @@ def test_data_that_vanishes(
             f"launch: curriculum.stages.first.blend: {text}: No such file or directory"
         )
     finally:
-        kept.rename(text)
+        moved.rename(text)
     assert start(tmp_path, cache, words("run", text), log).wait(200) == 0
     assert kills.outcome(tmp_path / "run", STAGES) == calm
 
 
 def test_a_text_that_is_too_short(tmp_path: Path, cache: Path) -> None:
-    """It is known in the first stage how often the second would read it."""
+    """The first stage knows how often the second would read it."""
     short = tmp_path / "short.txt"
     short.write_text("a few words " * 40)
     log = tmp_path / "launch.txt"
-    asked = words("run", short, tokens=2048)
-    assert start(tmp_path, cache, asked, log).wait(120) == 1
+    request = words("run", short, tokens=2048)
+    assert start(tmp_path, cache, request, log).wait(120) == 1
     assert "DataError: curriculum.stages.second: " in log.read_text()
     assert "epochs, curriculum.max_epochs is 4" in log.read_text()
-    again = log.read_text()
-    assert start(tmp_path, cache, asked, log).wait(60) == 2  # now that it is tokenised
-    assert "curriculum.max_epochs is 4" in log.read_text().removeprefix(again).splitlines()[-1]
+    first_log = log.read_text()
+    assert start(tmp_path, cache, request, log).wait(60) == 2  # now that it is tokenised
+    assert "curriculum.max_epochs is 4" in log.read_text().removeprefix(first_log).splitlines()[-1]
 
 
 def start(
-    folder: Path, cache: Path, asked: tuple[str, ...], log: Path
+    folder: Path, cache: Path, request: tuple[str, ...], log: Path
 ) -> "subprocess.Popen[bytes]":
     from tests.conftest import command, environment
 
-    with log.open("ab") as out:
+    with log.open("ab") as output:
         return subprocess.Popen(
-            command([*asked, f"output={folder}"]), env=environment(cache),
-            cwd=log.parent, stdout=out, stderr=out,
+            command([*request, f"output={folder}"]), env=environment(cache),
+            cwd=log.parent, stdout=output, stderr=output,
         )  # fmt: skip
 
 

@@ -33,6 +33,6 @@ def check_against_the_plan(run: RunFolder) -> None:
         assert line["lr"] == pytest.approx(spec.rate(line["step"]), rel=1e-6)
     count, total = spec.samples_through(spec.last), sum(spec.data.blend.values())
     for source, weight in spec.data.blend.items():
-        wanted = weight / total
-        assert abs(result["samples"][source] / count - wanted) < max(0.005, 2 / count)
+        expected = weight / total
+        assert abs(result["samples"][source] / count - expected) < max(0.005, 2 / count)
     assert sum(result["samples"].values()) == count

@@ -23,7 +23,7 @@ ALONE = {
 }  # fmt: skip
 
 LR = "train.optimizer.lr=3e-4"
-"""Of real runs. At ten times that, rounding alone grows to 9e-6 in these 37 steps."""
+"""Learning rate of real runs. At ten times that, rounding alone grows to 9e-6 in these 37 steps."""
 
 TOLERANCE = 1e-5
 
@@ -33,15 +33,17 @@ def test_layouts_take_over_at_every_boundary(launch: Launch, tmp_path: Path) -> 
     losses = {}
     for name, stages, ranks in (("many", STAGES, 2), ("alone", ALONE, 1)):
         written = ", ".join(
-            f"{stage}: {{tokens: 3000, blend: {{bundled/prose: {weight}, bundled/code: 1.0}}, {said}}}"
-            for (stage, said), weight in zip(stages.items(), (3.0, 1.0, 0.5, 2.0, 1.0), strict=True)
+            f"{stage}: {{tokens: 3000, blend: {{bundled/prose: {weight}, bundled/code: 1.0}}, {overrides}}}"
+            for (stage, overrides), weight in zip(
+                stages.items(), (3.0, 1.0, 0.5, 2.0, 1.0), strict=True
+            )
         ).replace(", }", "}")
-        done = launch(
+        process = launch(
             f"curriculum={{name: {name}, stages: {{{written}}}}}",
             f"cluster.gpus_per_node={ranks}", "checkpoint_every=4", "train.global_batch=8",
             "train.untimed_steps=0", LR, timeout=500,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert process.returncode == 0, process.stderr
         folder = tmp_path / "runs" / name
         runs = [RunFolder(folder / f"{number}-{stage}") for number, stage in enumerate(stages, 1)]
         losses[name] = [(line["step"], line["loss"]) for run in runs for line in run.steps()]

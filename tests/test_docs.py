@@ -1,4 +1,4 @@
-"""What the documentation says is so."""
+"""Statements of the documentation that must be true."""
 
 import re
 import runpy

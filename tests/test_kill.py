@@ -27,7 +27,7 @@ WORDS = [
 ]
 """Five trials that train and some that are rejected."""
 
-SAME = ("row", "spec_id", "outcome", "cause", "backend", "tp", "pp", "zero", "steps",
+COMPARED = ("row", "spec_id", "outcome", "cause", "backend", "tp", "pp", "zero", "steps",
         "loss_first", "loss_last", "grad_norm_max")  # fmt: skip
 """Columns in which two runs of one sweep must agree to the last digit."""
 
@@ -75,10 +75,12 @@ def start(folder: Path, cache: Path) -> "subprocess.Popen[bytes]":
 
 def table(folder: Path, cache: Path) -> list[tuple[str, ...]]:
     words = ["table", str(folder), "--format", "csv", "--sort", "row"]
-    done = subprocess.run(
+    process = subprocess.run(
         command(words), env=environment(cache), capture_output=True, text=True, check=True
     )
-    rows = [tuple(row[name] for name in SAME) for row in csv.DictReader(done.stdout.splitlines())]
+    rows = [
+        tuple(row[name] for name in COMPARED) for row in csv.DictReader(process.stdout.splitlines())
+    ]
     assert sum(row[2] == "ok" for row in rows) == 5
     assert sum(row[2] == "rejected" for row in rows) >= 3
     return rows
@@ -86,7 +88,7 @@ def table(folder: Path, cache: Path) -> list[tuple[str, ...]]:
 
 def ended(folder: Path) -> dict[str, float]:
     """Spec id -> when it ended, of the trials that ended well; every file must be whole."""
-    out = {}
+    times = {}
     for path in (folder / "parallelism_grid").glob("*/status.json"):
         json.loads(path.read_text())
         trial = RunFolder(path.parent)
@@ -94,8 +96,8 @@ def ended(folder: Path) -> dict[str, float]:
         status = trial.status()
         if status and status.state == "ended" and trial.result():
             assert status.ended is not None
-            out[path.parent.name] = status.ended
-    return out
+            times[path.parent.name] = status.ended
+    return times
 
 
 def ranks_of(launcher: "subprocess.Popen[bytes]") -> list[psutil.Process]:
@@ -127,13 +129,13 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, cache: Path)
     while not (ranks := ranks_of(launcher)) and time.monotonic() < deadline:
         time.sleep(0.1)
     launcher.send_signal(signal.SIGINT)
-    out, err = launcher.communicate(timeout=60)
-    assert launcher.returncode == 1 and out == ""
-    assert err.splitlines()[-2:] == [
+    stdout, stderr = launcher.communicate(timeout=60)
+    assert launcher.returncode == 1 and stdout == ""
+    assert stderr.splitlines()[-2:] == [
         "launch: stopped with 0 of 2 points done; to go on:",
         f"  launch -m layout.tp=1,2 output={tmp_path} 'name=my runs'",
     ]
-    assert "Traceback" not in err
+    assert "Traceback" not in stderr
     assert not psutil.wait_procs(ranks, timeout=10)[1]
     (status,) = [json.loads(p.read_text()) for p in tmp_path.glob("my runs/*/status.json")]
     assert (status["state"], status["stopped"]) == ("ended", "cancelled")

@@ -85,11 +85,11 @@ def test_an_assertion_is_found_before_anything_runs(
 
 
 def test_the_sheet_and_check_agree_on_all_rows_but_two() -> None:
-    found = rows()
+    sheet = rows()
     disagree = [
-        row["row"] for row in found if (row["outcome"] == "assertion") != (refusal(row) is not None)
+        row["row"] for row in sheet if (row["outcome"] == "assertion") != (refusal(row) is not None)
     ]
-    assert (len(found), disagree) == (64, sorted(UNEXPLAINED, key=int))
+    assert (len(sheet), disagree) == (64, sorted(UNEXPLAINED, key=int))
 
 
 def test_layers_that_do_not_divide_by_the_stages_are_not_refused() -> None:

@@ -1,7 +1,7 @@
 """A backend turns a RunSpec into a command line; `launcher.results.summary` reads what it leaves.
 
-To add an engine: a class with these three methods, one line in `BACKENDS`, and a worker if it
-trains here.
+To add an engine: a class that answers what `Backend` asks, one line in `BACKENDS`, and a worker
+if it trains here.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from launcher.backends.megatron import Megatron
 from launcher.backends.worker_command import Conduct
 from launcher.data import corpora
 from launcher.decode import one_of
+from launcher.planner.engines import Engine, EngineTraits
 from launcher.spec.run import RunSpec
 
 
@@ -22,6 +23,13 @@ class Backend(Protocol):
     @property
     def packages(self) -> Sequence[str]:
         """Modules that the machine that trains must be able to import."""
+
+    @property
+    def planner_engine(self) -> Engine:
+        """Engine whose formulas of memory and time the planner uses for its specs."""
+
+    def gradient_bytes(self, spec: RunSpec) -> float:
+        """Bytes of accumulated gradient per parameter, before ZeRO splits them."""
 
     def check(self, spec: RunSpec) -> None:
         """Raise LayoutError where the framework cannot run a spec, or runs it silently wrong."""
@@ -42,3 +50,9 @@ def check(spec: RunSpec) -> None:
     spec.check()
     corpora.check_vocabulary(spec)
     backend.check(spec)
+
+
+def engine_traits(spec: RunSpec) -> EngineTraits:
+    """Facts about the engine of a spec that the planner's formulas need."""
+    backend = BACKENDS[spec.backend]
+    return EngineTraits(engine=backend.planner_engine, gradient_bytes=backend.gradient_bytes(spec))

@@ -3,6 +3,7 @@
 from launcher.backends.megatron import check_experts
 from launcher.backends.worker_command import TrainedHere
 from launcher.errors import LayoutError
+from launcher.planner.engines import Engine
 from launcher.spec.run import RunSpec
 
 
@@ -10,6 +11,13 @@ class DeepSpeed(TrainedHere):
     """Trains megatron-core's GPTModel with a DeepSpeed engine, or with its PipelineModule."""
 
     packages = ("torch", "megatron.core", "deepspeed")
+    planner_engine: Engine = "deepspeed"
+
+    def gradient_bytes(self, spec: RunSpec) -> float:
+        """Bytes of gradient per parameter: it accumulates in fp32, and its bf16 optimizer, in use
+        up to ZeRO 1, keeps bf16 gradients besides.
+        """
+        return 6.0 if spec.train.precision == "bf16" and spec.layout.zero <= 1 else 4.0
 
     def check(self, spec: RunSpec) -> None:
         """Raise LayoutError where DeepSpeed cannot run a spec, or runs it silently wrong."""

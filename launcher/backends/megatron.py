@@ -2,6 +2,7 @@
 
 from launcher.backends.worker_command import TrainedHere
 from launcher.errors import LayoutError
+from launcher.planner.engines import Engine
 from launcher.spec.run import RunSpec
 
 
@@ -9,6 +10,11 @@ class Megatron(TrainedHere):
     """Trains megatron-core's GPTModel with megatron-core's own optimizer and schedules."""
 
     packages = ("torch", "megatron.core")
+    planner_engine: Engine = "megatron"
+
+    def gradient_bytes(self, spec: RunSpec) -> float:
+        """Bytes of gradient per parameter: megatron-core's DDP accumulates in fp32."""
+        return 4.0
 
     def check(self, spec: RunSpec) -> None:
         """Raise LayoutError where megatron-core cannot run a spec, or runs it silently wrong."""

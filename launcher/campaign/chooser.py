@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from launcher.backends import engine_traits
 from launcher.campaign.plan import Plan
 from launcher.errors import ConfigError
 from launcher.planner.constants import constants_of
-from launcher.planner.forecast import Forecast, Grid, Seen
+from launcher.planner.forecast import Forecast, Grid, Observation
 from launcher.planner.points import GIB, Array, Points
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.record import Prediction, RunRecord
@@ -48,7 +49,7 @@ class Chooser:
         self.index = {spec.name: i for i, spec in enumerate(specs)}
         differ = differences(specs)
         self.grid = Grid(
-            points=Points.from_specs(specs),
+            points=Points.from_specs(specs, engine_traits),
             constants=constants_of(request.constants),
             extra=_not_modelled(differ, len(specs)),
         )
@@ -78,7 +79,9 @@ class Chooser:
 
         search = Search(
             grid=self.grid,
-            seen={self.index[name]: _seen(ended[name]) for name in sorted(ended, key=by_end)},
+            observations={
+                self.index[name]: _observation(ended[name]) for name in sorted(ended, key=by_end)
+            },
             running=frozenset(self.index[name] for name in running),
             stop=self.sweep.stop,
             gpu_hours=sum(map(_gpu_hours, ended.values())),
@@ -99,21 +102,21 @@ class Chooser:
             return Prediction()
         i, forecast = self.index[spec.name], self.forecast
         return Prediction(
-            memory_gib=float(forecast.bytes[i]) / GIB,
+            memory_gib=float(forecast.reported_bytes[i]) / GIB,
             oom=float(forecast.oom[i]) if np.isfinite(self.grid.points.memory[i]) else None,
             step_ms=1e3 * float(np.exp(forecast.log_seconds[i])),
             step_error=float(forecast.deviation[i]),
         )
 
 
-def _seen(record: RunRecord) -> Seen:
+def _observation(record: RunRecord) -> Observation:
     figures = record.figures
     if record.outcome != "ok":
-        return Seen(fitted=False if record.outcome == "oom" else None)
+        return Observation(fitted=False if record.outcome == "oom" else None)
     reserved = figures.memory_kind == "cuda reserved" and figures.mem_max_gib is not None
     memory = figures.mem_max_gib * GIB if reserved and figures.mem_max_gib else None
     step = None if figures.step_ms_p50 is None else figures.step_ms_p50 / 1e3
-    return Seen(fitted=True, step=step, memory=memory)
+    return Observation(fitted=True, step=step, memory=memory)
 
 
 def _gpu_hours(record: RunRecord) -> float:

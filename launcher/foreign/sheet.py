@@ -30,7 +30,7 @@ def read(source: Source) -> list[Found]:
 
 
 def _row(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]) -> Found:
-    understood = spelling.understood(row)
+    understood = spelling.normalized(row)
     by_name = {sheet_columns.name(title): text.strip() for title, text in row.items()}
     known = _known(understood)
     shape = names.model(understood.get("model", ""), models)

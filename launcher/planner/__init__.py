@@ -1,1 +1,1 @@
-"""What a spec will cost, before it runs: memory, step time, and how sure that is."""
+"""Cost of a spec before it runs: memory, step time, and how sure that is."""

@@ -14,23 +14,23 @@ from launcher.planner.steptime import TimeConstants
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constants:
-    """Of both formulas."""
+    """Constants of both formulas."""
 
     memory: MemoryConstants = field(default_factory=MemoryConstants)
     time: TimeConstants = field(default_factory=TimeConstants)
     fitted: str | None = None
-    """By what command."""
+    """Command that fitted them; None for those of this package before any fit."""
 
 
 def constants_of(path: str | None) -> Constants:
-    """Those of a file, or the ones of this package. Raises ConfigError."""
+    """Return the constants of a file, or those of this package. Raises ConfigError."""
     if path is None:
         return _shipped()
     try:
         data = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or "is no JSON, as launch plan --fit writes it"
-        raise ConfigError(f"constants: {path}: {said}") from error
+        reason = getattr(error, "strerror", None) or "is no JSON, as launch plan --fit writes it"
+        raise ConfigError(f"constants: {path}: {reason}") from error
     return decode(Constants, data, "constants")
 
 

@@ -1,4 +1,4 @@
-"""What a prediction is made of, term by term: ``launch plan --explain ROW``."""
+"""Terms that make up a prediction: ``launch plan --explain ROW``."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -41,11 +41,11 @@ def terms(points: Points, constants: Constants) -> Iterator[dict[str, Any]]:
     """Rows for one point, ``points`` of length 1: memory of each stage, then the step time."""
     stages = memory.STAGES if points.pp[0] > 2 else ("first", "last")[: int(points.pp[0])]
     for stage in stages:
-        found = memory.stage_memory(points, constants.memory, stage)
-        where = f"memory, {stage} stage" if len(stages) > 1 else "memory"
-        yield from _rows(where, found, GIB, "gib", found.allocated)
-    wanted = float(memory.wanted(points, constants.memory)[0]) / GIB
-    yield _row("memory", "needed on the device", "gib", wanted, None)
+        of_stage = memory.stage_memory(points, constants.memory, stage)
+        group = f"memory, {stage} stage" if len(stages) > 1 else "memory"
+        yield from _rows(group, of_stage, GIB, "gib", of_stage.allocated)
+    required = float(memory.required_bytes(points, constants.memory)[0]) / GIB
+    yield _row("memory", "needed on the device", "gib", required, None)
     if np.isfinite(points.memory[0]):
         yield _row("memory", "there is", "gib", float(points.memory[0]) / GIB, None)
     times = steptime.step_time(points, constants.time)
@@ -53,21 +53,22 @@ def terms(points: Points, constants: Constants) -> Iterator[dict[str, Any]]:
 
 
 def _rows(
-    where: str, found: Memory | StepTime, unit: float, name: str, total: Any
+    group: str, prediction: Memory | StepTime, unit: float, unit_name: str, total: Any
 ) -> Iterator[dict[str, Any]]:
-    for one in dataclasses.fields(found):
-        value = float(getattr(found, one.name)[0])
+    for field in dataclasses.fields(prediction):
+        value = float(getattr(prediction, field.name)[0])
         share = 100 * value / float(total[0])
-        yield _row(where, one.name, name, value / unit, share, MEANING[type(found)][one.name])
-    yield _row(where, "together", name, float(total[0]) / unit, 100.0)
+        meaning = MEANING[type(prediction)][field.name]
+        yield _row(group, field.name, unit_name, value / unit, share, meaning)
+    yield _row(group, "together", unit_name, float(total[0]) / unit, 100.0)
 
 
 def _row(
-    where: str, term: str, unit: str, value: float, share: float | None, meaning: str | None = None
+    group: str, term: str, unit: str, value: float, share: float | None, meaning: str | None = None
 ) -> dict[str, Any]:
     digits = 2 if unit == "gib" else 1
     return {
-        "of": where,
+        "of": group,
         "term": term,
         "gib": round(value, digits) if unit == "gib" else None,
         "ms": round(value, digits) if unit == "ms" else None,

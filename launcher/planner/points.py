@@ -5,7 +5,7 @@ A hundred thousand points are a few dozen arrays, and one formula is one pass ov
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, Self, get_args
@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from launcher.planner.engines import ENGINES, EngineTraits
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape, Recompute
@@ -20,25 +21,23 @@ from launcher.spec.shape import ModelShape, Recompute
 Array = NDArray[Any]
 """One element per point."""
 
-Engine = Literal["megatron", "deepspeed", "fsdp"]
-Number = Literal["fp32", "fp16", "bf16", "fp8"]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
-NUMBERS: tuple[Number, ...] = get_args(Number)
+NumberFormat = Literal["fp32", "fp16", "bf16", "fp8"]
+"""Formats that matrix products are computed in; wider than what a spec trains in, for sheets."""
+NUMBER_FORMATS: tuple[NumberFormat, ...] = get_args(NumberFormat)
 RECOMPUTE: tuple[Recompute, ...] = get_args(Recompute)
 
 TERA, GIGA, GIB = 1e12, 1e9, 2.0**30
 
-MEGATRON, DEEPSPEED, FSDP = range(len(ENGINES))
-FP32, FP16, BF16, FP8 = range(len(NUMBERS))
+FP32, FP16, BF16, FP8 = range(len(NUMBER_FORMATS))
 
 CPU = Accelerator(name="cpu", bf16_tflops=0.042, fp32_tflops=0.042, memory_gb_s=8.0, link_gb_s=1.0)
-"""What a rank on a CPU core is taken for where nothing is known of it: a core with AVX2 and the
-gloo of one machine, before any run on it has been measured."""
+"""Stand-in for a CPU core of which nothing is known, before any run on it has been measured: a
+core with AVX2, and the gloo of one machine."""
 
 CARD = Accelerator(
     name="?", bf16_tflops=312.0, fp32_tflops=19.5, memory_gb_s=2039.0, link_gb_s=300.0
 )
-"""What a card is taken for of which nothing is stated: an A100."""
+"""Stand-in for a card of which nothing is stated: an A100."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,28 +71,28 @@ class Points:
     """Index into `RECOMPUTE`."""
     offload: Array
     flash: Array
-    """Whether attention scores never reach memory."""
+    """1 where attention scores never reach memory."""
     fused: Array
-    """Whether norms and activation functions are single kernels."""
+    """1 where norms and activation functions are single kernels."""
     fused_loss: Array
-    """Whether the loss needs no copy of the logits."""
+    """1 where the loss needs no copy of the logits."""
     dropout: Array
-    """Whether masks of dropout on the residual are kept."""
+    """1 where masks of dropout on the residual are kept."""
     engine: Array
-    """Index into `ENGINES`."""
-    number: Array
-    """Index into `NUMBERS`."""
-    gradient: Array
+    """Index into `launcher.planner.engines.ENGINES`."""
+    number_format: Array
+    """Index into `NUMBER_FORMATS`."""
+    gradient_bytes: Array
     """Bytes of gradient per parameter, before ZeRO splits them."""
     gpus: Array
     gpus_per_node: Array
     global_batch: Array
     cpu: Array
-    """Whether ranks are processes of a CPU."""
+    """1 where ranks are processes of a CPU."""
     peak: Array
     """Dense peak of matrix products in their precision, FLOP/s."""
     peak_half: Array
-    """The same in bf16, in which attention is computed whatever the rest is."""
+    """Dense peak in bf16, FLOP/s, in which attention is computed whatever the rest is."""
     memory: Array
     """Bytes that a process may allocate on the device; infinite where that is not known."""
     memory_rate: Array
@@ -108,7 +107,7 @@ class Points:
 
     def __getitem__(self, chosen: Any) -> Self:
         """Some of the points."""
-        names = [one.name for one in dataclasses.fields(self)]
+        names = [field.name for field in dataclasses.fields(self)]
         return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
     @property
@@ -122,65 +121,72 @@ class Points:
         return np.maximum(self.global_batch / (self.micro_batch * self.dp), 1)
 
     @property
-    def tokens(self) -> Array:
+    def micro_batch_tokens(self) -> Array:
         """Tokens of one micro batch on one rank (context parallel ranks share a sequence)."""
         return self.micro_batch * self.sequence / self.cp
 
     @property
-    def full(self) -> Array:
-        """Where whole layers are computed again."""
+    def full_recompute(self) -> Array:
+        """True where the backward pass computes whole layers again."""
         return self.recompute == RECOMPUTE.index("full")
 
     @property
-    def selective(self) -> Array:
-        """Where core attention is computed again."""
+    def selective_recompute(self) -> Array:
+        """True where the backward pass computes core attention again."""
         return self.recompute == RECOMPUTE.index("selective")
 
     @property
-    def query(self) -> Array:
+    def query_width(self) -> Array:
         """Width of all query heads."""
         return self.heads * self.head_dim
 
     @property
-    def key(self) -> Array:
+    def key_width(self) -> Array:
         """Width of all key heads, and of all value heads."""
         return self.kv_heads * self.head_dim
 
     @property
-    def visits(self) -> Array:
-        """Feed-forward blocks that a token meets in a layer."""
+    def active_ffns(self) -> Array:
+        """Feed-forward blocks that a token passes in a layer: the experts of its router, or one."""
         return np.where(self.experts > 0, np.minimum(self.top_k, self.experts), 1.0)
 
     @property
     def attention_params(self) -> Array:
-        """Of one layer, before any split."""
-        return 2 * self.hidden * (self.query + self.key)
+        """Parameters of one layer's attention, before any split."""
+        return 2 * self.hidden * (self.query_width + self.key_width)
 
     @property
     def ffn_params(self) -> Array:
-        """Of one feed-forward block or expert, before any split."""
+        """Parameters of one feed-forward block or expert, before any split."""
         return (2 + self.gated) * self.hidden * self.ffn
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Self:
         """Rows that have every field of this class."""
-        names = [one.name for one in dataclasses.fields(cls)]
+        names = [field.name for field in dataclasses.fields(cls)]
         table = np.array([[float(row[name]) for name in names] for row in rows]).reshape(
             -1, len(names)
         )
-        return cls(**{name: table[:, number] for number, name in enumerate(names)})
+        return cls(**{name: table[:, column] for column, name in enumerate(names)})
 
     @classmethod
-    def from_specs(cls, specs: Sequence[RunSpec]) -> Self:
-        """The points of a sweep."""
-        return cls.from_rows([_row(spec) for spec in specs])
+    def from_specs(
+        cls, specs: Sequence[RunSpec], engine_traits: Callable[[RunSpec], EngineTraits]
+    ) -> Self:
+        """The points of a sweep.
+
+        Args:
+            specs: one for each point.
+            engine_traits: what the backend of a spec answers, `launcher.backends.engine_traits`.
+        """
+        return cls.from_rows([_row(spec, engine_traits(spec)) for spec in specs])
 
 
-def _row(spec: RunSpec) -> dict[str, Any]:
-    """The fields of a point, in two parts that many points share and the rest."""
-    layout, machine = spec.layout, _machine(spec.cluster, spec.train.precision)
+def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
+    """Return the fields of a point: two groups that many points share, and the rest."""
+    layout, machine = spec.layout, _machine_fields(spec.cluster, spec.train.precision)
     return {
-        **_model(spec.model),
+        **_model_fields(spec.model),
         **machine,
         "tp": layout.tp,
         "pp": layout.pp,
@@ -197,49 +203,48 @@ def _row(spec: RunSpec) -> dict[str, Any]:
         "fused": machine["cpu"],  # on cards without Transformer Engine, norms are several kernels
         "fused_loss": False,
         "dropout": False,
-        "engine": ENGINES.index(spec.backend),
-        "number": NUMBERS.index(spec.train.precision),
-        "gradient": _gradient(spec),
+        "engine": ENGINES.index(traits.engine),
+        "number_format": NUMBER_FORMATS.index(spec.train.precision),
+        "gradient_bytes": traits.gradient_bytes,
         "global_batch": spec.train.global_batch,
     }
 
 
-def _gradient(spec: RunSpec) -> float:
-    """Both engines accumulate in fp32; DeepSpeed's bf16 optimizer keeps bf16 gradients besides."""
-    both = spec.backend == "deepspeed" and spec.train.precision == "bf16" and spec.layout.zero <= 1
-    return 6.0 if both else 4.0
+_OF_SHAPE = ("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "sequence", "experts",
+             "top_k", "gated", "tied")  # fmt: skip
+"""Fields that a point has in common with `ModelShape`."""
 
 
 @lru_cache(maxsize=1024)
-def _model(shape: ModelShape) -> dict[str, Any]:
-    copied = ("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "sequence", "experts",
-              "top_k", "gated", "tied")  # fmt: skip
-    return {name: getattr(shape, name) for name in copied} | {"vocab": shape.padded_vocab}
+def _model_fields(shape: ModelShape) -> dict[str, Any]:
+    return {name: getattr(shape, name) for name in _OF_SHAPE} | {"vocab": shape.padded_vocab}
 
 
 @lru_cache(maxsize=1024)
-def _machine(cluster: Cluster, number: Number) -> dict[str, Any]:
+def _machine_fields(cluster: Cluster, number_format: NumberFormat) -> dict[str, Any]:
     return {
         "gpus": cluster.gpus,
         "gpus_per_node": cluster.gpus_per_node,
-        **device(cluster.accelerator, number, cluster.network_gb_s),
+        **device_fields(cluster.accelerator, number_format, cluster.network_gb_s),
     }
 
 
-def device(card: Accelerator, number: Number, network_gb_s: float | None) -> dict[str, Any]:
-    """The fields that a card and its network decide; what is not stated is a guess."""
-    like = CPU if card.name == "cpu" else CARD
-    bf16 = card.bf16_tflops or like.bf16_tflops or 0.0
-    fp32 = card.fp32_tflops or like.fp32_tflops or 0.0
+def device_fields(
+    card: Accelerator, number_format: NumberFormat, network_gb_s: float | None
+) -> dict[str, Any]:
+    """Return the fields that a card and its network decide; figures not stated are guesses."""
+    stand_in = CPU if card.name == "cpu" else CARD
+    bf16 = card.bf16_tflops or stand_in.bf16_tflops or 0.0
+    fp32 = card.fp32_tflops or stand_in.fp32_tflops or 0.0
     fp8 = card.fp8_tflops or bf16
-    peak = {"fp32": fp32, "fp16": bf16, "bf16": bf16, "fp8": fp8}[number]
-    link = card.link_gb_s or like.link_gb_s or 0.0
+    peak = {"fp32": fp32, "fp16": bf16, "bf16": bf16, "fp8": fp8}[number_format]
+    link = card.link_gb_s or stand_in.link_gb_s or 0.0
     return {
         "cpu": card.name == "cpu",
         "peak": peak * TERA,
-        "peak_half": (fp32 if number == "fp32" else bf16) * TERA,
+        "peak_half": (fp32 if number_format == "fp32" else bf16) * TERA,
         "memory": (card.memory_gib or math.inf) * GIB,
-        "memory_rate": (card.memory_gb_s or like.memory_gb_s or 0.0) * GIGA,
+        "memory_rate": (card.memory_gb_s or stand_in.memory_gb_s or 0.0) * GIGA,
         "link_rate": link * GIGA,
         "network_rate": (network_gb_s or link / 8) * GIGA,
     }

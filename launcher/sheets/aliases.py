@@ -1,4 +1,4 @@
-"""Which model and which machine of ours a sheet means by a name."""
+"""Names that sheets have for models and machines, and those of ours that they mean."""
 
 import re
 from collections.abc import Mapping
@@ -8,35 +8,52 @@ from launcher.sheets.spelling import bare
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 
-SAME: Mapping[str, str] = {
+MODEL_ALIASES: Mapping[str, str] = {
     "llama33b": "llama30b", "gpt175b": "gpt3175b", "bloom": "bloom176b",
     "qwen27b": "qwen257b", "qwen272b": "qwen2572b", "deepseekllm67b": "deepseek67b",
     "tinyllama11b": "llama1b",
 }  # fmt: skip
 """Other names of models, as letters and digits."""
 
-LIKE: Mapping[str, str] = {"gb200": "b200", "b300": "b200", "gb300": "b200"}
+NEAREST_CARD: Mapping[str, str] = {"gb200": "b200", "b300": "b200", "gb300": "b200"}
 """Hardware of which there is no cluster, and what is nearer to it than an H100."""
 
 LARGEST_GB = 300
 """More than any card has: of a node, or of its CPU, as in "GH200 480GB"."""
 
+NVL_GB = 94.0
+"""Memory of an H100 NVL."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hardware:
+    """A cell of hardware taken apart: ``8xA100-40GB``, ``NVIDIA H100 80GB HBM3``."""
+
+    cards: float | None
+    """Number of cards, 8 of "8xA100"; None where none is stated."""
+    names: tuple[str, ...]
+    """Words that end in a number, as letters and digits: ``a100``, ``hbm3``."""
+    memory_gb: float | None
+    """Memory of a card, as sold; None where it is not stated."""
+    slower: bool
+    """A PCIe or NVL card, whose peaks are below those of the SXM card of the same name."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What a sheet's hardware is taken for."""
+    """Cluster that a cell of hardware is taken for."""
 
     cluster: Cluster
     memory_gb: float | None
-    """That of the card where it is another than the cluster's; as sold, in GB."""
+    """Memory of a card where it is another than the cluster's; as sold, in GB."""
     cards: float | None
-    """8 of "8xA100"."""
+    """Number of cards, 8 of "8xA100"; None where none is stated."""
     assumed: str | None
-    """What it was taken for, if it is not known."""
+    """Name of the cluster where the hardware is not known and this one is assumed, else None."""
 
 
 def model(name: str, models: Mapping[str, ModelShape]) -> ModelShape | None:
-    """The model that a name means: ``LLAMA3.1_70B``, ``meta-llama/Llama-2-7b-hf``, ``GPT-175B``.
+    """Model that a name means: ``LLAMA3.1_70B``, ``meta-llama/Llama-2-7b-hf``, ``GPT-175B``.
 
     Args:
         name: what the sheet says.
@@ -52,9 +69,9 @@ def model(name: str, models: Mapping[str, ModelShape]) -> ModelShape | None:
     )
     for i, j in spans:
         joined = "".join(words[i:j])
-        found = models.get(SAME.get(joined, joined))
-        if found and (j - i == len(words) or re.search(r"\d", joined)):
-            return found
+        shape = models.get(MODEL_ALIASES.get(joined, joined))
+        if shape and (j - i == len(words) or re.search(r"\d", joined)):
+            return shape
     return None
 
 
@@ -65,20 +82,22 @@ def by_bare_name(models: Mapping[str, ModelShape]) -> dict[str, ModelShape]:
 
 def billions(name: str) -> float | None:
     """Parameters that a name tells, in billions: 13 of ``our 13B``, 0.35 of ``GPT-350m``."""
-    found = re.search(r"(\d+(?:[.,]\d+)?)\s*([bm])(?![a-z])", name.lower())
-    return float(found[1].replace(",", ".")) / (1000 if found[2] == "m" else 1) if found else None
+    match = re.search(r"(\d+(?:[.,]\d+)?)\s*([bm])(?![a-z])", name.lower())
+    return float(match[1].replace(",", ".")) / (1000 if match[2] == "m" else 1) if match else None
 
 
 def sounds_like_experts(name: str) -> bool:
-    """Whether a model of that name has experts: ``8x7B``, ``30B-A3B``, ``DeepSeek-V3``."""
+    """True where a name is that of a model with experts: ``8x7B``, ``30B-A3B``, ``DeepSeek-V3``."""
     return bool(re.search(r"\d+x\d|-?a\d+(\.\d+)?b|moe|deepseek[\W_]*[vr]\d", name.lower()))
 
 
 def guess(
     params_b: float | None, layers: float | None = None, hidden: float | None = None
 ) -> tuple[float, float]:
-    """Layers L and hidden h of a GPT: 12 L h^2 parameters, and h = 128 L where one of them or the
-    parameters are not known."""
+    """Layers L and hidden h of a GPT with so many parameters.
+
+    It has 12 L h^2 of them, and h = 128 L where one of the two or the parameters are not known.
+    """
     params = 1e9 * (params_b or 0)
     if layers:
         exact = (params / (12 * layers)) ** 0.5 or 128 * layers
@@ -89,28 +108,54 @@ def guess(
     return layers, 128 * layers
 
 
-def machine(said: str, clusters: Mapping[str, Cluster]) -> Machine:
-    """The cluster whose accelerator a sheet means: ``A100-40GB``, ``NVIDIA H100 80GB HBM3``."""
-    before = re.match(r"\s*(?:(\d+)\s*[x*\u00d7]\s*)*", said.lower())
-    text = said.lower()[before.end() if before else 0 :]
-    count = (before and before[1]) or "".join(
-        re.findall(r"(?:gb|[\d\s])[x*\u00d7]\s*(\d+)\s*$", text)
-    )
-    words = [bare(word) for word in re.findall(r"[a-z]+[ -]?\d+", text)]
-    other = "pcie" in text or ("h100" in words and "nvl" in text)
+def parse_hardware(text: str) -> Hardware:
+    """Take a cell of hardware apart."""
+    text = text.lower()
+    prefix = re.match(r"\s*(?:(\d+)\s*[x*\u00d7]\s*)*", text)
+    assert prefix  # it matches nothing as well
+    text = text[prefix.end() :]
+    suffix = re.search(r"(?:gb|[\d\s])[x*\u00d7]\s*(\d+)\s*$", text)
+    cards = prefix[1] or (suffix[1] if suffix else None)
+    names = tuple(bare(name) for name in re.findall(r"[a-z]+[ -]?\d+", text))
+    nvl = "nvl" in text and ("pcie" in text or "h100" in names)
     sizes = [float(size) for size in re.findall(r"(\d+(?:\.\d+)?)\s*gi?b?\b", text)]
-    size = next(
-        (size for size in sizes if size < LARGEST_GB), 94.0 if "nvl" in text and other else 0
+    memory_gb = next((size for size in sizes if size < LARGEST_GB), None)
+    return Hardware(
+        cards=float(cards) if cards else None,
+        names=names,
+        memory_gb=NVL_GB if memory_gb is None and nvl else memory_gb or None,
+        slower="pcie" in text or nvl,
     )
-    names = [*(f"{word}_{size:g}gb" for word in words), *words]
-    name = next((name for name in names if name in clusters), None)
-    like = next((LIKE[word] for word in words if LIKE.get(word) in clusters), "h100")
-    cluster = clusters[name or like]
-    usual = re.search(r"(\d+)GB", cluster.accelerator.name)
-    same = name and usual and abs(size / float(usual[1]) - 1) < 0.1
+
+
+def machine(text: str, clusters: Mapping[str, Cluster]) -> Machine:
+    """Return the cluster whose accelerator a cell means; an H100 where none is near to it."""
+    hardware = parse_hardware(text)
+    named = _named_cluster(hardware, clusters)
+    cluster = named or _nearest_cluster(hardware, clusters)
     return Machine(
         cluster=cluster,
-        memory_gb=None if same or not size else size,
-        cards=float(count) if count else None,
-        assumed=None if name and not other else cluster.name,
+        memory_gb=None if named and _as_sold(named, hardware.memory_gb) else hardware.memory_gb,
+        cards=hardware.cards,
+        assumed=None if named and not hardware.slower else cluster.name,
     )
+
+
+def _named_cluster(hardware: Hardware, clusters: Mapping[str, Cluster]) -> Cluster | None:
+    """The cluster of a card of that name; one of that memory, ``a100_40gb``, prefix the others."""
+    size = hardware.memory_gb
+    with_size = [f"{name}_{size:g}gb" for name in hardware.names] if size else []
+    return next(
+        (clusters[name] for name in (*with_size, *hardware.names) if name in clusters), None
+    )
+
+
+def _nearest_cluster(hardware: Hardware, clusters: Mapping[str, Cluster]) -> Cluster:
+    nearest = (NEAREST_CARD[name] for name in hardware.names if name in NEAREST_CARD)
+    return clusters[next((name for name in nearest if name in clusters), "h100")]
+
+
+def _as_sold(cluster: Cluster, memory_gb: float | None) -> bool:
+    """True where a card of so much memory, give or take 10 %, is the accelerator of a cluster."""
+    sold = re.search(r"(\d+)GB", cluster.accelerator.name)
+    return bool(sold and memory_gb and abs(memory_gb / float(sold[1]) - 1) < 0.1)

@@ -14,13 +14,13 @@ WORKBOOKS = (".xlsx", ".xlsm")
 TITLE_LINES = 10
 """Lines that may stand above the titles of the columns."""
 
-UNLIKE = {
+OTHER_FORMATS = {
     b"\xff\xfe": "it is UTF-16: save it as CSV UTF-8",
     b"\xfe\xff": "it is UTF-16: save it as CSV UTF-8",
     b"PK\x03\x04": "it is a workbook: give it the ending .xlsx",
     b"\xd0\xcf\x11\xe0": "it is an old workbook: save it as .xlsx",
 }
-"""What a file that is called .csv may begin with instead."""
+"""First bytes of files that are called .csv and are none, and what to do about it."""
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -29,43 +29,49 @@ def rows(path: Path) -> list[dict[str, str]]:
     Raises:
         ConfigError: it cannot be read, it has no rows, or none of its columns is known.
     """
-    found = _workbook(path) if path.suffix.lower() in WORKBOOKS else _csv(path)
-    titles, *cells = found[_head(found) :] or [[]]
+    lines = _workbook(path) if path.suffix.lower() in WORKBOOKS else _csv(path)
+    titles, *cells = lines[_title_row(lines) :] or [[]]
     if not cells:
         raise ConfigError(f"{path}: no rows below its first line")
-    if not _known(titles):
+    if not _column_count(titles):
         raise ConfigError(f"{path}: none of its columns is known: {', '.join(titles)}")
     wide = max(map(len, cells))
     titles += [f"column_{number}" for number in range(len(titles) + 1, wide + 1)]
     return [dict(zip(titles, row + [""] * (len(titles) - len(row)), strict=True)) for row in cells]
 
 
-def _head(rows: Sequence[Sequence[str]]) -> int:
-    """Which row has the titles of the columns: lines of a title may stand above it."""
-    first = [_known(row) for row in rows[: TITLE_LINES + 1]]
-    if first and first[0] and sum(map(bool, rows[0])) > 1:
+def _title_row(rows: Sequence[Sequence[str]]) -> int:
+    """Position of the row with the titles of the columns: other lines may stand above it."""
+    counts = [_column_count(row) for row in rows[: TITLE_LINES + 1]]
+    if counts and counts[0] and sum(map(bool, rows[0])) > 1:
         return 0
-    several = (number for number, known in enumerate(first) if known > 1)
-    return next(several, next((number for number, known in enumerate(first) if known), 0))
+    several = (number for number, count in enumerate(counts) if count > 1)
+    return next(several, next((number for number, count in enumerate(counts) if count), 0))
 
 
 def _csv(path: Path) -> list[list[str]]:
     try:
         data = path.read_bytes()
-        for begins, said in UNLIKE.items():
-            if data.startswith(begins):
-                raise ConfigError(f"{path}: {said}")
+        for first_bytes, advice in OTHER_FORMATS.items():
+            if data.startswith(first_bytes):
+                raise ConfigError(f"{path}: {advice}")
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     lines = text.splitlines(keepends=True)
-    comma = max(
-        ",;\t", key=lambda comma: max((_known(line.split(comma)) for line in lines), default=0)
+
+    def columns(separator: str) -> int:
+        return max((_column_count(line.split(separator)) for line in lines), default=0)
+
+    separator = max(",;\t", key=columns)
+    # A line that begins with # is a remark, unless it has the titles: # gpus,model,tp
+    data_lines = (
+        line
+        for line in lines
+        if not line.startswith("#") or _column_count(line.split(separator)) > 1
     )
-    # A line that begins with # is a remark, unless it is a head: # gpus,model,tp
-    told = (line for line in lines if not line.startswith("#") or _known(line.split(comma)) > 1)
     try:
-        return _filled(csv.reader(told, delimiter=comma))
+        return _filled(csv.reader(data_lines, delimiter=separator))
     except csv.Error as error:
         raise ConfigError(f"{path}: no table: {error}") from error
 
@@ -86,21 +92,21 @@ def _workbook(path: Path) -> list[list[str]]:
     try:
         for sheet in book.worksheets:
             cells = ([_text(cell) for cell in row] for row in sheet.iter_rows(values_only=True))
-            told = (row for row in cells if not row[:1] or not _remark(row))
-            if (found := _filled(told)) and len(found) > 1 and _known(found[_head(found)]):
-                return found
-            sheets.append(found)
+            rows = _filled(row for row in cells if not row[:1] or not _is_remark(row))
+            if len(rows) > 1 and _column_count(rows[_title_row(rows)]):
+                return rows
+            sheets.append(rows)
     finally:
         book.close()
     return next(filter(None, sheets), [])
 
 
-def _remark(row: list[str]) -> bool:
-    return row[0].startswith("#") and _known(row) < 2
+def _is_remark(row: list[str]) -> bool:
+    return row[0].startswith("#") and _column_count(row) < 2
 
 
 def _text(cell: Any) -> str:
-    """As a CSV file has it: a workbook's numbers are all fractions."""
+    """Return a cell as a CSV file has it: a workbook's numbers are all fractions."""
     if cell is None:
         return ""
     return f"{cell:.15g}" if isinstance(cell, float) else str(cell).strip()
@@ -110,6 +116,6 @@ def _filled(rows: Iterable[list[str]]) -> list[list[str]]:
     return [row for row in rows if any(map(str.strip, row))]
 
 
-def _known(cells: Iterable[str]) -> int:
-    """How many cells are names of columns."""
+def _column_count(cells: Iterable[str]) -> int:
+    """Number of cells that are names of columns."""
     return sum(spelling.column(cell) is not None for cell in cells)

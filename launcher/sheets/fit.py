@@ -47,25 +47,26 @@ SPREADS: Mapping[str, float] = {
     "launch": 0.2, "link": 0.1, "network": 0.05, "collective": 0.3, "send": 0.4,
     "exposed_gradients": 0.4, "exposed_gathers": 0.4, "exposed_sends": 0.4, "step": 0.5,
 }  # fmt: skip
-"""Of the logarithm of each constant that is fitted; the others stay as they are."""
+"""Standard deviation beforehand of the logarithm of each constant that is fitted; the others stay
+as they are."""
 
 SHARES = {"matmul", "flash", "memory", "link", "network", "exposed_gradients", "exposed_gathers",
           "exposed_sends"}  # fmt: skip
 """Constants that cannot exceed 1."""
 
 NO_TIME = re.compile(r"CI tests|LoRA|SFT", re.I)
-"""Notes and models of rows whose step time is no pretraining's."""
+"""Notes and models of rows whose step time is not that of pretraining."""
 NO_MEMORY = re.compile(r"method not stated|LoRA|SFT|grpo", re.I)
-"""The same for memory."""
+"""Notes and models of rows whose memory is not that of pretraining, or is not comparable."""
 SIZES = frozenset({"layers", "hidden", "micro_batch"})
 """Columns without which a row says nothing of a formula."""
 SPLITS = frozenset({"n_gpus", "tp", "pp", "seq_len"})
-"""And those that its memory needs besides."""
+"""Columns that its memory needs besides."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """What one formula is compared with."""
+    """Measured rows that one formula is compared with."""
 
     points: Points
     measured: Array
@@ -73,59 +74,62 @@ class Rows:
     fitted: Array
     """1.0 or 0.0; nan where that is not known."""
     kind: Array
-    """Of the bytes: a key of `launcher.planner.memory.KINDS`."""
+    """Kind of the bytes: a key of `launcher.planner.memory.KINDS`."""
     source: Array
     number: Array
-    """Of the row in the sheet."""
+    """Position of the row in the sheet."""
 
     def __getitem__(self, chosen: Array) -> "Rows":
-        names = [one.name for one in dataclasses.fields(self)]
+        names = [field.name for field in dataclasses.fields(self)]
         return Rows(**{name: getattr(self, name)[chosen] for name in names})
 
 
 def fit(sheet: Sheet, without: str | None = None) -> Constants:
-    """The constants that explain a sheet, or all of it but for one source.
+    """Fit the constants to a sheet, or to all of it without one source.
 
     Raises:
         ConfigError: there is nothing to fit to.
     """
-    time, used = timed(sheet), weighed(sheet)
-    if not len(time.measured):
+    timed, weighed = time_rows(sheet), memory_rows(sheet)
+    if not len(timed.measured):
         raise ConfigError("no row states its sizes and a step_s or tokens_per_s_per_gpu above 0")
-    if not np.isfinite(used.measured).any():
+    if not np.isfinite(weighed.measured).any():
         raise ConfigError(f"no row states its sizes, layout and a mem_gb of {LEAST_GIB:g} or more")
     # What mixtures of experts lose to many small kernels is not modelled: they would bend the rest.
-    dense = time[(time.source != without) & (time.points.experts == 0)]
+    dense = timed[(timed.source != without) & (timed.points.experts == 0)]
     return Constants(
-        time=_fitted(TimeConstants(), dense, slowness, NOISE["time"]),
-        memory=_fitted(MemoryConstants(), used[used.source != without], fullness, NOISE["memory"]),
+        time=_fitted(TimeConstants(), dense, time_residuals, NOISE["time"]),
+        memory=_fitted(
+            MemoryConstants(), weighed[weighed.source != without], memory_residuals, NOISE["memory"]
+        ),
     )
 
 
-def slowness(rows: Rows, constants: TimeConstants) -> Array:
+def time_residuals(rows: Rows, constants: TimeConstants) -> Array:
     """log(predicted / measured) step time."""
     return np.log(steptime.step_time(rows.points, constants).total / rows.measured)
 
 
-def fullness(rows: Rows, constants: MemoryConstants) -> Array:
+def memory_residuals(rows: Rows, constants: MemoryConstants) -> Array:
     """log(predicted / measured) memory; where only a bound is known, how far it is broken."""
-    out = np.zeros(len(rows.measured))
+    residuals = np.zeros(len(rows.measured))
     for kind in np.unique(rows.kind):
-        mine = rows.kind == kind
-        out[mine] = np.log(memory.figure(rows.points[mine], constants, kind) / rows.measured[mine])
-    over = np.log(memory.wanted(rows.points, constants) / rows.points.memory)
-    broken = np.where(rows.fitted > 0, np.maximum(over, 0.0), np.minimum(over, 0.0))
-    return np.where(np.isfinite(rows.measured), out, broken)
+        mask = rows.kind == kind
+        predicted = memory.reported_bytes(rows.points[mask], constants, kind)
+        residuals[mask] = np.log(predicted / rows.measured[mask])
+    excess = np.log(memory.required_bytes(rows.points, constants) / rows.points.memory)
+    violation = np.where(rows.fitted > 0, np.maximum(excess, 0.0), np.minimum(excess, 0.0))
+    return np.where(np.isfinite(rows.measured), residuals, violation)
 
 
-def timed(sheet: Sheet) -> Rows:
+def time_rows(sheet: Sheet) -> Rows:
     """Rows with a step time."""
     return _rows(sheet, sheet.step_seconds, NO_TIME, SIZES, np.isfinite(sheet.step_seconds))
 
 
-def weighed(sheet: Sheet) -> Rows:
-    """Rows with a memory figure, or of which it is known whether they fitted."""
-    measured = sheet.figure("mem_gb")
+def memory_rows(sheet: Sheet) -> Rows:
+    """Rows with a memory figure, or that are known to have fitted or not."""
+    measured = sheet.numbers("mem_gb")
     measured = np.where(measured >= LEAST_GIB, measured * GIB, np.nan)
     bounded = np.isfinite(sheet.oom) & np.isfinite(sheet.points.memory) & (sheet.points.cpu == 0)
     # What did not fit shows what it had when it failed, not what it wanted.
@@ -134,18 +138,27 @@ def weighed(sheet: Sheet) -> Rows:
 
 
 def _rows(
-    sheet: Sheet, measured: Array, no: re.Pattern[str], needs: frozenset[str], known: Array
+    sheet: Sheet, measured: Array, unfit: re.Pattern[str], needs: frozenset[str], usable: Array
 ) -> Rows:
-    """Rows that say all that matters."""
-    whole = [
-        not assumed & needs and not no.search(f"{row.get('notes', '')} {row.get('model', '')}")
+    """Usable rows that state all that a formula needs.
+
+    Args:
+        sheet: the rows.
+        measured: figure of each.
+        unfit: pattern of notes and models of rows to leave out.
+        needs: columns that must be stated.
+        usable: True for rows with a figure, or with a bound of it.
+    """
+    complete = [
+        not assumed & needs and not unfit.search(f"{row.get('notes', '')} {row.get('model', '')}")
         for row, assumed in zip(sheet.rows, sheet.assumed, strict=True)
     ]
     # Expert parallel, but nothing is said of the experts.
-    hidden = (sheet.points.ep > 1) & (sheet.points.experts == 0)
+    no_experts = (sheet.points.ep > 1) & (sheet.points.experts == 0)
     # In fp8 or not, and nothing is said of it.
-    vague = (sheet.points.peak_half > 500e12) & ["precision" in one for one in sheet.assumed]
-    number = np.flatnonzero(known & np.array(whole) & ~hidden & ~vague)
+    unstated = ["precision" in assumed for assumed in sheet.assumed]
+    no_precision = (sheet.points.peak_half > 500e12) & unstated
+    number = np.flatnonzero(usable & np.array(complete) & ~no_experts & ~no_precision)
     return Rows(
         points=sheet.points[number],
         measured=measured[number],
@@ -158,21 +171,21 @@ def _rows(
 
 def _fitted(start: T, rows: Rows, residual: Callable[[Rows, T], Array], noise: float) -> T:
     """Constants of highest posterior probability; outliers count little (soft L1)."""
-    names = [one.name for one in dataclasses.fields(start) if one.name in SPREADS]
-    before = np.log([getattr(start, name) for name in names])
+    names = [field.name for field in dataclasses.fields(start) if field.name in SPREADS]
+    prior = np.log([getattr(start, name) for name in names])
     spreads = np.array([SPREADS[name] for name in names])
-    _, number, counts = np.unique(rows.source, return_inverse=True, return_counts=True)
-    weight = np.minimum(1.0, (ROWS / counts[number]) ** 0.5) / noise
+    _, source, counts = np.unique(rows.source, return_inverse=True, return_counts=True)
+    weight = np.minimum(1.0, (ROWS / counts[source]) ** 0.5) / noise
 
-    def made(logs: Array) -> T:
+    def constants(logs: Array) -> T:
         return dataclasses.replace(start, **dict(zip(names, np.exp(logs).tolist(), strict=True)))
 
     def residuals(logs: Array) -> Array:
-        return np.concatenate([residual(rows, made(logs)) * weight, (logs - before) / spreads])
+        return np.concatenate([residual(rows, constants(logs)) * weight, (logs - prior) / spreads])
 
-    most = [0.0 if name in SHARES else np.inf for name in names]
-    bounds = (-np.inf, np.array(most))
-    found = least_squares(
-        residuals, before, bounds=bounds, loss="soft_l1", f_scale=1.5, max_nfev=60
+    upper = [0.0 if name in SHARES else np.inf for name in names]
+    bounds = (-np.inf, np.array(upper))
+    solution = least_squares(
+        residuals, prior, bounds=bounds, loss="soft_l1", f_scale=1.5, max_nfev=60
     )
-    return made(found.x)
+    return constants(solution.x)

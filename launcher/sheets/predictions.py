@@ -22,7 +22,7 @@ from launcher.sheets.sheet import Sheet
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 
-NEAR = 0.85
+SIMILARITY = 0.85
 """Likeness of two titles, of which one is then taken for a slip: mem_max_gb is none of mem_gb."""
 
 
@@ -34,41 +34,52 @@ def read(path: Path) -> Sheet:
 def mistyped(sheet: Sheet) -> list[str]:
     """Columns that are not read, but are called much like one that would be and is not there."""
     titles = list(sheet.written[0])
-    there = {spelling.column(title) for title in titles}
-    missing = [name for name in spelling.COLUMNS if name not in there]
+    present = {spelling.column(title) for title in titles}
+    missing = [name for name in spelling.COLUMNS if name not in present]
     unknown = [title for title in titles if not spelling.column(title)]
-    close = {t: difflib.get_close_matches(t.lower(), missing, n=1, cutoff=NEAR) for t in unknown}
-    return [f"column {t!r} is not read; did you mean {names[0]!r}?"
-            for t, names in close.items() if names]  # fmt: skip
+    close = {
+        t: difflib.get_close_matches(t.lower(), missing, n=1, cutoff=SIMILARITY) for t in unknown
+    }
+    return [
+        f"column {t!r} is not read; did you mean {names[0]!r}?"
+        for t, names in close.items()
+        if names
+    ]
 
 
 def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
-    """The rows, with what the planner says of each."""
+    """Return the rows, each with its predictions and the verdict on it."""
     points = sheet.points
     grid = Grid(points=points, constants=constants, extra=np.zeros((len(points), 0)))
     kinds = np.array(sheet.memory_kinds)
     figures = np.zeros(len(points))
     for kind in np.unique(kinds):
-        mine = kinds == kind
-        figures[mine] = memory.figure(points[mine], constants.memory, str(kind))
-    oom, wanted = Forecast(grid=grid).oom, grid.wanted
-    out = []
+        mask = kinds == kind
+        figures[mask] = memory.reported_bytes(points[mask], constants.memory, str(kind))
+    oom, required = Forecast(grid=grid).oom, grid.required_bytes
+    predictions = []
     for i, row in enumerate(sheet.written):
         reason = rules.broken(sheet, i)
         outcome = "rejected" if reason else "oom" if oom[i] > 0.5 else "ok"
         if outcome == "oom":
-            reason = f"needs {wanted[i] / GIB:.1f} GiB, the device has {points.memory[i] / GIB:.1f}"
-        out.append({
-            **row,
-            "pred_mem_gib": round(float(figures[i]) / GIB, 2),
-            "pred_oom_prob": round(float(oom[i]), 4),
-            "pred_step_ms": round(float(grid.seconds[i]) * 1e3, 2),
-            "pred_tokens_per_s_per_gpu": round(float(grid.tokens[i] / grid.seconds[i]), 1),
-            "plan_outcome": outcome,
-            "plan_reason": reason,
-            "plan_note": sheet.notes[i] or None,
-        })  # fmt: skip
-    return out
+            reason = (
+                f"needs {required[i] / GIB:.1f} GiB, the device has {points.memory[i] / GIB:.1f}"
+            )
+        predictions.append(
+            {
+                **row,
+                "pred_mem_gib": round(float(figures[i]) / GIB, 2),
+                "pred_oom_prob": round(float(oom[i]), 4),
+                "pred_step_ms": round(float(grid.seconds[i]) * 1e3, 2),
+                "pred_tokens_per_s_per_gpu": round(
+                    float(grid.tokens_per_device[i] / grid.seconds[i]), 1
+                ),
+                "plan_outcome": outcome,
+                "plan_reason": reason,
+                "plan_note": sheet.notes[i] or None,
+            }
+        )
+    return predictions
 
 
 BRIEF = {
@@ -81,38 +92,45 @@ BRIEF = {
 
 def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each row of `predicted` the columns of `BRIEF` that it does not have."""
-    out, arrays = [], dataclasses.asdict(sheet.points)
-    for i, (row, found) in enumerate(zip(sheet.rows, rows, strict=True)):
-        one = {name: array[i] for name, array in arrays.items()}
-        name = row.get("model") or f"{one['layers']:g} x {one['hidden']:g}"
+    table, arrays = [], dataclasses.asdict(sheet.points)
+    for i, (row, prediction) in enumerate(zip(sheet.rows, rows, strict=True)):
+        point = {name: array[i] for name, array in arrays.items()}
+        name = row.get("model") or f"{point['layers']:g} x {point['hidden']:g}"
         splits = ("tp", "pp", "vpp", "cp", "ep")
-        recompute = RECOMPUTE[int(one["recompute"])]
+        recompute = RECOMPUTE[int(point["recompute"])]
         layout = [
-            *(f"{split}{one[split]:g}" for split in splits if one[split] > 1),
-            f"z{one['zero']:g}{'+offload' if one['offload'] else ''}",
+            *(f"{split}{point[split]:g}" for split in splits if point[split] > 1),
+            f"z{point['zero']:g}{'+offload' if point['offload'] else ''}",
             *([recompute] if recompute != "none" else []),
-            f"mbs{one['micro_batch']:g}",
+            f"mbs{point['micro_batch']:g}",
         ]
-        told = [str(found[name]) for name in ("plan_outcome", "plan_reason") if found[name]]
+        reason = [prediction[name] for name in ("plan_outcome", "plan_reason") if prediction[name]]
         title = next((title for title in ("id", "run", "row") if title in row), None)
-        out.append(({"id": row[title]} if title else {}) | {
-            "row": i + 1, "model": name if len(name) < 21 else f"{name[:18]}..",
-            "layout": " ".join(layout), "gpus": int(one["gpus"]), "reason": ": ".join(told),
-            "tokens_per_s": found["pred_tokens_per_s_per_gpu"],
-        })  # fmt: skip
-    return out
+        identity = {"id": row[title]} if title else {}
+        table.append(
+            identity
+            | {
+                "row": i + 1,
+                "model": name if len(name) < 21 else f"{name[:18]}..",
+                "layout": " ".join(layout),
+                "gpus": int(point["gpus"]),
+                "reason": ": ".join(reason),
+                "tokens_per_s": prediction["pred_tokens_per_s_per_gpu"],
+            }
+        )
+    return table
 
 
 def shared_notes(sheet: Sheet) -> list[str]:
-    """What was assumed in all rows, and then in which."""
-    parts = [note.split(", ") for note in sheet.notes]
-    shared = [part for part in parts[0] if part and all(part in others for others in parts)]
+    """Lines that say what was assumed in all rows, and then what in which rows."""
+    notes = [note.split(", ") for note in sheet.notes]
+    shared = [part for part in notes[0] if part and all(part in parts for parts in notes)]
     groups: dict[str, list[int]] = {}
-    for number, own in enumerate(parts, 1):
-        rest = ", ".join(part for part in own if part not in shared)
-        groups.setdefault(rest, []).append(number)
+    for number, parts in enumerate(notes, 1):
+        specific = ", ".join(part for part in parts if part not in shared)
+        groups.setdefault(specific, []).append(number)
     lines = [f"assumed in all rows: {', '.join(shared)}"] if shared else []
-    return lines + [f"in {_ranges(rows)}: {rest}" for rest, rows in groups.items() if rest]
+    return lines + [f"in {_ranges(rows)}: {note}" for note, rows in groups.items() if note]
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -123,33 +141,33 @@ def _ranges(numbers: Sequence[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    shown = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
-    return f"row{'s' if len(numbers) > 1 else ''} {', '.join(shown)}"
+    texts = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    return f"row{'s' if len(numbers) > 1 else ''} {', '.join(texts)}"
 
 
 def fitted(path: Path) -> tuple[Constants, list[dict[str, Any]]]:
     """Constants fitted to a sheet, and a table of the errors on each source that is left out."""
-    found = read(path)
+    measured = read(path)
     try:
-        constants, errors = fit.fit(found), validation.errors(found)
+        constants, errors = fit.fit(measured), validation.errors(measured)
     except ConfigError as error:
         raise ConfigError(f"--fit: {path}: {error}") from error
     rows = [
         {
-            "of": one.what,
-            "source": one.source,
-            "rows": one.rows,
-            "median_err_pct": _percent(one.median),
-            "bias_pct": _percent(one.bias),
-            "rank_in_grid": None if one.rank is None else round(one.rank, 2),
-            "err_after_3_pct": _percent(one.corrected),
-            "right_pct": _percent(one.right),
-            "missed_oom_pct": _percent(one.missed),
+            "of": error.quantity,
+            "source": error.source,
+            "rows": error.rows,
+            "median_err_pct": _percent(error.median),
+            "bias_pct": _percent(error.bias),
+            "rank_in_grid": None if error.rank is None else round(error.rank, 2),
+            "err_after_3_pct": _percent(error.corrected),
+            "right_pct": _percent(error.right),
+            "missed_oom_pct": _percent(error.missed),
         }
-        for one in errors
+        for error in errors
     ]
-    said = f"launch plan --fit {path.name}"
-    return dataclasses.replace(constants, fitted=said), rows
+    command = f"launch plan --fit {path.name}"
+    return dataclasses.replace(constants, fitted=command), rows
 
 
 def _percent(share: float | None) -> float | None:
@@ -159,9 +177,9 @@ def _percent(share: float | None) -> float | None:
 @cache
 def clusters() -> Mapping[str, Cluster]:
     """The clusters of conf/, by name."""
-    found = {name: data.get("cluster", {}) for name, data in _files("cluster")}
-    whole = {name: data for name, data in found.items() if "accelerator" in data}
-    return {name: decode(Cluster, data, f"cluster={name}") for name, data in whole.items()}
+    files = {name: data.get("cluster", {}) for name, data in _files("cluster")}
+    complete = {name: data for name, data in files.items() if "accelerator" in data}
+    return {name: decode(Cluster, data, f"cluster={name}") for name, data in complete.items()}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Whether a row of a sheet can have run as stated: divisibility of what was not assumed."""
+"""Rules of divisibility that the stated numbers of a row break: it cannot have run like that."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from launcher.sheets.sheet import Sheet
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.shape import ModelShape
 
-WHOLE: Mapping[str, str] = {
+INTEGERS: Mapping[str, str] = {
     "tp": "tp", "pp": "pp", "vpp": "vpp", "cp": "cp", "ep": "ep", "micro_batch": "micro_batch",
     "layers": "layers", "hidden": "hidden", "ffn": "ffn", "heads": "heads",
     "kv_heads": "kv_heads", "experts": "experts", "top_k": "top_k", "sequence": "seq_len",
@@ -17,19 +17,24 @@ WHOLE: Mapping[str, str] = {
 
 
 def broken(sheet: Sheet, number: int) -> str | None:
-    """The rule that the stated numbers of a row break, whatever the others are; None if none."""
-    one, assumed = sheet.points[number : number + 1], sheet.assumed[number]
-    value = {field: float(getattr(one, field)[0]) for field in WHOLE}
-    for field, found in value.items():
-        if found % 1:
-            return None if WHOLE[field] in assumed else f"{field} {found:g} is no whole number"
-    size = {field: int(value[field]) for field in WHOLE}
+    """Return the rule that the stated numbers of a row break, whatever is assumed; None if none."""
+    point, assumed = sheet.points[number : number + 1], sheet.assumed[number]
+    values = {field: float(getattr(point, field)[0]) for field in INTEGERS}
+    for field, value in values.items():
+        if value % 1:
+            return None if INTEGERS[field] in assumed else f"{field} {value:g} is no whole number"
+    size = {field: int(value) for field, value in values.items()}
     # Of arguments in the notes not all are there: one of them lifts what vpp asks of micro batches.
     vpp = size["vpp"] if sheet.rows[number].get("vpp") else 1
     layout = ParallelLayout(
-        tp=size["tp"], pp=size["pp"], vpp=vpp, cp=size["cp"], ep=size["ep"],
-        micro_batch=size["micro_batch"], sequence_parallel=False,
-    )  # fmt: skip
+        tp=size["tp"],
+        pp=size["pp"],
+        vpp=vpp,
+        cp=size["cp"],
+        ep=size["ep"],
+        micro_batch=size["micro_batch"],
+        sequence_parallel=False,
+    )
     gpus, batch = size["gpus"], size["global_batch"]
     if "n_gpus" in assumed:
         gpus = layout.tp * layout.pp * layout.cp * layout.ep
@@ -68,7 +73,7 @@ def _agreeable(sheet: Sheet, number: int, size: Mapping[str, int]) -> ModelShape
 
 
 def _width(sheet: Sheet, number: int) -> int | None:
-    """Of a head where a model of ours says it, else what follows from hidden and heads."""
-    one = sheet.points[number : number + 1]
-    width = float(one.head_dim[0])
-    return int(width) if width != float(one.hidden[0] / one.heads[0]) else None
+    """Width of a head where a model of ours says it; None where it is hidden / heads."""
+    point = sheet.points[number : number + 1]
+    width = float(point.head_dim[0])
+    return int(width) if width != float(point.hidden[0] / point.heads[0]) else None

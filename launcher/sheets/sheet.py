@@ -11,7 +11,7 @@ import numpy as np
 
 from launcher.planner.points import Array, Points
 from launcher.sheets import aliases, spelling
-from launcher.sheets.row import Reader, Row
+from launcher.sheets.row import Row, RowReader
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 
@@ -23,37 +23,37 @@ class Sheet:
     written: Sequence[Row]
     """The rows as they are in the file."""
     rows: Sequence[Row]
-    """The same under the names of `launcher.sheets.spelling.COLUMNS` besides."""
+    """The rows with the columns of `launcher.sheets.spelling.COLUMNS` besides."""
     points: Points
     notes: Sequence[str]
     """For each row what was assumed: ``seq_len 2048, vocab 51200``."""
     assumed: Sequence[frozenset[str]]
     """For each row the columns that the notes give a value."""
 
-    def figure(self, name: str) -> Array:
-        """A column of numbers, nan where it is blank or is none."""
-        found = [spelling.number(row.get(name, "")) for row in self.rows]
-        return np.array([np.nan if value is None else value for value in found])
+    def numbers(self, column: str) -> Array:
+        """A column of numbers, nan where a cell is blank or holds none."""
+        cells = [spelling.number(row.get(column, "")) for row in self.rows]
+        return np.array([np.nan if value is None else value for value in cells])
 
     @property
     def speed(self) -> Array:
         """Measured tokens per second and device; nan where not measured."""
-        stated, points = self.figure("tokens_per_s_per_gpu"), self.points
+        per_gpu, points = self.numbers("tokens_per_s_per_gpu"), self.points
         counted = ["n_gpus" not in assumed for assumed in self.assumed]
-        total = np.where(counted, self.figure("tokens_per_s") / points.gpus, np.nan)
-        stated = np.where(stated > 0, stated, total)
+        of_total = np.where(counted, self.numbers("tokens_per_s") / points.gpus, np.nan)
+        per_gpu = np.where(per_gpu > 0, per_gpu, of_total)
         tokens = points.global_batch * points.sequence / points.gpus
         with np.errstate(divide="ignore", invalid="ignore"):
-            speed = np.where(stated > 0, stated, tokens / self.figure("step_s"))
+            speed = np.where(per_gpu > 0, per_gpu, tokens / self.numbers("step_s"))
         return np.where((speed > 0) & np.isfinite(speed), speed, np.nan)  # 0 s is no measurement
 
     @property
     def step_seconds(self) -> Array:
         """Measured seconds of a step; nan where not measured."""
-        points, stated = self.points, self.figure("step_s")
-        derived = points.global_batch * points.sequence / (self.speed * points.gpus)
-        known = ["global_batch" not in assumed for assumed in self.assumed]
-        return np.where(stated > 0, stated, np.where(known, derived, np.nan))
+        points, step_s = self.points, self.numbers("step_s")
+        of_speed = points.global_batch * points.sequence / (self.speed * points.gpus)
+        batch_stated = ["global_batch" not in assumed for assumed in self.assumed]
+        return np.where(step_s > 0, step_s, np.where(batch_stated, of_speed, np.nan))
 
     @property
     def memory_kinds(self) -> list[str]:
@@ -77,7 +77,7 @@ def read(
         models: by name, for rows that say no sizes.
     """
     by_name = aliases.by_bare_name(models)
-    readers = [Reader(spelling.understood(row), clusters, by_name) for row in rows]
+    readers = [RowReader(spelling.normalized(row), clusters, by_name) for row in rows]
     values = [reader.values() for reader in readers]
     return Sheet(
         written=rows,
@@ -89,18 +89,18 @@ def read(
 
 
 def _oom(row: Row) -> float:
-    """What the column oom says, or the outcome."""
-    said = spelling.flag("oom", row.get("oom", ""))
-    if said is None:
-        said = {"oom": True, "ok": False}.get(row.get("outcome", "").lower())
-    return np.nan if said is None else float(said)
+    """1.0, 0.0 or nan, by the column oom, else by the outcome."""
+    oom = spelling.flag("oom", row.get("oom", ""))
+    if oom is None:
+        oom = {"oom": True, "ok": False}.get(row.get("outcome", "").lower())
+    return np.nan if oom is None else float(oom)
 
 
 def _memory_kind(row: Row) -> str:
-    """What its column mem_kind says, or the notes."""
-    said = (row.get("mem_kind") or row.get("notes") or "").lower()
-    if "nvidia-smi" in said or "device" in said:
+    """Kind of a row's memory figure, by its column mem_kind, else by its notes."""
+    text = (row.get("mem_kind") or row.get("notes") or "").lower()
+    if "nvidia-smi" in text or "device" in text:
         return "device"
-    if "allocated" in said:
-        return "allocated last" if "last rank" in said else "allocated first"
+    if "allocated" in text:
+        return "allocated last" if "last rank" in text else "allocated first"
     return "reserved"

@@ -1,11 +1,11 @@
-"""What people write in sheets: names of columns, numbers, words for yes and for ZeRO 3."""
+"""Words and numbers as people write them in sheets: columns, sizes, yes and no, ZeRO 3."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from launcher.planner.points import Number
+from launcher.planner.points import NumberFormat
 from launcher.spec.shape import Recompute
 
 COLUMNS: Mapping[str, str] = {
@@ -94,7 +94,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
 }
 """Column -> patterns that mean yes and no, besides `YES` and `NO`."""
 
-PRECISIONS: Sequence[tuple[Number, str]] = (
+PRECISIONS: Sequence[tuple[NumberFormat, str]] = (
     ("fp8", r"fp8|float8|e4m3|hybrid"),
     ("bf16", r"bf16|bfloat|brain"),
     ("fp16", r"fp16|float16|f16|half|^16\b"),
@@ -118,7 +118,7 @@ STAGES: Sequence[tuple[int, str]] = (
 FSDP = r"fsdp|fully.shard|full_shard|hybrid_shard|no_shard|grad_op|hsdp"
 HYBRID = r"hybrid_shard|hsdp"
 OFFLOADED = r"(?<!no)(?<!no.)(?<!without.)offload(?!\W*(no|off|false|none|0)\b)"
-"""What a text in lower case says: the first pattern that is found in it."""
+"""Patterns of a text in lower case, and the values that they mean; the first match counts."""
 
 
 def bare(name: str) -> str:
@@ -126,14 +126,16 @@ def bare(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-_CALLED = {bare(one): name for name, said in COLUMNS.items() for one in (name, *said.split())}
+_COLUMN_OF_TITLE = {
+    bare(title): name for name, titles in COLUMNS.items() for title in (name, *titles.split())
+}
 
 
 def column(title: str) -> str | None:
     """The column that a title means, such as ``Micro Batch Size``."""
     if re.search(r"steps|steps?\s*/\s*s", title.lower()) and bare(title) == "steps":
         return None  # how many, or how many a second: not the seconds of one
-    return _CALLED.get(bare(title).replace("parallelism", "parallel"))
+    return _COLUMN_OF_TITLE.get(bare(title).replace("parallelism", "parallel"))
 
 
 _ARGUMENT = r"(?<![\w-])([a-z][a-z_-]+)=([^;,\s]+)"
@@ -141,21 +143,22 @@ _ARGUMENT = r"(?<![\w-])([a-z][a-z_-]+)=([^;,\s]+)"
 _TICKS = str.maketrans({"\u2713": "yes", "\u2714": "yes", "\u2717": "no", "\u2718": "no"})
 
 
-def understood(row: Mapping[str, str]) -> dict[str, str]:
-    """A row, and besides what its columns mean under the names of `COLUMNS`.
+def normalized(row: Mapping[str, str]) -> dict[str, str]:
+    """A row, with the columns of `COLUMNS` that its own titles and notes stand for.
 
-    What no column says its notes may, as arguments: ``num-experts=8; swiglu=True``.
+    Notes may state, as arguments, what no column does: ``num-experts=8; swiglu=True``.
     """
-    out = {title: text.translate(_TICKS).strip() for title, text in row.items()}
-    told: dict[str, list[str]] = {}
-    for title in sorted(out, key=lambda title: title not in COLUMNS):
-        if (name := column(title)) and out[title]:
-            told.setdefault(name, []).append(_with_title(name, bare(title), out[title]))
-    for title, text in re.findall(_ARGUMENT, out.get("notes", "")):
-        if (name := column(title)) and name not in told:
-            told[name] = [_with_title(name, bare(title), text)]
-    return out | {
-        name: " ".join(said) if name in JOINED else said[0] for name, said in told.items()
+    cells = {title: text.translate(_TICKS).strip() for title, text in row.items()}
+    texts: dict[str, list[str]] = {}
+    # A title that is a column's own name comes before its other names.
+    for title in sorted(cells, key=lambda title: title not in COLUMNS):
+        if (name := column(title)) and cells[title]:
+            texts.setdefault(name, []).append(_with_title(name, bare(title), cells[title]))
+    for title, text in re.findall(_ARGUMENT, cells.get("notes", "")):
+        if (name := column(title)) and name not in texts:
+            texts[name] = [_with_title(name, bare(title), text)]
+    return cells | {
+        name: " ".join(values) if name in JOINED else values[0] for name, values in texts.items()
     }
 
 
@@ -165,7 +168,7 @@ _PLAIN = r"[~\u2248]?\s*[\d.,_ ]+(?:e[+-]?\d+)?"
 
 
 def _with_title(name: str, title: str, text: str) -> str:
-    """A cell, with what its title adds: that a 1 is a stage, a time of ms, a batch of tokens."""
+    """Add to a cell what its title says: that a 1 is a stage, a time in ms, a batch in tokens."""
     if name == "zero_stage_or_strategy" and "opt" in title and "dist" in title:
         return "megatron ddp" if flag("tied", text) is False else "distributed optimizer"
     if name == "zero_stage_or_strategy" and re.match(r"\d(\.0)?($|[^\w.])", text):
@@ -187,21 +190,21 @@ _NUMBER = re.compile(
     re.I,
 )
 _PREFIXED = {"ms": 1e-3, "msec": 1e-3, "mb": 1e-3, "mib": 1 / 1024, "tb": 1e3, "tib": 1024}
-"""What is stated in other units than the columns': seconds, and GB or GiB."""
+"""Factors to the columns' own units, seconds and GB or GiB."""
 _TIMES = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
 
 def number(text: str, thousand: int = 1000) -> float | None:
     """A number of 0 or more: ``1,024``, ``2k``, ``80 GB``; None where there is none."""
-    found = _NUMBER.fullmatch(text.strip())
-    if found is None:
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None:
         return None
-    digits, times = found["value"], found["times"].lower()
+    digits, times = match["value"], match["times"].lower()
     if re.fullmatch(_GROUPED, digits):
         digits = re.sub(r"[,_ ]", "", digits)
-    if times in ("b", "g") and re.match(r"b|ib|$", found["unit"].strip().lower()):
+    if times in ("b", "g") and re.match(r"b|ib|$", match["unit"].strip().lower()):
         times = ""  # 80 GB, 7B: the column's own unit
-    unit = found["unit"].strip().lower()
+    unit = match["unit"].strip().lower()
     scale = thousand if times == "k" else thousand**2 if times == "m" else _TIMES[times]
     value = float(digits.replace(",", ".")) * _PREFIXED.get(times + unit, scale)
     return value if math.isfinite(value) else None  # 1e400
@@ -214,19 +217,19 @@ def billions(text: str) -> float | None:
 
 
 def flag(name: str, text: str) -> bool | None:
-    """What a cell of a column of `FLAGS` says; None where it says neither."""
+    """Yes or no in a cell of a column of `FLAGS`; None where it says neither."""
     word = re.sub(r"[\s-]+", "_", text.strip().lower())
     yes, no = FLAGS[name]
     if re.fullmatch(rf"{NO}|0\.0|{no or NO}", word):
         return False
-    many = number(text)  # a 2 may be a version, or how many ranks
-    return True if re.fullmatch(rf"{YES}|{yes or YES}", word) or (many or 0) >= 1 else None
+    count = number(text)  # a 2 may be a version, or how many ranks
+    return True if re.fullmatch(rf"{YES}|{yes or YES}", word) or (count or 0) >= 1 else None
 
 
 T = TypeVar("T")
 
 
 def first(patterns: Sequence[tuple[T, str]], text: str) -> T | None:
-    """What the first pattern says that is found in a text."""
+    """Value of the first pattern that matches in a text."""
     lower = text.lower().removesuffix(".0")
-    return next((said for said, pattern in patterns if re.search(pattern, lower)), None)
+    return next((value for value, pattern in patterns if re.search(pattern, lower)), None)

@@ -1,4 +1,4 @@
-"""How wrong the formulas are on sources that their constants have never seen."""
+"""Errors of the formulas on sources that their constants were not fitted to."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from launcher.planner.constants import Constants
-from launcher.planner.forecast import Forecast, Grid, Seen
+from launcher.planner.forecast import Forecast, Grid, Observation
 from launcher.planner.points import Array
 from launcher.sheets import fit
 from launcher.sheets.fit import Rows
@@ -15,7 +15,7 @@ from launcher.sheets.sheet import Sheet
 
 GRID = ("source", "model", "layers", "hidden", "seq_len", "n_gpus", "hardware")
 """Rows that agree on these columns are one grid."""
-LEAST = 8
+FEWEST_ROWS = 8
 """Rows of a grid in which an order means something."""
 TRIALS, DRAWS = 3, 5
 """Measured runs by which a grid is corrected, chosen at random so many times."""
@@ -27,15 +27,19 @@ EVEN = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Errors:
-    """Of one source that the fit did not see; shares of the measured value. None: too few rows."""
+    """Errors on one source that the fit did not see, as shares of the measured value.
+
+    None where there are too few rows.
+    """
 
     source: str
-    what: str
+    quantity: str
     """step time, memory, or fits: whether a run fits its device."""
     rows: int
     median: float | None = None
-    """Of the absolute error."""
+    """Median of the absolute error."""
     bias: float | None = None
+    """Median of the error with its sign."""
     rank: float | None = None
     """Spearman's correlation of predicted and measured speed inside a grid, on average."""
     corrected: float | None = None
@@ -52,33 +56,42 @@ def errors(sheet: Sheet) -> list[Errors]:
     Raises:
         ConfigError: there is nothing to fit to.
     """
-    timed, used = fit.timed(sheet), fit.weighed(sheet)
-    sources = np.unique(np.concatenate([timed.source, used.source])).tolist()
+    timed, weighed = fit.time_rows(sheet), fit.memory_rows(sheet)
+    sources = np.unique(np.concatenate([timed.source, weighed.source])).tolist()
     left_out = {source: fit.fit(sheet, without=source) for source in sources}
-    measured, known = used[np.isfinite(used.measured)], used[np.isfinite(used.fitted)]
+    measured = weighed[np.isfinite(weighed.measured)]
+    classified = weighed[np.isfinite(weighed.fitted)]
 
-    slow = _each(timed, lambda rows, of: fit.slowness(rows, left_out[of].time))
-    full = _each(measured, lambda rows, of: fit.fullness(rows, left_out[of].memory))
-    out = _each(known, lambda rows, of: Forecast(grid=_grid(rows, left_out[of])).oom)
-    found = [
-        replace(one, rank=rank, corrected=corrected)
-        for one in _summed("step time", timed, slow)
-        for rank, corrected in [_in_grids(sheet, timed, one.source, left_out)]
+    def time_residuals(rows: Rows, source: str) -> Array:
+        return fit.time_residuals(rows, left_out[source].time)
+
+    def memory_residuals(rows: Rows, source: str) -> Array:
+        return fit.memory_residuals(rows, left_out[source].memory)
+
+    def oom_chance(rows: Rows, source: str) -> Array:
+        return Forecast(grid=_grid(rows, left_out[source])).oom
+
+    times = _magnitudes("step time", timed, _by_source(timed, time_residuals))
+    memories = _magnitudes("memory", measured, _by_source(measured, memory_residuals))
+    in_grids = [_in_grids(sheet, timed, error.source, left_out) for error in times]
+    return [
+        *(replace(e, rank=rank, corrected=c) for e, (rank, c) in zip(times, in_grids, strict=True)),
+        *memories,
+        *_classification(classified, _by_source(classified, oom_chance) > EVEN),
     ]
-    return [*found, *_summed("memory", measured, full), *_classified(known, out > EVEN)]
 
 
-def _each(rows: Rows, what: Callable[[Rows, str], Array]) -> Array:
-    """A figure of each row, by the constants of its source."""
-    out = np.zeros(len(rows.source))
+def _by_source(rows: Rows, figure: Callable[[Rows, str], Array]) -> Array:
+    """Compute a figure of each row by the constants that have not seen its source."""
+    figures = np.zeros(len(rows.source))
     for source in np.unique(rows.source).tolist():
-        mine = rows.source == source
-        out[mine] = what(rows[mine], source)
-    return out
+        mask = rows.source == source
+        figures[mask] = figure(rows[mask], source)
+    return figures
 
 
-def _parts(rows: Rows) -> Iterator[tuple[str, Array]]:
-    """Each source and its rows, and all of them; nothing of no rows."""
+def _masks(rows: Rows) -> Iterator[tuple[str, Array]]:
+    """Yield each source and its rows, then all of them; nothing where there are no rows."""
     if not len(rows.source):
         return
     for source in np.unique(rows.source).tolist():
@@ -86,23 +99,34 @@ def _parts(rows: Rows) -> Iterator[tuple[str, Array]]:
     yield ALL, np.ones(len(rows.source), dtype=bool)
 
 
-def _summed(what: str, rows: Rows, logs: Array) -> list[Errors]:
-    off = np.exp(logs) - 1
+def _magnitudes(quantity: str, rows: Rows, residuals: Array) -> list[Errors]:
+    """Size and bias of log(predicted / measured)."""
+    relative = np.exp(residuals) - 1
     return [
-        Errors(source=source, what=what, rows=int(mine.sum()),
-               median=float(np.median(np.abs(off[mine]))), bias=float(np.median(off[mine])))
-        for source, mine in _parts(rows)
-    ]  # fmt: skip
+        Errors(
+            source=source,
+            quantity=quantity,
+            rows=int(mask.sum()),
+            median=float(np.median(np.abs(relative[mask]))),
+            bias=float(np.median(relative[mask])),
+        )
+        for source, mask in _masks(rows)
+    ]
 
 
-def _classified(rows: Rows, out: Array) -> list[Errors]:
+def _classification(rows: Rows, predicted_oom: Array) -> list[Errors]:
+    """Shares of rows that are predicted right, and of those that failed against prediction."""
     failed = rows.fitted == 0
     return [
-        Errors(source=source, what="fits", rows=int(mine.sum()),
-               right=float((out == failed)[mine].mean()),
-               missed=float((failed & ~out)[mine].mean()))
-        for source, mine in _parts(rows)
-    ]  # fmt: skip
+        Errors(
+            source=source,
+            quantity="fits",
+            rows=int(mask.sum()),
+            right=float((predicted_oom == failed)[mask].mean()),
+            missed=float((failed & ~predicted_oom)[mask].mean()),
+        )
+        for source, mask in _masks(rows)
+    ]
 
 
 def _in_grids(
@@ -110,17 +134,17 @@ def _in_grids(
 ) -> tuple[float | None, float | None]:
     """Rank correlation in the grids of a source, and the error after some of their runs."""
     ranks: list[float] = []
-    rest: list[float] = []
-    for mine in _grids(sheet, rows):
-        of = str(rows.source[mine[0]])
-        if source not in (of, ALL):
+    corrected: list[float] = []
+    for positions in _grids(sheet, rows):
+        grid_source = str(rows.source[positions[0]])
+        if source not in (grid_source, ALL):
             continue
-        grid, seconds = _grid(rows[mine], left_out[of]), rows.measured[mine]
-        predicted = grid.tokens / grid.seconds
-        if np.ptp(predicted) > 0:  # rows may differ in what no formula knows
-            ranks.append(float(spearmanr(predicted, grid.tokens / seconds).statistic))
-        rest.extend(_corrected(grid, seconds, seed) for seed in range(DRAWS))
-    return _mean(ranks), _mean(rest)
+        grid, seconds = _grid(rows[positions], left_out[grid_source]), rows.measured[positions]
+        speed = grid.tokens_per_device / grid.seconds
+        if np.ptp(speed) > 0:  # rows may differ in what no formula knows
+            ranks.append(float(spearmanr(speed, grid.tokens_per_device / seconds).statistic))
+        corrected.extend(_corrected_error(grid, seconds, seed) for seed in range(DRAWS))
+    return _mean(ranks), _mean(corrected)
 
 
 def _mean(values: list[float]) -> float | None:
@@ -128,21 +152,21 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _grids(sheet: Sheet, rows: Rows) -> Iterator[Array]:
-    """Positions of the rows of each grid, if they are enough."""
+    """Positions of the rows of each grid that has enough of them."""
     keys = [tuple(sheet.rows[int(i)].get(name, "") for name in GRID) for i in rows.number]
     for key in dict.fromkeys(keys):
-        mine = np.flatnonzero([key == one for one in keys])
-        if len(mine) >= LEAST and np.ptp(rows.measured[mine]) > 0:
-            yield mine
+        positions = np.flatnonzero([key == row_key for row_key in keys])
+        if len(positions) >= FEWEST_ROWS and np.ptp(rows.measured[positions]) > 0:
+            yield positions
 
 
-def _corrected(grid: Grid, seconds: Array, seed: int) -> float:
+def _corrected_error(grid: Grid, seconds: Array, seed: int) -> float:
     """Median error on the other rows once some have been measured."""
     order = np.random.default_rng(seed).permutation(len(seconds))
-    seen = {int(i): Seen(fitted=True, step=float(seconds[i])) for i in order[:TRIALS]}
-    rest = order[TRIALS:]
-    predicted = np.exp(Forecast(grid=grid, seen=seen).log_seconds[rest])
-    return float(np.median(np.abs(predicted / seconds[rest] - 1)))
+    trials, unseen = order[:TRIALS], order[TRIALS:]
+    observations = {int(i): Observation(fitted=True, step=float(seconds[i])) for i in trials}
+    predicted = np.exp(Forecast(grid=grid, observations=observations).log_seconds[unseen])
+    return float(np.median(np.abs(predicted / seconds[unseen] - 1)))
 
 
 def _grid(rows: Rows, constants: Constants) -> Grid:

@@ -24,12 +24,12 @@ if "launcher.workers.train" in " ".join(sys.orig_argv):
             if name != "launcher.workers.engines.megatron":
                 return None
             sys.meta_path.remove(self)
-            found = importlib.util.find_spec(name)
-            run = found.loader.exec_module
+            module_spec = importlib.util.find_spec(name)
+            run = module_spec.loader.exec_module
             def exec_module(module):
                 run(module)
                 spoil(module.MegatronEngine)
-            found.loader.exec_module = exec_module
+            module_spec.loader.exec_module = exec_module
             return found
     def spoil(engine):
         import torch
@@ -37,8 +37,8 @@ if "launcher.workers.train" in " ".join(sys.orig_argv):
         def step(self, number, lr, apply):
             if number == 62:
                 with torch.no_grad():
-                    for _, one in self._named:
-                        one.mul_(float("inf"))
+                    for _, gradient in self._named:
+                        gradient.mul_(float("inf"))
             real(self, number, lr, apply)
         engine.step = step
     sys.meta_path.insert(0, Finder())
@@ -62,8 +62,8 @@ class Story:
     def environment(self) -> Mapping[str, str]:
         """The weights are spoilt once: the run goes back to before, and passes step 62 over."""
         path = f"{self.place / 'fault'}{os.pathsep}{Path.cwd()}"
-        own = {"MEGALAUNCH_CACHE": str(self.place / "cache"), "COLUMNS": "110"}
-        return {**os.environ, **own, "PYTHONPATH": path, "WANDB_MODE": "disabled"}
+        variables = {"MEGALAUNCH_CACHE": str(self.place / "cache"), "COLUMNS": "110"}
+        return {**os.environ, **variables, "PYTHONPATH": path, "WANDB_MODE": "disabled"}
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """A command of the story."""
@@ -75,9 +75,11 @@ class Story:
 
     def end(self, launcher: "subprocess.Popen[str]") -> int:
         """Wait for it, and show what it said besides its tables."""
-        _, said = launcher.communicate()
-        shown = ("[", "launch:")
-        print("\n".join(line for line in said.splitlines() if line.startswith(shown)), flush=True)
+        _, output = launcher.communicate()
+        prefixes = ("[", "launch:")
+        print(
+            "\n".join(line for line in output.splitlines() if line.startswith(prefixes)), flush=True
+        )
         return launcher.returncode
 
     def when(self, reached: Callable[[], bool]) -> None:
@@ -114,9 +116,9 @@ def main() -> None:
         calm = Path(place) / "calm"
         calm.mkdir()
         assert kills.finished(calm, Path(place) / "cache", WORDS) == 0
-        one, other = (_samples(path) for path in (story.run, calm / "four_stage"))
+        with_accidents, calm_samples = (_samples(path) for path in (story.run, calm / "four_stage"))
         print(
-            f"\nsamples of a run that met none of this: {'the same' if one == other else 'others'}"
+            f"\nsamples of a run that met none of this: {'the same' if with_accidents == calm_samples else 'others'}"
         )
 
 
@@ -129,18 +131,18 @@ def flip(path: Path) -> None:
 
 def timeline(story: Story) -> list[str]:
     """The events of all stages, in the order of time, and what ranks said of damage."""
-    found = []
+    events = []
     for name in kills.STAGES:
         for event in story.stage(name).events():
-            rest = {
+            details = {
                 key: value for key, value in event.items() if key not in ("kind", "step", "time")
             }
             if event["kind"] in ("start", "rollback", "nan", "skip", "save_failed", "stop"):
-                found.append((event["time"], name, event["kind"], event["step"], rest))
-    first = min(found)[0]
+                events.append((event["time"], name, event["kind"], event["step"], details))
+    first = min(events)[0]
     lines = [
-        f"{when - first:6.1f} s  {name:13} {kind:9} step {step:<4} {json.dumps(rest)}"
-        for when, name, kind, step, rest in sorted(found, key=lambda one: one[0])
+        f"{when - first:6.1f} s  {name:13} {kind:9} step {step:<4} {json.dumps(details)}"
+        for when, name, kind, step, details in sorted(events, key=lambda event: event[0])
     ]
     logs = story.run.glob("*/**/log/rank*.txt")
     warned = {line for log in logs for line in log.read_text().splitlines() if "skipped: " in line}

@@ -80,14 +80,14 @@ def loop(folder: Path, trials: int) -> Contestant:
 
 
 def peer(python: str) -> str:
-    """An interpreter that has hydra-submitit-launcher: this one, or one made in the cache."""
+    """An interpreter that has hydra-submitit-launcher: this one, or one peer_python in the cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    made = home / "megalaunch" / PEER[0] / "bin" / "python"
-    for each in (python, str(made)):
-        if shutil.which(each) and not subprocess.call(
-            [each, "-c", FIND], stderr=subprocess.DEVNULL
+    peer_python = home / "megalaunch" / PEER[0] / "bin" / "python"
+    for interpreter in (python, str(peer_python)):
+        if shutil.which(interpreter) and not subprocess.call(
+            [interpreter, "-c", FIND], stderr=subprocess.DEVNULL
         ):
-            return each
-    subprocess.run([sys.executable, "-m", "venv", made.parents[1]], check=True)
-    subprocess.run([made, "-m", "pip", "install", "--quiet", *PEER], check=True)
-    return str(made)
+            return interpreter
+    subprocess.run([sys.executable, "-m", "venv", peer_python.parents[1]], check=True)
+    subprocess.run([peer_python, "-m", "pip", "install", "--quiet", *PEER], check=True)
+    return str(peer_python)

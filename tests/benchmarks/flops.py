@@ -31,9 +31,9 @@ def _model(name: str) -> ModelShape:
 def _line(model: ModelShape) -> str:
     ours = model.flops_per_token
     half = 6 * model.layers * model.sequence * model.heads * model.head_dim
-    others = (ours + half, 6 * model.active_params + 2 * half, 6 * model.active_params)
-    shown = " | ".join(f"{100 * (other / ours - 1):+.1f} %" for other in others)
-    return f"| {model.name} | {model.sequence} | {ours / 1e9:.3f} | {shown} |"
+    estimates = (ours + half, 6 * model.active_params + 2 * half, 6 * model.active_params)
+    differences = " | ".join(f"{100 * (estimate / ours - 1):+.1f} %" for estimate in estimates)
+    return f"| {model.name} | {model.sequence} | {ours / 1e9:.3f} | {differences} |"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.benchmarks.machines import DAYS, HOUR, LLAMA3_H, RSC_H, Machine, Rates, machine
 from tests.benchmarks.outages import LOST, Policy, Result, simulate
 
-TARGET, AT = 0.95, "1,024 GPUs"
+TARGET, TARGET_COLUMN = 0.95, "1,024 GPUs"
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = "import sys; from launcher.cli import main; sys.exit(main())"
@@ -36,7 +36,7 @@ SIGNS = {
     "saving": "*/*/checkpoints/.step-00000001*",
     "saved": "*/*/checkpoints/step-00000001",
 }
-"""What there is in a run's folder once it has done what."""
+"""Signs in a run's folder that it has got so far."""
 
 STEPS: tuple[tuple[str, dict[str, object]], ...] = (
     ("interval of Young and Daly", {"interval_s": None}),
@@ -57,55 +57,61 @@ class Column:
     machine: Machine
     results: dict[str, list[Result]]
 
-    def mean(self, name: str, of: Callable[[Result], float] = lambda one: one.useful) -> float:
+    def mean(
+        self, name: str, figure: Callable[[Result], float] = lambda result: result.useful
+    ) -> float:
         """Over the seeds."""
-        return statistics.fmean(map(of, self.results[name]))
+        return statistics.fmean(map(figure, self.results[name]))
 
     def error(self, name: str) -> float:
         """Half of the 95 % confidence interval of the mean."""
-        useful = [one.useful for one in self.results[name]]
+        useful = [result.useful for result in self.results[name]]
         return 1.96 * statistics.stdev(useful) / len(useful) ** 0.5
 
 
-def column(of: Machine, seeds: int) -> Column:
+def column(machine: Machine, seeds: int) -> Column:
     """Simulate every policy on one machine."""
     policy = Policy()
     policies = {"by hand": policy}
     for name, change in STEPS:
         policy = replace(policy, **change)  # type: ignore[arg-type]
         policies[f"+ {name}"] = policy
-    found = {name: [simulate(of, one, seed) for seed in range(seeds)]
-             for name, one in policies.items()}  # fmt: skip
-    return Column(of, found)
+    results = {
+        name: [simulate(machine, policy, seed) for seed in range(seeds)]
+        for name, policy in policies.items()
+    }
+    return Column(machine, results)
 
 
 def show(columns: list[Column]) -> None:
     """Print the table; the lines with a + are percentage points that each policy adds."""
-    row("", [one.machine.name for one in columns])
-    row("model", [f"{one.machine.params / 1e9:g} B" for one in columns])
-    row("hours between failures", [f"{one.machine.mtbf_s / HOUR:,.1f}" for one in columns])
+    row("", [column.machine.name for column in columns])
+    row("model", [f"{column.machine.params / 1e9:g} B" for column in columns])
+    row("hours between failures", [f"{column.machine.mtbf_s / HOUR:,.1f}" for column in columns])
     names = list(columns[0].results)
     ours = Policy(asynchronous=True, interval_s=None)
-    row("a save, s", [f"{one.machine.write_s:.1f}" for one in columns])
-    row("our interval, minutes", [f"{ours.every_s(one.machine) / 60:.1f}" for one in columns])
-    row("start and reading, s", [f"{one.machine.down_s:.0f}" for one in columns])
-    row("spare nodes", [str(one.machine.spares) for one in columns])
-    for name, before in zip(names, [None, *names], strict=False):
-        if before is None:
-            row("by hand, %", [goodput(one, name) for one in columns])
+    row("a save, s", [f"{column.machine.write_s:.1f}" for column in columns])
+    row("our interval, minutes", [f"{ours.every_s(column.machine) / 60:.1f}" for column in columns])
+    row("start and reading, s", [f"{column.machine.down_s:.0f}" for column in columns])
+    row("spare nodes", [str(column.machine.spares) for column in columns])
+    for name, previous in zip(names, [None, *names], strict=False):
+        if previous is None:
+            row("by hand, %", [goodput(column, name) for column in columns])
         else:
             row(f"  {name}",
-                [f"{100 * (one.mean(name) - one.mean(before)):+.2f}" for one in columns])  # fmt: skip
-    row("ours, %", [goodput(one, names[-1]) for one in columns])
+                [f"{100 * (column.mean(name) - column.mean(previous)):+.2f}" for column in columns])  # fmt: skip
+    row("ours, %", [goodput(column, names[-1]) for column in columns])
     for title, name in (("by hand", names[0]), ("ours", names[-1])):
         for kind in LOST:
-            shares = [one.mean(name, lambda each, kind=kind: each.lost[kind]) for one in columns]
+            shares = [
+                column.mean(name, lambda result, kind=kind: result.lost[kind]) for column in columns
+            ]
             row(f"lost {title}: {kind}", [f"{100 * share:.2f}" for share in shares])
 
 
-def goodput(of: Column, name: str) -> str:
+def goodput(column: Column, name: str) -> str:
     """Percent, with half of the confidence interval."""
-    return f"{100 * of.mean(name):.2f} ± {100 * of.error(name):.2f}"
+    return f"{100 * column.mean(name):.2f} ± {100 * column.error(name):.2f}"
 
 
 def row(title: str, cells: list[str]) -> None:
@@ -127,8 +133,8 @@ def measure() -> None:
                 if what not in moments and any(Path(place).glob(pattern)):
                     moments[what] = time.perf_counter() - began
             time.sleep(0.005)
-        kept = max(Path(place).glob("*/*/checkpoints/step-*"), default=Path(place))
-        mib = sum(file.stat().st_size for file in kept.glob("*.safetensors")) / 2**20
+        checkpoint = max(Path(place).glob("*/*/checkpoints/step-*"), default=Path(place))
+        mib = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors")) / 2**20
     if process.returncode or len(moments) < len(SIGNS):
         raise SystemExit(f"launch ended with {process.returncode} after {moments}")
     print(f"measured here, in no row of the table: {moments['step']:.1f} s from the command to the"
@@ -142,18 +148,18 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--measure", action="store_true")
-    for one in fields(Rates):
+    for rate in fields(Rates):
         parser.add_argument(
-            f"--{one.name.replace('_', '-')}", type=float, default=one.default, metavar="N"
+            f"--{rate.name.replace('_', '-')}", type=float, default=rate.default, metavar="N"
         )
     options = parser.parse_args()
     if options.measure:
         measure()
-    rates = Rates(**{one.name: getattr(options, one.name) for one in fields(Rates)})
+    rates = Rates(**{rate.name: getattr(options, rate.name) for rate in fields(Rates)})
     began = time.perf_counter()
-    asked = [("24 GPUs", 3, LLAMA3_H), (AT, 128, LLAMA3_H), ("1,024 (RSC)", 128, RSC_H),
+    sizes = [("24 GPUs", 3, LLAMA3_H), (TARGET_COLUMN, 128, LLAMA3_H), ("1,024 (RSC)", 128, RSC_H),
              ("16,384 GPUs", 2048, LLAMA3_H)]  # fmt: skip
-    columns = [column(machine(*one, rates), options.seeds) for one in asked]
+    columns = [column(machine(*size, rates), options.seeds) for size in sizes]
     show(columns)
     print(f"{options.seeds} runs of {DAYS:g} days each, {time.perf_counter() - began:.1f} s;"
           " ±: 95 % confidence")  # fmt: skip
@@ -161,14 +167,14 @@ def main() -> int:
 
 
 def judge(columns: list[Column]) -> int:
-    """Print whether the target is met, and at which sizes; only `AT` decides."""
+    """Print whether the target is met, and at which sizes; only `TARGET_COLUMN` decides."""
     met = {}
-    for one in columns:
-        ours = list(one.results)[-1]
-        met[one.machine.name] = one.mean(ours) - one.error(ours) >= TARGET
-        print(f"{'yes' if met[one.machine.name] else 'NO':5}{one.machine.name}:"
-              f" {goodput(one, ours)} % (target {100 * TARGET:g})")  # fmt: skip
-    return int(not met[AT])
+    for column in columns:
+        ours = list(column.results)[-1]
+        met[column.machine.name] = column.mean(ours) - column.error(ours) >= TARGET
+        print(f"{'yes' if met[column.machine.name] else 'NO':5}{column.machine.name}:"
+              f" {goodput(column, ours)} % (target {100 * TARGET:g})")  # fmt: skip
+    return int(not met[TARGET_COLUMN])
 
 
 if __name__ == "__main__":

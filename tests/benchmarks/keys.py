@@ -62,16 +62,18 @@ def _texts(kind: Any) -> dict[str, str]:
     """The docstring under each field."""
     (body,) = ast.parse(inspect.getsource(kind)).body
     assert isinstance(body, ast.ClassDef)
-    found = {}
+    docstrings = {}
     for field, text in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             assert isinstance(field.target, ast.Name) and isinstance(text.value, ast.Constant)
-            found[field.target.id] = " ".join(str(text.value.value).split()).replace("|", "/")
-    return found
+            docstrings[field.target.id] = " ".join(str(text.value.value).split()).replace("|", "/")
+    return docstrings
 
 
 def _choices(kind: Any) -> str:
-    inner = [one for arg in get_args(kind) for one in get_args(arg)]  # of ``Literal[...] | None``
+    inner = [
+        choice for arg in get_args(kind) for choice in get_args(arg)
+    ]  # of ``Literal[...] | None``
     values = [v for v in (*get_args(kind), *inner) if isinstance(v, str | int)]
     return f"{', '.join(map(str, values))}. " if values else ""
 

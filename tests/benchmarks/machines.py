@@ -1,4 +1,4 @@
-"""What fails how often, and what a start and a checkpoint take, on machines of four sizes."""
+"""Rates of failures, and the time of a start and of a checkpoint, on machines of four sizes."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ DAYS = 54.0
 LLAMA3_H = DAYS * 24 * 2048 / 419
 """Hours between failures of a node: 419 unexpected in 54 days on 2,048 nodes, arXiv:2407.21783."""
 RSC_H = 7.9 * 128
-"""The same from 7.9 h between those of 1,024 GPUs in a cluster of research, arXiv:2410.21680."""
+"""Hours between failures of a node: 7.9 h for 1,024 GPUs in a cluster of research, arXiv:2410.21680."""
 CARD_FLOPS = 400e12
 """Per second: Llama 3 has 380 to 430e12, arXiv:2407.21783, table 4."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
-    """What is the same on machines of any size."""
+    """Rates that are equal on machines of any size."""
 
     start_s: float = 660.0
     """Failure seen to first step, without reading: median interval of retries on 504 B200,
@@ -28,15 +28,15 @@ class Rates:
     copy_gb_s: float = 10.0
     """From one card to the memory of its host; PCIe 5 x16 has 64, cards share it. Assumed."""
     pause_s: float = 2.0
-    """Of all ranks, for each save, besides the copy. Assumed."""
+    """Pause of all ranks for each save, besides the copy. Assumed."""
     hang_share: float = 0.166
-    """Of failures that nothing reports: "abnormal" in 428 failures, arXiv:2503.20263."""
+    """Share of failures that nothing reports: "abnormal" in 428 failures, arXiv:2503.20263."""
     broken_share: float = 0.587
-    """Of failures after which a node has to go: those of GPUs in Llama 3, section 3.3.4."""
+    """Share of failures after which a node has to go: those of GPUs in Llama 3, section 3.3.4."""
     named_share: float = 0.8
     """Chance that the logs name that node: arXiv:2503.20263 has it among its first five."""
     damaged_share: float = 0.01
-    """Of checkpoints that are damaged when they are needed. Assumed; NVIDIA/Megatron-LM#1570."""
+    """Share of checkpoints that are damaged when they are needed. Assumed; NVIDIA/Megatron-LM#1570."""
     divergence_h: float = 268.0
     """Between divergences that do not heal: about 20 in PaLM's 64 days, none known in BLOOM's 105
     and in Llama 3's 54."""
@@ -71,7 +71,7 @@ class Machine:
     model_parallel: int
     """Cards that hold one copy of the weights together."""
     step_s: float
-    """Of 4, 8 and 16 M tokens at 400 TFLOP/s per card."""
+    """Seconds of a step of 4, 8 or 16 M tokens at 400 TFLOP/s per card."""
     node_mtbf_h: float
     rates: Rates
 
@@ -93,7 +93,7 @@ class Machine:
 
     @property
     def copy_s(self) -> float:
-        """The same from the cards to their hosts."""
+        """Seconds of a save from the cards to their hosts."""
         return 12 * self.params / (8 * self.nodes * self.rates.copy_gb_s * 1e9)
 
     @property

@@ -50,9 +50,11 @@ def main() -> int:
     times: dict[str, list[float]] = {"plain": [], "megatron": [], "deepspeed": []}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.rounds):
-            for name, found in times.items():
+            for name, steps_ms in times.items():
                 spec = contender(name, size)
-                found += steps(name, spec, Path(folder) / f"{name}{number}", Path(folder) / "cache")
+                steps_ms += steps(
+                    name, spec, Path(folder) / f"{name}{number}", Path(folder) / "cache"
+                )
     ratios = report(contender("megatron", size), times)
     return int(not options.tiny and min(ratios) < 1)
 
@@ -74,8 +76,8 @@ def steps(name: str, spec: RunSpec, folder: Path, cache: Path) -> list[float]:
             str(Path(__file__).with_name("plain.py")),
             str(folder / "spec.json"),
         ]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        return [float(line) for line in done.stdout.splitlines()][UNTIMED:]
+        process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        return [float(line) for line in process.stdout.splitlines()][UNTIMED:]
     run = ranks.train(spec, folder, cache, limit=900, hang_after=300)
     assert run.codes == [0], run.log()
     return [line["step_ms"] for line in run.steps][UNTIMED:]
@@ -83,7 +85,7 @@ def steps(name: str, spec: RunSpec, folder: Path, cache: Path) -> list[float]:
 
 def report(spec: RunSpec, times: dict[str, list[float]]) -> list[float]:
     """Print each contender's median and ratio to plain; the engines' ratios."""
-    median = {name: statistics.median(found) for name, found in times.items()}
+    median = {name: statistics.median(steps_ms) for name, steps_ms in times.items()}
     for name, milliseconds in median.items():
         tflops = spec.tokens_per_step * spec.model.flops_per_token / milliseconds / 1e9
         print(

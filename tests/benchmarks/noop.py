@@ -11,11 +11,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from launcher import cli
 from launcher.backends import BACKENDS
 from launcher.backends.worker_command import Conduct, TrainedHere
+from launcher.planner.engines import Engine
 from launcher.spec.run import RunSpec
 
 
 class Noop(TrainedHere):
     """Its worker says at once that every step is done."""
+
+    planner_engine: Engine = "megatron"
+
+    def gradient_bytes(self, spec: RunSpec) -> float:
+        """Bytes of megatron-core, for the plan needs some."""
+        return 4.0
 
     def check(self, _: RunSpec) -> None:
         """There is nothing that cannot be left undone."""

@@ -15,13 +15,13 @@ from tests.benchmarks.machines import DAYS, HOUR, Machine
 HANGS_BY_HAND = (18 * HOUR, 6 * HOUR, 11 * HOUR)
 """Until somebody saw that BLOOM hung: bigscience, train/tr11-176B-ml, chronicles."""
 LOST = ("saves", "redone", "unnoticed", "waiting", "starting")
-"""Where time goes: writing; work that is done again; before anybody knows; for a person or a node;
+"""Kinds of lost time: writing; work that is done again; before anybody knows; for a person or a node;
 from the start of the processes to the first step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """How a run is kept alive; the defaults are by hand."""
+    """Ways to keep a run alive; the defaults are by hand."""
 
     interval_s: float | None = 3 * HOUR
     """Between checkpoints, as BLOOM's; None is that of Young and Daly."""
@@ -38,7 +38,7 @@ class Policy:
     """Goes back by itself when the loss has diverged."""
 
     def cost_s(self, machine: Machine) -> float:
-        """Of one save, to training."""
+        """Cost of one save to training."""
         stays = machine.copy_s if self.asynchronous else machine.write_s
         return machine.rates.pause_s + stays
 
@@ -50,7 +50,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one run, in shares of its time."""
+    """Result of one run, in shares of its time."""
 
     useful: float
     lost: dict[str, float]
@@ -82,7 +82,7 @@ def _times(seed: str, mean: float) -> Iterator[Moment]:
 
 
 class _Run:
-    """Where a run is."""
+    """Progress of one run."""
 
     def __init__(self, machine: Machine, policy: Policy, seed: int, end: float) -> None:
         self.machine, self.policy, self.end = machine, policy, end
@@ -106,7 +106,7 @@ class _Run:
 
     def train(self) -> None:
         """From the first step after a start to the first after the next."""
-        taken, failure, divergence = self._failure, self._failure[0], self._divergence[0]
+        moment, failure, divergence = self._failure, self._failure[0], self._divergence[0]
         if self.end <= min(failure, divergence):
             self._work(self.end - self.now, None)
         elif divergence < failure:
@@ -115,13 +115,13 @@ class _Run:
             self._diverged()
         else:
             self._work(failure - self.now, 0.0)
-            self._failed(taken)
+            self._failed(moment)
 
     def _work(self, seconds: float, back: float | None) -> None:
-        """What of it is still there that was done ``back`` seconds before its end; None: all."""
+        """Train, and keep the work that was done ``back`` seconds before the end; None keeps all."""
         work_s, cost = self.policy.every_s(self.machine), self.policy.cost_s(self.machine)
-        whole, rest = divmod(seconds, work_s + cost)
-        work = whole * work_s + min(rest, work_s)
+        intervals, partial = divmod(seconds, work_s + cost)
+        work = intervals * work_s + min(partial, work_s)
         self.lost["saves"] += seconds - work
         self.now += seconds
         if back is None:
@@ -133,15 +133,15 @@ class _Run:
             saved = max(saved, 0)
         self._keep(work, saved * work_s)
 
-    def _keep(self, work: float, kept: float) -> None:
-        """``kept`` may be below 0: from before this start."""
-        kept = max(kept, -self.done)
-        self.done += kept
-        self.lost["redone"] += work - kept
+    def _keep(self, work: float, safe: float) -> None:
+        """Count the work that is safe, below 0 where some from before this start is lost."""
+        safe = max(safe, -self.done)
+        self.done += safe
+        self.lost["redone"] += work - safe
 
-    def _failed(self, taken: Moment) -> None:
-        rates, policy, self.random = self.machine.rates, self.policy, taken[1]
-        if self._failure is taken:
+    def _failed(self, moment: Moment) -> None:
+        rates, policy, self.random = self.machine.rates, self.policy, moment[1]
+        if self._failure is moment:
             self._failure = next(self._failures)
         hangs = self.random.random() < rates.hang_share
         broken = self.random.random() < rates.broken_share
@@ -184,10 +184,10 @@ class _Run:
 
     def start(self) -> None:
         """Start and read, again as often as something fails meanwhile."""
-        first_step, taken = self.now + self.machine.down_s, self._failure
-        self.spend("starting", min(taken[0], first_step) - self.now)
-        if taken[0] < min(first_step, self.end):
-            self._failed(taken)
+        first_step, outage = self.now + self.machine.down_s, self._failure
+        self.spend("starting", min(outage[0], first_step) - self.now)
+        if outage[0] < min(first_step, self.end):
+            self._failed(outage)
 
     def _diverged(self) -> None:
         rates = self.machine.rates

@@ -1,4 +1,4 @@
-"""What our training loop costs beside megatron-core itself: data, metrics, watchdog.
+"""Cost of our training loop beside megatron-core itself: data, metrics, watchdog.
 
     python -m tests.benchmarks.overhead [--steps N]
 
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def measure(steps: int, folder: Path) -> list[float]:
-    """Ratio of the times of each pair of steps."""
+    """Ratio of the times of program pair of steps."""
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(ranks.free_port())}
     spec = ranks.spec(
@@ -65,9 +65,9 @@ def measure(steps: int, folder: Path) -> list[float]:
 
         pair = [ours, lambda: bare(engine, batches)]
         if step % 2:  # what comes second finds warmer caches
-            seconds = [timed(each) for each in pair]
+            seconds = [timed(program) for program in pair]
         else:
-            seconds = [timed(each) for each in reversed(pair)][::-1]
+            seconds = [timed(program) for program in reversed(pair)][::-1]
         ratios.append(seconds[0] / seconds[1])
     return ratios
 

@@ -1,4 +1,4 @@
-"""The same Llama as ours in plain PyTorch: torch.compile, bf16 autocast, fused AdamW.
+"""A Llama like ours in plain PyTorch: torch.compile, bf16 autocast, fused AdamW.
 
 What somebody writes who has one card and no framework; `mfu.py` compares with it.
 

@@ -1,4 +1,4 @@
-"""What the spike guard costs a step, and how well its thresholds carry over to other runs.
+"""Cost of the spike guard in a step, and how well its thresholds carry over to other runs.
 
     python -m tests.benchmarks.spikes [DIR]
 
@@ -84,11 +84,11 @@ def leave_out(folder: Path) -> None:
         folds = sorted({key(name) for name in names})
         parts = [_fold(verdicts, [key(name) == fold for name in names]) for fold in folds]
         print(f"thresholds chosen without one {what}, {len(folds)} times:")
-        for fold, (guard, left) in zip(folds, parts, strict=True):
-            if what == "family" or any(v.labels for v in left) or _alarms(left):
-                print(f"  {fold[:60]}: {_text(left)}; window {guard.window}, sigmas"
+        for fold, (guard, unseen) in zip(folds, parts, strict=True):
+            if what == "family" or any(v.labels for v in unseen) or _alarms(unseen):
+                print(f"  {fold[:60]}: {_text(unseen)}; window {guard.window}, sigmas"
                       f" {guard.sigmas:g}, nats {guard.loss_nats:g}")  # fmt: skip
-        print(f"  together: {_text([one for _, left in parts for one in left])}")
+        print(f"  together: {_text([verdict for _, unseen in parts for verdict in unseen])}")
 
 
 def _family(name: str) -> str:
@@ -98,9 +98,9 @@ def _family(name: str) -> str:
 
 
 def _fold(
-    verdicts: Sequence[Sequence[Verdict]], left: Sequence[bool]
+    verdicts: Sequence[Sequence[Verdict]], excluded: Sequence[bool]
 ) -> tuple[SpikeGuard, list[Verdict]]:
-    """The thresholds chosen on all other runs, and the verdicts on what is left out.
+    """The thresholds chosen on all other runs, and the verdicts on those that are left out.
 
     No alarm on a clean run comes first, then events found; of those that are equal the middle one
     of the grid, so that it is not at the edge of what works. Other alarms of runs with events do
@@ -108,24 +108,25 @@ def _fold(
     """
 
     def score(column: Sequence[Verdict]) -> tuple[int, int]:
-        kept = [one for one, out in zip(column, left, strict=True) if not out]
-        return _alarms([one for one in kept if not one.labels]), -sum(one.found for one in kept)
+        fitted = [v for v, skip in zip(column, excluded, strict=True) if not skip]
+        return _alarms([v for v in fitted if not v.labels]), -sum(v.found for v in fitted)
 
     best = min(score(column) for column in verdicts)
     equal = [i for i, column in enumerate(verdicts) if score(column) == best]
     chosen = equal[len(equal) // 2]
-    return GRID[chosen], [one for one, out in zip(verdicts[chosen], left, strict=True) if out]
+    unseen = [v for v, skip in zip(verdicts[chosen], excluded, strict=True) if skip]
+    return GRID[chosen], unseen
 
 
 def _alarms(verdicts: Sequence[Verdict]) -> int:
-    return sum(one.false_alarms for one in verdicts)
+    return sum(verdict.false_alarms for verdict in verdicts)
 
 
 def _text(verdicts: Sequence[Verdict]) -> str:
-    labelled = sum(len(one.labels or ()) for one in verdicts)
-    found = sum(one.found for one in verdicts)
-    clean = [one for one in verdicts if not one.labels]
-    return (f"{found}/{labelled} found, {_alarms(clean)} alarms on {len(clean)} clean runs,"
+    labelled = sum(len(verdict.labels or ()) for verdict in verdicts)
+    detected = sum(verdict.found for verdict in verdicts)
+    clean = [verdict for verdict in verdicts if not verdict.labels]
+    return (f"{detected}/{labelled} found, {_alarms(clean)} alarms on {len(clean)} clean runs,"
             f" {_alarms(verdicts) - _alarms(clean)} others")  # fmt: skip
 
 

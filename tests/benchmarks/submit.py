@@ -1,4 +1,4 @@
-"""What it takes to hand trials to a real SLURM, beside hydra-submitit-launcher and a shell loop.
+"""Cost of handing trials to a real SLURM, beside hydra-submitit-launcher and a shell loop.
 
     python -m tests.benchmarks.submit [--trials N] [--peer-python PYTHON]
 
@@ -58,7 +58,7 @@ exit $code
 class Sample:
     """A contestant's process at one moment."""
 
-    at: float
+    time: float
     """Seconds since the epoch."""
     mib: float
     cpu: float
@@ -67,16 +67,16 @@ class Sample:
 
 @dataclass(kw_only=True, slots=True)
 class Measured:
-    """What became of a contestant."""
+    """Measurements of one contestant."""
 
     contestant: Contestant
     began: float
     submitted: float = 0.0
     end: float = 0.0
     calls: Counter[str] = field(default_factory=Counter)
-    """Of the command itself, by name, from its start to its end."""
+    """Calls of the command itself, by name, from its start to its end."""
     first: int = 0
-    """Those of them until all was submitted."""
+    """Calls until all was submitted."""
     in_jobs: int = 0
     ended: int = 0
     """Trials that are known to have ended well."""
@@ -89,19 +89,19 @@ class Measured:
         return self.submitted - self.began
 
     @property
-    def before(self) -> list[Sample]:
+    def while_submitting(self) -> list[Sample]:
         """The samples until all was submitted."""
-        return [each for each in self.samples if each.at <= self.submitted]
+        return [sample for sample in self.samples if sample.time <= self.submitted]
 
     @property
     def peak(self) -> float:
         """MiB at most until all was submitted."""
-        return max(each.mib for each in self.before)
+        return max(sample.mib for sample in self.while_submitting)
 
     @property
     def growth(self) -> float:
         """MiB at most after that, beyond the peak before."""
-        return max(each.mib for each in self.samples) - self.peak
+        return max(sample.mib for sample in self.samples) - self.peak
 
     @property
     def per_trial(self) -> float:
@@ -119,45 +119,45 @@ def main() -> int:
     options = parser.parse_args()
     python = contestants.peer(options.peer_python)
     with cluster() as folder:
-        found = [
-            measure(each, environment(folder, each.name))
-            for each in (
+        measurements = [
+            measure(contestant, environment(folder, contestant.name))
+            for contestant in (
                 contestants.ours(folder, options.trials),
                 contestants.hydra(folder, options.trials, python),
                 contestants.loop(folder, BY_HAND),
             )
         ]
-    show(found, options.trials)
-    return judge(*found)
+    show(measurements, options.trials)
+    return judge(*measurements)
 
 
 def measure(contestant: Contestant, environment: dict[str, str]) -> Measured:
     """Run a contestant to its end."""
     contestant.folder.mkdir(exist_ok=True)
-    found = Measured(contestant=contestant, began=time.time())
+    measured = Measured(contestant=contestant, began=time.time())
     with (contestant.folder / "printed.txt").open("w") as printed:
         process = subprocess.Popen(
             contestant.words, env=environment, cwd=contestant.folder,
             stdout=printed, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     try:
-        while process.poll() is None and time.time() < found.began + PATIENCE:
-            look(process.pid, found)
+        while process.poll() is None and time.time() < measured.began + PATIENCE:
+            look(process.pid, measured)
             time.sleep(LOOK)
     finally:
         process.kill()
         process.wait()
-    found.end = time.time()
-    found.ended = contestant.ended() if contestant.ended else 0
+    measured.end = time.time()
+    measured.ended = contestant.ended() if contestant.ended else 0
     if process.returncode:
         print((contestant.folder / "printed.txt").read_text()[-2000:], file=sys.stderr)
-    count(Path(environment["SLURM_CALLS"]), found)
-    return found
+    count(Path(environment["SLURM_CALLS"]), measured)
+    return measured
 
 
-def look(pid: int, found: Measured) -> None:
+def look(pid: int, measured: Measured) -> None:
     """Take a sample of a contestant that still waits for trials."""
-    contestant = found.contestant
+    contestant = measured.contestant
     if contestant.ended and contestant.ended() >= contestant.trials:
         return
     try:
@@ -165,19 +165,19 @@ def look(pid: int, found: Measured) -> None:
         cpu, memory = process.cpu_times(), process.memory_info()
     except psutil.NoSuchProcess:
         return
-    sample = Sample(at=time.time(), mib=memory.rss / 2**20, cpu=cpu.user + cpu.system)
-    found.samples.append(sample)
+    sample = Sample(time=time.time(), mib=memory.rss / 2**20, cpu=cpu.user + cpu.system)
+    measured.samples.append(sample)
 
 
-def count(log: Path, found: Measured) -> None:
+def count(log: Path, measured: Measured) -> None:
     """Read what the wrappers wrote."""
     lines = [line.split(maxsplit=3) for line in log.read_text().splitlines()]
-    ends = [float(at) for at, what, name, *_ in lines if (what, name) == ("end", "sbatch")]
-    found.submitted = max(ends, default=found.end)
-    begun = [(float(at), name, job) for at, what, name, *job in lines if what == "begin"]
-    found.calls = Counter(name for _, name, job in begun if not job)
-    found.first = sum(not job and at <= found.submitted for at, _, job in begun)
-    found.in_jobs = sum(bool(job) for _, _, job in begun)
+    ends = [float(when) for when, what, name, *_ in lines if (what, name) == ("end", "sbatch")]
+    measured.submitted = max(ends, default=measured.end)
+    begun = [(float(when), name, job) for when, what, name, *job in lines if what == "begin"]
+    measured.calls = Counter(name for _, name, job in begun if not job)
+    measured.first = sum(not job and when <= measured.submitted for when, _, job in begun)
+    measured.in_jobs = sum(bool(job) for _, _, job in begun)
 
 
 @contextmanager
@@ -212,35 +212,35 @@ def environment(folder: Path, name: str) -> dict[str, str]:
     }
 
 
-def show(found: Sequence[Measured], trials: int) -> None:
+def show(measurements: Sequence[Measured], trials: int) -> None:
     """Print a table."""
     print(f"{trials} trials that do nothing, {psutil.cpu_count()} cores; seconds, calls, MiB")
     print(f"{'':12}{'to submit':>9}{'CPU':>6}{'calls':>7}{'to the end':>12}", end="")
     print("".join(f"{name:>9}" for name in COMMANDS), end="")
     print(f"{'per trial':>11}{'in jobs':>9}{'MiB':>6}{'growth':>8}{'ended ok':>10}")
-    for each in found:
-        scale, waits = trials / each.contestant.trials, each.contestant.ended
-        cells = [f"{each.contestant.name:12}", f"{each.to_submit * scale:9.1f}"]
-        cells += [f"{each.before[-1].cpu:6.1f}" if waits else f"{'-':>6}"]
-        cells += [f"{each.first * scale:7.0f}"]
-        cells += [f"{each.end - each.began:12.1f}" if waits else f"{'-':>12}"]
-        cells += [f"{each.calls[name] * scale:9.0f}" for name in COMMANDS]
-        cells += [f"{each.per_trial:11.3f}{each.in_jobs * scale:9.0f}"]
-        cells += [f"{each.peak:6.0f}{each.growth:8.1f}{each.ended:10}"] if waits else []
+    for measured in measurements:
+        scale, waits = trials / measured.contestant.trials, measured.contestant.ended
+        cells = [f"{measured.contestant.name:12}", f"{measured.to_submit * scale:9.1f}"]
+        cells += [f"{measured.while_submitting[-1].cpu:6.1f}" if waits else f"{'-':>6}"]
+        cells += [f"{measured.first * scale:7.0f}"]
+        cells += [f"{measured.end - measured.began:12.1f}" if waits else f"{'-':>12}"]
+        cells += [f"{measured.calls[name] * scale:9.0f}" for name in COMMANDS]
+        cells += [f"{measured.per_trial:11.3f}{measured.in_jobs * scale:9.0f}"]
+        cells += [f"{measured.peak:6.0f}{measured.growth:8.1f}{measured.ended:10}"] if waits else []
         print("".join(cells))
 
 
-def judge(own: Measured, peer: Measured, by_hand: Measured) -> int:
+def judge(ours: Measured, peer: Measured, by_hand: Measured) -> int:
     """Print what is to hold of us, and whether it does; the exit code."""
-    calls, all_of_them = own.calls.total(), own.contestant.trials
-    faster, share = peer.to_submit / own.to_submit, own.per_trial / by_hand.per_trial
+    calls, all_of_them = ours.calls.total(), ours.contestant.trials
+    faster, share = peer.to_submit / ours.to_submit, ours.per_trial / by_hand.per_trial
     claims = {
-        f"trials that ended well: {own.ended} and {peer.ended} of {all_of_them}":
-            own.ended == peer.ended == all_of_them,
+        f"trials that ended well: {ours.ended} and {peer.ended} of {all_of_them}":
+            ours.ended == peer.ended == all_of_them,
         f"submitted {faster:.1f} times as fast as hydra": faster > 1,
         f"calls: {calls}, hydra {peer.calls.total()}": calls <= peer.calls.total(),
         f"calls / those of the loop: {share:.4f} (limit {CALLS:g})": share <= CALLS,
-        f"memory grows by {own.growth:.1f} MiB (limit {GROWTH:g})": own.growth <= GROWTH,
+        f"memory grows by {ours.growth:.1f} MiB (limit {GROWTH:g})": ours.growth <= GROWTH,
     }  # fmt: skip
     for claim, holds in claims.items():
         print(f"{'yes' if holds else 'NO':5}{claim}")

@@ -61,9 +61,9 @@ def _options() -> argparse.Namespace:
 
 def make(folder: Path, number: int, steps: int) -> None:
     """A run's folder, as it is once it has ended."""
-    one = _spec(number)
-    run = RunFolder(folder / one.name)
-    run.create(one)
+    spec = _spec(number)
+    run = RunFolder(folder / spec.name)
+    run.create(spec)
     run.write_status(
         Status(state="ended", exit_codes=(0, 0), started=1.0, ended=2.0 + number, host="node")
     )
@@ -76,7 +76,7 @@ def make(folder: Path, number: int, steps: int) -> None:
         text.append(LINE % (step, step * 1536, 7 - step / 400, noise.random(), ms, 1.5e6 / ms,
                             3.2 / ms, 0.5, 0.55, 1e-3, number * steps + step))  # fmt: skip
     run.metrics.write_text("".join(text))
-    (run.logs / "rank0.txt").write_text("done\n")
+    (run.logs / "rank0.txt").write_text("process\n")
 
 
 def _spec(number: int) -> RunSpec:
@@ -88,17 +88,17 @@ def _spec(number: int) -> RunSpec:
 def _table(folder: Path, what: str, cold: float | None = None) -> float:
     """Run the command, and say what it took."""
     command = "import sys; from launcher.cli import main; sys.exit(main())"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    earlier = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     began = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", command, "table", str(folder)], text=True, check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True,
     )  # fmt: skip
     took = time.perf_counter() - began
-    peak = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 2**20
+    peak = max(earlier, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 2**20
     share = "" if cold is None else f", 1/{cold / took:.0f} of it"
     print(f"{what}: {took:.2f} s{share}, {peak:.2f} GiB at the most in one process,"
-          f" {len(done.stdout.splitlines())} lines")  # fmt: skip
+          f" {len(process.stdout.splitlines())} lines")  # fmt: skip
     return took
 
 

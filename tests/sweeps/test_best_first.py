@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launcher.planner.forecast import Forecast, Seen
+from launcher.planner.forecast import Forecast, Observation
 from sweeps import STRATEGIES, Search, Stop
 from sweeps.best_first import best_first
 from tests.launcher.planner.made import grid, points
@@ -39,12 +39,12 @@ MACHINES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 def test_it_ends_by_itself_near_the_best(machine: dict[str, Any], seed: int) -> None:
-    there = Machine(GRID, **machine)
-    seen, answer = there.search(best_first, seed=seed)
-    assert max(there.speed[i] for i in seen) >= 0.97 * there.speed.max()
-    assert 3 <= len(seen) <= 20  # of 64
-    assert sum(not one.fitted for one in seen.values()) <= 4
-    assert answer.given_up.keys() == set(range(64)) - seen.keys()
+    cluster = Machine(GRID, **machine)
+    runs, answer = cluster.search(best_first, seed=seed)
+    assert max(cluster.speed[i] for i in runs) >= 0.97 * cluster.speed.max()
+    assert 3 <= len(runs) <= 20  # of 64
+    assert sum(not run.fitted for run in runs.values()) <= 4
+    assert answer.given_up.keys() == set(range(64)) - runs.keys()
     assert all(REASONS.fullmatch(why) for why in answer.given_up.values())
 
 
@@ -57,36 +57,36 @@ def test_it_starts_with_what_is_fast_and_fits() -> None:
 
 
 def test_the_same_question_has_the_same_answer() -> None:
-    search = Search(grid=GRID, room=3, seed=7, seen={0: Machine(GRID).run(0)})
+    search = Search(grid=GRID, room=3, seed=7, observations={0: Machine(GRID).run(0)})
     assert best_first(search) == best_first(search)
 
 
 @pytest.mark.parametrize(
-    ("room", "running", "asked"),
+    ("room", "running", "count"),
     [(1, set(), 1), (4, set(), 4), (4, {0, 16, 18}, 1), (4, {0, 16, 18, 20}, 0), (2, {0, 1, 2}, 0)],
 )
 def test_it_asks_for_no_more_than_there_is_room_for(
-    room: int, running: set[int], asked: int
+    room: int, running: set[int], count: int
 ) -> None:
     answer = best_first(Search(grid=GRID, room=room, running=frozenset(running)))
-    assert len(set(answer.next)) == len(answer.next) == asked
+    assert len(set(answer.next)) == len(answer.next) == count
     assert not running & set(answer.next)
 
 
 def test_what_runs_is_taken_to_do_as_expected() -> None:
-    """Of two alike only one is worth a trial at a time, though it comes before all others."""
+    """Only one of two alike is worth a trial at a time, though it comes before all others."""
     rows = [
         {"tp": 1, "pp": 1, "micro_batch": 1},  # seen: as fast as predicted
         {"tp": 2, "pp": 1, "micro_batch": 4, "sp": 1},  # 1 % slower
         {"tp": 2, "pp": 1, "micro_batch": 4, "sp": 1},
         {"tp": 1, "pp": 2, "micro_batch": 1},  # 7 % slower
     ]
-    where = grid(points(*rows, **LLAMA))
-    seen = {0: Seen(fitted=True, step=float(where.seconds[0]))}
-    first, second, third = best_first(Search(grid=where, seen=seen, room=3)).next
+    choices = grid(points(*rows, **LLAMA))
+    runs = {0: Observation(fitted=True, step=float(choices.seconds[0]))}
+    first, second, third = best_first(Search(grid=choices, observations=runs, room=3)).next
     assert ({first, third}, second) == ({1, 2}, 3)
-    for one in (1, 2):
-        search = Search(grid=where, seen=seen, room=2, running=frozenset({one}))
+    for point in (1, 2):
+        search = Search(grid=choices, observations=runs, room=2, running=frozenset({point}))
         assert best_first(search).next == (3,)
 
 
@@ -98,19 +98,23 @@ def test_what_runs_is_taken_to_do_as_expected() -> None:
     ],
 )
 def test_it_ends_when_a_budget_is_spent(stop: Stop, spent: float, reason: str) -> None:
-    there = Machine(GRID)
+    cluster = Machine(GRID)
     search = Search(
-        grid=GRID, stop=stop, gpu_hours=spent, room=4, seen={0: there.run(0), 4: there.run(4)}
+        grid=GRID,
+        stop=stop,
+        gpu_hours=spent,
+        room=4,
+        observations={0: cluster.run(0), 4: cluster.run(4)},
     )
     answer = best_first(search)
     assert answer.next == ()
     assert set(answer.given_up) == set(range(64)) - {0, 4}
     assert reason in answer.given_up.values()
-    assert best_first(Search(grid=GRID, seen=search.seen, gpu_hours=spent)).next
+    assert best_first(Search(grid=GRID, observations=search.observations, gpu_hours=spent)).next
 
 
 def test_failed_trials_count_and_so_do_those_that_run() -> None:
-    search = Search(grid=GRID, stop=Stop(trials=3), seen={0: Seen(fitted=None)},
+    search = Search(grid=GRID, stop=Stop(trials=3), observations={0: Observation(fitted=None)},
                     running=frozenset({1, 2}), room=8)  # fmt: skip
     assert best_first(search).next == ()
 
@@ -127,19 +131,20 @@ def test_what_hardly_fits_does_not_keep_it_going(share: float, tried: bool) -> N
     """A point 12 % faster than the best so far, on cards with a share of what it wants."""
     rows = [{"tp": 4, "micro_batch": micro, "sp": 1} for micro in (1, 2, 4)]
     rows += [{"tp": 1, "micro_batch": 1}]
-    wants = float(Forecast(grid=grid(points(*rows, **LLAMA))).wanted[3])
-    where = grid(points(*rows, **LLAMA, memory=share * wants))
-    seen = {i: Seen(fitted=True, step=float(where.seconds[i])) for i in range(3)}
-    search = Search(grid=where, seen=seen)
-    assert where.seconds[3] < 0.9 * where.seconds[:3].min()
+    required = float(Forecast(grid=grid(points(*rows, **LLAMA))).required_bytes[3])
+    choices = grid(points(*rows, **LLAMA, memory=share * required))
+    runs = {i: Observation(fitted=True, step=float(choices.seconds[i])) for i in range(3)}
+    search = Search(grid=choices, observations=runs)
+    assert choices.seconds[3] < 0.9 * choices.seconds[:3].min()
     assert search.forecast.oom[3] < 0.98
     assert best_first(search).next == ((3,) if tried else ())
 
 
 def test_a_larger_tolerance_ends_it_sooner() -> None:
-    there = Machine(GRID, slower=MACHINES["noisy"]["slower"])
+    cluster = Machine(GRID, slower=MACHINES["noisy"]["slower"])
     trials = [
-        len(there.search(best_first, stop=Stop(tolerance=one))[0]) for one in (0.001, 0.01, 0.2)
+        len(cluster.search(best_first, stop=Stop(tolerance=share))[0])
+        for share in (0.001, 0.01, 0.2)
     ]
     assert trials == sorted(trials, reverse=True) and trials[0] > trials[-1]
 
@@ -158,21 +163,23 @@ def test_a_larger_tolerance_ends_it_sooner() -> None:
 def test_trials_in_vain(speeds: list[float | None], vain: int) -> None:
     """Counted in the order in which they ended, not in that of the points."""
     order = range(len(speeds) - 1, -1, -1)
-    seen = {
-        i: Seen(fitted=speed is not None, step=speed and float(GRID.tokens[i] / speed))
+    runs = {
+        i: Observation(
+            fitted=speed is not None, step=speed and float(GRID.tokens_per_device[i] / speed)
+        )
         for i, speed in zip(order, speeds, strict=True)
     }
-    assert Search(grid=GRID, seen=seen).in_vain == vain
+    assert Search(grid=GRID, observations=runs).trials_since_best == vain
 
 
 def test_patience_ends_it() -> None:
-    there = Machine(GRID, slower=MACHINES["noisy"]["slower"])
+    cluster = Machine(GRID, slower=MACHINES["noisy"]["slower"])
     tried = [
-        len(there.search(best_first, stop=Stop(chance=1e-9, patience=patience))[0])
+        len(cluster.search(best_first, stop=Stop(chance=1e-9, patience=patience))[0])
         for patience in (2, 5, None)
     ]
     assert tried == sorted(tried) and tried[0] < tried[1] < tried[2]
-    _, answer = there.search(best_first, stop=Stop(chance=1e-9, patience=2))
+    _, answer = cluster.search(best_first, stop=Stop(chance=1e-9, patience=2))
     assert "sweep.stop.patience=2 trials without a better one" in answer.given_up.values()
 
 
@@ -180,36 +187,36 @@ def test_where_nothing_fits_nothing_runs() -> None:
     answer = best_first(Search(grid=layouts(memory=2.0 * 2**30)))
     assert answer.next == ()
     assert len(answer.given_up) == 64
-    said = re.compile(r"predicted \d+\.\d GiB, the device has 2\.0")
-    assert all(said.fullmatch(why) for why in answer.given_up.values())
+    reason = re.compile(r"predicted \d+\.\d GiB, the device has 2\.0")
+    assert all(reason.fullmatch(text) for text in answer.given_up.values())
 
 
 def test_where_all_have_run_there_is_nothing_left_to_say() -> None:
-    there = Machine(GRID)
-    answer = best_first(Search(grid=GRID, seen={i: there.run(i) for i in range(64)}))
+    cluster = Machine(GRID)
+    answer = best_first(Search(grid=GRID, observations={i: cluster.run(i) for i in range(64)}))
     assert answer.next == () and answer.given_up == {}
 
 
 def test_where_all_fails_it_goes_on() -> None:
-    seen = {i: Seen(fitted=None) for i in range(60)}
-    assert set(best_first(Search(grid=GRID, seen=seen, room=64)).next) <= {60, 61, 62, 63}
-    assert best_first(Search(grid=GRID, seen=seen)).next
+    runs = {i: Observation(fitted=None) for i in range(60)}
+    assert set(best_first(Search(grid=GRID, observations=runs, room=64)).next) <= {60, 61, 62, 63}
+    assert best_first(Search(grid=GRID, observations=runs)).next
 
 
 def test_an_axis_that_no_formula_knows_is_tried() -> None:
     rows = [row for row in LAYOUTS for _ in range(2)]
     kernel = np.arange(128) % 2
-    where = grid(points(*rows, **LLAMA), kernel[:, None])
-    there = Machine(where, slower=np.where(kernel == 1, 0.8, 1.0))
-    seen, _ = there.search(best_first)
-    assert max(there.speed[i] for i in seen) >= 0.97 * there.speed.max()
-    assert len(seen) <= 25
+    choices = grid(points(*rows, **LLAMA), kernel[:, None])
+    cluster = Machine(choices, slower=np.where(kernel == 1, 0.8, 1.0))
+    runs, _ = cluster.search(best_first)
+    assert max(cluster.speed[i] for i in runs) >= 0.97 * cluster.speed.max()
+    assert len(runs) <= 25
 
 
 def test_processes_of_a_cpu_are_searched_too() -> None:
-    """What memory there is nobody knows, so everything fits."""
-    where = layouts(cpu=1, memory=np.inf, peak=0.05e12, peak_half=0.05e12)
-    there = Machine(where, slower=1.2)
-    seen, answer = there.search(best_first)
-    assert max(there.speed[i] for i in seen) >= 0.97 * there.speed.max()
-    assert len(answer.given_up) == 64 - len(seen) > 0
+    """Nobody knows what memory there is, so everything fits."""
+    choices = layouts(cpu=1, memory=np.inf, peak=0.05e12, peak_half=0.05e12)
+    cluster = Machine(choices, slower=1.2)
+    runs, answer = cluster.search(best_first)
+    assert max(cluster.speed[i] for i in runs) >= 0.97 * cluster.speed.max()
+    assert len(answer.given_up) == 64 - len(runs) > 0

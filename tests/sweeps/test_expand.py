@@ -19,7 +19,7 @@ def points(**sweep: Any) -> list[RunSpec]:
 
 
 def layouts(**sweep: Any) -> list[tuple[int, int]]:
-    return [(one.layout.tp, one.layout.pp) for one in points(**sweep)]
+    return [(point.layout.tp, point.layout.pp) for point in points(**sweep)]
 
 
 def test_axes_multiply_in_the_order_they_are_listed() -> None:
@@ -32,16 +32,16 @@ def test_axes_multiply_in_the_order_they_are_listed() -> None:
 
 
 def test_zipped_axes_move_together_and_multiply_with_the_others() -> None:
-    found = points(
+    specs = points(
         axes={"layout": {"zero": [0, 1]}}, zip=[{"layout": {"tp": [1, 2], "pp": [4, 2]}}]
     )
-    assert [(p.layout.zero, p.layout.tp, p.layout.pp) for p in found] == [
+    assert [(p.layout.zero, p.layout.tp, p.layout.pp) for p in specs] == [
         (0, 1, 4), (0, 2, 2), (1, 1, 4), (1, 2, 2),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("where", "left"),
+    ("where", "expected"),
     [
         (["layout.tp == 2"], [(2, 1), (2, 2)]),
         (["layout.tp * layout.pp <= 2", "layout.pp != 2"], [(1, 1), (2, 1)]),
@@ -50,8 +50,8 @@ def test_zipped_axes_move_together_and_multiply_with_the_others() -> None:
         (["model.hidden / layout.tp >= 64 and backend == 'megatron'"], [(1, 1), (1, 2)]),
     ],
 )
-def test_conditions_leave_points_out(where: list[str], left: list[tuple[int, int]]) -> None:
-    assert layouts(axes={"layout": {"tp": [1, 2], "pp": [1, 2]}}, where=where) == left
+def test_conditions_leave_points_out(where: list[str], expected: list[tuple[int, int]]) -> None:
+    assert layouts(axes={"layout": {"tp": [1, 2], "pp": [1, 2]}}, where=where) == expected
 
 
 def test_hand_picked_points_are_beside_the_axes_or_alone() -> None:
@@ -76,7 +76,7 @@ def test_a_point_listed_twice_runs_once() -> None:
 
 
 def test_an_axis_can_be_any_field() -> None:
-    found = points(
+    specs = points(
         axes={
             "model": [{"name": "other", "layers": 2, "hidden": 64, "ffn": 64, "heads": 2,
                        "kv_heads": 2, "vocab": 300, "sequence": 32}],
@@ -85,18 +85,18 @@ def test_an_axis_can_be_any_field() -> None:
             "data": {"blend": [{"bundled/code": 1.0}]},
         }
     )  # fmt: skip
-    assert [(p.model.name, p.cluster.nodes, p.backend) for p in found] == [
+    assert [(p.model.name, p.cluster.nodes, p.backend) for p in specs] == [
         ("other", 1, "megatron"), ("other", 1, "deepspeed"),
         ("other", 2, "megatron"), ("other", 2, "deepspeed"),
     ]  # fmt: skip
-    assert {tuple(p.data.blend) for p in found} == {("bundled/code",)}
+    assert {tuple(p.data.blend) for p in specs} == {("bundled/code",)}
 
 
 def test_a_field_of_a_group_beats_the_group_it_is_in() -> None:
     group = {"name": "other", "layers": 2, "hidden": 64, "ffn": 64, "heads": 2, "kv_heads": 2,
              "vocab": 300, "sequence": 32}  # fmt: skip
-    found = points(axes={"model": [group]}, zip=[{"model": {"sequence": [64, 128]}}])
-    assert [(p.model.name, p.model.sequence) for p in found] == [("other", 64), ("other", 128)]
+    specs = points(axes={"model": [group]}, zip=[{"model": {"sequence": [64, 128]}}])
+    assert [(p.model.name, p.model.sequence) for p in specs] == [("other", 64), ("other", 128)]
 
 
 def test_a_pinned_field_is_no_axis_any_more() -> None:
@@ -126,5 +126,5 @@ def test_a_condition_cannot_change_the_point() -> None:
 
 def test_axes_of_one_part_need_not_stand_together() -> None:
     axes = {"layout.tp": [1, 2], "train.steps": [5, 6], "layout.zero": [0, 1]}
-    found = [(p.layout.tp, p.train.steps, p.layout.zero) for p in points(axes=axes)]
-    assert found == list(itertools.product([1, 2], [5, 6], [0, 1]))
+    product = [(p.layout.tp, p.train.steps, p.layout.zero) for p in points(axes=axes)]
+    assert product == list(itertools.product([1, 2], [5, 6], [0, 1]))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from launcher.planner.forecast import Seen
+from launcher.planner.forecast import Observation
 from sweeps import Answer, Search, Stop
 from sweeps.halving import halving
 from tests.launcher.planner.made import grid, points
@@ -20,16 +20,16 @@ GRID = grid(points(*(row for row in ROWS for _ in RUNGS), gpus=8, global_batch=6
 STEPS, TWINS = np.tile(RUNGS, 16).astype(float), np.repeat(np.arange(16), 3)
 
 
-def ask(seen: dict[int, Seen], **options: Any) -> Answer:
+def ask(runs: dict[int, Observation], **options: Any) -> Answer:
     defaults: dict[str, Any] = {"room": 100, "steps": STEPS, "twins": TWINS}
-    return halving(Search(grid=GRID, seen=seen, **{**defaults, **options}))
+    return halving(Search(grid=GRID, observations=runs, **{**defaults, **options}))
 
 
-def ran(rung: int, twins: Any, oom: frozenset[int] = frozenset()) -> dict[int, Seen]:
+def ran(rung: int, twins: Any, oom: frozenset[int] = frozenset()) -> dict[int, Observation]:
     """Runs on one rung: the higher the twin's number, the faster; some did not fit."""
     return {
-        3 * twin + rung: Seen(fitted=False) if twin in oom
-        else Seen(fitted=True, step=float(GRID.tokens[3 * twin] / (100 + twin)))
+        3 * twin + rung: Observation(fitted=False) if twin in oom
+        else Observation(fitted=True, step=float(GRID.tokens_per_device[3 * twin] / (100 + twin)))
         for twin in twins
     }  # fmt: skip
 
@@ -47,15 +47,15 @@ def test_nobody_climbs_before_the_rung_is_done() -> None:
 def test_a_quarter_of_them_climbs() -> None:
     answer = ask(ran(0, range(16)))
     assert answer.next == (37, 40, 43, 46)  # twins 12 to 15 at 40 steps
-    told = {why for i, why in answer.given_up.items() if STEPS[i] == 40}
-    assert told == {"not among the fastest 4 of 16 after 10 steps"}
+    reasons = {why for i, why in answer.given_up.items() if STEPS[i] == 40}
+    assert reasons == {"not among the fastest 4 of 16 after 10 steps"}
     assert {i for i in answer.given_up if STEPS[i] == 40} == set(range(1, 37, 3))
 
 
 def test_the_fastest_climbs_to_the_top_and_that_is_all() -> None:
-    seen = ran(0, range(16)) | ran(1, range(12, 16))
-    assert ask(seen).next == (47,)
-    last = ask(seen | {47: Seen(fitted=True, step=1.0)})
+    runs = ran(0, range(16)) | ran(1, range(12, 16))
+    assert ask(runs).next == (47,)
+    last = ask(runs | {47: Observation(fitted=True, step=1.0)})
     assert last.next == ()
     assert len(last.given_up) == 48 - 16 - 4 - 1
 
@@ -68,34 +68,39 @@ def test_what_did_not_fit_does_not_climb() -> None:
 
 
 def test_failures_leave_a_rung_done() -> None:
-    seen = {i: Seen(fitted=None) for i in range(0, 48, 3)}
-    assert ask(seen).next == ()
-    assert {ask(seen).given_up[i] for i in range(1, 48, 3)} == {
+    runs = {i: Observation(fitted=None) for i in range(0, 48, 3)}
+    assert ask(runs).next == ()
+    assert {ask(runs).given_up[i] for i in range(1, 48, 3)} == {
         "not among the fastest 0 of 16 after 10 steps"
     }
 
 
 @pytest.mark.parametrize(
-    ("lowest", "kept"), [((10, 20), 8), ((10, 30), 6), ((10, 1000), 1), ((30, 40), 12)]
+    ("rungs", "count"), [((10, 20), 8), ((10, 30), 6), ((10, 1000), 1), ((30, 40), 12)]
 )
 def test_each_rung_takes_about_as_long_as_the_one_before(
-    lowest: tuple[int, int], kept: int
+    rungs: tuple[int, int], count: int
 ) -> None:
-    steps = np.tile(lowest, 16).astype(float)
-    where = grid(points(*(row for row in ROWS for _ in lowest), gpus=8, global_batch=64))
-    seen = {2 * i: Seen(fitted=True, step=1.0 + i) for i in range(16)}
-    search = Search(grid=where, seen=seen, room=100, steps=steps, twins=np.repeat(np.arange(16), 2))
-    assert len(halving(search).next) == kept
+    steps = np.tile(rungs, 16).astype(float)
+    choices = grid(points(*(row for row in ROWS for _ in rungs), gpus=8, global_batch=64))
+    runs = {2 * i: Observation(fitted=True, step=1.0 + i) for i in range(16)}
+    search = Search(
+        grid=choices, observations=runs, room=100, steps=steps, twins=np.repeat(np.arange(16), 2)
+    )
+    assert len(halving(search).next) == count
 
 
 def test_room_and_budget() -> None:
     assert ask({}, room=3).next == (0, 3, 6)
     assert ask({}, room=3, running=frozenset({0, 3})).next == (6,)
-    done = ask(ran(0, range(4)), stop=Stop(trials=4))
-    assert done.next == ()
-    assert set(done.given_up.values()) == {"sweep.stop.trials=4 have run"}
+    answer = ask(ran(0, range(4)), stop=Stop(trials=4))
+    assert answer.next == ()
+    assert set(answer.given_up.values()) == {"sweep.stop.trials=4 have run"}
 
 
 def test_without_rungs_it_is_the_list() -> None:
     assert halving(Search(grid=GRID, room=2)).next == (0, 1)
-    assert halving(Search(grid=GRID, room=2, seen={0: Seen(fitted=None)})).next == (1, 2)
+    assert halving(Search(grid=GRID, room=2, observations={0: Observation(fitted=None)})).next == (
+        1,
+        2,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from launcher.errors import ConfigError
-from launcher.planner.forecast import Seen
+from launcher.planner.forecast import Observation
 from launcher.planner.points import GIB
 from launcher.sheets import predictions
 from launcher.sheets.sheet import Sheet
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 def table(seed: int = 0) -> list[Row]:
     """64 layouts of a 7B model on 16 A100: speeds as predicted, give or take 5 %."""
     draw = random.Random(seed)
-    there = Machine(layouts(), slower=np.array([draw.uniform(0.95, 1.05) for _ in LAYOUTS]))
+    cluster = Machine(layouts(), slower=np.array([draw.uniform(0.95, 1.05) for _ in LAYOUTS]))
     return [
         {
             "model": "llama_7b", "hardware": "A100", "n_gpus": 16, "global_batch": 128,
@@ -35,7 +35,7 @@ def table(seed: int = 0) -> list[Row]:
             "tokens_per_s_per_gpu": round(float(speed), 1) if speed else "",
             "oom": int(not speed),
         }
-        for layout, speed in zip(LAYOUTS, there.speed, strict=True)
+        for layout, speed in zip(LAYOUTS, cluster.speed, strict=True)
     ]  # fmt: skip
 
 
@@ -62,8 +62,8 @@ def judge(folder: Path, rows: list[Row], chosen: list[int]) -> Any:
 def test_the_best_is_found_in_a_part_of_the_table(tmp_path: Path, seed: int) -> None:
     rows = table(seed)
     chosen = order(tmp_path, rows)
-    found = judge(tmp_path, rows, chosen)
-    assert found.regret <= 0.03
+    judged = judge(tmp_path, rows, chosen)
+    assert judged.regret <= 0.03
     assert 3 <= len(chosen) <= 30
     assert len(set(chosen)) == len(chosen)
 
@@ -72,26 +72,26 @@ def test_the_best_is_found_in_a_part_of_the_table(tmp_path: Path, seed: int) -> 
 def test_what_has_not_been_chosen_is_not_seen(tmp_path: Path, strategy: str) -> None:
     """With other measurements in the rows not chosen so far, the next choice is the same."""
     rows = table()
-    before = order(tmp_path, rows, strategy)
+    chosen = order(tmp_path, rows, strategy)
     draw = random.Random(0)
     measured = ("tokens_per_s_per_gpu", "oom")
-    for known in (0, 1, 3, len(before) - 1):
-        rest = [i for i in range(len(rows)) if i not in before[:known]]
-        swapped = dict(zip(rest, draw.sample(rest, len(rest)), strict=True))
-        other = [
+    for count in (0, 1, 3, len(chosen) - 1):
+        unseen = [i for i in range(len(rows)) if i not in chosen[:count]]
+        swapped = dict(zip(unseen, draw.sample(unseen, len(unseen)), strict=True))
+        changed = [
             {**row, **{name: rows[swapped.get(i, i)][name] for name in measured}}
             for i, row in enumerate(rows)
         ]
-        assert order(tmp_path, other, strategy)[: known + 1] == before[: known + 1]
-    assert len(before) > 4
+        assert order(tmp_path, changed, strategy)[: count + 1] == chosen[: count + 1]
+    assert len(chosen) > 4
 
 
 def test_what_has_been_chosen_is_seen(tmp_path: Path) -> None:
     rows = table()
-    before = order(tmp_path, rows)
-    other = [dict(row) for row in rows]
-    other[before[0]] |= {"tokens_per_s_per_gpu": "", "oom": 1}
-    assert order(tmp_path, other)[1:] != before[1:]
+    chosen = order(tmp_path, rows)
+    changed = [dict(row) for row in rows]
+    changed[chosen[0]] |= {"tokens_per_s_per_gpu": "", "oom": 1}
+    assert order(tmp_path, changed)[1:] != chosen[1:]
 
 
 def test_other_columns_of_what_was_measured_tell_nothing_either(tmp_path: Path) -> None:
@@ -105,23 +105,23 @@ def test_memory_of_a_row_is_seen_once_it_was_chosen(tmp_path: Path) -> None:
     rows = [{**row, "mem_kind": "reserved"} for row in table()]
     sheet = read(tmp_path, rows)
     first = order(tmp_path, rows)[0]
-    asked: list[Search] = []
+    searches: list[Search] = []
 
     def spy(search: Search) -> Answer:
-        asked.append(search)
-        return Answer(next=(first,) if not search.seen else ())
+        searches.append(search)
+        return Answer(next=(first,) if not search.observations else ())
 
-    known = read(tmp_path, [{**row, "mem_gb": 20} for row in rows])
-    replay(known, range(64), spy, FIXED)
-    before, after = asked
-    assert after.seen[first].memory == 20 * GIB
-    assert (after.forecast.bytes < before.forecast.bytes).all()
+    weighed = read(tmp_path, [{**row, "mem_gb": 20} for row in rows])
+    replay(weighed, range(64), spy, FIXED)
+    first_search, second_search = searches
+    assert second_search.observations[first].memory == 20 * GIB
+    assert (second_search.forecast.reported_bytes < first_search.forecast.reported_bytes).all()
     mixed = [{**row, "mem_gb": 20, "mem_kind": kind}
              for row, kind in zip(rows, ["reserved", "nvidia-smi"] * 32, strict=True)]  # fmt: skip
-    asked.clear()
+    searches.clear()
     replay(read(tmp_path, mixed), range(64), spy, FIXED)
-    assert asked[1].seen[first].memory is None  # figures that do not mean the same
-    assert np.isnan(sheet.figure("mem_gb")).all()
+    assert searches[1].observations[first].memory is None  # figures that do not mean the same
+    assert np.isnan(sheet.numbers("mem_gb")).all()
 
 
 def test_plain_strategies_walk_through_all_of_it(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_plain_strategies_walk_through_all_of_it(tmp_path: Path) -> None:
     sheet = read(tmp_path, rows)
     in_order = replay(sheet, range(64), STRATEGIES["grid"], FIXED)
     assert in_order == (list(range(64)), "every row has been tried")
-    one, two = (order(tmp_path, rows, "random", seed=seed) for seed in (1, 2))
-    assert sorted(one) == sorted(two) == list(range(64)) and one != two
+    first, second = (order(tmp_path, rows, "random", seed=seed) for seed in (1, 2))
+    assert sorted(first) == sorted(second) == list(range(64)) and first != second
 
 
 def test_a_budget_ends_it(tmp_path: Path) -> None:
@@ -177,12 +177,16 @@ SMALL = [
 def test_the_verdict(
     tmp_path: Path, chosen: list[int], to_1pct: Any, to_2pct: Any, oom: int, regret: Any
 ) -> None:
-    found = judge(tmp_path, SMALL, chosen)
-    assert (found.rows, found.fit, found.oom, found.stopped) == (5, 4, 1, "because")
-    assert (found.trials_to_1pct, found.trials_to_2pct, found.oom_trials) == (to_1pct, to_2pct, oom)
-    assert found.regret == pytest.approx(regret)
-    assert found.group == {"model": "llama_7b"}
-    assert [one["row"] for one in found.trials] == [i + 1 for i in chosen]
+    judged = judge(tmp_path, SMALL, chosen)
+    assert (judged.rows, judged.fit, judged.oom, judged.stopped) == (5, 4, 1, "because")
+    assert (judged.trials_to_1pct, judged.trials_to_2pct, judged.oom_trials) == (
+        to_1pct,
+        to_2pct,
+        oom,
+    )
+    assert judged.regret == pytest.approx(regret)
+    assert judged.group == {"model": "llama_7b"}
+    assert [trial["row"] for trial in judged.trials] == [i + 1 for i in chosen]
 
 
 def test_trials_say_what_they_showed(tmp_path: Path) -> None:
@@ -193,16 +197,16 @@ def test_trials_say_what_they_showed(tmp_path: Path) -> None:
 
 
 def test_where_nothing_fitted_there_is_no_best(tmp_path: Path) -> None:
-    found = judge(tmp_path, [SMALL[3], SMALL[3]], [0, 1])
-    assert (found.fit, found.oom, found.regret, found.trials_to_1pct) == (0, 2, None, None)
+    judged = judge(tmp_path, [SMALL[3], SMALL[3]], [0, 1])
+    assert (judged.fit, judged.oom, judged.regret, judged.trials_to_1pct) == (0, 2, None, None)
 
 
 def test_rows_are_compared_within_their_group(tmp_path: Path) -> None:
     blank = {**SMALL[0], "tokens_per_s_per_gpu": "", "oom": ""}
     more = {**SMALL[0], "n_gpus": 16}
     sheet = read(tmp_path, [SMALL[0], more, blank, SMALL[3], more, SMALL[1]])
-    found = groups(sheet, ("model", "n_gpus"))
-    assert found == {("llama_7b", "8"): [0, 3, 5], ("llama_7b", "16"): [1, 4]}
+    rows = groups(sheet, ("model", "n_gpus"))
+    assert rows == {("llama_7b", "8"): [0, 3, 5], ("llama_7b", "16"): [1, 4]}
     assert groups(sheet, ()) == {(): [0, 1, 3, 4, 5]}
 
 
@@ -214,11 +218,11 @@ def replayed(sheet: Sheet, **changes: Any) -> list[Any]:
 
 def test_each_group_is_replayed(tmp_path: Path) -> None:
     more = [{**row, "n_gpus": 16} for row in SMALL[:2]]
-    found = replayed(read(tmp_path, [*SMALL, *more]), strategy=STRATEGIES["grid"])
-    assert [(one.group, one.rows, len(one.trials)) for one in found] == [
+    groups_of = replayed(read(tmp_path, [*SMALL, *more]), strategy=STRATEGIES["grid"])
+    assert [(group.group, group.rows, len(group.trials)) for group in groups_of] == [
         ({"n_gpus": "8"}, 5, 5), ({"n_gpus": "16"}, 2, 2),
     ]  # fmt: skip
-    assert [one["row"] for one in found[1].trials] == [6, 7]
+    assert [trial["row"] for trial in groups_of[1].trials] == [6, 7]
 
 
 @pytest.mark.parametrize(
@@ -252,26 +256,26 @@ def test_an_axis_is_learnt_for_each_of_its_values(tmp_path: Path) -> None:
 
 def test_a_strategy_is_told_which_axis_differs(tmp_path: Path) -> None:
     """Through the grid alone: names become numbers, in one column for each axis."""
-    asked: list[Search] = []
-    known: list[dict[int, Seen]] = []
+    searches: list[Search] = []
+    observations: list[dict[int, Observation]] = []
 
     def spy(search: Search) -> Any:
-        asked.append(search)
-        known.append(dict(search.seen))
+        searches.append(search)
+        observations.append(dict(search.observations))
         return STRATEGIES["grid"](search)
 
     rows = [
         {**row, "kernel": k, "node": n} for row, k, n in zip(SMALL, "babab", "xxyyx", strict=True)
     ]
     replay(read(tmp_path, rows), [4, 3, 2], spy, FIXED, axes=("kernel", "node"))
-    assert asked[0].grid.extra.tolist() == [[1, 0], [0, 1], [1, 1]]
-    assert asked[0].grid.points.tp.tolist() == [8, 8, 4]
+    assert searches[0].grid.extra.tolist() == [[1, 0], [0, 1], [1, 1]]
+    assert searches[0].grid.points.tp.tolist() == [8, 8, 4]
     # Four micro batches of one sequence of 4096 tokens on each of dp 1 and 2, over 8 cards.
-    fast, oom = Seen(fitted=True, step=4 * 4096 / 8 / 99.5), Seen(fitted=False)
-    last = Seen(fitted=True, step=8 * 4096 / 8 / 100)
-    assert known == [{}, {0: fast}, {0: fast, 1: oom}, {0: fast, 1: oom, 2: last}]
+    fast, oom = Observation(fitted=True, step=4 * 4096 / 8 / 99.5), Observation(fitted=False)
+    last = Observation(fitted=True, step=8 * 4096 / 8 / 100)
+    assert observations == [{}, {0: fast}, {0: fast, 1: oom}, {0: fast, 1: oom, 2: last}]
     assert replay(read(tmp_path, SMALL), [0], spy, FIXED)[0] == [0]
-    assert asked[-1].grid.extra.shape == (1, 0)
+    assert searches[-1].grid.extra.shape == (1, 0)
 
 
 def test_why_a_strategy_that_ran_out_of_candidates_ended(tmp_path: Path) -> None:

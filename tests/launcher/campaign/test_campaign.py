@@ -15,6 +15,7 @@ import pytest
 
 import analysis
 from launcher.backends import BACKENDS
+from launcher.backends.megatron import Megatron
 from launcher.backends.worker_command import Conduct, TrainedHere
 from launcher.campaign.campaign import Campaign
 from launcher.campaign.plan import Plan
@@ -55,6 +56,8 @@ with open(folder / "metrics.jsonl", "w") as file:
 
 class Scripted(TrainedHere):
     """Runs `SCRIPT`, which does as the micro batch says."""
+
+    planner_engine, gradient_bytes = Megatron.planner_engine, Megatron.gradient_bytes
 
     def check(self, spec: object) -> None:
         """Refuses nothing."""

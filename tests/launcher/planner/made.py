@@ -1,4 +1,4 @@
-"""What tests of the planner share: points written down field by field, and constants of no say."""
+"""Shared by tests of the planner: points written down field by field, and constants of no say."""
 
 import dataclasses
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from launcher.planner.constants import Constants
+from launcher.planner.engines import ENGINES
 from launcher.planner.forecast import Grid
 from launcher.planner.memory import MemoryConstants
-from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE, Points
+from launcher.planner.points import GIB, NUMBER_FORMATS, RECOMPUTE, Points
 from launcher.planner.steptime import TimeConstants
 
 PLAIN = MemoryConstants(
@@ -38,14 +39,14 @@ GPT = {
     "vocab": 1024, "sequence": 512, "experts": 0, "top_k": 2, "gated": 0, "tied": 0,
     "tp": 1, "pp": 1, "vpp": 1, "cp": 1, "ep": 1, "sp": 0, "zero": 0, "micro_batch": 1,
     "recompute": "none", "offload": 0, "flash": 1, "fused": 1, "fused_loss": 0,
-    "dropout": 0, "engine": "megatron", "number": "bf16", "gradient": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
+    "dropout": 0, "engine": "megatron", "number_format": "bf16", "gradient_bytes": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
     "peak": 312e12, "peak_half": 312e12, "memory": 78.6 * GIB, "memory_rate": 2039e9,
     "link_rate": 300e9, "network_rate": 25e9,
 }  # fmt: skip
 """A small GPT on one A100."""
 
 LAYER_PARAMS = 4 * 1024**2 + 2 * 1024 * 4096 + 2 * 1024
-"""Of one of its layers: four attention matrices, two of the feed-forward block, two norms."""
+"""Parameters of one of its layers: four attention matrices, two of the feed-forward block, two norms."""
 
 
 def point(**changes: Any) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def point(**changes: Any) -> dict[str, Any]:
         **row,
         "recompute": RECOMPUTE.index(row["recompute"]),
         "engine": ENGINES.index(row["engine"]),
-        "number": NUMBERS.index(row["number"]),
+        "number_format": NUMBER_FORMATS.index(row["number_format"]),
     }
 
 
@@ -65,10 +66,10 @@ def points(*rows: dict[str, Any], **changes: Any) -> Points:
     return Points.from_rows([point(**{**changes, **row}) for row in rows or ({},)])
 
 
-def grid(found: Points, extra: Any = None) -> Grid:
+def grid(points: Points, extra: Any = None) -> Grid:
     """To choose from, predicted with `FIXED`."""
-    none = np.zeros((len(found), 0))
-    return Grid(points=found, constants=FIXED, extra=none if extra is None else np.array(extra))
+    none = np.zeros((len(points), 0))
+    return Grid(points=points, constants=FIXED, extra=none if extra is None else np.array(extra))
 
 
 def only(constants: TimeConstants, *names: str) -> TimeConstants:

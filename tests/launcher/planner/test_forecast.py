@@ -1,91 +1,102 @@
-"""Predictions of a grid, corrected by the runs that have been seen."""
+"""Predictions of a grid, corrected by the runs that have ended."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from launcher.planner.forecast import Forecast, Grid, Seen
+from launcher.planner.forecast import Forecast, Grid, Observation
 from launcher.planner.points import GIB
-from tests.launcher.planner.made import grid, points
+from tests.launcher.planner.made import grid as grid_of
+from tests.launcher.planner.made import points
 
 ROWS: list[dict[str, Any]] = [
     {"tp": tp, "micro_batch": micro, "sp": tp > 1} for tp in (1, 2, 4) for micro in (1, 2, 4)
 ]
-GRID = grid(points(*ROWS, gpus=8, zero=1, global_batch=64))
+GRID = grid_of(points(*ROWS, gpus=8, zero=1, global_batch=64))
 
 
-def forecast(seen: dict[int, Seen] | None = None, where: Grid = GRID) -> Forecast:
-    return Forecast(grid=where, seen=seen or {})
+def forecast(runs: dict[int, Observation] | None = None, grid: Grid = GRID) -> Forecast:
+    return Forecast(grid=grid, observations=runs or {})
 
 
 def test_before_any_run_the_formulas_are_what_is_expected() -> None:
     now = forecast()
     assert now.log_seconds.tolist() == np.log(GRID.seconds).tolist()
-    assert now.bytes.tolist() == GRID.bytes.tolist()
+    assert now.reported_bytes.tolist() == GRID.reported_bytes.tolist()
     # 64 sequences of 512 tokens, on 8 cards
     assert now.speed == pytest.approx(64 * 512 / 8 / GRID.seconds)
 
 
 def test_a_machine_that_is_slower_is_slower_everywhere() -> None:
-    seen = {i: Seen(fitted=True, step=1.3 * GRID.seconds[i]) for i in (0, 4, 8)}
-    now = forecast(seen)
+    runs = {i: Observation(fitted=True, step=1.3 * GRID.seconds[i]) for i in (0, 4, 8)}
+    now = forecast(runs)
     assert np.exp(now.log_seconds) / GRID.seconds == pytest.approx([1.3] * 9, rel=0.06)
     assert (now.deviation < forecast().deviation).all()
 
 
 def test_a_run_that_failed_of_something_else_says_nothing() -> None:
-    now, before = forecast({3: Seen(fitted=None)}), forecast()
-    for name in ("log_seconds", "deviation", "oom", "wanted"):
-        assert getattr(now, name).tolist() == getattr(before, name).tolist()
+    now, unchanged = forecast({3: Observation(fitted=None)}), forecast()
+    for name in ("log_seconds", "deviation", "oom", "required_bytes"):
+        assert getattr(now, name).tolist() == getattr(unchanged, name).tolist()
 
 
 def tight(factor: float) -> Grid:
-    """The same points on cards that have so many times what the second one is predicted to want."""
-    memory = float(factor * forecast().wanted[1])
-    return grid(points(*ROWS, gpus=8, zero=1, global_batch=64, memory=memory))
+    """Put the points on cards with so many times the memory that the second one requires."""
+    memory = float(factor * forecast().required_bytes[1])
+    return grid_of(points(*ROWS, gpus=8, zero=1, global_batch=64, memory=memory))
 
 
 def test_room_is_what_the_device_has_over_what_is_wanted() -> None:
-    where = tight(1.1)
-    assert where.room[1] == pytest.approx(np.log(1.1))
-    assert forecast(where=tight(1.0)).oom[1] == pytest.approx(0.5)
+    grid = tight(1.1)
+    assert grid.room[1] == pytest.approx(np.log(1.1))
+    assert forecast(grid=tight(1.0)).oom[1] == pytest.approx(0.5)
 
 
 def test_whether_a_run_fitted_moves_what_the_others_want() -> None:
-    where = tight(1.03)
-    before = forecast(where=where)
-    worse = forecast({1: Seen(fitted=False)}, where)
-    better = forecast({1: Seen(fitted=True, step=1.0)}, where)
-    assert (better.wanted < before.wanted).all() and (before.wanted < worse.wanted).all()
-    assert better.oom[1] < 0.8 * before.oom[1] and worse.oom[1] > 0.6 > 0.5 > before.oom[1]
+    grid = tight(1.03)
+    prior = forecast(grid=grid)
+    worse = forecast({1: Observation(fitted=False)}, grid)
+    better = forecast({1: Observation(fitted=True, step=1.0)}, grid)
+    assert (better.required_bytes < prior.required_bytes).all() and (
+        prior.required_bytes < worse.required_bytes
+    ).all()
+    assert better.oom[1] < 0.8 * prior.oom[1] and worse.oom[1] > 0.6 > 0.5 > prior.oom[1]
 
 
 def test_measured_memory_says_it_exactly() -> None:
-    where = tight(1.03)
-    now = forecast({1: Seen(fitted=True, step=1.0, memory=0.9 * where.bytes[1])}, where)
-    assert now.bytes[1] / where.bytes[1] == pytest.approx(0.9, rel=0.01)
-    assert now.wanted[1] / GIB == pytest.approx(0.9 * where.points.memory[1] / 1.03 / GIB, rel=0.01)
+    grid = tight(1.03)
+    now = forecast(
+        {1: Observation(fitted=True, step=1.0, memory=0.9 * grid.reported_bytes[1])}, grid
+    )
+    assert now.reported_bytes[1] / grid.reported_bytes[1] == pytest.approx(0.9, rel=0.01)
+    assert now.required_bytes[1] / GIB == pytest.approx(
+        0.9 * grid.points.memory[1] / 1.03 / GIB, rel=0.01
+    )
     assert now.oom[1] < 0.01
 
 
 def test_an_axis_that_no_formula_knows_is_learnt() -> None:
     rows = [{**row} for row in ROWS for _ in range(2)]
     kernel = [[i % 2] for i in range(len(rows))]
-    where = grid(points(*rows, gpus=8, zero=1, global_batch=64), kernel)
-    seen = {i: Seen(fitted=True, step=(1.4 if i % 2 else 1.0) * where.seconds[i])
+    grid = grid_of(points(*rows, gpus=8, zero=1, global_batch=64), kernel)
+    runs = {i: Observation(fitted=True, step=(1.4 if i % 2 else 1.0) * grid.seconds[i])
             for i in (0, 1, 6, 7)}  # fmt: skip
-    factor = np.exp(forecast(seen, where).log_seconds) / where.seconds
+    factor = np.exp(forecast(runs, grid).log_seconds) / grid.seconds
     assert factor[[10, 16]] == pytest.approx([1.0, 1.0], rel=0.06)
     assert factor[[11, 17]] == pytest.approx([1.4, 1.4], rel=0.06)
 
 
 def test_where_memory_has_no_known_end_everything_fits() -> None:
-    where = grid(points(*ROWS, gpus=8, global_batch=64, cpu=1, memory=np.inf))
-    seen = {0: Seen(fitted=True, step=1.0), 1: Seen(fitted=False), 2: Seen(fitted=None)}
-    for now in (forecast(where=where), forecast(seen, where)):
+    grid = grid_of(points(*ROWS, gpus=8, global_batch=64, cpu=1, memory=np.inf))
+    runs = {
+        0: Observation(fitted=True, step=1.0),
+        1: Observation(fitted=False),
+        2: Observation(fitted=None),
+    }
+    for now in (forecast(grid=grid), forecast(runs, grid)):
         assert now.oom.tolist() == [0.0] * 9
-        assert np.isfinite(now.bytes).all() and np.isfinite(now.speed).all()
+        assert np.isfinite(now.reported_bytes).all() and np.isfinite(now.speed).all()
 
 
 def test_draws_are_around_what_is_expected_and_move_together() -> None:
@@ -98,6 +109,8 @@ def test_draws_are_around_what_is_expected_and_move_together() -> None:
 
 
 def test_one_point_alone_has_no_axes() -> None:
-    one = grid(points())
-    assert one.time_axes.known.shape == (1, 0)
-    assert forecast({0: Seen(fitted=True, step=1.0)}, one).speed[0] == pytest.approx(4096, rel=0.05)
+    grid = grid_of(points())
+    assert grid.time_axes.modelled.shape == (1, 0)
+    assert forecast({0: Observation(fitted=True, step=1.0)}, grid).speed[0] == pytest.approx(
+        4096, rel=0.05
+    )

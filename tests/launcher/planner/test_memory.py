@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from launcher.planner import memory
-from launcher.planner.memory import STAGES, fullest, stage_memory, wanted
+from launcher.planner.memory import STAGES, fullest_rank, required_bytes, stage_memory
 from launcher.planner.points import GIB, Points
 from launcher.spec.layout import ParallelLayout
 from tests.launcher.planner.made import FIXED, LAYER_PARAMS, PLAIN, point, points
 
 N, H, V, L = 512, 1024, 1024, 4
 PARAMS = L * LAYER_PARAMS + 2 * V * H
-"""Of the whole model, untied; the final norm's 1024 are nowhere counted."""
+"""Parameters of the whole model, untied; the final norm's 1024 are nowhere counted."""
 
 LAYER = 8 * H + 4 * H + 4 * H + 4 * 4096 + 4 * 8
 """Bytes per token that a layer keeps, bf16: Korthikanti et al. count 34 h with 2 h of dropout's
@@ -33,18 +33,18 @@ def first(**changes: Any) -> memory.Memory:
         # fp32 16, 8 + 8 / d
         ({}, 2, 4, 12),
         ({"zero": 1, "gpus": 4}, 2, 4, 3),
-        ({"number": "fp16", "gradient": 2}, 2, 2, 16),
-        ({"number": "fp16", "gradient": 2, "zero": 1, "gpus": 4}, 2, 2, 4),
-        ({"number": "fp32"}, 4, 4, 8),
-        ({"number": "fp32", "zero": 1, "gpus": 4}, 4, 4, 2),
-        ({"number": "fp8"}, 2, 4, 12),
+        ({"number_format": "fp16", "gradient_bytes": 2}, 2, 2, 16),
+        ({"number_format": "fp16", "gradient_bytes": 2, "zero": 1, "gpus": 4}, 2, 2, 4),
+        ({"number_format": "fp32"}, 4, 4, 8),
+        ({"number_format": "fp32", "zero": 1, "gpus": 4}, 4, 4, 2),
+        ({"number_format": "fp8"}, 2, 4, 12),
         # ZeRO, arXiv:1910.02054, figure 1 (K = 12): 2 + 2 + K; 4 + K / d; 2 + (2 + K) / d; 16 / d
-        ({"engine": "deepspeed", "gradient": 2, "zero": 0, "gpus": 8}, 2, 2, 12),
-        ({"engine": "deepspeed", "gradient": 2, "zero": 1, "gpus": 8}, 2, 2, 1.5),
-        ({"engine": "deepspeed", "gradient": 2, "zero": 2, "gpus": 8}, 2, 0.25, 1.5),
-        ({"engine": "deepspeed", "gradient": 2, "zero": 3, "gpus": 8}, 0.25, 0.25, 1.5),
-        ({"engine": "deepspeed", "gradient": 6, "zero": 1, "gpus": 4}, 2, 6, 3),
-        ({"engine": "deepspeed", "gradient": 2, "zero": 2, "gpus": 8, "offload": 1}, 2, 0.25, 0),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 0, "gpus": 8}, 2, 2, 12),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 1, "gpus": 8}, 2, 2, 1.5),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 2, "gpus": 8}, 2, 0.25, 1.5),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 3, "gpus": 8}, 0.25, 0.25, 1.5),
+        ({"engine": "deepspeed", "gradient_bytes": 6, "zero": 1, "gpus": 4}, 2, 6, 3),
+        ({"engine": "deepspeed", "gradient_bytes": 2, "zero": 2, "gpus": 8, "offload": 1}, 2, 0.25, 0),
         # FSDP keeps fp32 weights, gradients and moments: 16 / d
         ({"engine": "fsdp", "zero": 3, "gpus": 8}, 0.5, 0.5, 1),
         # a group smaller than the data parallel ranks
@@ -56,8 +56,9 @@ def first(**changes: Any) -> memory.Memory:
 def test_bytes_per_parameter(
     changes: dict[str, Any], weight: float, gradient: float, optimizer: float
 ) -> None:
-    found = first(**changes)
-    per_param = [x[0] / PARAMS for x in (found.weights, found.gradients, found.optimizer)]
+    stage = first(**changes)
+    states = (stage.weights, stage.gradients, stage.optimizer)
+    per_param = [state[0] / PARAMS for state in states]
     assert per_param == pytest.approx([weight, gradient, optimizer])
 
 
@@ -68,9 +69,9 @@ def test_bytes_per_parameter(
 def test_embeddings_are_on_the_first_and_the_last_stage(
     pp: int, tied: int, on_first: int, on_last: int
 ) -> None:
-    one = points(pp=pp, gpus=pp, tied=tied)
+    point = points(pp=pp, gpus=pp, tied=tied)
     embeddings = [
-        (stage_memory(one, PLAIN, stage).weights[0] / 2 - L / pp * LAYER_PARAMS) / (V * H)
+        (stage_memory(point, PLAIN, stage).weights[0] / 2 - L / pp * LAYER_PARAMS) / (V * H)
         for stage in ("first", "last")
     ]
     assert embeddings == pytest.approx([on_first, on_last])
@@ -100,11 +101,13 @@ MOE = {"experts": 8, "gated": 1, "zero": 1, "vocab": 0}
 def test_experts_are_shared_among_fewer_ranks(
     changes: dict[str, Any], dense: float, experts: float, expert_shards: float
 ) -> None:
-    found = first(**MOE, **changes)
+    fullest = first(**MOE, **changes)
     everywhere, expert = L * (dense + 2 * H + 8 * H), L * experts * 12582912
     shards = points(**changes).shards[0]
-    assert found.weights[0] == 2 * (everywhere + expert)
-    assert found.optimizer[0] == pytest.approx(12 * (everywhere / shards + expert / expert_shards))
+    assert fullest.weights[0] == 2 * (everywhere + expert)
+    assert fullest.optimizer[0] == pytest.approx(
+        12 * (everywhere / shards + expert / expert_shards)
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +121,7 @@ def test_experts_are_shared_among_fewer_ranks(
         ({"gated": 1}, L * (32800 + 2 * 4096)),  # 6 f in place of 4 f
         ({"kv_heads": 2}, L * (32800 - 4 * 768)),  # 4 k, k = 2 x 128
         ({"experts": 4}, L * (32800 + 4 * 4096 + 4 * H * 2)),  # twice 4 f, and copies of the tokens
-        ({"number": "fp32"}, L * 65600),
+        ({"number_format": "fp32"}, L * 65600),
         ({"recompute": "full"}, L * 2048 + 32800),  # 2 h per layer, and the one that is redone
         ({"recompute": "full", "tp": 2, "gpus": 2}, L * 2048 + 20496),
         ({"recompute": "full", "tp": 2, "gpus": 2, "sp": 1}, L * 1024 + 16400),
@@ -128,7 +131,7 @@ def test_experts_are_shared_among_fewer_ranks(
         ({"flash": 0, "tp": 2, "gpus": 2, "sp": 1}, L * (32800 + 20480) / 2),
         ({"flash": 0, "recompute": "selective"}, L * 32800 + 20480),
         ({"flash": 0, "recompute": "full"}, L * 2048 + 32800 + 20480),
-        ({"number": "fp32", "recompute": "full"}, L * 4096 + 65600),
+        ({"number_format": "fp32", "recompute": "full"}, L * 4096 + 65600),
     ],
 )  # fmt: skip
 def test_activations(changes: dict[str, Any], per_token: float) -> None:
@@ -138,11 +141,11 @@ def test_activations(changes: dict[str, Any], per_token: float) -> None:
 
 def test_activations_take_more_where_norms_are_several_kernels() -> None:
     constants = replace(PLAIN, activations=1.1, unfused=1.2)
-    found = [
+    figures = [
         stage_memory(points(fused=fused), constants, "first").activations[0] / (N * L * LAYER)
         for fused in (1, 0)
     ]
-    assert found == pytest.approx([1.1, 1.1 * 1.2])
+    assert figures == pytest.approx([1.1, 1.1 * 1.2])
 
 
 @pytest.mark.parametrize(
@@ -163,20 +166,22 @@ def test_activations_take_more_where_norms_are_several_kernels() -> None:
     ],
 )
 def test_layers_in_flight(pp: int, vpp: int, batches: int, on_first: int, on_last: int) -> None:
-    one = points(layers=16, pp=pp, vpp=vpp, gpus=pp, global_batch=batches)
-    held = [stage_memory(one, PLAIN, s).activations[0] / (N * LAYER) for s in ("first", "last")]
-    assert held == pytest.approx([on_first, on_last])
+    point = points(layers=16, pp=pp, vpp=vpp, gpus=pp, global_batch=batches)
+    in_flight = [
+        stage_memory(point, PLAIN, s).activations[0] / (N * LAYER) for s in ("first", "last")
+    ]
+    assert in_flight == pytest.approx([on_first, on_last])
 
 
 def test_the_second_stage_holds_one_micro_batch_less_and_no_embedding() -> None:
-    one = points(layers=16, pp=4, gpus=4)
-    first, second = (stage_memory(one, PLAIN, stage) for stage in ("first", "middle"))
+    point = points(layers=16, pp=4, gpus=4)
+    first, second = (stage_memory(point, PLAIN, stage) for stage in ("first", "middle"))
     assert second.activations[0] / first.activations[0] == pytest.approx(3 / 4)
     assert first.weights[0] - second.weights[0] == 2 * V * H
 
 
 @pytest.mark.parametrize(
-    ("layers", "pp", "held", "in_flight"),
+    ("layers", "pp", "stage_layers", "in_flight"),
     [
         # layers on the first, on the first of the longer ones (or the second) and on the last
         (16, 4, (4, 4, 4), (4, 3, 1)),
@@ -188,15 +193,21 @@ def test_the_second_stage_holds_one_micro_batch_less_and_no_embedding() -> None:
     ],
 )
 def test_layers_that_do_not_split_evenly(
-    layers: int, pp: int, held: tuple[int, ...], in_flight: tuple[int, ...]
+    layers: int, pp: int, stage_layers: tuple[int, ...], in_flight: tuple[int, ...]
 ) -> None:
-    one = points(layers=layers, pp=pp, gpus=pp, vocab=0, global_batch=16)
-    found = [stage_memory(one, PLAIN, stage) for stage in STAGES]
-    assert [part.weights[0] / (2 * LAYER_PARAMS) for part in found] == list(held)
-    kept = [part.activations[0] / (N * LAYER) for part in found]
-    assert kept == pytest.approx([a * b for a, b in zip(held, in_flight, strict=True)])
+    point = points(layers=layers, pp=pp, gpus=pp, vocab=0, global_batch=16)
+    memories = [stage_memory(point, PLAIN, stage) for stage in STAGES]
+    assert [part.weights[0] / (2 * LAYER_PARAMS) for part in memories] == list(stage_layers)
+    micro_batch_layers = [part.activations[0] / (N * LAYER) for part in memories]
+    assert micro_batch_layers == pytest.approx(
+        [a * b for a, b in zip(stage_layers, in_flight, strict=True)]
+    )
     stages = ParallelLayout(pp=pp).stages(layers)
-    assert (stages[0], max(stages), stages[-1]) == (held[0], max(held), held[2])
+    assert (stages[0], max(stages), stages[-1]) == (
+        stage_layers[0],
+        max(stage_layers),
+        stage_layers[2],
+    )
 
 
 def test_dropout_keeps_two_masks() -> None:
@@ -206,23 +217,23 @@ def test_dropout_keeps_two_masks() -> None:
 
 def test_fp8_keeps_what_a_product_was_fed_in_a_byte() -> None:
     low, half = (
-        stage_memory(points(number=number), PLAIN, "first").activations[0]
+        stage_memory(points(number_format=number), PLAIN, "first").activations[0]
         for number in ("fp8", "bf16")
     )
     assert half - low == L * N * (2 * H + 4 * H)  # two of hidden, one of ffn
 
 
 def test_a_loss_that_overwrites_its_logits() -> None:
-    found = stage_memory(points(fused_loss=1), PLAIN, "last").logits[0]
-    assert found == N * V * 4
+    logits = stage_memory(points(fused_loss=1), PLAIN, "last").logits[0]
+    assert logits == N * V * 4
 
 
 def test_logits_are_on_the_last_stage() -> None:
-    found = [
+    figures = [
         stage_memory(points(pp=2, tp=2, gpus=4), PLAIN, stage).logits[0]
         for stage in ("first", "last")
     ]
-    assert found == [0, N * V / 2 * 8]
+    assert figures == [0, N * V / 2 * 8]
 
 
 @pytest.mark.parametrize(
@@ -240,8 +251,8 @@ def test_logits_are_on_the_last_stage() -> None:
     ],
 )
 def test_buffers(changes: dict[str, Any], gib: float) -> None:
-    found = stage_memory(points(**changes), replace(PLAIN, bucket_gib=0.25), "first")
-    assert found.buffers[0] / GIB == pytest.approx(gib)
+    memory_of_stage = stage_memory(points(**changes), replace(PLAIN, bucket_gib=0.25), "first")
+    assert memory_of_stage.buffers[0] / GIB == pytest.approx(gib)
 
 
 @pytest.mark.parametrize(
@@ -252,26 +263,26 @@ def test_buffers(changes: dict[str, Any], gib: float) -> None:
     ],
 )
 def test_the_fullest_rank_is_on_either_end(changes: dict[str, Any], stage: str) -> None:
-    one = points(**changes)
-    full, expected = fullest(one, PLAIN), stage_memory(one, PLAIN, stage)
+    point = points(**changes)
+    full, expected = fullest_rank(point, PLAIN), stage_memory(point, PLAIN, stage)
     assert (full.activations[0], full.logits[0]) == (expected.activations[0], expected.logits[0])
-    other = stage_memory(one, PLAIN, {"first": "last", "last": "first"}[stage])
-    assert full.allocated[0] > other.allocated[0]
+    emptier = stage_memory(point, PLAIN, {"first": "last", "last": "first"}[stage])
+    assert full.allocated[0] > emptier.allocated[0]
 
 
 def test_what_each_tool_shows() -> None:
     c = replace(PLAIN, reserved=1.1, squeezed=1.02, context_gib=1.0, communicator_gib=0.5)
-    one = points(pp=2, tp=2, gpus=8, memory=40 * GIB)  # communicators of tp, pp and dp: 2.5 GiB
+    point = points(pp=2, tp=2, gpus=8, memory=40 * GIB)  # communicators of tp, pp and dp: 2.5 GiB
     first_stage, last_stage = (
-        stage_memory(one, c, stage).allocated[0] / GIB for stage in ("first", "last")
+        stage_memory(point, c, stage).allocated[0] / GIB for stage in ("first", "last")
     )
     assert first_stage > last_stage
-    figures = {kind: memory.figure(one, c, kind)[0] / GIB for kind in memory.KINDS}
+    figures = {kind: memory.reported_bytes(point, c, kind)[0] / GIB for kind in memory.KINDS}
     assert figures == pytest.approx({
         "reserved": 1.1 * first_stage, "device": 1.1 * first_stage + 2.5,
         "allocated first": first_stage, "allocated last": last_stage,
     })  # fmt: skip
-    assert wanted(one, c)[0] / GIB == pytest.approx(1.02 * first_stage + 2.5)
+    assert required_bytes(point, c)[0] / GIB == pytest.approx(1.02 * first_stage + 2.5)
 
 
 def test_torch_reserves_no_more_than_there_is() -> None:
@@ -279,12 +290,15 @@ def test_torch_reserves_no_more_than_there_is() -> None:
     allocated = first().allocated[0]
     tight = points({"memory": 1.05 * allocated + GIB}, {"memory": 0.5 * allocated})
     # what is left beside the context; and nothing less than what is allocated
-    assert memory.figure(tight, c, "reserved") / allocated == pytest.approx([1.05, 1.0])
+    assert memory.reported_bytes(tight, c, "reserved") / allocated == pytest.approx([1.05, 1.0])
 
 
 def test_processes_of_a_cpu_have_neither_context_nor_cache() -> None:
-    one = points(cpu=1, gpus=2, memory=np.inf)
-    assert memory.figure(one, FIXED.memory, "reserved") == fullest(one, FIXED.memory).allocated
+    point = points(cpu=1, gpus=2, memory=np.inf)
+    assert (
+        memory.reported_bytes(point, FIXED.memory, "reserved")
+        == fullest_rank(point, FIXED.memory).allocated
+    )
 
 
 def many(*names: str) -> list[dict[str, Any]]:
@@ -292,11 +306,11 @@ def many(*names: str) -> list[dict[str, Any]]:
     values: dict[str, tuple[Any, ...]] = {
         "tp": (1, 2, 8), "pp": (1, 4), "micro_batch": (1, 2, 4), "zero": (0, 1, 2, 3),
         "recompute": ("none", "selective", "full"), "engine": ("megatron", "deepspeed", "fsdp"),
-        "flash": (0, 1), "number": ("fp32", "bf16"),
+        "flash": (0, 1), "number_format": ("fp32", "bf16"),
     }  # fmt: skip
     free = [name for name in values if name not in names]
-    return [dict(zip(free, some, strict=True))
-            for some in itertools.product(*(values[name] for name in free))]  # fmt: skip
+    return [dict(zip(free, combination, strict=True))
+            for combination in itertools.product(*(values[name] for name in free))]  # fmt: skip
 
 
 BIG = {"layers": 32, "hidden": 4096, "ffn": 11008, "heads": 32, "kv_heads": 32, "gated": 1,
@@ -313,19 +327,21 @@ def pair(name: str, less: Any, more: Any, **fixed: Any) -> tuple[Points, Points]
 
 @pytest.mark.parametrize("sizes", [(1, 2), (2, 4), (4, 16)])
 def test_a_larger_micro_batch_never_takes_less(sizes: tuple[int, int]) -> None:
-    small, large = (fullest(p, FIXED.memory).allocated for p in pair("micro_batch", *sizes))
+    small, large = (fullest_rank(p, FIXED.memory).allocated for p in pair("micro_batch", *sizes))
     assert (large >= small).all() and (large > small).any()
 
 
 @pytest.mark.parametrize("sizes", [(1, 2), (2, 4), (4, 8)])
 def test_more_tensor_parallel_ranks_never_hold_more_weights(sizes: tuple[int, int]) -> None:
-    few, many_ranks = (fullest(p, FIXED.memory).weights for p in pair("tp", *sizes, zero=1))
-    assert (many_ranks < few).all()
+    few_ranks, many_ranks = (
+        fullest_rank(p, FIXED.memory).weights for p in pair("tp", *sizes, zero=1)
+    )
+    assert (many_ranks < few_ranks).all()
 
 
 @pytest.mark.parametrize("stages", [(0, 1), (1, 2), (2, 3)])
 def test_a_higher_zero_stage_never_takes_more(stages: tuple[int, int]) -> None:
-    low, high = (fullest(p, FIXED.memory) for p in pair("zero", *stages, tp=1, pp=1))
+    low, high = (fullest_rank(p, FIXED.memory) for p in pair("zero", *stages, tp=1, pp=1))
     assert (high.allocated < low.allocated).all()
 
 
@@ -337,6 +353,6 @@ def test_recomputation_never_takes_more(less: str, more: str) -> None:
 
 
 def test_the_terms_are_all_that_is_allocated() -> None:
-    found = first(pp=2, gpus=4, tp=2, engine="deepspeed", zero=3)
+    fullest = first(pp=2, gpus=4, tp=2, engine="deepspeed", zero=3)
     terms = ("weights", "gradients", "optimizer", "activations", "logits", "buffers", "other")
-    assert found.allocated[0] == sum(getattr(found, name)[0] for name in terms)
+    assert fullest.allocated[0] == sum(getattr(fullest, name)[0] for name in terms)

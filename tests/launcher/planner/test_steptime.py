@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from launcher.backends import engine_traits
 from launcher.errors import LayoutError
 from launcher.planner.constants import constants_of
 from launcher.planner.points import Points
@@ -58,35 +59,35 @@ def test_matrix_products_take_their_flops_at_the_share_of_the_peak(
     # Backward is twice forward, and 2.5 times for flash attention, which has no scores stored.
     layers = L * (3 * forward + 3.5 * SCORE_FLOPS / t / 0.5)
     head = 3 * HEAD_FLOPS / t
-    found = seconds(**FAST_MEMORY, **changes)
-    assert found.compute[0] == pytest.approx(M * (layers + head) / SHARE, rel=1e-6)
+    step = seconds(**FAST_MEMORY, **changes)
+    assert step.compute[0] == pytest.approx(M * (layers + head) / SHARE, rel=1e-6)
 
 
 def test_a_large_model_takes_its_model_flops() -> None:
     model = ModelShape(name="7b", layers=32, hidden=4096, ffn=11008, heads=32, kv_heads=32,
                        vocab=32000, sequence=2048)  # fmt: skip
-    one = replace(
+    run = replace(
         spec(global_batch=8, precision="bf16"), model=model, cluster=cluster("a100", 1, 1)
     )
-    found = step_time(Points.from_specs([one]), replace(WORK, flash=1.0)).total[0]
-    ideal = one.tokens_per_step * model.flops_per_token / SHARE
-    assert 1.0 < found / ideal < 1.25  # norms, the optimizer, and attention's fifth product
+    total = step_time(Points.from_specs([run], engine_traits), replace(WORK, flash=1.0)).total[0]
+    ideal = run.tokens_per_step * model.flops_per_token / SHARE
+    assert 1.0 < total / ideal < 1.25  # norms, the optimizer, and attention's fifth product
 
 
 @pytest.mark.parametrize(
     ("changes", "share"),
     [
         ({"peak": 990e12, "peak_half": 990e12}, 990e12 * 0.8 * 0.9),
-        ({"peak": 1980e12, "peak_half": 990e12, "number": "fp8"}, 1980e12 * 0.8 * 0.9 * 0.7),
-        ({"peak": 19.5e12, "peak_half": 19.5e12, "number": "fp32"}, 19.5e12 * 0.8),
+        ({"peak": 1980e12, "peak_half": 990e12, "number_format": "fp8"}, 1980e12 * 0.8 * 0.9 * 0.7),
+        ({"peak": 19.5e12, "peak_half": 19.5e12, "number_format": "fp32"}, 19.5e12 * 0.8),
         ({"peak": 1e12, "peak_half": 1e12, "cpu": 1}, 1e12),
     ],
 )
 def test_share_of_the_peak(changes: dict[str, Any], share: float) -> None:
     # all products and no attention: flash infinitely fast
     c = replace(WORK, matmul_h100=0.9, matmul_fp8=0.7, flash=1e30, cpu_launch=0.0)
-    found = seconds(c, **FAST_MEMORY, **changes, sequence=1, micro_batch=512, global_batch=4096)
-    assert found.compute[0] == pytest.approx(
+    step = seconds(c, **FAST_MEMORY, **changes, sequence=1, micro_batch=512, global_batch=4096)
+    assert step.compute[0] == pytest.approx(
         M * 3 * (L * LAYER_FLOPS + HEAD_FLOPS) / share, rel=2e-3
     )
 
@@ -94,8 +95,10 @@ def test_share_of_the_peak(changes: dict[str, Any], share: float) -> None:
 def test_small_products_are_slower() -> None:
     c = replace(WORK, half_rows=512.0, flash=1e30)
     # 512 rows: half the speed
-    half, whole = (seconds(one, **FAST_MEMORY).compute[0] for one in (c, replace(c, half_rows=0.0)))
-    assert half / whole == pytest.approx(2.0)
+    half_speed, full_speed = (
+        seconds(work, **FAST_MEMORY).compute[0] for work in (c, replace(c, half_rows=0.0))
+    )
+    assert half_speed / full_speed == pytest.approx(2.0)
 
 
 def test_norms_and_activation_functions_take_their_bytes() -> None:
@@ -104,34 +107,34 @@ def test_norms_and_activation_functions_take_their_bytes() -> None:
     # Forward per token and layer, in bytes: (26 h + 8 x 4 h), and of products inputs, weights and
     # outputs. Three times that, and 12 per logit and its product; at 0.8 of 1 MB/s.
     c = replace(c, matmul_h100=1.0)
-    other = 26 * H + 8 * 4096
+    elementwise = 26 * H + 8 * 4096
     products = [(H, 3 * H), (H, H), (H, 4096), (4096, H)]
     moved = sum(2 * (N * a + a * b + N * b) for a, b in products)
     head = 2 * (N * H + H * V + N * V) + 12 * N * V
-    bytes_moved = M * 3 * (L * (N * other + moved) + head)
+    bytes_moved = M * 3 * (L * (N * elementwise + moved) + head)
     assert seconds(c, **slow).compute[0] == pytest.approx(bytes_moved / 0.8e6, rel=1e-6)
 
 
 def test_a_step_is_no_faster_than_its_kernels_are_launched() -> None:
     c = replace(WORK, launch=1.0)
     # 14 kernels forward and twice as many backward
-    found = seconds(c)
-    assert found.compute[0] + found.host[0] == pytest.approx(M * L * 3 * 14, rel=1e-3)
-    assert found.host[0] > 0.99 * found.total[0]
+    step = seconds(c)
+    assert step.compute[0] + step.host[0] == pytest.approx(M * L * 3 * 14, rel=1e-3)
+    assert step.host[0] > 0.99 * step.total[0]
 
 
 def test_full_recomputation_adds_a_forward_pass() -> None:
     c = replace(WORK, flash=1e30)
-    found = seconds(c, **FAST_MEMORY, recompute="full")
-    assert found.recompute[0] == pytest.approx(M * L * LAYER_FLOPS / SHARE, rel=1e-6)
+    step = seconds(c, **FAST_MEMORY, recompute="full")
+    assert step.recompute[0] == pytest.approx(M * L * LAYER_FLOPS / SHARE, rel=1e-6)
     assert seconds(c, **FAST_MEMORY).recompute[0] == 0
     full, none = (seconds(c, tp=2, gpus=2, recompute=r).tensor[0] for r in ("full", "none"))
     assert full / none == pytest.approx(6 / 4)  # collectives of the forward pass, again
 
 
 def test_selective_recomputation_adds_attention() -> None:
-    found = seconds(**FAST_MEMORY, recompute="selective")
-    assert found.recompute[0] == pytest.approx(M * L * SCORE_FLOPS / (SHARE * 0.5))
+    step = seconds(**FAST_MEMORY, recompute="selective")
+    assert step.recompute[0] == pytest.approx(M * L * SCORE_FLOPS / (SHARE * 0.5))
 
 
 @pytest.mark.parametrize(
@@ -142,15 +145,15 @@ def test_the_bubble(pp: int, vpp: int, batches: int, share: float) -> None:
     """(p - 1) / (v m) of the ideal time, arXiv:2104.04473 section 2.2."""
     c = replace(WORK, exposed_sends=0.0)
     sizes: dict[str, Any] = {"pp": pp, "vpp": vpp, "gpus": pp, "global_batch": batches, "vocab": 1}
-    one = seconds(c, **FAST_MEMORY, **sizes)
-    assert one.bubble[0] / one.compute[0] == pytest.approx(share, rel=1e-3)
+    step = seconds(c, **FAST_MEMORY, **sizes)
+    assert step.bubble[0] / step.compute[0] == pytest.approx(share, rel=1e-3)
 
 
 def test_tensor_parallel_all_reduces() -> None:
     c = replace(only(FIXED.time, "collective"), collective=20e-6, link=0.7)
     # 4 all-reduces of n h bf16 in each layer: 2 (t - 1) / t of the bytes, at 0.7 of 300 GB/s
-    one = 2 * 3 / 4 * N * H * 2 / 210e9 + 20e-6 * 2
-    assert seconds(c, tp=4, gpus=4).tensor[0] == pytest.approx(M * L * 4 * one)
+    all_reduce = 2 * 3 / 4 * N * H * 2 / 210e9 + 20e-6 * 2
+    assert seconds(c, tp=4, gpus=4).tensor[0] == pytest.approx(M * L * 4 * all_reduce)
     assert seconds(c, gpus=4).tensor[0] == 0
 
 
@@ -165,18 +168,18 @@ def test_context_parallel_ring() -> None:
 def test_expert_parallel_all_to_all() -> None:
     c = replace(only(FIXED.time, "collective"), collective=20e-6, link=0.7)
     # Twice forward, twice backward: two copies of each token, of which 3 of 4 go to other ranks.
-    one = N * 2 * H * 2 * 3 / 4 / 210e9 + 20e-6 * 2
-    found = seconds(c, experts=4, ep=4, gpus=4, global_batch=4 * M).experts[0]
-    assert found == pytest.approx(M * L * 4 * one)
+    dispatch = N * 2 * H * 2 * 3 / 4 / 210e9 + 20e-6 * 2
+    experts = seconds(c, experts=4, ep=4, gpus=4, global_batch=4 * M).experts[0]
+    assert experts == pytest.approx(M * L * 4 * dispatch)
 
 
 def test_context_parallel_ranks_reduce_like_data_parallel_ones() -> None:
     """16 ranks of two nodes hold the same weights, however they share the work."""
-    found = [
+    step = [
         seconds(zero=1, gpus=16, micro_batch=8 * cp, global_batch=128, cp=cp).data[0]
         for cp in (1, 4)
     ]
-    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    assert step[0] == pytest.approx(step[1], rel=1e-3)
 
 
 def test_experts_are_next_to_each_other_whatever_tp_is() -> None:
@@ -189,27 +192,29 @@ def test_experts_are_next_to_each_other_whatever_tp_is() -> None:
 
 
 def test_the_optimizer_of_experts_is_shared_by_fewer_ranks() -> None:
-    one = {"gpus": 8, "zero": 1, "global_batch": 8, "experts": 8}
-    whole, spread = seconds(**one).optimizer[0], seconds(**one, ep=8).optimizer[0]
-    assert spread == pytest.approx(whole)  # an eighth of the experts, of which one rank has all
+    common = {"gpus": 8, "zero": 1, "global_batch": 8, "experts": 8}
+    replicated, spread = seconds(**common).optimizer[0], seconds(**common, ep=8).optimizer[0]
+    assert spread == pytest.approx(
+        replicated
+    )  # an eighth of the experts, of which one rank has all
 
 
 def test_tokens_for_experts_of_other_nodes_cross_the_network() -> None:
     c = replace(only(FIXED.time), link=0.7, network=0.75)
     # Of four experts in two nodes of two, one of the other three is in the same node.
-    one = N * 2 * H * 2 * (1 / 4 / 210e9 + 1 / 2 / (0.75 * 25e9))
-    found = seconds(c, experts=4, ep=4, gpus=4, gpus_per_node=2, global_batch=4 * M).experts[0]
-    assert found == pytest.approx(M * L * 4 * one)
+    dispatch = N * 2 * H * 2 * (1 / 4 / 210e9 + 1 / 2 / (0.75 * 25e9))
+    experts = seconds(c, experts=4, ep=4, gpus=4, gpus_per_node=2, global_batch=4 * M).experts[0]
+    assert experts == pytest.approx(M * L * 4 * dispatch)
 
 
 def test_sends_between_stages() -> None:
     c = replace(only(FIXED.time, "send"), send=40e-6, exposed_sends=0.5)
     # There and back, once for each of 2 chunks; half of n h bf16 is hidden.
-    one = 0.5 * N * H * 2 / 210e9 + 40e-6
-    assert seconds(c, pp=2, vpp=2, gpus=2).pipeline[0] == pytest.approx(M * 2 * 2 * one)
+    send = 0.5 * N * H * 2 / 210e9 + 40e-6
+    assert seconds(c, pp=2, vpp=2, gpus=2).pipeline[0] == pytest.approx(M * 2 * 2 * send)
     across = 0.5 * N * H * 2 / (0.75 * 25e9) + 40e-6
-    found = seconds(c, pp=2, gpus=2, gpus_per_node=1).pipeline[0]
-    assert found == pytest.approx(M * 2 * across)
+    pipeline = seconds(c, pp=2, gpus=2, gpus_per_node=1).pipeline[0]
+    assert pipeline == pytest.approx(M * 2 * across)
 
 
 DATA_PARAMS = L * 12 * H * H + V * H
@@ -218,18 +223,18 @@ DATA_PARAMS = L * 12 * H * H + V * H
 def test_gradients_are_reduced_once_a_step() -> None:
     # (d - 1) / d of the fp32 gradients and of the bf16 weights, of which 0.3 is not hidden
     large = {"micro_batch": 8, "zero": 1}
-    found = seconds(gpus=4, global_batch=32, **large)
-    assert found.data[0] == pytest.approx(0.3 * (4 + 2) * 3 / 4 * DATA_PARAMS / 210e9)
+    step = seconds(gpus=4, global_batch=32, **large)
+    assert step.data[0] == pytest.approx(0.3 * (4 + 2) * 3 / 4 * DATA_PARAMS / 210e9)
     # DeepSpeed reduces in bf16; without ZeRO gradients go both ways
-    found = seconds(gpus=4, global_batch=32, engine="deepspeed", **large)
-    assert found.data[0] == pytest.approx(0.3 * (2 + 2) * 3 / 4 * DATA_PARAMS / 210e9)
-    found = seconds(gpus=4, global_batch=32, micro_batch=8, zero=0)
-    assert found.data[0] == pytest.approx(0.3 * (4 + 4) * 3 / 4 * DATA_PARAMS / 210e9)
+    step = seconds(gpus=4, global_batch=32, engine="deepspeed", **large)
+    assert step.data[0] == pytest.approx(0.3 * (2 + 2) * 3 / 4 * DATA_PARAMS / 210e9)
+    step = seconds(gpus=4, global_batch=32, micro_batch=8, zero=0)
+    assert step.data[0] == pytest.approx(0.3 * (4 + 4) * 3 / 4 * DATA_PARAMS / 210e9)
     assert seconds(gpus=1).data[0] == 0
     # Eight cards of a node send to the next one: each has a card of 25 GB/s, which together are
     # less than the links inside.
-    found = seconds(gpus=16, global_batch=128, **large)
-    assert found.data[0] == pytest.approx(0.3 * 6 * 15 / 16 * DATA_PARAMS / (8 * 0.75 * 25e9))
+    step = seconds(gpus=16, global_batch=128, **large)
+    assert step.data[0] == pytest.approx(0.3 * 6 * 15 / 16 * DATA_PARAMS / (8 * 0.75 * 25e9))
 
 
 def test_the_last_backward_pass_hides_what_it_can_of_the_reduction() -> None:
@@ -262,12 +267,12 @@ def test_the_head_fills_the_place_of_a_layer_that_the_last_stage_lacks(
 
 def test_zero_3_gathers_weights_for_each_micro_batch() -> None:
     common: dict[str, Any] = {"gpus": 4, "zero": 3, "micro_batch": 4, "global_batch": 128}
-    found = seconds(**common)  # 8 micro batches
-    each = 3 * 3 / 4 * DATA_PARAMS * 2 / 210e9 * 8
-    assert each < found.compute[0]  # what is hidden has room
-    assert found.data[0] == pytest.approx(0.2 * each)
+    step = seconds(**common)  # 8 micro batches
+    gathers = 3 * 3 / 4 * DATA_PARAMS * 2 / 210e9 * 8
+    assert gathers < step.compute[0]  # what is hidden has room
+    assert step.data[0] == pytest.approx(0.2 * gathers)
     slow = seconds(**common, link_rate=1e9)  # and here it has not
-    late = each * 300 - slow.compute[0]
+    late = gathers * 300 - slow.compute[0]
     assert slow.data[0] == pytest.approx(late, rel=1e-3)
 
 
@@ -275,28 +280,28 @@ def test_zero_3_gathers_weights_for_each_micro_batch() -> None:
 def test_collectives_of_data_parallel_ranks_take_time_of_their_own(zero: int, calls: int) -> None:
     """ZeRO 2 reduces after each of 8 micro batches; ZeRO 3 gathers each layer twice besides."""
     c = replace(only(FIXED.time, "collective"), collective=20e-6)
-    found = seconds(c, gpus=4, global_batch=32, zero=zero, engine="deepspeed", link_rate=1e30)
-    assert found.data[0] == pytest.approx(calls * 20e-6 * 2)
+    step = seconds(c, gpus=4, global_batch=32, zero=zero, engine="deepspeed", link_rate=1e30)
+    assert step.data[0] == pytest.approx(calls * 20e-6 * 2)
 
 
 def test_experts_are_reduced_where_they_are() -> None:
     """With one of four experts on each rank, as much as a dense model's feed-forward blocks."""
-    shown = {"gpus": 4, "micro_batch": 8, "global_batch": 32}
-    moe, dense = seconds(experts=4, ep=4, **shown), seconds(**shown)
+    common = {"gpus": 4, "micro_batch": 8, "global_batch": 32}
+    moe, dense = seconds(experts=4, ep=4, **common), seconds(**common)
     assert moe.data[0] == pytest.approx(dense.data[0])
     # with two on each, 8 h^2 more per layer
-    more = seconds(experts=8, ep=4, **shown).data[0] / dense.data[0]
+    more = seconds(experts=8, ep=4, **common).data[0] / dense.data[0]
     assert more == pytest.approx(1 + L * 8 * H * H / DATA_PARAMS)
     # and split like all else where there is no expert parallelism: half of four, between two ranks
     half = (L * (4 + 4 * 8) * H * H + V * H) / 2
-    found = seconds(experts=4, tp=2, **shown).data[0]
-    assert found == pytest.approx(0.3 * 8 * 1 / 2 * half / 210e9)
+    data = seconds(experts=4, tp=2, **common).data[0]
+    assert data == pytest.approx(0.3 * 8 * 1 / 2 * half / 210e9)
 
 
 def test_the_optimizer_reads_and_writes_28_bytes_per_parameter() -> None:
-    whole = 28 * DATA_PARAMS / (0.8 * 2039e9)
-    assert seconds(gpus=4).optimizer[0] == pytest.approx(whole)
-    assert seconds(gpus=4, zero=1).optimizer[0] == pytest.approx(whole / 4)
+    unsplit = 28 * DATA_PARAMS / (0.8 * 2039e9)
+    assert seconds(gpus=4).optimizer[0] == pytest.approx(unsplit)
+    assert seconds(gpus=4, zero=1).optimizer[0] == pytest.approx(unsplit / 4)
 
 
 @pytest.mark.parametrize("recompute", ["none", "full"])
@@ -332,8 +337,10 @@ def test_zero_3_never_communicates_less_than_zero_1(
         for gpus in (2, 8, 64) for micro in (1, 4) for tp in (1, 2) for node in (1, 8)
     ]  # fmt: skip
     common = {"global_batch": 256, "engine": "deepspeed", **machine}
-    three, one = (step_time(points(*rows, **common, zero=zero), constants).data for zero in (3, 1))
-    assert (three >= one * (1 - 1e-9)).all()
+    zero3, zero1 = (
+        step_time(points(*rows, **common, zero=zero), constants).data for zero in (3, 1)
+    )
+    assert (zero3 >= zero1 * (1 - 1e-9)).all()
 
 
 def cluster(name: str, nodes: int, cards: int) -> Cluster:
@@ -370,17 +377,17 @@ def some_specs(count: int) -> Iterator[RunSpec]:
         base = spec(layout, backend=draw.choice(("megatron", "deepspeed")),
                     global_batch=draw.choice((256, 4096)),
                     precision=draw.choice(("bf16", "fp32")))  # fmt: skip
-        one = dataclasses.replace(base, model=draw.choice(MODELS), cluster=where)
+        drawn = dataclasses.replace(base, model=draw.choice(MODELS), cluster=where)
         try:
-            one.check()
+            drawn.check()
         except LayoutError:
             continue
         count -= 1
-        yield one
+        yield drawn
 
 
-def peak(one: RunSpec) -> float:
-    return 1e12 * (one.cluster.accelerator.peak_tflops(one.train.precision) or 0.0)
+def peak(spec: RunSpec) -> float:
+    return 1e12 * (spec.cluster.accelerator.peak_tflops(spec.train.precision) or 0.0)
 
 
 @pytest.mark.parametrize(
@@ -396,16 +403,16 @@ def peak(one: RunSpec) -> float:
 )  # fmt: skip
 def test_nothing_is_faster_than_the_peak(constants: TimeConstants) -> None:
     specs = list(some_specs(300))
-    found = step_time(Points.from_specs(specs), constants)
+    step = step_time(Points.from_specs(specs, engine_traits), constants)
     share = [
-        one.tokens_per_step
-        * one.model.hardware_flops_per_token(one.layout.recompute)
-        / (seconds * one.cluster.gpus * peak(one))
-        for one, seconds in zip(specs, found.total, strict=True)
+        spec.tokens_per_step
+        * spec.model.hardware_flops_per_token(spec.layout.recompute)
+        / (seconds * spec.cluster.gpus * peak(spec))
+        for spec, seconds in zip(specs, step.total, strict=True)
     ]
     assert min(share) > 0
     assert max(share) < 1
     assert max(share) > 0.5  # and not because all of it is far too slow
-    terms = [getattr(found, one.name) for one in dataclasses.fields(StepTime)]
+    terms = [getattr(step, term.name) for term in dataclasses.fields(StepTime)]
     assert (np.array(terms) >= 0).all()
-    assert np.sum(terms, axis=0) == pytest.approx(found.total)
+    assert np.sum(terms, axis=0) == pytest.approx(step.total)

@@ -14,8 +14,9 @@ from launcher.planner.constants import Constants
 from launcher.planner.memory import MemoryConstants
 from launcher.planner.points import GIB
 from launcher.planner.steptime import TimeConstants
-from launcher.sheets import fit, sheet, validation
+from launcher.sheets import fit, validation
 from launcher.sheets.sheet import Sheet
+from launcher.sheets.sheet import read as read_rows
 from launcher.sheets.validation import ALL as EVERY
 from launcher.sheets.validation import Errors
 from launcher.spec.cluster import Accelerator, Cluster
@@ -34,7 +35,7 @@ TRUE = Constants(
     time=dataclasses.replace(TIME, matmul=0.85 * TIME.matmul, launch=2 * TIME.launch),
     memory=dataclasses.replace(MEMORY, activations=1.25 * MEMORY.activations),
 )  # fmt: skip
-"""Of the machine on which the rows were measured."""
+"""Constants of the machine on which the rows were measured."""
 
 
 def rows(source: str, **changes: str) -> list[dict[str, str]]:
@@ -55,20 +56,20 @@ def rows(source: str, **changes: str) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def read(some: Sequence[Mapping[str, str]]) -> Sheet:
-    return sheet.read(some, {"a100": A100, "h100": A100}, {})
+def read(rows: Sequence[Mapping[str, str]]) -> Sheet:
+    return read_rows(rows, {"a100": A100, "h100": A100}, {})
 
 
 def measured(
-    some: list[dict[str, str]], constants: Constants = TRUE, factor: float = 1.0
+    rows: list[dict[str, str]], constants: Constants = TRUE, factor: float = 1.0
 ) -> list[dict[str, str]]:
     """The rows as a machine of these constants would have run them."""
-    points = read(some).points
+    points = read(rows).points
     seconds = steptime.step_time(points, constants.time).total * factor
-    used = memory.figure(points, constants.memory, "reserved") / GIB
+    reported = memory.reported_bytes(points, constants.memory, "reserved") / GIB
     return [
         {**row, "step_s": repr(float(step)), "mem_gb": repr(float(gib))}
-        for row, step, gib in zip(some, seconds, used, strict=True)
+        for row, step, gib in zip(rows, seconds, reported, strict=True)
     ]
 
 
@@ -76,7 +77,7 @@ ALL = [row for source in SIZES for row in measured(rows(source))]
 
 
 @pytest.fixture(scope="module")
-def found() -> tuple[Constants, list[Errors]]:
+def fitted() -> tuple[Constants, list[Errors]]:
     return fit.fit(read(ALL)), validation.errors(read(ALL))
 
 
@@ -84,12 +85,12 @@ def found() -> tuple[Constants, list[Errors]]:
     ("part", "name"),
     [("time", "matmul"), ("time", "launch"), ("memory", "activations")],
 )
-def test_constants_come_back(found: tuple[Constants, Any], part: str, name: str) -> None:
-    fitted, true, before = (
-        getattr(getattr(one, part), name) for one in (found[0], TRUE, Constants())
+def test_constants_come_back(fitted: tuple[Constants, Any], part: str, name: str) -> None:
+    value, true, prior = (
+        getattr(getattr(constants, part), name) for constants in (fitted[0], TRUE, Constants())
     )
-    assert fitted == pytest.approx(true, rel=0.15 if name != "matmul" else 0.05)
-    assert abs(np.log(fitted / true)) < 0.5 * abs(np.log(before / true))
+    assert value == pytest.approx(true, rel=0.15 if name != "matmul" else 0.05)
+    assert abs(np.log(value / true)) < 0.5 * abs(np.log(prior / true))
 
 
 @pytest.mark.parametrize(
@@ -99,52 +100,55 @@ def test_constants_come_back(found: tuple[Constants, Any], part: str, name: str)
         ("time", "cpu_step"), ("memory", "score_bytes"), ("memory", "unfused"),
     ],
 )  # fmt: skip
-def test_what_no_row_tells_stays(found: tuple[Constants, Any], part: str, name: str) -> None:
-    fitted, before = (getattr(getattr(one, part), name) for one in (found[0], Constants()))
-    assert fitted == pytest.approx(before, rel=1e-3)
+def test_what_no_row_tells_stays(fitted: tuple[Constants, Any], part: str, name: str) -> None:
+    value, prior = (getattr(getattr(c, part), name) for c in (fitted[0], Constants()))
+    assert value == pytest.approx(prior, rel=1e-3)
 
 
-def test_the_rows_are_predicted_then(found: tuple[Constants, Any]) -> None:
-    whole = read(ALL)
-    for constants, most in ((found[0], 0.06), (Constants(), 1.0)):
-        seconds = steptime.step_time(whole.points, constants.time).total
-        error = np.abs(seconds / whole.step_seconds - 1)
-        assert error.max() < most
+def test_the_rows_are_predicted_then(fitted: tuple[Constants, Any]) -> None:
+    sheet = read(ALL)
+    for constants, limit in ((fitted[0], 0.06), (Constants(), 1.0)):
+        seconds = steptime.step_time(sheet.points, constants.time).total
+        error = np.abs(seconds / sheet.step_seconds - 1)
+        assert error.max() < limit
     assert np.median(error) > 0.1  # by the constants before
 
 
-def test_errors_are_those_of_sources_left_out(found: tuple[Constants, list[Errors]]) -> None:
-    told = [(one.what, one.source, one.rows) for one in found[1]]
+def test_errors_are_those_of_sources_left_out(fitted: tuple[Constants, list[Errors]]) -> None:
+    counts = [(error.quantity, error.source, error.rows) for error in fitted[1]]
     weighed = {"one": 15, "three": 2, "two": 18}  # rows of 20 GiB and more
-    assert told == [
+    assert counts == [
         *(("step time", source, 18) for source in sorted(SIZES)), ("step time", EVERY, 54),
         *(("memory", *pair) for pair in weighed.items()), ("memory", EVERY, 35),
     ]  # fmt: skip
-    for one in found[1]:
-        assert one.median is not None and one.bias is not None
-        assert one.median < 0.1 and abs(one.bias) <= one.median
-        assert (one.rank, one.corrected) == (None, None) or one.what == "step time"
+    for error in fitted[1]:
+        assert error.median is not None and error.bias is not None
+        assert error.median < 0.1 and abs(error.bias) <= error.median
+        assert (error.rank, error.corrected) == (None, None) or error.quantity == "step time"
 
 
 def test_errors_inside_a_grid() -> None:
     """A machine slower than the others, and alike everywhere: the order is right, and three runs
     tell by how much."""
-    some = [*measured(rows("one"), Constants(), 1.3), *measured(rows("two"), Constants())]
-    slow = next(one for one in validation.errors(read(some)) if one.source == "one")
+    runs = [*measured(rows("one"), Constants(), 1.3), *measured(rows("two"), Constants())]
+    slow = next(e for e in validation.errors(read(runs)) if e.source == "one")
     assert slow.rank is not None and slow.rank > 0.99
     assert slow.corrected is not None and slow.corrected < 0.05 < 0.2 < (slow.median or 0)
 
 
 def outcome(rows: list[dict[str, str]], *oom: bool) -> list[dict[str, str]]:
-    return [{**row, "mem_gb": "", "oom": str(int(one))} for row, one in zip(rows, oom, strict=True)]
+    return [
+        {**row, "mem_gb": "", "oom": str(int(failed))}
+        for row, failed in zip(rows, oom, strict=True)
+    ]
 
 
 def test_runs_that_fitted_and_that_did_not_are_classified() -> None:
     """A 7B on one card cannot fit; with one of 16 layers something is left."""
-    some = rows("one", tp="1", pp="1", n_gpus="1")[:2]
+    large = rows("one", tp="1", pp="1", n_gpus="1")[:2]
     small = rows("three", tp="1", pp="1", n_gpus="1")[:2]
-    told = validation.errors(read([*ALL, *outcome([*some, *small], True, True, False, True)]))
-    fits = {one.source: one for one in told if one.what == "fits"}
+    errors = validation.errors(read([*ALL, *outcome([*large, *small], True, True, False, True)]))
+    fits = {error.source: error for error in errors if error.quantity == "fits"}
     assert (fits["one"].rows, fits["one"].right, fits["one"].missed) == (2, 1.0, 0.0)
     assert (fits["three"].rows, fits["three"].right, fits["three"].missed) == (2, 0.5, 0.5)
     assert fits[EVERY].right == 0.75
@@ -152,24 +156,24 @@ def test_runs_that_fitted_and_that_did_not_are_classified() -> None:
 
 def test_a_run_that_fitted_bounds_what_it_wanted() -> None:
     """Runs of a model that would not fit if activations were as large as they usually are."""
-    before = fit.fit(read(ALL)).memory.activations
+    unbounded = fit.fit(read(ALL)).memory.activations
     tight = rows("two", tp="1", pp="1", n_gpus="32", zero="3", recompute="none", micro_batch="4")
-    after = fit.fit(read([*ALL, *outcome(tight[:6], *[False] * 6)])).memory.activations
-    other = fit.fit(read([*ALL, *outcome(tight[:6], *[True] * 6)])).memory.activations
-    assert after < before <= other
+    fitting = fit.fit(read([*ALL, *outcome(tight[:6], *[False] * 6)])).memory.activations
+    failing = fit.fit(read([*ALL, *outcome(tight[:6], *[True] * 6)])).memory.activations
+    assert fitting < unbounded <= failing
 
 
 def test_a_source_is_judged_by_the_others() -> None:
     """One of two was measured on a slower machine: the other one cannot know."""
-    some = [*measured(rows("one"), Constants(), 1.3), *measured(rows("three"), Constants())]
-    errors = {one.source: one for one in validation.errors(read(some)) if one.what == "step time"}
+    runs = [*measured(rows("one"), Constants(), 1.3), *measured(rows("three"), Constants())]
+    errors = {e.source: e for e in validation.errors(read(runs)) if e.quantity == "step time"}
     assert errors["one"].bias == pytest.approx(1 / 1.3 - 1, abs=0.02)
     assert errors["one"].median == -errors["one"].bias
     assert errors["three"].bias > 0.15
 
 
-def alone(some: list[dict[str, str]]) -> TimeConstants:
-    return fit.fit(read(some)).time
+def fitted_time(rows: list[dict[str, str]]) -> TimeConstants:
+    return fit.fit(read(rows)).time
 
 
 def test_a_source_of_many_rows_weighs_no_more_than_its_share() -> None:
@@ -180,7 +184,7 @@ def test_a_source_of_many_rows_weighs_no_more_than_its_share() -> None:
     )
     off = []
     for copies in (1, 10):
-        constants = alone([*slow * copies, *fast.rows])
+        constants = fitted_time([*slow * copies, *fast.rows])
         seconds = steptime.step_time(fast.points, constants).total
         off.append(float(np.median(seconds / fast.step_seconds)))
     assert off == pytest.approx([1.06, 1.06], abs=0.02)  # and 1.12 if every row had its say
@@ -207,22 +211,22 @@ def test_rows_that_say_too_little_are_left_out(
 ) -> None:
     keep: Callable[..., Any] = lambda start, *_: start  # noqa: E731
     monkeypatch.setattr(fit, "_fitted", keep)
-    some = [*ALL[18:22], *({**row, **changes} for row in ALL[:3])]
-    told = {(one.what, one.source): one.rows for one in validation.errors(read(some))}
-    assert told.get(("step time", "one"), 0) == (3 if time else 0)
-    assert told.get(("memory", "one"), 0) == (3 if weighed else 0)
-    assert told["step time", "two"] == told["memory", "two"] == 4
+    runs = [*ALL[18:22], *({**row, **changes} for row in ALL[:3])]
+    counts = {(e.quantity, e.source): e.rows for e in validation.errors(read(runs))}
+    assert counts.get(("step time", "one"), 0) == (3 if time else 0)
+    assert counts.get(("memory", "one"), 0) == (3 if weighed else 0)
+    assert counts["step time", "two"] == counts["memory", "two"] == 4
 
 
 def test_shares_stay_below_one() -> None:
     """However fast the rows say it was."""
-    found = alone(measured(rows("one"), Constants(), 0.2)).matmul
-    assert TIME.matmul < found <= 1.0 + 1e-6
+    share = fitted_time(measured(rows("one"), Constants(), 0.2)).matmul
+    assert TIME.matmul < share <= 1.0 + 1e-6
 
 
 def test_a_single_row_moves_little() -> None:
-    one = measured(rows("one")[:1], Constants(), 2.0)
-    assert alone(one).matmul == pytest.approx(TIME.matmul, rel=0.1)
+    row = measured(rows("one")[:1], Constants(), 2.0)
+    assert fitted_time(row).matmul == pytest.approx(TIME.matmul, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import pytest
 
 from launcher.cli import main
 from launcher.errors import ConfigError
-from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
-from launcher.sheets import predictions, rules, sheet
+from launcher.planner.engines import ENGINES
+from launcher.planner.points import GIB, NUMBER_FORMATS, RECOMPUTE
+from launcher.sheets import predictions, rules
 from launcher.sheets.sheet import Sheet
+from launcher.sheets.sheet import read as read_rows
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.shape import ModelShape
 from tests.conftest import ROOT
@@ -37,7 +39,7 @@ MODELS = {
 
 
 def read(**row: str) -> Sheet:
-    return sheet.read([row], CLUSTERS, MODELS)
+    return read_rows([row], CLUSTERS, MODELS)
 
 
 def value(name: str, **row: str) -> float:
@@ -55,18 +57,18 @@ FULL = {
 
 
 def test_a_row_that_says_everything_assumes_nothing() -> None:
-    found = read(**FULL)
-    assert found.notes == [""]
+    sheet = read(**FULL)
+    assert sheet.notes == [""]
     expected = {
         "gpus": 16, "gpus_per_node": 4, "layers": 24, "hidden": 2048, "ffn": 5632, "heads": 16,
         "kv_heads": 4, "head_dim": 128, "experts": 8, "top_k": 3, "vocab": 32000, "sequence": 1024,
         "global_batch": 64, "micro_batch": 2, "tp": 2, "pp": 2, "vpp": 2, "cp": 2, "ep": 2,
         "zero": 1, "sp": 1, "flash": 0, "recompute": RECOMPUTE.index("selective"),
-        "engine": ENGINES.index("megatron"), "number": NUMBERS.index("bf16"), "gradient": 4,
+        "engine": ENGINES.index("megatron"), "number_format": NUMBER_FORMATS.index("bf16"), "gradient_bytes": 4,
         "shards": 4, "peak": 989e12, "memory": 78.6 * GIB, "network_rate": 50e9, "cpu": 0,
         "offload": 0, "gated": 1, "tied": 0,
     }  # fmt: skip
-    assert {name: getattr(found.points, name)[0] for name in expected} == expected
+    assert {name: getattr(sheet.points, name)[0] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -101,29 +103,29 @@ def test_a_row_that_says_everything_assumes_nothing() -> None:
 def test_what_is_blank_is_assumed_and_named(blank: str, note: str) -> None:
     assert read(**{**FULL, blank: ""}).notes == [note]
     without = {name: text for name, text in FULL.items() if name != blank}
-    found = read(**without)
-    assert found.notes == [note]
-    assert found.assumed == [{note.split(" ")[0]}]
+    sheet = read(**without)
+    assert sheet.notes == [note]
+    assert sheet.assumed == [{note.split(" ")[0]}]
 
 
-@pytest.mark.parametrize("said", ["n/a", "-", "?", "nan", "inf", "two"])
-def test_what_is_no_number_is_blank(said: str) -> None:
-    assert read(**{**FULL, "micro_batch": said}).notes == [
-        "micro_batch 1" + f" (not {said!r})" * (said in ("inf", "two"))
+@pytest.mark.parametrize("text", ["n/a", "-", "?", "nan", "inf", "two"])
+def test_what_is_no_number_is_blank(text: str) -> None:
+    assert read(**{**FULL, "micro_batch": text}).notes == [
+        "micro_batch 1" + f" (not {text!r})" * (text in ("inf", "two"))
     ]
 
 
 def test_an_empty_row_is_a_7b_model_on_a_node_of_h100() -> None:
-    found = read()
-    names = [note.split(" ")[0] for note in found.notes[0].split(", ")]
+    sheet = read()
+    names = [note.split(" ")[0] for note in sheet.notes[0].split(", ")]
     assert {"hardware", "n_gpus", "params_b", "seq_len", "micro_batch", "zero"} <= set(names)
-    params = 12 * found.points.layers[0] * found.points.hidden[0] ** 2
+    params = 12 * sheet.points.layers[0] * sheet.points.hidden[0] ** 2
     assert params == pytest.approx(7e9, rel=0.02)
-    assert found.points.gpus[0] == 8
+    assert sheet.points.gpus[0] == 8
 
 
 @pytest.mark.parametrize(
-    ("said", "peak", "memory", "noted"),
+    ("text", "peak", "memory", "noted"),
     [
         ("h100", 989, 78.6, False),
         ("NVIDIA H100 80GB HBM3", 989, 78.6, False),
@@ -135,24 +137,24 @@ def test_an_empty_row_is_a_7b_model_on_a_node_of_h100() -> None:
         ("", 989, 78.6, True),
     ],
 )
-def test_hardware(said: str, peak: float, memory: float, noted: bool) -> None:
-    found = read(**{**FULL, "hardware": said})
-    assert found.points.peak[0] == peak * 1e12
-    assert found.points.memory[0] / GIB == pytest.approx(memory)
-    assert found.notes == ["hardware h100" + f" (not {said!r})" * bool(said) if noted else ""]
+def test_hardware(text: str, peak: float, memory: float, noted: bool) -> None:
+    sheet = read(**{**FULL, "hardware": text})
+    assert sheet.points.peak[0] == peak * 1e12
+    assert sheet.points.memory[0] / GIB == pytest.approx(memory)
+    assert sheet.notes == ["hardware h100" + f" (not {text!r})" * bool(text) if noted else ""]
     assert (
-        read(hardware=said, **{k: v for k, v in FULL.items() if k != "hardware"}).points.gpus == 16
+        read(hardware=text, **{k: v for k, v in FULL.items() if k != "hardware"}).points.gpus == 16
     )
 
 
 def test_a_cluster_of_smaller_cards_is_preferred_where_there_is_one() -> None:
     clusters = {**CLUSTERS, "a100_40gb": cluster("a100_40gb", 311.0)}
-    found = sheet.read([{**FULL, "hardware": "A100-40GB"}], clusters, MODELS)
-    assert found.points.peak[0] == 311e12
+    sheet = read_rows([{**FULL, "hardware": "A100-40GB"}], clusters, MODELS)
+    assert sheet.points.peak[0] == 311e12
 
 
 @pytest.mark.parametrize(
-    ("said", "zero", "engine", "shards", "gradient"),
+    ("text", "zero", "engine", "shards", "gradient"),
     [
         ("fsdp_full_shard(zero3)", 3, "fsdp", 8, 4),
         ("FSDP", 3, "fsdp", 8, 4),
@@ -167,21 +169,21 @@ def test_a_cluster_of_smaller_cards_is_preferred_where_there_is_one() -> None:
         ("", 1, "deepspeed", 8, 2),
     ],
 )
-def test_strategies(said: str, zero: int, engine: str, shards: int, gradient: float) -> None:
-    row = {**FULL, "zero_stage_or_strategy": said, "backend": "", "pp": "1"}
-    found = read(**row)
-    p = found.points
+def test_strategies(text: str, zero: int, engine: str, shards: int, gradient: float) -> None:
+    row = {**FULL, "zero_stage_or_strategy": text, "backend": "", "pp": "1"}
+    sheet = read(**row)
+    p = sheet.points
     assert (p.zero[0], ENGINES[int(p.engine[0])]) == (zero, engine)
-    assert (p.shards[0], p.gradient[0]) == (shards, gradient)
-    known = engine != "deepspeed"
-    assert found.notes == [", ".join(["engine deepspeed"] * (not known) + ["zero 1"] * (not said))]
-    if said:
-        other = {**row, "zero_stage_or_strategy": "", "zero": said}
-        assert read(**other).points.zero[0] == zero
+    assert (p.shards[0], p.gradient_bytes[0]) == (shards, gradient)
+    assumed = ["engine deepspeed"] * (engine == "deepspeed") + ["zero 1"] * (not text)
+    assert sheet.notes == [", ".join(assumed)]
+    if text:
+        in_column_zero = {**row, "zero_stage_or_strategy": "", "zero": text}
+        assert read(**in_column_zero).points.zero[0] == zero
 
 
 @pytest.mark.parametrize(
-    ("said", "number", "peak", "noted"),
+    ("text", "number", "peak", "noted"),
     [
         ("bf16", "bf16", 989, False),
         ("BF16 mixed", "bf16", 989, False),
@@ -191,15 +193,15 @@ def test_strategies(said: str, zero: int, engine: str, shards: int, gradient: fl
         ("mixed", "bf16", 989, True),
     ],
 )
-def test_precision(said: str, number: str, peak: float, noted: bool) -> None:
-    found = read(**{**FULL, "precision": said})
-    assert NUMBERS[int(found.points.number[0])] == number
-    assert found.points.peak[0] == peak * 1e12
-    assert found.notes == [f"precision bf16 (not {said!r})" if noted else ""]
+def test_precision(text: str, number: str, peak: float, noted: bool) -> None:
+    sheet = read(**{**FULL, "precision": text})
+    assert NUMBER_FORMATS[int(sheet.points.number_format[0])] == number
+    assert sheet.points.peak[0] == peak * 1e12
+    assert sheet.notes == [f"precision bf16 (not {text!r})" if noted else ""]
 
 
 @pytest.mark.parametrize(
-    ("said", "sizes"),
+    ("text", "sizes"),
     [
         ("llama_7b", (32, 4096, 11008, 32, 32, 1)),
         ("LLaMA-7B", (32, 4096, 11008, 32, 32, 1)),
@@ -210,8 +212,8 @@ def test_precision(said: str, number: str, peak: float, noted: bool) -> None:
         ("somebody's 13B", (40, 5120, 20480, 40, 40, 0)),  # 12 x 40 x 5120^2 = 12.6e9
     ],
 )
-def test_models_are_known_by_name(said: str, sizes: tuple[float, ...]) -> None:
-    p = read(model=said).points
+def test_models_are_known_by_name(text: str, sizes: tuple[float, ...]) -> None:
+    p = read(model=text).points
     names = ("layers", "hidden", "ffn", "heads", "kv_heads", "gated")
     assert tuple(getattr(p, name)[0] for name in names) == sizes
 
@@ -334,11 +336,11 @@ llama_7b,16,4,2000,#
 
 
 def test_lines_that_begin_with_a_hash_are_remarks(tmp_path: Path) -> None:
-    found = predictions.read(write(tmp_path / "runs.csv", TABLE))
-    assert found.speed.tolist() == [1000, 2000]
-    assert found.points.tp.tolist() == [2, 4]
-    assert [row["comment"] for row in found.rows] == ["fine, though # is no remark here", "#"]
-    assert found.points.layers.tolist() == [32, 32]  # of conf/model/llama_7b.yaml
+    sheet = predictions.read(write(tmp_path / "runs.csv", TABLE))
+    assert sheet.speed.tolist() == [1000, 2000]
+    assert sheet.points.tp.tolist() == [2, 4]
+    assert [row["comment"] for row in sheet.rows] == ["fine, though # is no remark here", "#"]
+    assert sheet.points.layers.tolist() == [32, 32]  # of conf/model/llama_7b.yaml
 
 
 @pytest.mark.parametrize("text", ["", "# nothing but a remark\n", "model,n_gpus\n"])
@@ -362,22 +364,22 @@ MESS = [
 def test_a_file_as_people_write_it(
     tmp_path: Path, text: str, gpus: float, tp: float, micro: float
 ) -> None:
-    found = predictions.read(write(tmp_path / "runs.csv", text))
-    p = found.points
+    sheet = predictions.read(write(tmp_path / "runs.csv", text))
+    p = sheet.points
     assert [len(p), p.gpus[0], p.tp[0], p.micro_batch[0], p.layers[0]] == [1, gpus, tp, micro, 32]
     title = text.lstrip("\ufeff").splitlines()[0]
-    assert next(iter(found.written[0])) == title.replace(";", ",").replace("\t", ",").split(",")[0]
+    assert next(iter(sheet.written[0])) == title.replace(";", ",").replace("\t", ",").split(",")[0]
 
 
 def test_columns_are_passed_through_as_they_are(tmp_path: Path) -> None:
     text = "GPUs, model ,my own,zero\n 8 , llama_7b ,  x ,ZeRO-3\n8,llama_7b\n"
     first, second = predictions.predicted(predictions.read(write(tmp_path / "r.csv", text)), FIXED)
-    given = {"GPUs": " 8 ", " model ": " llama_7b ", "my own": "  x ", "zero": "ZeRO-3"}
+    cells = {"GPUs": " 8 ", " model ": " llama_7b ", "my own": "  x ", "zero": "ZeRO-3"}
     added = ["pred_mem_gib", "pred_oom_prob", "pred_step_ms", "pred_tokens_per_s_per_gpu",
                    "plan_outcome", "plan_reason", "plan_note"]  # fmt: skip
-    assert list(first) == [*given, *added]
-    assert {name: first[name] for name in given} == given
-    assert [second[name] for name in given] == ["8", "llama_7b", "", ""]
+    assert list(first) == [*cells, *added]
+    assert {name: first[name] for name in cells} == cells
+    assert [second[name] for name in cells] == ["8", "llama_7b", "", ""]
 
 
 def test_a_sheet_none_of_whose_columns_is_known_is_refused(tmp_path: Path) -> None:
@@ -394,10 +396,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_row_may_be_short(tmp_path: Path) -> None:
-    found = predictions.read(
+    sheet = predictions.read(
         write(tmp_path / "runs.csv", "model,n_gpus,tp,recompute\nllama_7b,8\n")
     )
-    assert found.points.tp.tolist() == [1]
+    assert sheet.points.tp.tolist() == [1]
 
 
 def test_predictions_are_beside_the_columns_of_the_sheet(tmp_path: Path) -> None:
@@ -443,7 +445,7 @@ def test_predictions_are_beside_the_columns_of_the_sheet(tmp_path: Path) -> None
         ({"n_gpus": "48", "cp": "6"}, None),  # seq_len is a guess
         ({"tp": "2.5"}, "tp 2.5 is no whole number"),
         ({"ep": "8"}, "ep 8 needs a model with experts, llama_7b is dense"),
-        ({"ep": "8", "model": "ours"}, None),  # nothing is said of its experts
+        ({"ep": "8", "model": "ours"}, None),  # nothing is text of its experts
         ({"ep": "8", "model": "ours", "experts": "12"}, "ep 8 does not divide experts 12"),
         ({"model": "mixtral_8x7b", "n_gpus": "64", "ep": "8"}, None),
         ({"model": "mixtral_8x7b", "n_gpus": "64", "ep": "16"}, "ep 16 does not divide experts 8"),
@@ -455,13 +457,13 @@ def test_predictions_are_beside_the_columns_of_the_sheet(tmp_path: Path) -> None
 def test_what_stated_numbers_rule_out_is_rejected(
     tmp_path: Path, row: dict[str, str], reason: str | None
 ) -> None:
-    whole = {"model": "llama_7b", "n_gpus": "8", "tp": "1", "pp": "1", "micro_batch": "1",
+    cells = {"model": "llama_7b", "n_gpus": "8", "tp": "1", "pp": "1", "micro_batch": "1",
              "global_batch": "192", **row}  # fmt: skip
-    text = f"{','.join(whole)}\n{','.join(whole.values())}\n"
-    (found,) = predictions.predicted(predictions.read(write(tmp_path / "r.csv", text)), FIXED)
-    assert (found["plan_outcome"] == "rejected") == (reason is not None)
+    text = f"{','.join(cells)}\n{','.join(cells.values())}\n"
+    (prediction,) = predictions.predicted(predictions.read(write(tmp_path / "r.csv", text)), FIXED)
+    assert (prediction["plan_outcome"] == "rejected") == (reason is not None)
     if reason:
-        assert found["plan_reason"] == reason
+        assert prediction["plan_reason"] == reason
 
 
 def test_the_sheet_kept_by_hand_is_rejected_where_its_numbers_do_not_divide() -> None:
@@ -504,12 +506,12 @@ def test_the_sheet_kept_by_hand_is_rejected_where_its_numbers_do_not_divide() ->
     ],
 )  # fmt: skip
 def test_what_is_believed_is_noted(row: dict[str, str], notes: set[str]) -> None:
-    stated = {"hardware": "h100", "n_gpus": "8", "gpus_per_node": "8", "tp": "2", "pp": "1",
+    defaults = {"hardware": "h100", "n_gpus": "8", "gpus_per_node": "8", "tp": "2", "pp": "1",
               "vpp": "1", "cp": "1", "ep": "1", "seq_len": "4k", "global_batch": "64",
               "micro_batch": "1", "zero": "megatron zero1", "recompute": "none",
               "precision": "bf16", "flash_attn": "1", "seq_parallel": "1"}  # fmt: skip
-    (found,) = read(**{**stated, **row}).notes
-    assert set(found.split(", ")) - {""} == notes
+    (note,) = read(**{**defaults, **row}).notes
+    assert set(note.split(", ")) - {""} == notes
 
 
 def test_a_batch_of_tokens_is_known_where_a_step_is_measured() -> None:
@@ -519,8 +521,8 @@ def test_a_batch_of_tokens_is_known_where_a_step_is_measured() -> None:
 
 
 def test_micro_batches_of_a_step_make_its_batch() -> None:
-    found = read(**{**FULL, "global_batch": "", "grad_accum": "16"})  # x 2 x dp 2
-    assert (found.points.global_batch.tolist(), found.notes) == ([64], [""])
+    sheet = read(**{**FULL, "global_batch": "", "grad_accum": "16"})  # x 2 x dp 2
+    assert (sheet.points.global_batch.tolist(), sheet.notes) == ([64], [""])
 
 
 def test_the_table_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -540,10 +542,10 @@ def test_the_table_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture
     assert " tp2 z3 full mbs1 " in first
     assert "a model with quite.. " in third
     assert "rejected: tp 3 does not" in third
-    told = " ".join(lines)
-    assert "assumed in all rows: pp 1, cp 1, ep 1, hardware h100," in told
-    assert "in row 1: seq_len 4096" in told
-    assert "in rows 2-3" not in told  # their notes differ
+    output = " ".join(lines)
+    assert "assumed in all rows: pp 1, cp 1, ep 1, hardware h100," in output
+    assert "in row 1: seq_len 4096" in output
+    assert "in rows 2-3" not in output  # their notes differ
 
     assert main(["plan", "--runs", str(path), "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("run,model,n_gpus,tp,zero,recompute,remark,global")
@@ -554,24 +556,24 @@ def test_the_table_fits_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         # Megatron-DeepSpeed adds bf16 gradients up in fp32 beside them, and has no flash attention
         ({"backend": "Megatron-DeepSpeed"},
-         {"engine": ENGINES.index("deepspeed"), "gradient": 6, "flash": 0}),
+         {"engine": ENGINES.index("deepspeed"), "gradient_bytes": 6, "flash": 0}),
         ({"backend": "deepspeed"},
-         {"engine": ENGINES.index("deepspeed"), "gradient": 6, "flash": 1}),
-        # of which nothing is said: as the paper of ZeRO counts it
-        ({}, {"engine": ENGINES.index("deepspeed"), "gradient": 2, "flash": 1, "dropout": 0}),
-        ({"backend": "megatron", "ffn": "8192"}, {"gradient": 4, "dropout": 1, "tied": 1}),
-        ({"backend": "megatron", "ffn": "5632"}, {"gradient": 4, "dropout": 0, "tied": 0}),
-        ({"backend": "nemo", "precision": "fp8", "zero": "ddp"}, {"gradient": 2, "zero": 1}),
-        ({"backend": "megatron", "precision": "fp8", "zero": "ddp"}, {"gradient": 4, "zero": 0}),
+         {"engine": ENGINES.index("deepspeed"), "gradient_bytes": 6, "flash": 1}),
+        # of which nothing is text: as the paper of ZeRO counts it
+        ({}, {"engine": ENGINES.index("deepspeed"), "gradient_bytes": 2, "flash": 1, "dropout": 0}),
+        ({"backend": "megatron", "ffn": "8192"}, {"gradient_bytes": 4, "dropout": 1, "tied": 1}),
+        ({"backend": "megatron", "ffn": "5632"}, {"gradient_bytes": 4, "dropout": 0, "tied": 0}),
+        ({"backend": "nemo", "precision": "fp8", "zero": "ddp"}, {"gradient_bytes": 2, "zero": 1}),
+        ({"backend": "megatron", "precision": "fp8", "zero": "ddp"}, {"gradient_bytes": 4, "zero": 0}),
         ({"source": "llm-foundry", "zero": "fsdp"},
-         {"engine": ENGINES.index("fsdp"), "fused_loss": 1, "gradient": 4}),
+         {"engine": ENGINES.index("fsdp"), "fused_loss": 1, "gradient_bytes": 4}),
         ({"source": "torchtitan", "zero": "fsdp"}, {"fused_loss": 0}),
     ],
 )  # fmt: skip
 def test_what_a_framework_does_unasked(row: dict[str, str], expected: dict[str, float]) -> None:
     sizes = {"hidden": "2048", "layers": "24", "precision": "bf16"}
-    found = read(**{**sizes, **row}).points
-    assert {name: float(getattr(found, name)[0]) for name in expected} == expected
+    points = read(**{**sizes, **row}).points
+    assert {name: float(getattr(points, name)[0]) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -622,8 +624,8 @@ def test_columns_called_much_like_others_are_told(
 ) -> None:
     path = write(tmp_path / "a.csv", "Modell,GPUs,tp,url,remark\nllama_7b,8,1,x,y\n")
     assert main(["plan", "--runs", str(path)]) == 0
-    told = capsys.readouterr()
-    assert told.err == "launch: column 'Modell' is not read; did you mean 'model'?\n"
+    output = capsys.readouterr()
+    assert output.err == "launch: column 'Modell' is not read; did you mean 'model'?\n"
 
 
 @pytest.mark.parametrize(

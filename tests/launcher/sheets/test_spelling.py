@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from launcher.planner.points import ENGINES, GIB, NUMBERS, RECOMPUTE
-from launcher.sheets import aliases, predictions, sheet, spelling
+from launcher.planner.engines import ENGINES
+from launcher.planner.points import GIB, NUMBER_FORMATS, RECOMPUTE
+from launcher.sheets import aliases, predictions, spelling
 from launcher.sheets.sheet import Sheet
+from launcher.sheets.sheet import read as read_rows
 
 
 def read(**row: str) -> Sheet:
-    return sheet.read([row], predictions.clusters(), predictions.models())
+    return read_rows([row], predictions.clusters(), predictions.models())
 
 
 @pytest.mark.parametrize(
@@ -38,9 +40,9 @@ def test_titles(title: str, name: str | None) -> None:
 
 def test_no_name_means_two_columns() -> None:
     names = [
-        spelling.bare(one)
-        for name, said in spelling.COLUMNS.items()
-        for one in (name, *said.split())
+        spelling.bare(title)
+        for name, titles in spelling.COLUMNS.items()
+        for title in (name, *titles.split())
     ]
     twice = {name for name in names if names.count(name) > 1}
     assert not twice
@@ -96,7 +98,7 @@ def test_flags(name: str, text: str, value: bool | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "said", "zero", "engine", "offload"),
+    ("column", "text", "zero", "engine", "offload"),
     [
         ("zero", "ZeRO 3", 3, None, 0), ("zero", "ZeRO-3", 3, None, 0), ("zero", "stage3", 3, None, 0),
         ("zero", "stage 2", 2, None, 0), ("strategy", "zero_stage=1", 1, None, 0),
@@ -115,19 +117,19 @@ def test_flags(name: str, text: str, value: bool | None) -> None:
     ],
 )  # fmt: skip
 def test_strategies(
-    column: str, said: str, zero: float, engine: str | None, offload: float
+    column: str, text: str, zero: float, engine: str | None, offload: float
 ) -> None:
-    found = read(**{column: said})
-    p = found.points
+    sheet = read(**{column: text})
+    p = sheet.points
     assert (p.zero[0], p.offload[0]) == (zero, offload)
     assert ENGINES[int(p.engine[0])] == (engine or "deepspeed")
-    assert ("engine" in found.assumed[0]) == (engine is None)
-    assert ("zero" in found.assumed[0]) == (column in ("framework", "offload_optimizer"))
+    assert ("engine" in sheet.assumed[0]) == (engine is None)
+    assert ("zero" in sheet.assumed[0]) == (column in ("framework", "offload_optimizer"))
 
 
 def test_what_several_columns_say_of_a_strategy_is_put_together() -> None:
-    found = read(strategy="FSDP", zero_stage="2", offload="no")
-    assert (found.points.zero[0], ENGINES[int(found.points.engine[0])]) == (2, "fsdp")
+    sheet = read(strategy="FSDP", zero_stage="2", offload="no")
+    assert (sheet.points.zero[0], ENGINES[int(sheet.points.engine[0])]) == (2, "fsdp")
 
 
 def test_hybrid_shards_are_those_of_a_node() -> None:
@@ -135,38 +137,38 @@ def test_hybrid_shards_are_those_of_a_node() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "number"),
+    ("text", "number"),
     [
         ("float32", "fp32"), ("32-true", "fp32"), ("bfloat16", "bf16"), ("mixed-bf16", "bf16"),
         ("bf16-mixed", "bf16"), ("torch.bfloat16", "bf16"), ("float16", "fp16"), ("16-mixed", "fp16"),
         ("half", "fp16"), ("fp8-hybrid", "fp8"), ("FP8-CS", "fp8"), ("mxfp8", "fp8"), ("bf16+fp8", "fp8"),
     ],
 )  # fmt: skip
-def test_precisions(said: str, number: str) -> None:
-    found = read(precision=said)
-    assert NUMBERS[int(found.points.number[0])] == number
-    assert "precision" not in found.assumed[0]
+def test_precisions(text: str, number: str) -> None:
+    sheet = read(precision=text)
+    assert NUMBER_FORMATS[int(sheet.points.number_format[0])] == number
+    assert "precision" not in sheet.assumed[0]
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("text", "kind"),
     [
-        *((said, "full") for said in ("every_layer", "yes", "True", "1", "1.0", "full", "block", "uniform",
+        *((text, "full") for text in ("every_layer", "yes", "True", "1", "1.0", "full", "block", "uniform",
                                       "activation checkpointing on", "every layer", "\u2713", "Full (12 layers)")),
-        *((said, "selective") for said in ("selective", "Selective (core_attn)", "core attention")),
-        *((said, "none") for said in ("no", "False", "0", "0.0", "off", "none", "no recompute",
+        *((text, "selective") for text in ("selective", "Selective (core_attn)", "core attention")),
+        *((text, "none") for text in ("no", "False", "0", "0.0", "off", "none", "no recompute",
                                       "activation checkpointing off", "disabled")),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("title", ["recompute", "activation_checkpointing"])
-def test_recomputation(said: str, kind: str, title: str) -> None:
-    found = read(**{title: said})
-    assert RECOMPUTE[int(found.points.recompute[0])] == kind
-    assert "recompute" not in found.assumed[0]
+def test_recomputation(text: str, kind: str, title: str) -> None:
+    sheet = read(**{title: text})
+    assert RECOMPUTE[int(sheet.points.recompute[0])] == kind
+    assert "recompute" not in sheet.assumed[0]
 
 
 @pytest.mark.parametrize(
-    ("said", "name"),
+    ("text", "name"),
     [
         ("Llama 2 7B", "llama_7b"), ("Llama-2-7b", "llama_7b"), ("meta-llama/Llama-2-7b-hf", "llama_7b"),
         ("LLAMA 13B", "llama_13b"), ("llama1-13b", "llama_13b"), ("Llama2 70B", "llama_70b"), ("LLaMA-30B", "llama_30b"),
@@ -183,13 +185,13 @@ def test_recomputation(said: str, kind: str, title: str) -> None:
         ("Llama 2 9B", None), ("", None), ("7B", None), ("DeepSeek-V3", None),
     ],
 )  # fmt: skip
-def test_models(said: str, name: str | None) -> None:
-    found = aliases.model(said, aliases.by_bare_name(predictions.models()))
-    assert (found.name if found else None) == name
+def test_models(text: str, name: str | None) -> None:
+    shape = aliases.model(text, aliases.by_bare_name(predictions.models()))
+    assert (shape.name if shape else None) == name
 
 
 @pytest.mark.parametrize(
-    ("said", "cluster", "memory", "cards", "noted"),
+    ("text", "cluster", "memory", "cards", "noted"),
     [
         ("A100-80GB", "a100", 78.6, None, False), ("A100 SXM4 80GB", "a100", 78.6, None, False),
         ("NVIDIA A100-SXM4-40GB", "a100_40gb", 39.0, None, False), ("a100 40G", "a100_40gb", 39.0, None, False),
@@ -205,16 +207,16 @@ def test_models(said: str, name: str | None) -> None:
         ("RTX 4090", "h100", 78.6, None, True), ("MI300X", "h100", 78.6, None, True), ("?", "h100", 78.6, None, True),
     ],
 )  # fmt: skip
-def test_machines(said: str, cluster: str, memory: float, cards: float | None, noted: bool) -> None:
-    found = read(hardware=said)
+def test_machines(text: str, cluster: str, memory: float, cards: float | None, noted: bool) -> None:
+    sheet = read(hardware=text)
     card = predictions.clusters()[cluster].accelerator
-    assert found.points.memory_rate[0] == (card.memory_gb_s or 0) * 1e9
-    assert found.points.link_rate[0] == (card.link_gb_s or 0) * 1e9
-    assert found.points.memory[0] / GIB == pytest.approx(memory)
-    assert (f"hardware {cluster}" in found.notes[0]) == noted
-    assert aliases.machine(said, predictions.clusters()).cards == cards
-    assert found.points.gpus[0] == (cards or 8)
-    assert read(hardware=said, n_gpus="64").points.gpus[0] == 64
+    assert sheet.points.memory_rate[0] == (card.memory_gb_s or 0) * 1e9
+    assert sheet.points.link_rate[0] == (card.link_gb_s or 0) * 1e9
+    assert sheet.points.memory[0] / GIB == pytest.approx(memory)
+    assert (f"hardware {cluster}" in sheet.notes[0]) == noted
+    assert aliases.machine(text, predictions.clusters()).cards == cards
+    assert sheet.points.gpus[0] == (cards or 8)
+    assert read(hardware=text, n_gpus="64").points.gpus[0] == 64
 
 
 @pytest.mark.parametrize(
@@ -261,17 +263,17 @@ def test_units_of_titles(title: str, text: str, seconds: float) -> None:
      ("mem_gb", "40", 40), ("peak_mem_gib", "40", 40)],
 )  # fmt: skip
 def test_units_of_memory(title: str, text: str, gib: float) -> None:
-    assert read(**{title: text}).figure("mem_gb").tolist() == [gib]
+    assert read(**{title: text}).numbers("mem_gb").tolist() == [gib]
 
 
 def test_a_total_speed_is_of_all_cards() -> None:
-    found = read(n_gpus="16", steps="1000", **{"tokens/s": "48,000"})
-    assert found.speed.tolist() == [3000]
-    both = read(n_gpus="16", tgs="2,900", tokens_per_s="48k")
-    assert both.speed.tolist() == [2900]
+    sheet = read(n_gpus="16", steps="1000", **{"tokens/s": "48,000"})
+    assert sheet.speed.tolist() == [3000]
+    both_columns = read(n_gpus="16", tgs="2,900", tokens_per_s="48k")
+    assert both_columns.speed.tolist() == [2900]
     assert np.isnan(read(tokens_per_s="48k").speed).all()  # of nobody knows how many
 
 
 def test_how_many_steps_is_no_step_time() -> None:
-    found = read(n_gpus="16", steps="1000")
-    assert np.isnan(found.speed).all() and np.isnan(found.step_seconds).all()
+    sheet = read(n_gpus="16", steps="1000")
+    assert np.isnan(sheet.speed).all() and np.isnan(sheet.step_seconds).all()

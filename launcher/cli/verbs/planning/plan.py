@@ -81,16 +81,18 @@ def _plan_request(options: argparse.Namespace) -> None:
 
 def _terms(campaign: "Campaign", row: int) -> list[dict[str, Any]]:
     """The terms of a point. Raises ConfigError where there is no such row, or it is rejected."""
+    from launcher.backends import engine_traits
     from launcher.planner import explain
     from launcher.planner.points import Points
 
-    points = list(campaign.plan.points.values())
-    if not 1 <= row <= len(points):
-        raise ConfigError(f"--explain {row}: the rows are 1 to {len(points)}")
-    spec = points[row - 1]
+    specs = list(campaign.plan.points.values())
+    if not 1 <= row <= len(specs):
+        raise ConfigError(f"--explain {row}: the rows are 1 to {len(specs)}")
+    spec = specs[row - 1]
     if spec.name in campaign.plan.refusals:
         raise ConfigError(f"--explain {row}: it is rejected: {campaign.plan.refusals[spec.name]}")
-    return [*explain.terms(Points.from_specs([spec]), campaign.chooser.grid.constants)]
+    points = Points.from_specs([spec], engine_traits)
+    return [*explain.terms(points, campaign.chooser.grid.constants)]
 
 
 def _refuse_keys(options: argparse.Namespace) -> None:
