@@ -18,14 +18,14 @@ import torch.distributed as dist
 from launcher.files import append
 from launcher.spec.run import RunSpec
 from launcher.workers.collectives import gather
-from launcher.workers.engines.engine import Done
+from launcher.workers.engines.engine import RankStep
 
 GIB = 2.0**30
 POWER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Reduced:
+class StepFigures:
     """A step over all ranks; the same on each of them."""
 
     loss: float
@@ -34,10 +34,10 @@ class Reduced:
     """L2 norm of the gradient of the whole model, before clipping."""
 
 
-def reduce(done: Done) -> Reduced:
+def reduce(done: RankStep) -> StepFigures:
     """The loss and the norm of a step; a NaN of any rank is not lost."""
     table = gather([done.loss_sum, done.tokens, done.grad_norm])
-    return Reduced(
+    return StepFigures(
         sum(row[0] for row in table) / sum(row[1] for row in table),
         max((row[2] for row in table), key=lambda value: (math.isnan(value), value)),
     )
@@ -56,7 +56,7 @@ class Meter:
         self._began = time.perf_counter()
 
     def record(
-        self, step: int, reduced: Reduced | None, flags: Sequence[float]
+        self, step: int, reduced: StepFigures | None, flags: Sequence[float]
     ) -> list[list[float]]:
         """Take the figures of a step, for `write`, and return the flags of all ranks.
 

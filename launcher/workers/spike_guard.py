@@ -12,7 +12,7 @@ from launcher.spec.run import RunSpec
 from launcher.spikes.detector import Detector, Event
 from launcher.spikes.ladder import APPLY, Action, Ladder
 from launcher.workers.collectives import broadcast_json
-from launcher.workers.measure import Reduced
+from launcher.workers.measure import StepFigures
 
 NAME = "guard.json"
 """In the run's folder: the ladder as of the last rollback, and where that goes to until it is done.
@@ -45,7 +45,7 @@ class Guard:
         ``reason``; None where there is none."""
         return self._kept if self._kept["to"] is not None else None
 
-    def decide(self, step: int, reduced: Reduced) -> Action:
+    def decide(self, step: int, reduced: StepFigures) -> Action:
         """What to do about a step, before its update."""
         loss, norm = reduced.loss, reduced.grad_norm
         if self._detector is None or self._ladder is None:

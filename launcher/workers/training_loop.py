@@ -15,9 +15,9 @@ from launcher.workers.checkpoints.checkpoints import Checkpoints
 from launcher.workers.collectives import gather
 from launcher.workers.data.batches import DIGESTS, Batches
 from launcher.workers.data.sample_order import hash64
-from launcher.workers.engines.engine import Done, Engine
+from launcher.workers.engines.engine import Engine, RankStep
 from launcher.workers.errors import CheckpointError, DataError, DivergedError
-from launcher.workers.measure import Meter, Reduced, reduce
+from launcher.workers.measure import Meter, StepFigures, reduce
 from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
 from launcher.workers.sampling.sampler import Sampler
@@ -128,7 +128,7 @@ class Run:
             parts.sampler.poll()
         return action, any(row[0] for row in rows)
 
-    def _tell(self, step: int, action: Action, reduced: Reduced | None) -> None:
+    def _tell(self, step: int, action: Action, reduced: StepFigures | None) -> None:
         """Put down what happened in a step; end the run where that is what is to be done."""
         for event in self._guard.events if reduced else ():
             self._event(event.kind, **described(event))
@@ -258,12 +258,12 @@ class _Seen:
     """What a step showed when its engine asked whether to apply the update."""
 
     action: Action
-    reduced: Reduced | None = None
+    reduced: StepFigures | None = None
 
-    def asks(self, guard: Guard, step: int) -> Callable[[Done], bool]:
+    def asks(self, guard: Guard, step: int) -> Callable[[RankStep], bool]:
         """What the engine asks."""
 
-        def apply(done: Done) -> bool:
+        def apply(done: RankStep) -> bool:
             self.reduced = reduce(done)
             self.action = guard.decide(step, self.reduced)
             return self.action.kind == "apply"

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from launcher.errors import ConfigError, ReadError
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints import manifest, tensorfile
-from launcher.workers.checkpoints.directory import Shelf
+from launcher.workers.checkpoints.directory import CheckpointDirectory
 from launcher.workers.checkpoints.manifest import Manifest
 from launcher.workers.collectives import gather
 
@@ -70,7 +70,9 @@ class Candidate:
         return None
 
 
-def candidates(shelf: Shelf, start: Shelf | None, until: int | None) -> Iterator[Candidate]:
+def candidates(
+    shelf: CheckpointDirectory, start: CheckpointDirectory | None, until: int | None
+) -> Iterator[Candidate]:
     """Those up to a step, as rank 0 finds them: the run's own first, of each the newest first."""
     for place, own in ((shelf, True), (start, False)):
         here = place.steps() if place and dist.get_rank() == 0 else []

@@ -1,11 +1,11 @@
 """Checkpoints that any layout and both engines write and read, whole or not there.
 
-    checkpoints/step-00000012/rank0.safetensors ...   rectangles of the whole model's matrices
+    checkpoints/step-00000012/rank0.safetensors ...   regions of the whole model's matrices
     checkpoints/step-00000012/manifest.json           a Manifest, see `manifest`
 
 All ranks write into a folder with a dot before its name; rank 0 renames it when everything is on
 disk. What is agreed on goes through collectives, of the main thread only, so every rank must call
-each method; the tensors do not: each rank reads the rectangles that it needs.
+each method; the tensors do not: each rank reads the regions that it needs.
 """
 
 import errno
@@ -25,12 +25,12 @@ from launcher.spec.checkpointing import Checkpointing, young_daly
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints import manifest, tensorfile
 from launcher.workers.checkpoints.candidates import Candidate, Loaded, candidates
-from launcher.workers.checkpoints.directory import Shelf
+from launcher.workers.checkpoints.directory import CheckpointDirectory
 from launcher.workers.checkpoints.manifest import Manifest, Part
-from launcher.workers.checkpoints.pruning import Keeper
+from launcher.workers.checkpoints.pruning import Pruner
 from launcher.workers.checkpoints.saving import HostMemory, RankFile, Saving, Written
 from launcher.workers.checkpoints.tensorfile import Source
-from launcher.workers.checkpoints.training_state import State
+from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.collectives import gather
 from launcher.workers.errors import CheckpointError
 
@@ -69,18 +69,18 @@ class Checkpoints:
         """
         self._folder, self._spec, self._policy, self._start = folder, spec, policy, start
         self._rank, self._ranks = dist.get_rank(), dist.get_world_size()
-        self._shelf = Shelf(folder, attempt)
-        self._keeper = Keeper(self._shelf, spec, policy)
+        self._directory = CheckpointDirectory(folder, attempt)
+        self._pruner = Pruner(self._directory, spec, policy)
         self._memory, self._thread = HostMemory(), ThreadPoolExecutor(1, "checkpoint")
         self._saving: Saving | None = None
         self._sweeping: Future[None] = self._thread.submit(lambda: None)
         self._advised = False
         if self._rank == 0:
-            self._shelf.clear()
+            self._directory.clear()
         gather([0.0])  # nobody writes before that
 
     def save(
-        self, step: int, state: State, progress: dict[str, Any], score: float | None = None
+        self, step: int, state: TrainingState, progress: dict[str, Any], score: float | None = None
     ) -> bool:
         """Write a checkpoint and drop the oldest; False, and a line, where it cannot be written.
 
@@ -91,7 +91,7 @@ class Checkpoints:
         """
         self._land()
         begun = manifest.begun(self._spec, step, progress, score)
-        path = self._shelf.temporary(step) / _file(self._rank)
+        path = self._directory.temporary(step) / _file(self._rank)
         filled = state.filled()
         saving = Saving(begun, RankFile(path, filled))
         errors = self._reserved(saving)
@@ -126,7 +126,7 @@ class Checkpoints:
         self._sweeping.result()
         return done
 
-    def load(self, state: State, until: int | None = None) -> Loaded | None:
+    def load(self, state: TrainingState, until: int | None = None) -> Loaded | None:
         """Restore the newest whole checkpoint, of step ``until`` at most; None where there is none.
 
         Raises:
@@ -134,11 +134,11 @@ class Checkpoints:
                 which random weights would be a wrong start.
         """
         assert self._saving is None, "a save is in flight"
-        start = Shelf(RunFolder(self._start)) if self._start else None
-        for one in candidates(self._shelf, start, until):
+        start = CheckpointDirectory(RunFolder(self._start)) if self._start else None
+        for one in candidates(self._directory, start, until):
             loaded = self._tried(one, state)
             if one.own:
-                self._keeper.judged(one.step, loaded is not None)
+                self._pruner.judged(one.step, loaded is not None)
             if loaded:
                 return loaded
         stage = self._spec.stage
@@ -156,10 +156,10 @@ class Checkpoints:
         False, and a line, where one remains: the next attempt would go on from it.
         """
         assert self._saving is None, "a save is in flight"
-        problem = self._keeper.forget_after(step) if self._rank == 0 else None
+        problem = self._pruner.forget_after(step) if self._rank == 0 else None
         if problem:
             print(f"WARNING checkpoints after step {step} remain: {problem}", flush=True)
-        remains = self._rank == 0 and any(one > step for one in self._shelf.steps())
+        remains = self._rank == 0 and any(one > step for one in self._directory.steps())
         return not _on_all(remains)[0]  # and nobody goes on before that
 
     def _land(self) -> bool | None:
@@ -167,7 +167,7 @@ class Checkpoints:
         saving, self._saving = self._saving, None
         return None if saving is None else self._complete(saving, saving.wait())
 
-    def _tried(self, one: Candidate, state: State) -> Loaded | None:
+    def _tried(self, one: Candidate, state: TrainingState) -> Loaded | None:
         """Restore a checkpoint; None, and a line, where any rank finds that it cannot be."""
         found = one.examined(self._spec, self._rank, self._ranks)
         if not self._agreed(one, found if isinstance(found, str) else None):
@@ -197,7 +197,7 @@ class Checkpoints:
             errors = _on_all(saving.file.reserve())
             if not {*errors} & {*FULL}:
                 return errors
-            removed = self._rank == 0 and self._keeper.make_room(saving.begun)
+            removed = self._rank == 0 and self._pruner.make_room(saving.begun)
             if not _on_all(removed)[0]:
                 return errors
 
@@ -216,7 +216,7 @@ class Checkpoints:
 
     def _publish(self, saving: Saving, files: dict[str, tuple[int, str]]) -> int:
         """Rank 0's part, with the size and SHA-256 of each file; the error number, 0 for none."""
-        step, folder = saving.begun.step, self._shelf.temporary(saving.begun.step)
+        step, folder = saving.begun.step, self._directory.temporary(saving.begun.step)
         try:
             parts = {
                 name: Part(bytes=size, sha256=sha256, pieces=tensorfile.pieces(folder / name))
@@ -225,13 +225,13 @@ class Checkpoints:
             whole = manifest.completed(saving.begun, parts)
             elements = sum(piece.elements for part in parts.values() for piece in part.pieces)
             assert elements == self._spec.model.params, f"{elements} parameters were written"
-            self._shelf.publish(whole)
+            self._directory.publish(whole)
         except OSError as error:
             return error.errno or errno.EIO
         saving.visible = time.monotonic()
-        problem = self._shelf.point(step)
-        self._keeper.saved(whole)
-        self._sweeping = self._thread.submit(self._shelf.sweep)
+        problem = self._directory.point(step)
+        self._pruner.saved(whole)
+        self._sweeping = self._thread.submit(self._directory.sweep)
         if not self._policy.asynchronous:
             self._sweeping.result()
         if problem:
@@ -251,7 +251,7 @@ class Checkpoints:
     def _give_up(self, step: int, rank: int, reason: str) -> None:
         # Marked as a warning so that it is not the cause of what may come later.
         print(f"WARNING checkpoint at step {step} failed: rank {rank}: {reason}", flush=True)
-        shutil.rmtree(self._shelf.temporary(step), ignore_errors=True)
+        shutil.rmtree(self._directory.temporary(step), ignore_errors=True)
         with suppress(OSError):  # for the same reason, maybe
             self._folder.add_event("save_failed", step, rank=rank, reason=reason)
 

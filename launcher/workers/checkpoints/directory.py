@@ -24,7 +24,7 @@ REPLACED = ".replaced"
 DROPPED = ".dropped"
 
 
-class Shelf:
+class CheckpointDirectory:
     """The checkpoints of one run."""
 
     def __init__(self, run: RunFolder, attempt: int = 0) -> None:

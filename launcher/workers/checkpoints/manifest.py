@@ -22,7 +22,7 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A rectangle of a parameter; a file holds its weights and both moments of Adam."""
+    """A region of a parameter; a file holds its weights and both moments of Adam."""
 
     name: str
     """The parameter's, in the whole model."""

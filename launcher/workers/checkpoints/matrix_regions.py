@@ -1,4 +1,4 @@
-"""Which part of a whole matrix a stretch of a rank's shard is: a few rectangles.
+"""Which part of a whole matrix a stretch of a rank's shard is: a few regions.
 
 Ranks of every layout and both engines keep stretches: ZeRO cuts the flattened shard anywhere. In
 the whole matrix a stretch is the rest of one row, whole rows of the shard, and the start of
@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Rectangle:
+class Region:
     """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the last ones not included."""
 
     top: int
@@ -33,28 +33,28 @@ class Rectangle:
         """Elements."""
         return (self.bottom - self.top) * (self.right - self.left)
 
-    def overlap(self, other: "Rectangle") -> "Rectangle | None":
+    def overlap(self, other: "Region") -> "Region | None":
         """What both have."""
         top, bottom = max(self.top, other.top), min(self.bottom, other.bottom)
         left, right = max(self.left, other.left), min(self.right, other.right)
-        return Rectangle(top, bottom, left, right) if top < bottom and left < right else None
+        return Region(top, bottom, left, right) if top < bottom and left < right else None
 
-    def without(self, other: "Rectangle") -> Iterator["Rectangle"]:
+    def without(self, other: "Region") -> Iterator["Region"]:
         """What only this one has: what is above, below, left and right of what both have."""
         both = self.overlap(other)
         if both is None:
             yield self
             return
         around = (
-            Rectangle(self.top, both.top, self.left, self.right),
-            Rectangle(both.bottom, self.bottom, self.left, self.right),
-            Rectangle(both.top, both.bottom, self.left, both.left),
-            Rectangle(both.top, both.bottom, both.right, self.right),
+            Region(self.top, both.top, self.left, self.right),
+            Region(both.bottom, self.bottom, self.left, self.right),
+            Region(both.top, both.bottom, self.left, both.left),
+            Region(both.top, both.bottom, both.right, self.right),
         )
         yield from (one for one in around if one.area)
 
-    def window(self, inner: "Rectangle") -> tuple[slice, slice]:
-        """The rows and columns of a rectangle within this one, counted from its corner."""
+    def window(self, inner: "Region") -> tuple[slice, slice]:
+        """The rows and columns of a region within this one, counted from its corner."""
         return (
             slice(inner.top - self.top, inner.bottom - self.top),
             slice(inner.left - self.left, inner.right - self.left),
@@ -63,10 +63,10 @@ class Rectangle:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A rectangle whose rows, one after another, are local elements ``at``, ``at`` + 1 ..."""
+    """A region whose rows, one after another, are local elements ``at``, ``at`` + 1 ..."""
 
     at: int
-    rectangle: Rectangle
+    region: Region
 
 
 def cuts(start: int, stop: int, shape: Shape, shard: Shard) -> Iterator[Cut]:
@@ -93,7 +93,7 @@ def cuts(start: int, stop: int, shape: Shape, shard: Shard) -> Iterator[Cut]:
         else:
             count, wide = min((stop - start) // width, height - inside), width
         left = first + column
-        yield Cut(start, Rectangle(top, top + count, left, left + wide))
+        yield Cut(start, Region(top, top + count, left, left + wide))
         start += count * wide
 
 
@@ -105,7 +105,7 @@ def whole(shape: Shape, shard: Shard) -> tuple[int, int]:
     return (rows * shard.size, width) if shard.split.dim == 0 else (rows, width * shard.size)
 
 
-def covered(wanted: Rectangle, there: Iterable[Rectangle]) -> bool:
+def covered(wanted: Region, there: Iterable[Region]) -> bool:
     """Whether each element is in one of those that are there."""
     left = [wanted]
     for other in there:

@@ -16,7 +16,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fragment:
+class OptimizerSlice:
     """The stretch of a parameter's shard that this rank's optimizer steps on."""
 
     start: int
@@ -59,11 +59,11 @@ class Fragment:
             group["step"] = steps
 
 
-Find = Callable[[Any], Fragment | None]
+Find = Callable[[Any], OptimizerSlice | None]
 """The fragment of a parameter; None where this rank keeps nothing of it."""
 
 
-def finder(optimizer: Any) -> Find:
+def slice_finder(optimizer: Any) -> Find:
     """What knows the fragments of an optimizer, of as many as it may be made of.
 
     Raises:
@@ -71,7 +71,7 @@ def finder(optimizer: Any) -> Find:
     """
     finds = [FAMILIES[_family(one)](one) for one in _members(optimizer)]
 
-    def find(parameter: Any) -> Fragment | None:
+    def find(parameter: Any) -> OptimizerSlice | None:
         found = (one(parameter) for one in finds)
         return next((fragment for fragment in found if fragment is not None), None)
 
@@ -96,11 +96,11 @@ def _unsharded(optimizer: Any) -> Find:
     inner = optimizer if _family(optimizer) == "torch" else optimizer.optimizer
     stepped_on = {id(one) for group in inner.param_groups for one in group["params"]}
 
-    def find(parameter: Any) -> Fragment | None:
+    def find(parameter: Any) -> OptimizerSlice | None:
         master = getattr(parameter, "main_param", parameter)
         if id(master) not in stepped_on:
             return None
-        return Fragment(
+        return OptimizerSlice(
             start=0, stop=parameter.numel(), optimizer=inner, master=master, sharded=False
         )
 
@@ -111,12 +111,12 @@ def _distributed(optimizer: Any) -> Find:
     """megatron's ZeRO 1: a tensor for each stretch."""
     inner = optimizer.optimizer
 
-    def find(parameter: Any) -> Fragment | None:
+    def find(parameter: Any) -> OptimizerSlice | None:
         if parameter not in optimizer.model_param_group_index_map:
             return None
         group, order = optimizer.model_param_group_index_map[parameter]
         stretch = optimizer._get_model_param_range_map(parameter)["param"]
-        return Fragment(
+        return OptimizerSlice(
             start=stretch.start,
             stop=stretch.end,
             optimizer=inner,
@@ -131,13 +131,13 @@ def _linked(optimizer: Any) -> Find:
     """DeepSpeed's ZeRO 1 and 2, and its bf16 optimizer: one flat tensor for each group."""
     inner = optimizer.optimizer
 
-    def find(parameter: Any) -> Fragment | None:
+    def find(parameter: Any) -> OptimizerSlice | None:
         link = parameter._hp_mapping
         if link is None:
             return None
         here = link.lp_fragment_address
         (flat,) = inner.param_groups[link.param_group_index]["params"]
-        return Fragment(
+        return OptimizerSlice(
             start=here.start,
             stop=here.start + here.numel,
             optimizer=inner,
@@ -152,10 +152,10 @@ def _linked(optimizer: Any) -> Find:
 def _partitioned(optimizer: Any) -> Find:
     """DeepSpeed's ZeRO 3: equal stretches, the last one padded, in flat tensors of many."""
 
-    def find(parameter: Any) -> Fragment:
+    def find(parameter: Any) -> OptimizerSlice:
         flat, at, size = optimizer.grad_position[optimizer.get_param_id(parameter)]
         start = optimizer._get_param_partition_rank(parameter) * size
-        return Fragment(
+        return OptimizerSlice(
             start=min(start, parameter.ds_numel),
             stop=min(start + size, parameter.ds_numel),
             optimizer=optimizer.optimizer,

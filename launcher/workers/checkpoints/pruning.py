@@ -6,16 +6,16 @@ from launcher.errors import ConfigError, ReadError
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints import manifest
-from launcher.workers.checkpoints.directory import Shelf
+from launcher.workers.checkpoints.directory import CheckpointDirectory
 from launcher.workers.checkpoints.manifest import Manifest
 from launcher.workers.checkpoints.retention import distance, kept
 
 
-class Keeper:
+class Pruner:
     """Removes what `retention` does not keep, and never the last good one."""
 
-    def __init__(self, shelf: Shelf, spec: RunSpec, policy: Checkpointing) -> None:
-        self._shelf, self._spec, self._policy = shelf, spec, policy
+    def __init__(self, shelf: CheckpointDirectory, spec: RunSpec, policy: Checkpointing) -> None:
+        self._directory, self._spec, self._policy = shelf, spec, policy
         self._good: set[int] = set()
         self._bad: set[int] = set()
         self._scores: dict[int, float | None] = {}
@@ -41,23 +41,23 @@ class Keeper:
         safe = max(self._good, default=None)
         step = min((one for one in removable if one != safe), default=None)
         removed = safe is not None and step is not None and self._remove(step)
-        self._shelf.sweep()
+        self._directory.sweep()
         return removed
 
     def forget_after(self, step: int) -> str | None:
         """Remove the later ones; what went wrong."""
-        steps = self._shelf.steps()
+        steps = self._directory.steps()
         later = [one for one in steps if one > step]
         # First, so that it never names one that is gone.
-        problem = self._shelf.point(max(set(steps) - {*later} - self._bad, default=None))
+        problem = self._directory.point(max(set(steps) - {*later} - self._bad, default=None))
         removed = [self._remove(one) for one in later]
-        self._shelf.sweep()
+        self._directory.sweep()
         if not all(removed):
             return f"{removed.count(False)} of {len(later)} later ones could not be removed"
         return problem
 
     def _remove(self, step: int) -> bool:
-        gone = self._shelf.drop(step)
+        gone = self._directory.drop(step)
         if gone:
             self._forget(step)
         return gone
@@ -69,7 +69,7 @@ class Keeper:
 
     def _removable(self, new: Manifest) -> list[int]:
         """Later ones are not: they are damaged, and will be written again."""
-        present = {step for step in self._shelf.steps() if step < new.step}
+        present = {step for step in self._directory.steps() if step < new.step}
         steps = {*present - self._bad, new.step}
         scores = self._scored(steps - {new.step})
         if new.score is not None:
@@ -88,6 +88,6 @@ class Keeper:
 
     def _score(self, step: int) -> float | None:
         try:
-            return manifest.read(self._shelf.path(step) / manifest.NAME).score
+            return manifest.read(self._directory.path(step) / manifest.NAME).score
         except (ReadError, ConfigError):
             return None

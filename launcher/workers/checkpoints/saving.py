@@ -10,7 +10,7 @@ import torch
 
 from launcher.workers.checkpoints import tensorfile
 from launcher.workers.checkpoints.manifest import Manifest
-from launcher.workers.checkpoints.tensorfile import CHUNK, KINDS, Filled, Hashing
+from launcher.workers.checkpoints.tensorfile import CHUNK, KINDS, HashedFile, PieceTensors
 from launcher.workers.model import platform
 
 
@@ -28,16 +28,16 @@ class Written:
 class RankFile:
     """The file of one rank while it is made."""
 
-    def __init__(self, path: Path, filled: list[Filled]) -> None:
+    def __init__(self, path: Path, filled: list[PieceTensors]) -> None:
         self._path, self._filled = path, filled
-        self._file: Hashing | None = None
+        self._file: HashedFile | None = None
 
     def reserve(self) -> int:
         """Have room for it; an error number, 0 for none. May be asked again."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._filled:
-                self._file = self._file or Hashing(self._path)
+                self._file = self._file or HashedFile(self._path)
                 self._file.reserve(tensorfile.room(self._filled))
         except OSError as error:
             return error.errno or errno.EIO
@@ -73,7 +73,7 @@ class HostMemory:
         self._buffer: torch.Tensor | None = None
         self._card = platform.device().type == "cuda"
 
-    def reserve(self, filled: list[Filled]) -> int:
+    def reserve(self, filled: list[PieceTensors]) -> int:
         """Have room for a copy; an error number, 0 for none."""
         elements = sum(len(KINDS) * one.piece.elements for one in filled)
         if self._buffer is not None and self._buffer.numel() == elements:
@@ -86,7 +86,7 @@ class HostMemory:
             return errno.ENOMEM
         return 0
 
-    def copied(self, filled: list[Filled]) -> list[Filled]:
+    def copied(self, filled: list[PieceTensors]) -> list[PieceTensors]:
         """The same pieces, here, once they are."""
         assert self._buffer is not None
         out, at = [], 0
@@ -100,7 +100,7 @@ class HostMemory:
                     here[kind].split(CHUNK // 4), source.split(CHUNK // 4), strict=True
                 ):
                     to.copy_(part, non_blocking=True)
-            out.append(Filled(one.piece, here))
+            out.append(PieceTensors(one.piece, here))
         if self._card:
             torch.cuda.synchronize()
         return out

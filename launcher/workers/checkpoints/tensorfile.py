@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from launcher import files
 from launcher.decode import decode, encode
 from launcher.workers.checkpoints.manifest import Manifest, Piece
-from launcher.workers.checkpoints.matrix_regions import Rectangle, covered
+from launcher.workers.checkpoints.matrix_regions import Region, covered
 
 WEIGHT = "weight"
 KINDS = (WEIGHT, "exp_avg", "exp_avg_sq")
@@ -28,14 +28,14 @@ PIECES = "pieces"
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class PieceTensors:
     """A piece, and its tensors, each of one dimension."""
 
     piece: Piece
     tensors: dict[str, Any]
 
 
-class Hashing:
+class HashedFile:
     """A file that is hashed while it is written."""
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +70,7 @@ class Hashing:
             return
 
 
-def write(file: Hashing, filled: list[Filled]) -> None:
+def write(file: HashedFile, filled: list[PieceTensors]) -> None:
     """Write pieces; of a card's no more than a chunk is on this side at any time."""
     header = _header([one.piece for one in filled])
     file.write(struct.pack("<Q", len(header)))
@@ -81,7 +81,7 @@ def write(file: Hashing, filled: list[Filled]) -> None:
                 file.write(chunk.float().cpu().numpy())
 
 
-def room(filled: list[Filled]) -> int:
+def room(filled: list[PieceTensors]) -> int:
     """Bytes that `write` writes, and as many as its pieces can take in the manifest."""
     header = len(_header([one.piece for one in filled]))
     return 2 * header + MARGIN + sum(4 * len(KINDS) * one.piece.elements for one in filled)
@@ -107,15 +107,15 @@ def measured(path: Path) -> tuple[int, str]:
 
 
 class Source:
-    """The matrices of a checkpoint, any rectangle of which can be read."""
+    """The matrices of a checkpoint, any region of which can be read."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
         self._files: dict[str, Any] = {}
-        self._places: dict[str, list[tuple[Rectangle, str, Piece]]] = {}
+        self._places: dict[str, list[tuple[Region, str, Piece]]] = {}
         for name, part in manifest.files.items():
             for piece in part.pieces:
-                place = (_rectangle(piece), name, piece)
+                place = (_region(piece), name, piece)
                 self._places.setdefault(piece.name, []).append(place)
         self.bytes_read = 0
 
@@ -124,25 +124,23 @@ class Source:
         for name in {file for places in self._places.values() for _, file, _ in places}:
             self._opened(name)
 
-    def has(self, name: str, wanted: Rectangle) -> bool:
-        """Whether every element of a rectangle is there."""
+    def has(self, name: str, wanted: Region) -> bool:
+        """Whether every element of a region is there."""
         return covered(wanted, (there for there, _, _ in self._places.get(name, ())))
 
-    def steps(self, name: str, wanted: Rectangle) -> int:
-        """How many Adam has done in a rectangle."""
+    def steps(self, name: str, wanted: Region) -> int:
+        """How many Adam has done in a region."""
         return max(piece.steps for _, _, _, piece in self._overlaps(name, wanted))
 
-    def read(self, name: str, kind: str, wanted: Rectangle, target: Any) -> None:
-        """Copy a rectangle into a matrix of its shape, and nothing else from the disk."""
+    def read(self, name: str, kind: str, wanted: Region, target: Any) -> None:
+        """Copy a region into a matrix of its shape, and nothing else from the disk."""
         for both, there, file, piece in self._overlaps(name, wanted):
             rows, columns = there.window(both)
             part = self._opened(file).get_slice(piece.key(kind))[rows, columns]
             target[wanted.window(both)].copy_(part)
             self.bytes_read += part.numel() * part.element_size()
 
-    def _overlaps(
-        self, name: str, wanted: Rectangle
-    ) -> Iterator[tuple[Rectangle, Rectangle, str, Piece]]:
+    def _overlaps(self, name: str, wanted: Region) -> Iterator[tuple[Region, Region, str, Piece]]:
         for there, file, piece in self._places[name]:
             both = wanted.overlap(there)
             if both is not None:
@@ -162,12 +160,12 @@ def _header(pieces: list[Piece]) -> bytes:
     for piece in pieces:
         size = 4 * piece.elements
         for kind in KINDS:
-            place = {"shape": list(_rectangle(piece).shape), "data_offsets": [at, at + size]}
+            place = {"shape": list(_region(piece).shape), "data_offsets": [at, at + size]}
             header[piece.key(kind)] = {"dtype": "F32", **place}
             at += size
     text = json.dumps(header).encode()
     return text + b" " * (-len(text) % 8)
 
 
-def _rectangle(piece: Piece) -> Rectangle:
-    return Rectangle(*piece.rows, *piece.columns)
+def _region(piece: Piece) -> Region:
+    return Region(*piece.rows, *piece.columns)

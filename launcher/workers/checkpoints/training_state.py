@@ -13,12 +13,12 @@ import torch
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints.manifest import Piece
 from launcher.workers.checkpoints.matrix_regions import Cut, cuts
-from launcher.workers.checkpoints.optimizer_state import Fragment, finder
-from launcher.workers.checkpoints.tensorfile import KINDS, WEIGHT, Filled, Source
+from launcher.workers.checkpoints.optimizer_state import OptimizerSlice, slice_finder
+from launcher.workers.checkpoints.tensorfile import KINDS, WEIGHT, PieceTensors, Source
 from launcher.workers.model import weights
-from launcher.workers.model.groups import Place
+from launcher.workers.model.groups import RankPlace
 from launcher.workers.model.initial_weights import Shard
-from launcher.workers.model.weights import Named
+from launcher.workers.model.weights import NamedWeight
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Local:
     name: str
     parameter: Any
     shard: Shard
-    fragment: Fragment | None
+    fragment: OptimizerSlice | None
     """None where others step on all of it."""
     first: bool
     """This rank is the one, of those that have the same fragment, that writes it."""
@@ -60,36 +60,38 @@ class Local:
         yield Stretch(0, whole.numel(), whole)
 
 
-class State:
+class TrainingState:
     """The parameters of a rank and its part of the optimizer's state; read and written in place."""
 
-    def __init__(self, named: Iterable[Named], optimizer: Any, spec: RunSpec, place: Place) -> None:
+    def __init__(
+        self, named: Iterable[NamedWeight], optimizer: Any, spec: RunSpec, place: RankPlace
+    ) -> None:
         """``optimizer`` is megatron's, DeepSpeed's or torch's own."""
-        find = finder(optimizer)
-        self._locals = [_local(name, one, find(one), spec, place) for name, one in named]
+        find = slice_finder(optimizer)
+        self._parameters = [_local(name, one, find(one), spec, place) for name, one in named]
 
-    def filled(self) -> list[Filled]:
+    def filled(self) -> list[PieceTensors]:
         """What this rank writes: together, the ranks write each element once."""
         return [
             _filled(local, local.fragment, cut)
-            for local in self._locals
+            for local in self._parameters
             if local.fragment is not None and local.first
             for cut in local.cuts(local.fragment.start, local.fragment.stop)
         ]
 
     def lacks(self, source: Source) -> str | None:
         """The first parameter that a checkpoint has not all of that this rank needs."""
-        for local in self._locals:
+        for local in self._parameters:
             ranges = [(one.start, one.stop) for one in (*local.weights(), local.fragment) if one]
             for cut in (cut for start, stop in ranges for cut in local.cuts(start, stop)):
-                if not source.has(local.name, cut.rectangle):
+                if not source.has(local.name, cut.region):
                     return f"{local.name} is not all there"
         return None
 
     @torch.no_grad()
     def restore(self, source: Source) -> None:
         """Become what was saved, in place: buffers and views of the engine stay what they are."""
-        for local in self._locals:
+        for local in self._parameters:
             done = list(local.weights())
             for one in done:
                 _read(local, one, WEIGHT, source)
@@ -98,7 +100,7 @@ class State:
 
 
 def _local(
-    name: str, parameter: Any, fragment: Fragment | None, spec: RunSpec, place: Place
+    name: str, parameter: Any, fragment: OptimizerSlice | None, spec: RunSpec, place: RankPlace
 ) -> Local:
     sharded = fragment is not None and fragment.sharded
     return Local(
@@ -110,24 +112,24 @@ def _local(
     )
 
 
-def _filled(local: Local, fragment: Fragment, cut: Cut) -> Filled:
-    at, one = cut.at - fragment.start, cut.rectangle
+def _filled(local: Local, fragment: OptimizerSlice, cut: Cut) -> PieceTensors:
+    at, one = cut.at - fragment.start, cut.region
     piece = Piece(
         name=local.name,
         rows=(one.top, one.bottom),
         columns=(one.left, one.right),
         steps=fragment.steps,
     )
-    return Filled(piece, {kind: fragment.tensor(kind)[at : at + one.area] for kind in KINDS})
+    return PieceTensors(piece, {kind: fragment.tensor(kind)[at : at + one.area] for kind in KINDS})
 
 
 def _restore_fragment(
-    local: Local, fragment: Fragment, done: list[Stretch], source: Source
+    local: Local, fragment: OptimizerSlice, done: list[Stretch], source: Source
 ) -> None:
-    rectangles = [cut.rectangle for cut in local.cuts(fragment.start, fragment.stop)]
-    if not rectangles:  # ZeRO-3 has nothing for the last ranks of a small parameter
+    regions = [cut.region for cut in local.cuts(fragment.start, fragment.stop)]
+    if not regions:  # ZeRO-3 has nothing for the last ranks of a small parameter
         return
-    fragment.prepare(max(source.steps(local.name, one) for one in rectangles))
+    fragment.prepare(max(source.steps(local.name, one) for one in regions))
     for kind in KINDS:
         one = Stretch(fragment.start, fragment.stop, fragment.tensor(kind))
         if kind != WEIGHT or not any(_within(one, other) for other in done):
@@ -137,8 +139,8 @@ def _restore_fragment(
 def _read(local: Local, one: Stretch, kind: str, source: Source) -> None:
     for cut in local.cuts(one.start, one.stop):
         at = cut.at - one.start
-        target = one.tensor[at : at + cut.rectangle.area].view(cut.rectangle.shape)
-        source.read(local.name, kind, cut.rectangle, target)
+        target = one.tensor[at : at + cut.region.area].view(cut.region.shape)
+        source.read(local.name, kind, cut.region, target)
 
 
 def _within(one: Stretch, other: Stretch) -> bool:

@@ -11,7 +11,7 @@ from launcher.workers.data import dataset
 from launcher.workers.data.sample_order import hash64
 from launcher.workers.errors import DataError
 from launcher.workers.model import platform
-from launcher.workers.model.groups import Place
+from launcher.workers.model.groups import RankPlace
 
 DIGESTS = 1 << 52
 """Digests are below this, so that a collective of floats adds them up exactly."""
@@ -23,7 +23,7 @@ Batch = dict[str, Any]
 class Batches:
     """Reads the samples of a run in an order that the seed and the spec alone decide."""
 
-    def __init__(self, spec: RunSpec, place: Place, cache: Path) -> None:
+    def __init__(self, spec: RunSpec, place: RankPlace, cache: Path) -> None:
         self._spec, self._place = spec, place
         self._samples = dataset.load(spec, cache)
         self._device = platform.device()

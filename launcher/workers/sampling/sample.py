@@ -131,7 +131,7 @@ def _model(spec: RunSpec, source: "Source") -> Any:
     place, bf16 = groups.connect(spec), spec.train.precision == "bf16"
     _check_memory(spec, platform.device().type)
     config = gpt.transformer_config(spec)
-    made = gpt.whole(spec, config)
+    made = gpt.full_model(spec, config)
     _fill(weights.named_weights(made, spec, place), spec, source)
     return (Float16Module(config, made) if bf16 else made).eval()
 
@@ -157,7 +157,7 @@ def _fill(named: Any, spec: RunSpec, source: "Source") -> None:
         for name, parameter in named:
             stored = weights.stored_name(name, spec.model)
             shape = matrix_regions.whole(tuple(parameter.shape), Shard(None))
-            wanted = matrix_regions.Rectangle(0, shape[0], 0, shape[1])
+            wanted = matrix_regions.Region(0, shape[0], 0, shape[1])
             if not source.has(stored, wanted):
                 raise WorkError(f"{stored} is not all there")
             source.read(stored, WEIGHT, wanted, parameter.view(shape))

@@ -181,7 +181,7 @@ def tensors(engine: Any) -> list[Any]:
     from launcher.workers.checkpoints.tensorfile import KINDS
 
     out = []
-    for local in engine.state()._locals:
+    for local in engine.state()._parameters:
         out += [stretch.tensor.clone() for stretch in local.weights()]
         if local.fragment is not None:
             out += [local.fragment.tensor(kind).clone() for kind in KINDS]

@@ -23,8 +23,8 @@ from launcher.workers import measure, train
 from launcher.workers.checkpoints import tensorfile
 from launcher.workers.checkpoints.checkpoints import NOTHING, READY, WRITING, Checkpoints
 from launcher.workers.checkpoints.manifest import Piece
-from launcher.workers.checkpoints.matrix_regions import Rectangle
-from launcher.workers.checkpoints.tensorfile import KINDS, Filled, Source
+from launcher.workers.checkpoints.matrix_regions import Region
+from launcher.workers.checkpoints.tensorfile import KINDS, PieceTensors, Source
 from launcher.workers.model import platform
 from tests.launcher.workers import ranks
 
@@ -37,12 +37,14 @@ class Weights:
 
     def __init__(self, spec: RunSpec) -> None:
         width = spec.model.params // RANKS
-        self.place = Rectangle(0, 1, RANK * width, (RANK + 1) * width)
+        self.place = Region(0, 1, RANK * width, (RANK + 1) * width)
         self.tensors = {kind: torch.randn(width) for kind in KINDS}
 
-    def filled(self) -> list[Filled]:
+    def filled(self) -> list[PieceTensors]:
         columns = (self.place.left, self.place.right)
-        return [Filled(Piece(name="all", rows=(0, 1), columns=columns, steps=1), self.tensors)]
+        return [
+            PieceTensors(Piece(name="all", rows=(0, 1), columns=columns, steps=1), self.tensors)
+        ]
 
     def lacks(self, source: Source) -> str | None:
         return None if source.has("all", self.place) else "all is not all there"
@@ -219,7 +221,7 @@ def kept(folder: Path) -> None:
     with mock.patch.object(shutil, "rmtree"):
         assert run.checkpoints.forget_after(5), "although what is dropped cannot be swept"
     if RANK == 0:
-        run.checkpoints._shelf.sweep()
+        run.checkpoints._directory.sweep()
     assert run.there == ["latest", "step-04"] and latest.read_text() == "step-00000004\n"
     assert run.save(5, 9.0) and run.there == ["latest", "step-04", "step-05"]
     with mock.patch.object(Path, "rename", side_effect=OSError(errno.EACCES, "")):
@@ -234,7 +236,7 @@ def killed(folder: Path) -> None:
     """In the middle of what the thread writes."""
     run = Run(folder / "killed", MEANWHILE)
     assert run.save(1) and run.checkpoints.finish()
-    write, calls = tensorfile.Hashing.write, []
+    write, calls = tensorfile.HashedFile.write, []
 
     def last(self: Any, data: Any) -> None:
         calls.append(data)
@@ -243,7 +245,7 @@ def killed(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, data)
 
-    with mock.patch.object(tensorfile.Hashing, "write", last):
+    with mock.patch.object(tensorfile.HashedFile, "write", last):
         assert run.save(2)
         signal.pause()
 

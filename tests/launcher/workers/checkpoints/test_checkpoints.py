@@ -57,7 +57,7 @@ def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
         if os.environ["RANK"] == "1":
-            tensorfile.Hashing.write = write
+            tensorfile.HashedFile.write = write
     """
     ask = """
         import os, signal

@@ -1,4 +1,4 @@
-"""Stretches of shards as rectangles: every element once, and the same that `init.indices` says."""
+"""Stretches of shards as regions: every element once, and the same that `init.indices` says."""
 
 import random
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from launcher.workers.checkpoints.matrix_regions import Cut, Rectangle, covered, cuts, whole
+from launcher.workers.checkpoints.matrix_regions import Cut, Region, covered, cuts, whole
 from launcher.workers.model import initial_weights
 from launcher.workers.model.initial_weights import Shard, Split
 
@@ -51,7 +51,7 @@ def local(shape: Shape, shard: Shard, of: torch.Tensor) -> torch.Tensor:
     return of[rows][:, columns].flatten()
 
 
-def window(matrix: torch.Tensor, at: Rectangle) -> torch.Tensor:
+def window(matrix: torch.Tensor, at: Region) -> torch.Tensor:
     return matrix[at.top : at.bottom, at.left : at.right]
 
 
@@ -69,10 +69,10 @@ def test_every_element_is_in_one_rectangle() -> None:
             mine, at = local(part, shard, everything), start
             for cut in found(stretch):
                 assert cut.at == at, "one after another"
-                at += cut.rectangle.area
-                expected = mine[cut.at : at].view(cut.rectangle.shape)
-                assert torch.equal(window(everything, cut.rectangle), expected)
-                window(times, cut.rectangle).add_(1)
+                at += cut.region.area
+                expected = mine[cut.at : at].view(cut.region.shape)
+                assert torch.equal(window(everything, cut.region), expected)
+                window(times, cut.region).add_(1)
             assert at == stop
             assert len(found(stretch)) <= 3 * (split.pieces if split else 1)
             assert whole(part, shard) == tuple(everything.shape)
@@ -83,7 +83,7 @@ def test_what_one_layout_wrote_another_reads() -> None:
     for rng, shape, split in matrices():
         everything = numbered(shape)
         there = [
-            (cut.rectangle, window(everything, cut.rectangle).clone())
+            (cut.region, window(everything, cut.region).clone())
             for stretch in layout(rng, shape, split)
             for cut in found(stretch)
         ]
@@ -91,17 +91,17 @@ def test_what_one_layout_wrote_another_reads() -> None:
             shard, part, _, _ = stretch
             mine = local(part, shard, everything)
             for wanted in found(stretch):
-                got = torch.full(wanted.rectangle.shape, -1)
-                for rectangle, values in there:
-                    both = wanted.rectangle.overlap(rectangle)
+                got = torch.full(wanted.region.shape, -1)
+                for region, values in there:
+                    both = wanted.region.overlap(region)
                     if both:
-                        got[wanted.rectangle.window(both)] = values[rectangle.window(both)]
-                area = wanted.rectangle.area
+                        got[wanted.region.window(both)] = values[region.window(both)]
+                area = wanted.region.area
                 assert torch.equal(got.flatten(), mine[wanted.at : wanted.at + area])
-                check_cover(wanted.rectangle, [one for one, _ in there])
+                check_cover(wanted.region, [one for one, _ in there])
 
 
-def check_cover(wanted: Rectangle, there: list[Rectangle]) -> None:
+def check_cover(wanted: Region, there: list[Region]) -> None:
     """Covered by all, and not without any one of those that have a part of it."""
     assert covered(wanted, there)
     for number, one in enumerate(there):
@@ -121,4 +121,4 @@ def check_cover(wanted: Rectangle, there: list[Rectangle]) -> None:
     ],
 )
 def test_covered(there: list[tuple[int, int, int, int]], enough: bool) -> None:
-    assert covered(Rectangle(0, 4, 0, 4), [Rectangle(*one) for one in there]) is enough
+    assert covered(Region(0, 4, 0, 4), [Region(*one) for one in there]) is enough

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from launcher.workers.checkpoints import manifest, tensorfile
 from launcher.workers.checkpoints.manifest import Part, Piece
-from launcher.workers.checkpoints.matrix_regions import Rectangle
-from launcher.workers.checkpoints.optimizer_state import Fragment
-from launcher.workers.checkpoints.tensorfile import KINDS, Filled, Source
+from launcher.workers.checkpoints.matrix_regions import Region
+from launcher.workers.checkpoints.optimizer_state import OptimizerSlice
+from launcher.workers.checkpoints.tensorfile import KINDS, PieceTensors, Source
 from tests.conftest import spec
 
 NAME = "decoder.layers.0.mlp.linear_fc2.weight"
@@ -25,8 +25,8 @@ def written(path: Path, height: int, width: int) -> Source:
     for left, right in ((0, middle), (middle, width)):
         piece = Piece(name=NAME, rows=(0, height), columns=(left, right), steps=7)
         part = numbers[:, left:right].flatten()
-        filled.append(Filled(piece, {kind: part + n / 4 for n, kind in enumerate(KINDS)}))
-    with closing(tensorfile.Hashing(path)) as file:
+        filled.append(PieceTensors(piece, {kind: part + n / 4 for n, kind in enumerate(KINDS)}))
+    with closing(tensorfile.HashedFile(path)) as file:
         tensorfile.write(file, filled)
         size, sha256 = file.finish()
     assert tensorfile.measured(path) == (size, sha256)
@@ -57,21 +57,21 @@ def test_a_file_that_says_nothing(tmp_path: Path) -> None:
 def test_a_rectangle_over_two_pieces(tmp_path: Path) -> None:
     source = written(tmp_path / "a.safetensors", 3, 5)
     target = torch.zeros(2, 3, dtype=torch.bfloat16)
-    source.read(NAME, "exp_avg_sq", Rectangle(1, 3, 2, 5), target)
+    source.read(NAME, "exp_avg_sq", Region(1, 3, 2, 5), target)
     assert target.tolist() == [[7.5, 8.5, 9.5], [12.5, 13.5, 14.5]]
     assert source.bytes_read == 4 * 6
-    assert source.steps(NAME, Rectangle(0, 1, 0, 1)) == 7
-    assert source.has(NAME, Rectangle(0, 3, 0, 5)) and not source.has(NAME, Rectangle(0, 4, 0, 5))
-    assert not source.has("other", Rectangle(0, 1, 0, 1))
+    assert source.steps(NAME, Region(0, 1, 0, 1)) == 7
+    assert source.has(NAME, Region(0, 3, 0, 5)) and not source.has(NAME, Region(0, 4, 0, 5))
+    assert not source.has("other", Region(0, 1, 0, 1))
 
 
 def test_a_part_of_a_large_file_is_not_the_whole_in_memory(tmp_path: Path) -> None:
     source = written(tmp_path / "a.safetensors", 2048, 4096)
     size = (tmp_path / "a.safetensors").stat().st_size
     target = torch.zeros(2, 4096)
-    source.read(NAME, "weight", Rectangle(0, 2, 0, 4096), target)  # what opening costs
+    source.read(NAME, "weight", Region(0, 2, 0, 4096), target)  # what opening costs
     before = resident()
-    source.read(NAME, "weight", Rectangle(1000, 1002, 0, 4096), target)
+    source.read(NAME, "weight", Region(1000, 1002, 0, 4096), target)
     assert target[1, 4095] == 1002 * 4096 - 1
     assert resident() - before < 9e6 < size / 10  # a page of the cache may be 2 MiB
 
@@ -85,7 +85,7 @@ def test_adam_that_counts_in_its_groups() -> None:
 
     master = torch.ones(6)
     for optimizer in (Fused([master], {}), torch.optim.AdamW([master], fused=True)):
-        fragment = Fragment(
+        fragment = OptimizerSlice(
             start=2, stop=5, optimizer=optimizer, master=master, at=1, sharded=True
         )  # fmt: skip
         fragment.prepare(9)
