@@ -1,4 +1,8 @@
-"""Interrupted runs: what they leave behind, and that what comes after is as if nothing had been."""
+"""Interrupted runs: their remains, and that the attempt after them trains as if undisturbed.
+
+Modules: launcher.workers.checkpoints.candidates, launcher.workers.metrics_history,
+launcher.workers.process.stop_request.
+"""
 
 import json
 from pathlib import Path
@@ -14,7 +18,7 @@ DS = {"backend": "deepspeed"}
 
 
 def test_killed_and_resumed(tmp_path: Path, cache: Path) -> None:
-    """Rank 1 is killed; the newest checkpoint is damaged besides, so the one before it serves."""
+    """Kill rank 1, and damage the newest checkpoint besides, so that the one before it serves."""
     kill = """
         import os, signal
         from launcher.workers.engines.megatron import MegatronEngine
@@ -50,7 +54,7 @@ def test_killed_and_resumed(tmp_path: Path, cache: Path) -> None:
 
 
 def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
-    """The saves of the first run all fail on one rank; the second is stopped by the other's wish."""
+    """Fail all saves of the first run on one rank; stop the second at the wish of another."""
     full = """
         import errno, os
         from launcher.workers.checkpoints import tensorfile
@@ -88,7 +92,7 @@ def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
 
 
 def test_killed_while_it_saves(tmp_path: Path, cache: Path) -> None:
-    """A pipeline: all but the rename of the second checkpoint is done when rank 0 is killed."""
+    """Kill rank 0 of a pipeline when all but the rename of the second checkpoint is done."""
     kill = """
         import os, pathlib, signal
         real = pathlib.Path.rename
@@ -112,7 +116,7 @@ def test_killed_while_it_saves(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "attempts", "here", "kept"),
+    ("step", "attempts", "current", "attempt_of_lines"),
     [
         (2, {1: [1, 2, 3], 2: [3, 4]}, None, "1 1"),  # only the first has them all
         (3, {1: [1, 2, 3], 2: [1, 2, 3, 4]}, None, "2 2 2"),
@@ -124,20 +128,25 @@ def test_killed_while_it_saves(tmp_path: Path, cache: Path) -> None:
     ],
 )  # fmt: skip
 def test_the_metrics_before_a_checkpoint(
-    step: int, attempts: dict[int, list[int]], here: list[int] | None, kept: str | None,
-    tmp_path: Path, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    step: int,
+    attempts: dict[int, list[int]],
+    current: list[int] | None,
+    attempt_of_lines: str | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     folder = RunFolder(tmp_path)
     for number, steps in attempts.items():
         lines(tmp_path / "attempts" / str(number) / "metrics.jsonl", steps, number)
-    if here is not None:
-        lines(folder.metrics, here, 0)
+    if current is not None:
+        lines(folder.metrics, current, 0)
     metrics_history.restart(folder, 0, step)
-    assert folder.metrics.exists() is (kept is not None)
-    assert [line["of"] for line in folder.steps()] == [int(n) for n in (kept or "").split()]
-    lost = step - len((kept or "").split())
-    said = f"WARNING metrics of {lost} of the {step} steps so far are lost\n" if lost else ""
-    assert capsys.readouterr().out == said
+    assert folder.metrics.exists() is (attempt_of_lines is not None)
+    expected = [int(number) for number in (attempt_of_lines or "").split()]
+    assert [line["of"] for line in folder.steps()] == expected
+    lost = step - len(expected)
+    message = f"WARNING metrics of {lost} of the {step} steps so far are lost\n" if lost else ""
+    assert capsys.readouterr().out == message
 
 
 def test_asked_during_set_up(tmp_path: Path, cache: Path) -> None:
@@ -163,7 +172,7 @@ def test_a_superseded_rank_ends(tmp_path: Path, cache: Path) -> None:
 
 
 def names(folder: RunFolder) -> list[str]:
-    """The checkpoints that are visible."""
+    """Names of the checkpoints that are visible."""
     return sorted(path.name for path in folder.checkpoints.glob("step-*"))
 
 
@@ -173,7 +182,7 @@ def figures(run: ranks.Ended, key: str) -> list[float]:
 
 
 def lines(path: Path, steps: list[int], attempt: int) -> None:
-    """The metrics of an attempt."""
+    """Write the metrics of an attempt."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{json.dumps({'step': n, 'of': attempt})}\n" for n in steps))
 
