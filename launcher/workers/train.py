@@ -34,7 +34,7 @@ def main() -> None:
     Exit code: 0 when every step is done, 75 when asked to stop before, 1 after an exception.
     """
     orphans.die_with_parent()
-    lenient_output.spare()
+    lenient_output.install()
     options = _options()
     stop = StopRequest(heeded=options.checkpoint_every is not None)
     folder = RunFolder(options.folder)
@@ -180,7 +180,7 @@ def _connect(spec: RunSpec, folder: RunFolder) -> Any:
     from launcher.workers.model import groups
     from launcher.workers.process import linkcheck
 
-    check = linkcheck.asked()
+    check = linkcheck.requested()
     if check is None:
         return groups.connect(spec)
     with check.limit():
