@@ -252,8 +252,8 @@ def _check_epochs(source: Source, spec: RunSpec, cache: Path) -> None:
     tokens_read = stage.source_tokens[source.name] + sequence * most_samples(spec)[source.name]
     if tokens_read > stage.max_epochs * tokens:
         raise DataError(
-            f"curriculum.stages.{stage.name}: {source.name} has {tokens} tokens, and {tokens_read} are"
-            f" taken from it by then: {tokens_read / tokens:.3g} epochs,"
+            f"curriculum.stages.{stage.name}: {source.name} has {tokens} tokens, and"
+            f" {tokens_read} are taken from it by then: {tokens_read / tokens:.3g} epochs,"
             f" curriculum.max_epochs is {stage.max_epochs:g}"
         )
 
