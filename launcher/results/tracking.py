@@ -96,21 +96,21 @@ _MODES: dict[str, Mode] = {
 """Values of WANDB_MODE."""
 
 
-def resolved(said: Tracking, spec: RunSpec, label: str, group: str, run_id: str) -> Tracked:
-    """How a run is shown; ``label`` tells it from the other points of its sweep."""
+def resolved(settings: Tracking, spec: RunSpec, label: str, group: str, run_id: str) -> Tracked:
+    """Return how a run is shown; ``label`` tells it from the other points of its sweep."""
     layout = spec.layout
-    own = (spec.backend, spec.model.name, f"tp{layout.tp}", f"pp{layout.pp}",
-           f"zero{layout.zero}", spec.cluster.name)  # fmt: skip
-    shown = spec.model.name if label == spec.id else label
+    degrees = (f"tp{layout.tp}", f"pp{layout.pp}", f"zero{layout.zero}")
+    tags = (*settings.tags, spec.backend, spec.model.name, *degrees, spec.cluster.name)
+    title = spec.model.name if label == spec.id else label
     return Tracked(
-        wandb=said.wandb,
-        tensorboard=said.tensorboard,
-        project=said.project,
-        entity=said.entity,
-        group=(said.group or group)[:NAME_LENGTH],
-        name=f"{shown[: NAME_LENGTH - len(spec.id) - 3]} ({spec.id})",
+        wandb=settings.wandb,
+        tensorboard=settings.tensorboard,
+        project=settings.project,
+        entity=settings.entity,
+        group=(settings.group or group)[:NAME_LENGTH],
+        name=f"{title[: NAME_LENGTH - len(spec.id) - 3]} ({spec.id})",
         id=run_id,
-        tags=tuple(dict.fromkeys(tag[:TAG_LENGTH] for tag in (*said.tags, *own) if tag)),
+        tags=tuple(dict.fromkeys(tag[:TAG_LENGTH] for tag in tags if tag)),
         config=encode(spec) | {"dp": spec.dp, "gpus": spec.cluster.gpus},
     )
 

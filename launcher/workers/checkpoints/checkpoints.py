@@ -1,11 +1,11 @@
-"""Checkpoints that any layout and both engines write and read, whole or not there.
+"""Checkpoints that any layout and both engines write and read, complete or not there at all.
 
-    checkpoints/step-00000012/rank0.safetensors ...   rectangles of the whole model's matrices
+    checkpoints/step-00000012/rank0.safetensors ...   regions of the full model's matrices
     checkpoints/step-00000012/manifest.json           a Manifest, see `manifest`
 
 All ranks write into a folder with a dot before its name; rank 0 renames it when everything is on
-disk. What is agreed on goes through collectives, of the main thread only, so every rank must call
-each method; the tensors do not: each rank reads the rectangles that it needs.
+disk. Ranks agree by collectives, in the main thread only, so every rank must call each method. The
+tensors take no part in these: each rank reads the regions that it needs.
 """
 
 import errno
@@ -24,30 +24,30 @@ from launcher.results.run_folder import RunFolder
 from launcher.spec.checkpointing import Checkpointing, young_daly
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints import manifest, tensorfile
-from launcher.workers.checkpoints.candidates import Candidate, Loaded, candidates
-from launcher.workers.checkpoints.directory import Shelf
+from launcher.workers.checkpoints.candidates import Candidate, LoadedCheckpoint, candidates
+from launcher.workers.checkpoints.directory import CheckpointDirectory
 from launcher.workers.checkpoints.manifest import Manifest, Part
-from launcher.workers.checkpoints.pruning import Keeper
-from launcher.workers.checkpoints.saving import HostMemory, RankFile, Saving, Written
-from launcher.workers.checkpoints.tensorfile import Source
-from launcher.workers.checkpoints.training_state import State
+from launcher.workers.checkpoints.pruning import Pruner
+from launcher.workers.checkpoints.saving import HostMemory, PendingSave, RankFile, WriteResult
+from launcher.workers.checkpoints.tensorfile import CheckpointReader
+from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.collectives import gather
 from launcher.workers.errors import CheckpointError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 NOTHING, WRITING, READY = range(3)
-"""What a rank's `Checkpoints.flag` says of a save in flight."""
+"""Values of `Checkpoints.flag`, the state of this rank's part of a save in flight."""
 
 
 class Checkpoints:
     """The checkpoints of one run, as this rank sees them."""
 
     step_seconds: float | None = None
-    """What a step takes, where the caller knows by now: the interval is then said in steps too."""
+    """Seconds of a step, once the caller knows; the advised interval is then in steps as well."""
 
     problem: str | None = None
-    """Why the last save failed; None where it did not."""
+    """Reason why the last save failed; None where it did not."""
 
     def __init__(
         self,
@@ -57,88 +57,91 @@ class Checkpoints:
         policy: Checkpointing = Checkpointing(),  # noqa: B008 - it is frozen
         start: Path | None = None,
     ) -> None:
-        """Clear away what killed attempts left half written.
+        """Remove what killed attempts left half written.
 
         Args:
             folder: the run's.
-            spec: what runs now.
+            spec: the run's, as it is now.
             attempt: number of this start.
-            policy: how to save, and what to keep.
+            policy: how to save, and which checkpoints to retain.
             start: folder of another run that this one begins from: one of the same trajectory, or
                 the stage before.
         """
         self._folder, self._spec, self._policy, self._start = folder, spec, policy, start
         self._rank, self._ranks = dist.get_rank(), dist.get_world_size()
-        self._shelf = Shelf(folder, attempt)
-        self._keeper = Keeper(self._shelf, spec, policy)
+        self._directory = CheckpointDirectory(folder, attempt)
+        self._pruner = Pruner(self._directory, spec, policy)
         self._memory, self._thread = HostMemory(), ThreadPoolExecutor(1, "checkpoint")
-        self._saving: Saving | None = None
+        self._pending: PendingSave | None = None
         self._sweeping: Future[None] = self._thread.submit(lambda: None)
         self._advised = False
         if self._rank == 0:
-            self._shelf.clear()
+            self._directory.clear()
         gather([0.0])  # nobody writes before that
 
     def save(
-        self, step: int, state: State, progress: dict[str, Any], score: float | None = None
+        self, step: int, state: TrainingState, progress: dict[str, Any], score: float | None = None
     ) -> bool:
         """Write a checkpoint and drop the oldest; False, and a line, where it cannot be written.
 
-        The run goes on without it: the checkpoints there were are still there. An asynchronous one
-        is only begun when this returns, after the one before is done; `settle` makes it visible.
-        ``progress`` is JSON, and rank 0's is what `load` returns. The lower the ``score``, the
-        better.
+        The run goes on without it, and with the checkpoints there were. An asynchronous save waits
+        for the one before and is only begun when this returns; `settle` makes it visible.
+        ``progress`` is JSON; `load` returns that of rank 0. The lower the ``score``, the better.
         """
-        self._land()
-        begun = manifest.begun(self._spec, step, progress, score)
-        path = self._shelf.temporary(step) / _file(self._rank)
-        filled = state.filled()
-        saving = Saving(begun, RankFile(path, filled))
-        errors = self._reserved(saving)
+        self._complete_pending()
+        contents = state.contents()
+        path = self._directory.temporary(step) / _file(self._rank)
+        save = PendingSave(
+            manifest.draft(self._spec, step, progress, score), RankFile(path, contents)
+        )
+        errors = self._reserve(save)
         if self._policy.asynchronous and not any(errors):
-            errors = _on_all(self._memory.reserve(filled))
+            errors = _gather_int(self._memory.reserve(contents))
         if any(errors):
-            saving.file.close()
-            return self._ended(saving, errors)
+            save.file.close()
+            return self._conclude(save, errors)
         if not self._policy.asynchronous:
-            return self._complete(saving, saving.file.write())
-        saving.file.copy(self._memory)
-        saving.writing = self._thread.submit(saving.file.write)
-        saving.go_on()
-        self._saving = saving
+            return self._complete(save, save.file.write())
+        save.file.copy(self._memory)
+        save.writing = self._thread.submit(save.file.write)
+        save.stop_waiting()
+        self._pending = save
         return True
 
     @property
     def flag(self) -> int:
-        """What this rank tells the others after each step: `NOTHING`, `WRITING` or `READY`."""
-        if self._saving is None or self._saving.writing is None:
+        """State for the other ranks to know after each step: `NOTHING`, `WRITING` or `READY`."""
+        if self._pending is None or self._pending.writing is None:
             return NOTHING
-        return READY if self._saving.writing.done() else WRITING
+        return READY if self._pending.writing.done() else WRITING
 
     def settle(self, flags: Sequence[int]) -> None:
-        """Make a save visible that is written on all ranks, as the flags of all of them say."""
+        """Make a save visible if, by the flags of all ranks, it is written on all of them."""
         if WRITING not in flags and READY in flags:
-            self._land()
+            self._complete_pending()
 
     def finish(self) -> bool | None:
-        """Wait for a save in flight and make it visible; None without one, else as `save`."""
-        done = self._land()
-        self._sweeping.result()
-        return done
+        """Wait for a save in flight and make it visible; None without one, else as `save`.
 
-    def load(self, state: State, until: int | None = None) -> Loaded | None:
-        """Restore the newest whole checkpoint, of step ``until`` at most; None where there is none.
+        Afterwards the room of dropped checkpoints is free.
+        """
+        saved = self._complete_pending()
+        self._sweeping.result()
+        return saved
+
+    def load(self, state: TrainingState, until: int | None = None) -> LoadedCheckpoint | None:
+        """Restore the newest good checkpoint, of step ``until`` at most; None where there is none.
 
         Raises:
             CheckpointError: it is of another model, or this is a later stage of a curriculum, for
                 which random weights would be a wrong start.
         """
-        assert self._saving is None, "a save is in flight"
-        start = Shelf(RunFolder(self._start)) if self._start else None
-        for one in candidates(self._shelf, start, until):
-            loaded = self._tried(one, state)
-            if one.own:
-                self._keeper.judged(one.step, loaded is not None)
+        assert self._pending is None, "a save is in flight"
+        start = CheckpointDirectory(RunFolder(self._start)) if self._start else None
+        for candidate in candidates(self._directory, start, until):
+            loaded = self._restore(candidate, state)
+            if candidate.of_this_run:
+                self._pruner.mark(candidate.step, good=loaded is not None)
             if loaded:
                 return loaded
         stage = self._spec.stage
@@ -151,139 +154,150 @@ class Checkpoints:
         return None
 
     def forget_after(self, step: int) -> bool:
-        """Remove the run's own checkpoints of later steps, which a rollback has left behind.
+        """Remove the run's own checkpoints of later steps, which a rollback has given up.
 
         False, and a line, where one remains: the next attempt would go on from it.
         """
-        assert self._saving is None, "a save is in flight"
-        problem = self._keeper.forget_after(step) if self._rank == 0 else None
+        assert self._pending is None, "a save is in flight"
+        problem = self._pruner.forget_after(step) if self._rank == 0 else None
         if problem:
             print(f"WARNING checkpoints after step {step} remain: {problem}", flush=True)
-        remains = self._rank == 0 and any(one > step for one in self._shelf.steps())
-        return not _on_all(remains)[0]  # and nobody goes on before that
+        remains = self._rank == 0 and any(later > step for later in self._directory.steps())
+        return not _gather_int(remains)[0]  # a collective: no rank goes on before the removal
 
-    def _land(self) -> bool | None:
-        """`finish`, while what was dropped may still be on the disk."""
-        saving, self._saving = self._saving, None
-        return None if saving is None else self._complete(saving, saving.wait())
+    def _complete_pending(self) -> bool | None:
+        """Complete a save in flight, as `finish`; dropped checkpoints may still take room."""
+        save, self._pending = self._pending, None
+        return None if save is None else self._complete(save, save.wait())
 
-    def _tried(self, one: Candidate, state: State) -> Loaded | None:
+    def _restore(self, candidate: Candidate, state: TrainingState) -> LoadedCheckpoint | None:
         """Restore a checkpoint; None, and a line, where any rank finds that it cannot be."""
-        found = one.examined(self._spec, self._rank, self._ranks)
-        if not self._agreed(one, found if isinstance(found, str) else None):
+        checkpoint = candidate.examine(self._spec, self._rank, self._ranks)
+        problem = checkpoint if isinstance(checkpoint, str) else None
+        if not self._all_accept(candidate, problem):
             return None
-        assert isinstance(found, Manifest)
-        difference = found.differing_size(self._spec.model)
+        assert isinstance(checkpoint, Manifest)
+        difference = checkpoint.differing_size(self._spec.model)
         if difference:
-            raise CheckpointError(f"{one.path.name} is of another model: {difference}")
-        source = Source(one.path, found)
-        if not self._agreed(one, state.lacks(source)):
+            raise CheckpointError(f"{candidate.path.name} is of another model: {difference}")
+        reader = CheckpointReader(candidate.path, checkpoint)
+        if not self._all_accept(candidate, state.lacks(reader)):
             return None
-        state.restore(source)
-        return Loaded(one.step, found.progress, source.bytes_read)
+        state.restore(reader)
+        return LoadedCheckpoint(candidate.step, checkpoint.progress, reader.bytes_read)
 
-    def _agreed(self, one: Candidate, problem: str | None) -> bool:
-        """Whether no rank has a problem with a checkpoint; the first one that has says it."""
-        failed = [rank for rank, flag in enumerate(_on_all(problem is not None)) if flag]
-        if failed and failed[0] == self._rank:
-            print(f"WARNING {one} skipped: {problem}", flush=True)
-        return not failed
+    def _all_accept(self, candidate: Candidate, problem: str | None) -> bool:
+        """Return True if no rank has a problem with a checkpoint; the first that has prints it."""
+        refusals = _gather_int(problem is not None)
+        refusing = [rank for rank, refused in enumerate(refusals) if refused]
+        if refusing and refusing[0] == self._rank:
+            print(f"WARNING {candidate} skipped: {problem}", flush=True)
+        return not refusing
 
-    def _reserved(self, saving: Saving) -> list[int]:
-        """Have room for every rank's file, older ones' if there is no other: each rank's error."""
+    def _reserve(self, save: PendingSave) -> list[int]:
+        """Reserve room for every rank's file, at the expense of older checkpoints if need be.
+
+        Return the errno of each rank, 0 for none.
+        """
         self._sweeping.result()
-        gather([0.0])  # what rank 0 has swept is room for all
+        gather([0.0])  # the room that rank 0 has swept is there for all
         while True:
-            errors = _on_all(saving.file.reserve())
+            errors = _gather_int(save.file.reserve())
             if not {*errors} & {*FULL}:
                 return errors
-            removed = self._rank == 0 and self._keeper.make_room(saving.begun)
-            if not _on_all(removed)[0]:
+            removed = self._rank == 0 and self._pruner.make_room(save.draft)
+            if not _gather_int(removed)[0]:
                 return errors
 
-    def _complete(self, saving: Saving, written: Written) -> bool:
-        """Make a checkpoint visible of which this rank has written its file."""
+    def _complete(self, save: PendingSave, written: WriteResult) -> bool:
+        """Make a checkpoint visible of which this rank has written its file; False on failure."""
         table = gather([written.error, written.size, *bytes.fromhex(written.sha256)])
-        errors, size = [int(row[0]) for row in table], sum(int(row[1]) for row in table)
+        errors, total_size = [int(row[0]) for row in table], sum(int(row[1]) for row in table)
         if not any(errors):
             files = {
                 _file(rank): (int(size), bytes(map(int, digest)).hex())
                 for rank, (_, size, *digest) in enumerate(table)
-                if size  # else others have the same
+                if size  # else the rank wrote none, as others have the same
             }
-            errors = _on_all(self._publish(saving, files) if self._rank == 0 else 0)
-        return self._ended(saving, errors, size)
+            errors = _gather_int(self._publish(save, files) if self._rank == 0 else 0)
+        return self._conclude(save, errors, total_size)
 
-    def _publish(self, saving: Saving, files: dict[str, tuple[int, str]]) -> int:
-        """Rank 0's part, with the size and SHA-256 of each file; the error number, 0 for none."""
-        step, folder = saving.begun.step, self._shelf.temporary(saving.begun.step)
+    def _publish(self, save: PendingSave, files: dict[str, tuple[int, str]]) -> int:
+        """Make a checkpoint visible, on rank 0; return errno, 0 for none.
+
+        ``files`` has the size and SHA-256 of each file.
+        """
+        step, folder = save.draft.step, self._directory.temporary(save.draft.step)
         try:
             parts = {
                 name: Part(bytes=size, sha256=sha256, pieces=tensorfile.pieces(folder / name))
                 for name, (size, sha256) in files.items()
             }
-            whole = manifest.completed(saving.begun, parts)
+            complete = manifest.complete(save.draft, parts)
             elements = sum(piece.elements for part in parts.values() for piece in part.pieces)
             assert elements == self._spec.model.params, f"{elements} parameters were written"
-            self._shelf.publish(whole)
+            self._directory.publish(complete)
         except OSError as error:
             return error.errno or errno.EIO
-        saving.visible = time.monotonic()
-        problem = self._shelf.point(step)
-        self._keeper.saved(whole)
-        self._sweeping = self._thread.submit(self._shelf.sweep)
+        save.visible = time.monotonic()
+        problem = self._directory.point(step)
+        self._pruner.add(complete)
+        self._sweeping = self._thread.submit(self._directory.sweep)
         if not self._policy.asynchronous:
             self._sweeping.result()
         if problem:
             print(f"WARNING checkpoints/latest is not of step {step}: {problem}", flush=True)
         return 0
 
-    def _ended(self, saving: Saving, errors: list[int], size: int = 0) -> bool:
-        """Whether a save is good; rank 0 records what became of it."""
+    def _conclude(self, save: PendingSave, errors: list[int], size: int = 0) -> bool:
+        """Return True if a save is good; rank 0 records its outcome."""
         failed = [rank for rank, error in enumerate(errors) if error]
         self.problem = os.strerror(errors[failed[0]]) if failed else None
         if self._rank == 0 and self.problem:
-            self._give_up(saving.begun.step, failed[0], self.problem)
+            self._give_up(save.draft.step, failed[0], self.problem)
         elif self._rank == 0:
-            self._record(saving, size)
+            self._record(save, size)
         return not failed
 
     def _give_up(self, step: int, rank: int, reason: str) -> None:
-        # Marked as a warning so that it is not the cause of what may come later.
+        # WARNING, so that a later failure of the run is not put down to this line.
         print(f"WARNING checkpoint at step {step} failed: rank {rank}: {reason}", flush=True)
-        shutil.rmtree(self._shelf.temporary(step), ignore_errors=True)
-        with suppress(OSError):  # for the same reason, maybe
+        shutil.rmtree(self._directory.temporary(step), ignore_errors=True)
+        with suppress(OSError):  # the disk may be as full for this
             self._folder.add_event("save_failed", step, rank=rank, reason=reason)
 
-    def _record(self, saving: Saving, size: int) -> None:
-        saving.go_on()
-        seconds = saving.visible - saving.began
-        figures = {"seconds": seconds, "bytes": size, "waited_s": saving.waited}
-        with suppress(OSError):  # it is there all the same
-            self._folder.add_event("save", saving.begun.step, **figures, **self._advice(saving))
+    def _record(self, save: PendingSave, size: int) -> None:
+        save.stop_waiting()
+        seconds = save.visible - save.began
+        figures = {"seconds": seconds, "bytes": size, "waited_s": save.waited}
+        with suppress(OSError):  # the checkpoint is there all the same
+            self._folder.add_event("save", save.draft.step, **figures, **self._advise(save))
 
-    def _advice(self, saving: Saving) -> dict[str, int]:
-        """Say once which interval loses least; in steps, where their time is known."""
+    def _advise(self, save: PendingSave) -> dict[str, int]:
+        """Print once which interval between saves loses least time.
+
+        Return it for the event as well, in steps, where the time of one is known.
+        """
         if self._policy.mtbf_hours is None or self._advised:
             return {}
         self._advised = True
-        seconds = saving.visible - saving.began
+        seconds = save.visible - save.began
         # A save costs what training waits for it, and the next cannot begin before it is done.
-        interval = max(young_daly(saving.waited, self._policy.mtbf_hours * 3600), seconds)
-        said = (
-            f"checkpoint took {saving.waited:.3g} s; for an MTBF of {self._policy.mtbf_hours:g} h"
+        interval = max(young_daly(save.waited, self._policy.mtbf_hours * 3600), seconds)
+        message = (
+            f"checkpoint took {save.waited:.3g} s; for an MTBF of {self._policy.mtbf_hours:g} h"
             f" the interval that loses least is {interval:.0f} s"
         )
         if self.step_seconds is None:
-            print(said, flush=True)
+            print(message, flush=True)
             return {}
         every = max(1, round(interval / self.step_seconds))
-        print(f"{said}, every {every} steps of {self.step_seconds:.3g} s", flush=True)
+        print(f"{message}, every {every} steps of {self.step_seconds:.3g} s", flush=True)
         return {"suggested_every": every}
 
 
-def _on_all(figure: float) -> list[int]:
-    """A whole number of each rank."""
+def _gather_int(figure: float) -> list[int]:
+    """Gather one integer of each rank."""
     return [int(row[0]) for row in gather([figure])]
 
 

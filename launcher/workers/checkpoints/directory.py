@@ -1,6 +1,6 @@
-"""The folder of a run's checkpoints, as names: what rank 0 makes appear there and disappear.
+"""The folder of a run's checkpoints, as names: how rank 0 makes them appear there and disappear.
 
-    checkpoints/step-00000012           whole
+    checkpoints/step-00000012           complete
     checkpoints/.step-00000012.attempt3 being written; with other endings, on its way out
     checkpoints/latest                  the name of the newest
 
@@ -24,46 +24,46 @@ REPLACED = ".replaced"
 DROPPED = ".dropped"
 
 
-class Shelf:
-    """The checkpoints of one run."""
+class CheckpointDirectory:
+    """The folder ``checkpoints`` of one run."""
 
     def __init__(self, run: RunFolder, attempt: int = 0) -> None:
-        """``attempt`` is the one that writes."""
+        """``attempt`` is the number of the one that writes."""
         self._run, self._attempt = run, attempt
         self.folder = run.checkpoints
 
     def path(self, step: int) -> Path:
-        """Of a whole one."""
+        """Path of the complete checkpoint of a step."""
         return self._run.checkpoint(step)
 
     def temporary(self, step: int) -> Path:
-        """Of one that is being written."""
+        """Path under which the checkpoint of a step is written."""
         return self._hidden(step, f".attempt{self._attempt}")
 
     def steps(self) -> list[int]:
-        """Of those that are whole as far as their names say, newest first."""
+        """Steps of the checkpoints that are complete as far as their names say, newest first."""
         return self._run.checkpoint_steps()[::-1]
 
     def clear(self) -> None:
-        """Drop what killed attempts left, but for what one was about to write again."""
-        with suppress(OSError):  # it is of no harm
-            for left in self.folder.glob(f".{LATEST}.*"):
-                left.unlink()
-            for left in self.folder.glob(".step-*"):
-                whole = self.folder / left.name.removeprefix(".").removesuffix(REPLACED)
-                if left.name.endswith(REPLACED) and not whole.exists():
-                    left.rename(whole)
-                shutil.rmtree(left, ignore_errors=True)
+        """Remove what killed attempts left; a checkpoint that one was replacing comes back."""
+        with suppress(OSError):  # leftovers do no harm
+            for leftover in self.folder.glob(f".{LATEST}.*"):
+                leftover.unlink()
+            for leftover in self.folder.glob(".step-*"):
+                final = self.folder / leftover.name.removeprefix(".").removesuffix(REPLACED)
+                if leftover.name.endswith(REPLACED) and not final.exists():
+                    leftover.rename(final)
+                shutil.rmtree(leftover, ignore_errors=True)
 
-    def publish(self, whole: Manifest) -> None:
-        """Have all of it on disk, then make it appear. Raises OSError."""
-        temporary, final = self.temporary(whole.step), self.path(whole.step)
-        manifest.write(whole, temporary / manifest.NAME)
+    def publish(self, complete: Manifest) -> None:
+        """Flush all of a checkpoint to the disk, then make it appear. Raises OSError."""
+        temporary, final = self.temporary(complete.step), self.path(complete.step)
+        manifest.write(complete, temporary / manifest.NAME)
         # A resumed run starts with the lines up to here: they have to outlive the machine too.
-        lines = [path for path in (self._run.metrics, self._run.event_log) if path.exists()]
-        for path in (temporary / manifest.NAME, *lines, temporary):
+        logs = [path for path in (self._run.metrics, self._run.event_log) if path.exists()]
+        for path in (temporary / manifest.NAME, *logs, temporary):
             _sync(path)
-        replaced = self._hidden(whole.step, REPLACED)
+        replaced = self._hidden(complete.step, REPLACED)
         if final.exists():  # damaged, or from before a rollback
             final.rename(replaced)
         temporary.rename(final)
@@ -72,7 +72,7 @@ class Shelf:
             self._discard(replaced)
 
     def point(self, step: int | None) -> str | None:
-        """Have ``latest`` name a checkpoint, None for none; what went wrong."""
+        """Let ``latest`` name the checkpoint of a step, None for none; return what went wrong."""
         try:
             if step is None:
                 (self.folder / LATEST).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ class Shelf:
         return None
 
     def drop(self, step: int) -> bool:
-        """Have one gone, though `sweep` alone gives its room back; whether it is."""
+        """Hide a checkpoint for good, of which `sweep` frees the room; True if it worked."""
         try:
             self._discard(self.path(step))
         except OSError:
@@ -93,12 +93,12 @@ class Shelf:
         return True
 
     def sweep(self) -> None:
-        """Give back the room of those that were dropped."""
-        for left in self.folder.glob(f".step-*{DROPPED}"):
-            shutil.rmtree(left, ignore_errors=True)
+        """Free the room of those that were dropped."""
+        for dropped in self.folder.glob(f".step-*{DROPPED}"):
+            shutil.rmtree(dropped, ignore_errors=True)
 
     def _discard(self, path: Path) -> None:
-        """Leave one to `sweep`; by a name of its own, as NFS may have kept an earlier one there."""
+        """Leave a folder to `sweep`, under a new name: NFS may still have one with the usual."""
         name = f".{path.name.removeprefix('.')}.{secrets.token_hex(4)}{DROPPED}"
         path.rename(self.folder / name)
 
@@ -107,7 +107,7 @@ class Shelf:
 
 
 def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

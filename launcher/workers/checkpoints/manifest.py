@@ -1,4 +1,4 @@
-"""What a checkpoint is made of, as its manifest tells: files, the matrices in them, and the model.
+"""Manifest of a checkpoint: its files, the regions of matrices in them, and the model.
 
 Nothing that trains is imported, so that looking at a checkpoint costs nothing.
 """
@@ -22,30 +22,31 @@ NAME = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A rectangle of a parameter; a file holds its weights and both moments of Adam."""
+    """A region of a parameter; a file holds its weights and both moments of Adam."""
 
     name: str
-    """The parameter's, in the whole model."""
+    """Global name of the parameter."""
     rows: tuple[int, ...]
-    """First one, and the first one after it."""
+    """First row, and the first one after the region."""
     columns: tuple[int, ...]
+    """First column, and the first one after the region."""
     steps: int
-    """That Adam has done here."""
+    """Steps that Adam has done on it."""
 
     @property
     def elements(self) -> int:
-        """Of each of its tensors."""
+        """Number of elements of each of its tensors."""
         return (self.rows[1] - self.rows[0]) * (self.columns[1] - self.columns[0])
 
     def key(self, kind: str) -> str:
-        """What a tensor of it is called in its file."""
+        """Name of one of its tensors in its file."""
         (top, bottom), (left, right) = self.rows, self.columns
         return f"{self.name}[{top}:{bottom},{left}:{right}].{kind}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """One file."""
+    """One file of a checkpoint."""
 
     bytes: int
     sha256: str
@@ -58,47 +59,48 @@ class Model:
 
     name: str
     digest: str
-    """Of the sizes."""
+    """Fingerprint of the sizes."""
     sizes: dict[str, int]
-    """What decides the parameters and their shapes, and nothing else."""
+    """Sizes that decide the parameters and their shapes, and no others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """A whole checkpoint."""
+    """All about a checkpoint but its tensors."""
 
     format: int = FORMAT
     step: int
-    """The last one done."""
+    """Last optimizer step done."""
     spec: str
     """Id of the run's spec."""
     trajectory: str
-    """What decides the losses: see `RunSpec.trajectory`."""
+    """Digest of all that decides the losses: see `RunSpec.trajectory`."""
     seed: int
     model: Model
     written_by: dict[str, Any]
     """Engine, layout, ranks and precision; of no meaning to whoever reads it."""
     progress: dict[str, Any]
-    """What the caller wants to know when it goes on."""
+    """JSON that the training loop wants back when it goes on."""
     score: float | None = None
     """The lower, the better; of those with one, the best may stay."""
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Rows and columns of each whole parameter; a vector has one row."""
+    """Rows and columns of each full parameter; a vector has one row."""
     files: dict[str, Part] = field(default_factory=dict)
+    """Files by name."""
     digest: str = ""
-    """Of everything else here."""
+    """Fingerprint of all other fields."""
 
     def differing_size(self, model: ModelShape) -> str | None:
-        """The first size in which a model is another one."""
-        here, there = sizes(model), self.model.sizes
-        if fingerprint(here) == self.model.digest:
+        """Return the first size in which ``model`` differs, with both values; None if none does."""
+        current, stored = sizes(model), self.model.sizes
+        if fingerprint(current) == self.model.digest:
             return None
-        name = next(name for name in here | there if here.get(name) != there.get(name))
-        return f"{name} is {there.get(name)} in the checkpoint and {here.get(name)} here"
+        name = next(name for name in current | stored if current.get(name) != stored.get(name))
+        return f"{name} is {stored.get(name)} in the checkpoint and {current.get(name)} here"
 
 
 def sizes(model: ModelShape) -> dict[str, int]:
-    """What decides the parameters of a model and their shapes."""
+    """Sizes of a model that decide its parameters and their shapes."""
     return {
         "layers": model.layers,
         "hidden": model.hidden,
@@ -113,17 +115,17 @@ def sizes(model: ModelShape) -> dict[str, int]:
     }
 
 
-def begun(
+def draft(
     spec: RunSpec, step: int, progress: dict[str, Any], score: float | None = None
 ) -> Manifest:
-    """The manifest of a checkpoint that has no files yet."""
-    known = sizes(spec.model)
+    """Return the manifest of a checkpoint that has no files yet."""
+    model_sizes = sizes(spec.model)
     return Manifest(
         step=step,
         spec=spec.id,
         trajectory=spec.trajectory,
         seed=spec.train.seed,
-        model=Model(name=spec.model.name, digest=fingerprint(known), sizes=known),
+        model=Model(name=spec.model.name, digest=fingerprint(model_sizes), sizes=model_sizes),
         written_by={
             "backend": spec.backend,
             "ranks": spec.cluster.gpus,
@@ -135,17 +137,17 @@ def begun(
     )
 
 
-def completed(manifest: Manifest, files: dict[str, Part]) -> Manifest:
-    """With its files, and the shapes that follow from them."""
+def complete(draft: Manifest, files: dict[str, Part]) -> Manifest:
+    """Return the manifest with its files, and the shapes that follow from them."""
     shapes: dict[str, tuple[int, ...]] = {}
     for piece in (piece for part in files.values() for piece in part.pieces):
         rows, columns = shapes.get(piece.name, (0, 0))
         shapes[piece.name] = (max(rows, piece.rows[1]), max(columns, piece.columns[1]))
-    return dataclasses.replace(manifest, files=files, tensors=shapes)
+    return dataclasses.replace(draft, files=files, tensors=shapes)
 
 
 def write(manifest: Manifest, path: Path) -> None:
-    """Write it, one line for each of its fields."""
+    """Write a manifest with its digest, one line for each field."""
     data = encode(manifest)
     data["digest"] = _digest(data)
     lines = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in data.items())
@@ -153,10 +155,10 @@ def write(manifest: Manifest, path: Path) -> None:
 
 
 def read(path: Path) -> Manifest:
-    """Read what `write` wrote.
+    """Read a manifest.
 
     Raises:
-        ReadError: it is missing, or not what was written.
+        ReadError: it is missing, or not what `write` wrote.
         ConfigError: this version does not know its fields.
     """
     try:

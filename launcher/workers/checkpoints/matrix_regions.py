@@ -1,9 +1,9 @@
-"""Which part of a whole matrix a stretch of a rank's shard is: a few rectangles.
+"""Regions of a full matrix: the few that a range of a rank's flattened shard makes up.
 
-Ranks of every layout and both engines keep stretches: ZeRO cuts the flattened shard anywhere. In
-the whole matrix a stretch is the rest of one row, whole rows of the shard, and the start of
-another row; two times that where it goes from the gate into the up projection of SwiGLU. A vector
-is a matrix of one row.
+Ranks of every layout and both engines keep such ranges: ZeRO cuts the flattened shard anywhere. In
+the full matrix a range is the rest of one row, complete rows of the shard, and the start of another
+row; two times that where it goes from the gate into the up projection of SwiGLU. A vector is a
+matrix of one row.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Rectangle:
+class Region:
     """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, the last ones not included."""
 
     top: int
@@ -25,36 +25,36 @@ class Rectangle:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Numbers of rows and columns."""
         return self.bottom - self.top, self.right - self.left
 
     @property
     def area(self) -> int:
-        """Elements."""
+        """Number of elements."""
         return (self.bottom - self.top) * (self.right - self.left)
 
-    def overlap(self, other: "Rectangle") -> "Rectangle | None":
-        """What both have."""
-        top, bottom = max(self.top, other.top), min(self.bottom, other.bottom)
-        left, right = max(self.left, other.left), min(self.right, other.right)
-        return Rectangle(top, bottom, left, right) if top < bottom and left < right else None
+    def overlap(self, region: "Region") -> "Region | None":
+        """Region that this one and ``region`` have in common."""
+        top, bottom = max(self.top, region.top), min(self.bottom, region.bottom)
+        left, right = max(self.left, region.left), min(self.right, region.right)
+        return Region(top, bottom, left, right) if top < bottom and left < right else None
 
-    def without(self, other: "Rectangle") -> Iterator["Rectangle"]:
-        """What only this one has: what is above, below, left and right of what both have."""
-        both = self.overlap(other)
-        if both is None:
+    def without(self, region: "Region") -> Iterator["Region"]:
+        """Rest of this region: above, below, left and right of the overlap with ``region``."""
+        hole = self.overlap(region)
+        if hole is None:
             yield self
             return
-        around = (
-            Rectangle(self.top, both.top, self.left, self.right),
-            Rectangle(both.bottom, self.bottom, self.left, self.right),
-            Rectangle(both.top, both.bottom, self.left, both.left),
-            Rectangle(both.top, both.bottom, both.right, self.right),
+        margins = (
+            Region(self.top, hole.top, self.left, self.right),
+            Region(hole.bottom, self.bottom, self.left, self.right),
+            Region(hole.top, hole.bottom, self.left, hole.left),
+            Region(hole.top, hole.bottom, hole.right, self.right),
         )
-        yield from (one for one in around if one.area)
+        yield from (margin for margin in margins if margin.area)
 
-    def window(self, inner: "Rectangle") -> tuple[slice, slice]:
-        """The rows and columns of a rectangle within this one, counted from its corner."""
+    def window(self, inner: "Region") -> tuple[slice, slice]:
+        """Rows and columns of a region within this one, counted from this one's corner."""
         return (
             slice(inner.top - self.top, inner.bottom - self.top),
             slice(inner.left - self.left, inner.right - self.left),
@@ -62,55 +62,59 @@ class Rectangle:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """A rectangle whose rows, one after another, are local elements ``at``, ``at`` + 1 ..."""
+class ShardRegion:
+    """A region whose elements, row by row, are consecutive in the flattened shard."""
 
-    at: int
-    rectangle: Rectangle
+    offset: int
+    """Index of the first one in the flattened shard."""
+    region: Region
+    """Region of the full matrix that they are."""
 
 
-def cuts(start: int, stop: int, shape: Shape, shard: Shard) -> Iterator[Cut]:
-    """Where elements ``start`` to ``stop`` of a flattened shard are in the whole matrix.
+def shard_regions(start: int, stop: int, shape: Shape, shard: Shard) -> Iterator[ShardRegion]:
+    """Regions of the full matrix that elements ``start`` to ``stop`` of a shard make up.
 
     Args:
-        start: of the flattened shard.
-        stop: the first one after the stretch.
+        start: first element of the range, in the flattened shard.
+        stop: first element after the range.
         shape: the shard's.
-        shard: which part of the whole it is.
+        shard: the part of the full matrix that it is.
     """
     rows, width = _matrix(shape)
-    down = shard.split is not None and shard.split.dim == 0
+    split_by_rows = shard.split is not None and shard.split.dim == 0
     pieces = shard.split.pieces if shard.split is not None else 1
-    assert down or pieces == 1, "no split along rows has several pieces"
+    assert split_by_rows or pieces == 1, "no split along rows has several pieces"
     height = rows // pieces
-    first = shard.rank * width if shard.split is not None and not down else 0
+    first_column = shard.rank * width if shard.split is not None and not split_by_rows else 0
     while start < stop:
         row, column = divmod(start, width)
-        piece, inside = divmod(row, height)
-        top = (piece * shard.size + shard.rank) * height + inside if down else row
-        if column or stop - start < width:
-            count, wide = 1, min(width - column, stop - start)
+        piece, row_in_piece = divmod(row, height)
+        # The full matrix has the same piece of every rank before the next piece of any.
+        top = (piece * shard.size + shard.rank) * height + row_in_piece if split_by_rows else row
+        if column or stop - start < width:  # a part of one row
+            row_count, column_count = 1, min(width - column, stop - start)
         else:
-            count, wide = min((stop - start) // width, height - inside), width
-        left = first + column
-        yield Cut(start, Rectangle(top, top + count, left, left + wide))
-        start += count * wide
+            row_count = min((stop - start) // width, height - row_in_piece)
+            column_count = width
+        left = first_column + column
+        yield ShardRegion(start, Region(top, top + row_count, left, left + column_count))
+        start += row_count * column_count
 
 
-def whole(shape: Shape, shard: Shard) -> tuple[int, int]:
-    """Rows and columns of the whole matrix."""
+def full_shape(shape: Shape, shard: Shard) -> tuple[int, int]:
+    """Rows and columns of the full matrix, from the shape of a shard."""
     rows, width = _matrix(shape)
     if shard.split is None:
         return rows, width
     return (rows * shard.size, width) if shard.split.dim == 0 else (rows, width * shard.size)
 
 
-def covered(wanted: Rectangle, there: Iterable[Rectangle]) -> bool:
-    """Whether each element is in one of those that are there."""
-    left = [wanted]
-    for other in there:
-        left = [part for one in left for part in one.without(other)]
-    return not left
+def covered(region: Region, parts: Iterable[Region]) -> bool:
+    """Return True if each element of ``region`` is in at least one of ``parts``."""
+    uncovered = [region]
+    for part in parts:
+        uncovered = [remainder for hole in uncovered for remainder in hole.without(part)]
+    return not uncovered
 
 
 def _matrix(shape: Shape) -> tuple[int, int]:

@@ -1,7 +1,7 @@
-"""Where each kind of optimizer keeps the fp32 weights it steps on, and its moments.
+"""Access to the fp32 weights that an optimizer steps on and to its moments, one class each.
 
-A parameter on this rank is a shard (tensor parallelism cuts it); an optimizer keeps all of it or,
-under ZeRO, a stretch of it flattened, often within one buffer of many parameters.
+A parameter on this rank is a shard (tensor parallelism splits it); an optimizer keeps all of it or,
+under ZeRO, a range of it flattened, often within one buffer of many parameters.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,30 +16,30 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fragment:
-    """The stretch of a parameter's shard that this rank's optimizer steps on."""
+class OptimizerSlice:
+    """The range of a parameter's flattened shard that this rank's optimizer steps on."""
 
     start: int
-    """Of the flattened shard."""
+    """First element, in the flattened shard."""
     stop: int
-    """The first element after it."""
+    """First element after it."""
     optimizer: Any
-    """torch's own kind."""
+    """The torch optimizer that steps on it."""
     master: Any
-    """What it steps on."""
-    at: int = 0
-    """Where in that the stretch begins."""
+    """The fp32 tensor that it steps on."""
+    offset: int = 0
+    """Element of ``master`` that is the first of the range."""
     sharded: bool
-    """Data parallel ranks keep other stretches, and not the same one."""
+    """True where data parallel ranks each keep another range, False where all keep the same one."""
 
     def tensor(self, kind: str) -> Any:
-        """The weights or a moment, of one dimension: a view."""
-        whole = self.master if kind == WEIGHT else self.optimizer.state[self.master][kind]
-        return whole.detach().view(-1)[self.at : self.at + self.stop - self.start]
+        """Weights or a moment, as a view of one dimension."""
+        buffer = self.master if kind == WEIGHT else self.optimizer.state[self.master][kind]
+        return buffer.detach().view(-1)[self.offset : self.offset + self.stop - self.start]
 
     @property
     def steps(self) -> int:
-        """That Adam has done."""
+        """Steps that Adam has done."""
         if MOMENTS[0] not in self.optimizer.state[self.master]:  # they come with the first step
             self.prepare(0)
         if isinstance(self.optimizer, torch.optim.Adam):
@@ -47,7 +47,7 @@ class Fragment:
         return int(self.optimizer.param_groups[0]["step"])
 
     def prepare(self, steps: int) -> None:
-        """Have moments, and be after step ``steps``."""
+        """Create the moments where there are none, and set Adam's count of steps."""
         state = self.optimizer.state[self.master]
         for kind in MOMENTS:
             if kind not in state:
@@ -59,30 +59,33 @@ class Fragment:
             group["step"] = steps
 
 
-Find = Callable[[Any], Fragment | None]
-"""The fragment of a parameter; None where this rank keeps nothing of it."""
+FindSlice = Callable[[Any], OptimizerSlice | None]
+"""Finds the slice of a parameter; None where this rank's optimizer keeps nothing of it."""
 
 
-def finder(optimizer: Any) -> Find:
-    """What knows the fragments of an optimizer, of as many as it may be made of.
+def slice_finder(optimizer: Any) -> FindSlice:
+    """Return a function that finds the slice of a parameter in an optimizer or in its members.
 
     Raises:
-        KeyError: of a kind that is not known here.
+        KeyError: the optimizer is of a class that is not in `FAMILIES`.
     """
-    finds = [FAMILIES[_family(one)](one) for one in _members(optimizer)]
+    finders = [FAMILIES[_family(member)](member) for member in _members(optimizer)]
 
-    def find(parameter: Any) -> Fragment | None:
-        found = (one(parameter) for one in finds)
-        return next((fragment for fragment in found if fragment is not None), None)
+    def find(parameter: Any) -> OptimizerSlice | None:
+        slices = (find_in_member(parameter) for find_in_member in finders)
+        return next((part for part in slices if part is not None), None)
 
     return find
 
 
 def _members(optimizer: Any) -> Iterator[Any]:
-    """megatron has one more for experts, and one for nothing on a rank without any."""
+    """Optimizers that one is made of, without empty ones.
+
+    megatron has a second for experts, and one without parameters on a rank that has none.
+    """
     if hasattr(optimizer, "chained_optimizers"):
-        for one in optimizer.chained_optimizers:
-            yield from _members(one)
+        for member in optimizer.chained_optimizers:
+            yield from _members(member)
     elif isinstance(optimizer, torch.optim.Optimizer) or optimizer.optimizer is not None:
         yield optimizer
 
@@ -91,34 +94,34 @@ def _family(optimizer: Any) -> str:
     return "torch" if isinstance(optimizer, torch.optim.Optimizer) else type(optimizer).__name__
 
 
-def _unsharded(optimizer: Any) -> Find:
-    """Whole parameters, or for each a copy in fp32 that megatron calls ``main_param``."""
+def _unsharded(optimizer: Any) -> FindSlice:
+    """Find complete parameters, or the fp32 copy of each that megatron calls ``main_param``."""
     inner = optimizer if _family(optimizer) == "torch" else optimizer.optimizer
-    stepped_on = {id(one) for group in inner.param_groups for one in group["params"]}
+    stepped_on = {id(master) for group in inner.param_groups for master in group["params"]}
 
-    def find(parameter: Any) -> Fragment | None:
+    def find(parameter: Any) -> OptimizerSlice | None:
         master = getattr(parameter, "main_param", parameter)
         if id(master) not in stepped_on:
             return None
-        return Fragment(
+        return OptimizerSlice(
             start=0, stop=parameter.numel(), optimizer=inner, master=master, sharded=False
         )
 
     return find
 
 
-def _distributed(optimizer: Any) -> Find:
-    """megatron's ZeRO 1: a tensor for each stretch."""
+def _distributed(optimizer: Any) -> FindSlice:
+    """Find slices in megatron's ZeRO 1, which has a tensor for each."""
     inner = optimizer.optimizer
 
-    def find(parameter: Any) -> Fragment | None:
+    def find(parameter: Any) -> OptimizerSlice | None:
         if parameter not in optimizer.model_param_group_index_map:
             return None
         group, order = optimizer.model_param_group_index_map[parameter]
-        stretch = optimizer._get_model_param_range_map(parameter)["param"]
-        return Fragment(
-            start=stretch.start,
-            stop=stretch.end,
+        in_shard = optimizer._get_model_param_range_map(parameter)["param"]
+        return OptimizerSlice(
+            start=in_shard.start,
+            stop=in_shard.end,
             optimizer=inner,
             master=inner.param_groups[group]["params"][order],
             sharded=True,
@@ -127,47 +130,47 @@ def _distributed(optimizer: Any) -> Find:
     return find
 
 
-def _linked(optimizer: Any) -> Find:
-    """DeepSpeed's ZeRO 1 and 2, and its bf16 optimizer: one flat tensor for each group."""
+def _linked(optimizer: Any) -> FindSlice:
+    """Find slices in DeepSpeed's ZeRO 1, 2 and bf16 optimizer: one flat tensor for each group."""
     inner = optimizer.optimizer
 
-    def find(parameter: Any) -> Fragment | None:
-        link = parameter._hp_mapping
+    def find(parameter: Any) -> OptimizerSlice | None:
+        link = parameter._hp_mapping  # low precision (lp) parameter to high precision (hp) master
         if link is None:
             return None
-        here = link.lp_fragment_address
+        in_shard = link.lp_fragment_address
         (flat,) = inner.param_groups[link.param_group_index]["params"]
-        return Fragment(
-            start=here.start,
-            stop=here.start + here.numel,
+        return OptimizerSlice(
+            start=in_shard.start,
+            stop=in_shard.start + in_shard.numel,
             optimizer=inner,
             master=flat,
-            at=link.hp_fragment_address.start,
+            offset=link.hp_fragment_address.start,
             sharded=True,
         )
 
     return find
 
 
-def _partitioned(optimizer: Any) -> Find:
-    """DeepSpeed's ZeRO 3: equal stretches, the last one padded, in flat tensors of many."""
+def _partitioned(optimizer: Any) -> FindSlice:
+    """Find slices in DeepSpeed's ZeRO 3: equal ones, the last padded, in flat tensors of many."""
 
-    def find(parameter: Any) -> Fragment:
-        flat, at, size = optimizer.grad_position[optimizer.get_param_id(parameter)]
+    def find(parameter: Any) -> OptimizerSlice:
+        flat, offset, size = optimizer.grad_position[optimizer.get_param_id(parameter)]
         start = optimizer._get_param_partition_rank(parameter) * size
-        return Fragment(
+        return OptimizerSlice(
             start=min(start, parameter.ds_numel),
             stop=min(start + size, parameter.ds_numel),
             optimizer=optimizer.optimizer,
             master=optimizer.fp32_partitioned_groups_flat[flat],
-            at=at,
+            offset=offset,
             sharded=True,
         )
 
     return find
 
 
-FAMILIES: dict[str, Callable[[Any], Find]] = {
+FAMILIES: dict[str, Callable[[Any], FindSlice]] = {
     "torch": _unsharded,
     "FP32Optimizer": _unsharded,
     "Float16OptimizerWithFloat16Params": _unsharded,
@@ -176,4 +179,4 @@ FAMILIES: dict[str, Callable[[Any], Find]] = {
     "BF16_Optimizer": _linked,
     "DeepSpeedZeroOptimizer_Stage3": _partitioned,
 }
-"""By the name of the class: only one of the two libraries is imported."""
+"""Finder for each class of optimizer, by its name: only one of the two libraries is imported."""

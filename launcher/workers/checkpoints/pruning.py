@@ -1,4 +1,4 @@
-"""What an attempt knows of its run's checkpoints, and which of them it removes: rank 0's part."""
+"""Removal of a run's checkpoints, which is rank 0's task: those that are not retained, or all."""
 
 from collections.abc import Collection
 
@@ -6,58 +6,62 @@ from launcher.errors import ConfigError, ReadError
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints import manifest
-from launcher.workers.checkpoints.directory import Shelf
+from launcher.workers.checkpoints.directory import CheckpointDirectory
 from launcher.workers.checkpoints.manifest import Manifest
-from launcher.workers.checkpoints.retention import distance, kept
+from launcher.workers.checkpoints.retention import retained_steps, rollback_distance
 
 
-class Keeper:
-    """Removes what `retention` does not keep, and never the last good one."""
+class Pruner:
+    """Removes the checkpoints that `retention` does not retain, and never the last good one."""
 
-    def __init__(self, shelf: Shelf, spec: RunSpec, policy: Checkpointing) -> None:
-        self._shelf, self._spec, self._policy = shelf, spec, policy
+    def __init__(
+        self, directory: CheckpointDirectory, spec: RunSpec, policy: Checkpointing
+    ) -> None:
+        self._directory, self._spec, self._policy = directory, spec, policy
         self._good: set[int] = set()
+        """Steps of the checkpoints that this attempt has written or restored."""
         self._bad: set[int] = set()
+        """Steps of those that it has refused: they must not take the place of a good one."""
         self._scores: dict[int, float | None] = {}
 
-    def judged(self, step: int, good: bool) -> None:
-        """A checkpoint was read, or refused, which is not to take the place of a good one."""
+    def mark(self, step: int, good: bool) -> None:
+        """Remember that the checkpoint of a step was restored, or refused."""
         self._forget(step)
         (self._good if good else self._bad).add(step)
 
-    def saved(self, whole: Manifest) -> None:
-        """There is a new one: drop what does not stay, for the caller to sweep."""
-        self.judged(whole.step, good=True)
-        self._scores[whole.step] = whole.score
-        for step in self._removable(whole):
+    def add(self, written: Manifest) -> None:
+        """Take note of a new checkpoint, and drop what does not stay; the caller sweeps."""
+        self.mark(written.step, good=True)
+        self._scores[written.step] = written.score
+        for step in self._removable(written):
             self._remove(step)
 
-    def make_room(self, begun: Manifest) -> bool:
-        """Remove the oldest of those that do not stay once ``begun`` is there; whether it did.
+    def make_room(self, draft: Manifest) -> bool:
+        """Remove the oldest of those that do not stay once ``draft`` is written; True if it went.
 
-        The newest that is known to be good stays: ``begun`` may still fail.
+        The newest that is known to be good stays: the save of ``draft`` may still fail.
         """
-        removable = self._removable(begun)
-        safe = max(self._good, default=None)
-        step = min((one for one in removable if one != safe), default=None)
-        removed = safe is not None and step is not None and self._remove(step)
-        self._shelf.sweep()
+        removable = self._removable(draft)
+        newest_good = max(self._good, default=None)
+        oldest = min((step for step in removable if step != newest_good), default=None)
+        removed = newest_good is not None and oldest is not None and self._remove(oldest)
+        self._directory.sweep()
         return removed
 
     def forget_after(self, step: int) -> str | None:
-        """Remove the later ones; what went wrong."""
-        steps = self._shelf.steps()
-        later = [one for one in steps if one > step]
-        # First, so that it never names one that is gone.
-        problem = self._shelf.point(max(set(steps) - {*later} - self._bad, default=None))
-        removed = [self._remove(one) for one in later]
-        self._shelf.sweep()
+        """Remove the checkpoints of later steps; return what went wrong, None if nothing."""
+        steps = self._directory.steps()
+        later = [present for present in steps if present > step]
+        # `latest` first, so that it never names one that is gone.
+        problem = self._directory.point(max(set(steps) - {*later} - self._bad, default=None))
+        removed = [self._remove(present) for present in later]
+        self._directory.sweep()
         if not all(removed):
             return f"{removed.count(False)} of {len(later)} later ones could not be removed"
         return problem
 
     def _remove(self, step: int) -> bool:
-        gone = self._shelf.drop(step)
+        gone = self._directory.drop(step)
         if gone:
             self._forget(step)
         return gone
@@ -68,26 +72,30 @@ class Keeper:
         self._scores.pop(step, None)
 
     def _removable(self, new: Manifest) -> list[int]:
-        """Later ones are not: they are damaged, and will be written again."""
-        present = {step for step in self._shelf.steps() if step < new.step}
+        """Steps of the checkpoints that may go once ``new`` is there, oldest first.
+
+        Later ones than ``new`` may not: they are damaged, and will be written again.
+        """
+        present = {step for step in self._directory.steps() if step < new.step}
         steps = {*present - self._bad, new.step}
-        scores = self._scored(steps - {new.step})
+        scores = self._known_scores(steps - {new.step})
         if new.score is not None:
             scores[new.step] = new.score
-        stay = kept(steps, self._policy, self._spec.last, scores, distance(self._spec))
-        return sorted(present - stay)
+        distance = rollback_distance(self._spec)
+        retained = retained_steps(steps, self._policy, self._spec.last, scores, distance)
+        return sorted(present - retained)
 
-    def _scored(self, steps: Collection[int]) -> dict[int, float]:
-        """Of the checkpoints that say one; those of earlier attempts are asked once."""
+    def _known_scores(self, steps: Collection[int]) -> dict[int, float]:
+        """Scores of the checkpoints that have one; the manifest of each is read at most once."""
         if not self._policy.keep_best:
             return {}
         for step in steps:
             if step not in self._scores:
-                self._scores[step] = self._score(step)
+                self._scores[step] = self._read_score(step)
         return {step: score for step in steps if (score := self._scores[step]) is not None}
 
-    def _score(self, step: int) -> float | None:
+    def _read_score(self, step: int) -> float | None:
         try:
-            return manifest.read(self._shelf.path(step) / manifest.NAME).score
+            return manifest.read(self._directory.path(step) / manifest.NAME).score
         except (ReadError, ConfigError):
             return None

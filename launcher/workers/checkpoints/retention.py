@@ -1,4 +1,4 @@
-"""Which checkpoints stay when there is a new one."""
+"""Retention of checkpoints: the steps whose checkpoints stay when there is a new one."""
 
 from collections.abc import Collection, Mapping
 
@@ -6,46 +6,53 @@ from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 
 
-def distance(spec: RunSpec) -> int | None:
+def rollback_distance(spec: RunSpec) -> int | None:
     """Steps by which a checkpoint has to be older than the newest for a rollback to go to it.
 
-    What is found now began ``patience`` steps ago at the earliest, as the ladder takes it, and
-    weights from ``margin`` steps before are not trusted. None where nothing is rolled back.
+    A spike detected now began ``patience`` steps ago at the earliest, as the ladder counts, and
+    weights from ``margin`` steps before that are not trusted. None where nothing is rolled back.
     """
     guard = spec.train.spike_guard
     return guard.patience + guard.margin if guard else None
 
 
-def kept(
+def retained_steps(
     steps: Collection[int],
     policy: Checkpointing,
     last: int,
     scores: Mapping[int, float],
     distance: int | None = None,
 ) -> set[int]:
-    """Those of the steps of checkpoints whose checkpoints stay.
+    """Return the subset of ``steps`` whose checkpoints stay.
 
     Args:
-        steps: of checkpoints that are whole as far as is known, the new one included.
+        steps: of the checkpoints believed to be complete, the new one included.
         policy: what the user wants.
-        last: step of the run's end.
-        scores: of steps whose checkpoints have one; the lowest is the best.
-        distance: see the function of this name.
+        last: last step of the run.
+        scores: of the steps whose checkpoints have one; the lowest is the best.
+        distance: the run's `rollback_distance`.
     """
-    stay = set(sorted(steps)[-policy.keep_last :]) | {last} & set(steps)
+    newest = sorted(steps)[-policy.keep_last :]
+    retained = set(newest)
+    if last in steps:
+        retained.add(last)
     if policy.keep_every:
-        stay |= {step for step in steps if step and step % policy.keep_every == 0}
+        retained |= {step for step in steps if step > 0 and step % policy.keep_every == 0}
     scored = [step for step in steps if step in scores]
     if policy.keep_best and scored:
-        stay.add(min(scored, key=lambda step: (scores[step], -step)))
+        best = min(scored, key=lambda step: (scores[step], -step))  # of equally good ones the later
+        retained.add(best)
     if distance is not None and steps:
-        stay |= _before(steps, max(steps) - distance)
-    return stay
+        retained |= _rollback_steps(steps, max(steps) - distance)
+    return retained
 
 
-def _before(steps: Collection[int], limit: int) -> set[int]:
-    """The newest one that is old enough, and the one that will be next: without it there would be
-    none but the newest when the time comes."""
+def _rollback_steps(steps: Collection[int], limit: int) -> set[int]:
+    """Steps that rollbacks need: the newest up to ``limit``, and the oldest after it.
+
+    The latter will be the newest that is old enough as training goes on; were it removed now, only
+    much newer ones would be left by then.
+    """
     old = [step for step in steps if step <= limit]
     young = [step for step in steps if step > limit]
     return {*sorted(old)[-1:], min(young)}

@@ -1,4 +1,4 @@
-"""What each rank does for a checkpoint by itself: have room for its file, copy, write."""
+"""One rank's part of a save: reserve room for its file, copy its tensors, write them."""
 
 import errno
 import time
@@ -10,124 +10,125 @@ import torch
 
 from launcher.workers.checkpoints import tensorfile
 from launcher.workers.checkpoints.manifest import Manifest
-from launcher.workers.checkpoints.tensorfile import CHUNK, KINDS, Filled, Hashing
+from launcher.workers.checkpoints.tensorfile import CHUNK, KINDS, HashedFile, PieceTensors
 from launcher.workers.model import platform
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What became of a rank's file."""
+class WriteResult:
+    """Outcome of writing a rank's file."""
 
     error: int = 0
-    """Number of the error that kept it from being written, 0 for none."""
+    """errno of the failure, 0 for none."""
     size: int = 0
-    """0 where the rank has nothing that others have not too."""
+    """Bytes; 0 where the rank writes nothing, as other ranks have the same."""
     sha256: str = "00" * 32
 
 
 class RankFile:
     """The file of one rank while it is made."""
 
-    def __init__(self, path: Path, filled: list[Filled]) -> None:
-        self._path, self._filled = path, filled
-        self._file: Hashing | None = None
+    def __init__(self, path: Path, contents: list[PieceTensors]) -> None:
+        self._path, self._contents = path, contents
+        self._file: HashedFile | None = None
 
     def reserve(self) -> int:
-        """Have room for it; an error number, 0 for none. May be asked again."""
+        """Allocate room for it on the disk; errno, 0 for none. May be called again."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if self._filled:
-                self._file = self._file or Hashing(self._path)
-                self._file.reserve(tensorfile.room(self._filled))
+            if self._contents:
+                self._file = self._file or HashedFile(self._path)
+                self._file.reserve(tensorfile.required_bytes(self._contents))
         except OSError as error:
             return error.errno or errno.EIO
         return 0
 
     def copy(self, memory: "HostMemory") -> None:
-        """Write a copy instead: what is saved may change from now on."""
-        self._filled = memory.copied(self._filled)
+        """Write a copy instead: the tensors that are saved may change from now on."""
+        self._contents = memory.copy(self._contents)
 
-    def write(self) -> Written:
-        """Have it on disk."""
+    def write(self) -> WriteResult:
+        """Write the file and flush it to the disk."""
         if self._file is None:
-            return Written()
+            return WriteResult()
         try:
-            tensorfile.write(self._file, self._filled)
-            return Written(0, *self._file.finish())
+            tensorfile.write(self._file, self._contents)
+            return WriteResult(0, *self._file.finish())
         except OSError as error:
-            return Written(error.errno or errno.EIO)
+            return WriteResult(error.errno or errno.EIO)
         finally:
             self.close()
 
     def close(self) -> None:
-        """Let go of it, and of what is in it."""
-        self._filled = []
+        """Close the file, and drop the references to its tensors."""
+        self._contents = []
         if self._file is not None:
             self._file.close()
 
 
 class HostMemory:
-    """Where pieces are copied to. It stays: to get it anew takes longer than the copy."""
+    """Buffer for copies of pieces. It is kept: to allocate it takes longer than to copy."""
 
     def __init__(self) -> None:
         self._buffer: torch.Tensor | None = None
         self._card = platform.device().type == "cuda"
 
-    def reserve(self, filled: list[Filled]) -> int:
-        """Have room for a copy; an error number, 0 for none."""
-        elements = sum(len(KINDS) * one.piece.elements for one in filled)
+    def reserve(self, contents: list[PieceTensors]) -> int:
+        """Allocate the buffer for a copy; errno, 0 for none."""
+        elements = sum(len(KINDS) * entry.piece.elements for entry in contents)
         if self._buffer is not None and self._buffer.numel() == elements:
             return 0
-        self._buffer = None  # before there are two
+        self._buffer = None  # freed first, so that there are never two
         try:
-            # Of pinned memory, a card writes there itself.
+            # A card writes into pinned memory by itself (DMA).
             self._buffer = torch.empty(elements, dtype=torch.float32, pin_memory=self._card)
         except RuntimeError:
             return errno.ENOMEM
         return 0
 
-    def copied(self, filled: list[Filled]) -> list[Filled]:
-        """The same pieces, here, once they are."""
+    def copy(self, contents: list[PieceTensors]) -> list[PieceTensors]:
+        """Copy the pieces into the buffer; return them there, once the copy is complete."""
         assert self._buffer is not None
-        out, at = [], 0
-        for one in filled:
-            here = {}
+        copies, offset = [], 0
+        for entry in contents:
+            tensors = {}
             for kind in KINDS:
-                source = one.tensors[kind]
-                here[kind] = self._buffer[at : at + source.numel()]
-                at += source.numel()
-                for to, part in zip(
-                    here[kind].split(CHUNK // 4), source.split(CHUNK // 4), strict=True
-                ):
+                source = entry.tensors[kind]
+                tensors[kind] = self._buffer[offset : offset + source.numel()]
+                offset += source.numel()
+                chunks = zip(tensors[kind].split(CHUNK // 4), source.split(CHUNK // 4), strict=True)
+                for to, part in chunks:
                     to.copy_(part, non_blocking=True)
-            out.append(Filled(one.piece, here))
+            copies.append(PieceTensors(entry.piece, tensors))
         if self._card:
             torch.cuda.synchronize()
-        return out
+        return copies
 
 
 @dataclass(slots=True)
-class Saving:
+class PendingSave:
     """A checkpoint that is not visible yet."""
 
-    begun: Manifest
+    draft: Manifest
+    """Its manifest, without files."""
     file: RankFile
     began: float = field(default_factory=time.monotonic)
+    """Time of its begin, as all times here by `time.monotonic`."""
     waiting_since: float = field(default_factory=time.monotonic)
-    """When training last began to wait for it, ..."""
+    """Time at which training last began to wait for it, ..."""
     waited: float = 0.0
-    """... and seconds that it did before."""
+    """... and seconds that it had waited before."""
     visible: float = 0.0
-    """When it was, on rank 0."""
-    writing: "Future[Written] | None" = None
+    """Time at which it became visible; on rank 0 only."""
+    writing: "Future[WriteResult] | None" = None
     """None where training waits all the time."""
 
-    def go_on(self) -> None:
-        """Training does."""
+    def stop_waiting(self) -> None:
+        """Note that training goes on from here."""
         self.waited += time.monotonic() - self.waiting_since
 
-    def wait(self) -> Written:
-        """Until this rank's file is written."""
+    def wait(self) -> WriteResult:
+        """Wait until this rank's file is written."""
         assert self.writing is not None
         self.waiting_since = time.monotonic()
         return self.writing.result()

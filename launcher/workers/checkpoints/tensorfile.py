@@ -15,34 +15,35 @@ from safetensors import SafetensorError, safe_open
 from launcher import files
 from launcher.decode import decode, encode
 from launcher.workers.checkpoints.manifest import Manifest, Piece
-from launcher.workers.checkpoints.matrix_regions import Rectangle, covered
+from launcher.workers.checkpoints.matrix_regions import Region, covered
 
 WEIGHT = "weight"
 KINDS = (WEIGHT, "exp_avg", "exp_avg_sq")
-"""Of each piece: the weights in fp32, and the two moments of Adam."""
+"""Tensors of each piece: the weights in fp32, and the two moments of Adam."""
 CHUNK = 1 << 24
 """Bytes read or written at once."""
 MARGIN = 1 << 14
 """Bytes for the rest of the manifest, and for the names in a folder."""
 PIECES = "pieces"
+"""Key, in the file's metadata, of its list of pieces."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """A piece, and its tensors, each of one dimension."""
+class PieceTensors:
+    """A piece and its tensors by kind, each of one dimension."""
 
     piece: Piece
     tensors: dict[str, Any]
 
 
-class Hashing:
-    """A file that is hashed while it is written."""
+class HashedFile:
+    """A file whose SHA-256 is computed while it is written."""
 
     def __init__(self, path: Path) -> None:
         self._file, self._hash, self._size = path.open("wb"), hashlib.sha256(), 0
 
     def reserve(self, size: int) -> None:
-        """Have the room for that many bytes, or raise OSError before any is written."""
+        """Allocate ``size`` bytes on the disk, so that OSError comes before any is written."""
         try:
             files.allocate(self._file.fileno(), size)
         except OSError as error:
@@ -57,38 +58,38 @@ class Hashing:
         self._size += view.nbytes
 
     def finish(self) -> tuple[int, str]:
-        """Have it on disk; its size and SHA-256."""
+        """Flush the file to the disk; return its size and SHA-256."""
         self._file.truncate(self._size)  # more may have been reserved
         os.fsync(self._file.fileno())
         return self._size, self._hash.hexdigest()
 
     def close(self) -> None:
-        """Close the file; what `finish` did not write is of no use."""
+        """Close the file. Errors do not matter: after `finish` there are none, before it no use."""
         try:
             self._file.close()
         except OSError:
             return
 
 
-def write(file: Hashing, filled: list[Filled]) -> None:
-    """Write pieces; of a card's no more than a chunk is on this side at any time."""
-    header = _header([one.piece for one in filled])
+def write(file: HashedFile, contents: list[PieceTensors]) -> None:
+    """Write pieces; of a card's tensors no more than a chunk is in host memory at any time."""
+    header = _header([entry.piece for entry in contents])
     file.write(struct.pack("<Q", len(header)))
     file.write(header)
-    for one in filled:
+    for entry in contents:
         for kind in KINDS:
-            for chunk in one.tensors[kind].split(CHUNK // 4):
+            for chunk in entry.tensors[kind].split(CHUNK // 4):
                 file.write(chunk.float().cpu().numpy())
 
 
-def room(filled: list[Filled]) -> int:
-    """Bytes that `write` writes, and as many as its pieces can take in the manifest."""
-    header = len(_header([one.piece for one in filled]))
-    return 2 * header + MARGIN + sum(4 * len(KINDS) * one.piece.elements for one in filled)
+def required_bytes(contents: list[PieceTensors]) -> int:
+    """Bytes that `write` writes, and as many as the manifest can take for the same pieces."""
+    header = len(_header([entry.piece for entry in contents]))
+    return 2 * header + MARGIN + sum(4 * len(KINDS) * entry.piece.elements for entry in contents)
 
 
 def pieces(path: Path) -> tuple[Piece, ...]:
-    """What is in a file, as it says itself. Raises OSError where it says nothing."""
+    """Read the list of pieces from a file's own header. Raises OSError where it cannot be read."""
     try:
         with safe_open(path, "pt") as file:
             return decode(tuple[Piece, ...], json.loads(file.metadata()[PIECES]))
@@ -96,8 +97,8 @@ def pieces(path: Path) -> tuple[Piece, ...]:
         raise OSError(errno.EIO, str(error), str(path)) from error
 
 
-def measured(path: Path) -> tuple[int, str]:
-    """Size and SHA-256 of a file."""
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 of a file."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -106,68 +107,67 @@ def measured(path: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-class Source:
-    """The matrices of a checkpoint, any rectangle of which can be read."""
+class CheckpointReader:
+    """Reads any region of any matrix of a checkpoint."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
         self._files: dict[str, Any] = {}
-        self._places: dict[str, list[tuple[Rectangle, str, Piece]]] = {}
-        for name, part in manifest.files.items():
+        self._stored: dict[str, list[tuple[Region, str, Piece]]] = {}
+        """Stored regions of each parameter, each with its file and its piece."""
+        for file, part in manifest.files.items():
             for piece in part.pieces:
-                place = (_rectangle(piece), name, piece)
-                self._places.setdefault(piece.name, []).append(place)
+                self._stored.setdefault(piece.name, []).append((_region(piece), file, piece))
         self.bytes_read = 0
 
-    def hold(self) -> None:
+    def open_all(self) -> None:
         """Open every file now: it can then be read even if it is deleted meanwhile."""
-        for name in {file for places in self._places.values() for _, file, _ in places}:
-            self._opened(name)
+        for file in {file for stored in self._stored.values() for _, file, _ in stored}:
+            self._open(file)
 
-    def has(self, name: str, wanted: Rectangle) -> bool:
-        """Whether every element of a rectangle is there."""
-        return covered(wanted, (there for there, _, _ in self._places.get(name, ())))
+    def has(self, name: str, region: Region) -> bool:
+        """Return True if every element of a region of parameter ``name`` is stored."""
+        return covered(region, (stored for stored, _, _ in self._stored.get(name, ())))
 
-    def steps(self, name: str, wanted: Rectangle) -> int:
-        """How many Adam has done in a rectangle."""
-        return max(piece.steps for _, _, _, piece in self._overlaps(name, wanted))
+    def steps(self, name: str, region: Region) -> int:
+        """Steps that Adam has done on a region of parameter ``name``."""
+        return max(piece.steps for _, _, _, piece in self._overlaps(name, region))
 
-    def read(self, name: str, kind: str, wanted: Rectangle, target: Any) -> None:
-        """Copy a rectangle into a matrix of its shape, and nothing else from the disk."""
-        for both, there, file, piece in self._overlaps(name, wanted):
-            rows, columns = there.window(both)
-            part = self._opened(file).get_slice(piece.key(kind))[rows, columns]
-            target[wanted.window(both)].copy_(part)
-            self.bytes_read += part.numel() * part.element_size()
+    def read(self, name: str, kind: str, region: Region, target: Any) -> None:
+        """Copy a region into ``target``, of its shape; nothing else is read from the disk."""
+        for overlap, stored, file, piece in self._overlaps(name, region):
+            rows, columns = stored.window(overlap)
+            values = self._open(file).get_slice(piece.key(kind))[rows, columns]
+            target[region.window(overlap)].copy_(values)
+            self.bytes_read += values.numel() * values.element_size()
 
-    def _overlaps(
-        self, name: str, wanted: Rectangle
-    ) -> Iterator[tuple[Rectangle, Rectangle, str, Piece]]:
-        for there, file, piece in self._places[name]:
-            both = wanted.overlap(there)
-            if both is not None:
-                yield both, there, file, piece
+    def _overlaps(self, name: str, region: Region) -> Iterator[tuple[Region, Region, str, Piece]]:
+        """Overlaps of a region with stored ones: overlap, stored region, file and piece."""
+        for stored, file, piece in self._stored[name]:
+            overlap = region.overlap(stored)
+            if overlap is not None:
+                yield overlap, stored, file, piece
 
-    def _opened(self, name: str) -> Any:
-        if name not in self._files:
-            self._files[name] = safe_open(self._folder / name, "pt")
-        return self._files[name]
+    def _open(self, file: str) -> Any:
+        if file not in self._files:
+            self._files[file] = safe_open(self._folder / file, "pt")
+        return self._files[file]
 
 
 def _header(pieces: list[Piece]) -> bytes:
-    """Names, shapes and places of the tensors; padded, so that what follows is aligned."""
-    listed = json.dumps([encode(piece) for piece in pieces])
-    header: dict[str, Any] = {"__metadata__": {PIECES: listed}}
-    at = 0
+    """JSON header of the tensors: names, shapes and offsets; padded to align the data after it."""
+    metadata = json.dumps([encode(piece) for piece in pieces])
+    header: dict[str, Any] = {"__metadata__": {PIECES: metadata}}
+    offset = 0
     for piece in pieces:
-        size = 4 * piece.elements
+        shape, size = list(_region(piece).shape), 4 * piece.elements
         for kind in KINDS:
-            place = {"shape": list(_rectangle(piece).shape), "data_offsets": [at, at + size]}
-            header[piece.key(kind)] = {"dtype": "F32", **place}
-            at += size
+            data_offsets = [offset, offset + size]
+            header[piece.key(kind)] = {"dtype": "F32", "shape": shape, "data_offsets": data_offsets}
+            offset += size
     text = json.dumps(header).encode()
     return text + b" " * (-len(text) % 8)
 
 
-def _rectangle(piece: Piece) -> Rectangle:
-    return Rectangle(*piece.rows, *piece.columns)
+def _region(piece: Piece) -> Region:
+    return Region(*piece.rows, *piece.columns)

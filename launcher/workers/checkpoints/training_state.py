@@ -1,4 +1,4 @@
-"""All that a step of an engine changes, by its place in the whole model.
+"""All that a step of an engine changes, addressed by global name and region of the full matrix.
 
 The learning rate and the samples are functions of the step's number, nothing is random, gradients
 are zero between two steps, and so are the micro batches that DeepSpeed counts.
@@ -12,140 +12,162 @@ import torch
 
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints.manifest import Piece
-from launcher.workers.checkpoints.matrix_regions import Cut, cuts
-from launcher.workers.checkpoints.optimizer_state import Fragment, finder
-from launcher.workers.checkpoints.tensorfile import KINDS, WEIGHT, Filled, Source
+from launcher.workers.checkpoints.matrix_regions import ShardRegion, shard_regions
+from launcher.workers.checkpoints.optimizer_state import OptimizerSlice, slice_finder
+from launcher.workers.checkpoints.tensorfile import KINDS, WEIGHT, CheckpointReader, PieceTensors
 from launcher.workers.model import weights
-from launcher.workers.model.groups import Place
+from launcher.workers.model.groups import RankPlace
 from launcher.workers.model.initial_weights import Shard
-from launcher.workers.model.weights import Named
+from launcher.workers.model.weights import NamedWeight
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Elements of a flattened shard, and the tensor they are in."""
+class FlatRange:
+    """Elements ``start`` to ``stop`` of a flattened shard, and the tensor that holds them."""
 
     start: int
     stop: int
     tensor: Any
 
+    def is_view_of(self, larger: "FlatRange") -> bool:
+        """Return True if this is in the memory of a larger range, and so is read with it."""
+        return (
+            larger.start <= self.start
+            and self.stop <= larger.stop
+            and self.tensor.dtype == larger.tensor.dtype
+            and self.tensor.data_ptr() == larger.tensor[self.start - larger.start :].data_ptr()
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Local:
-    """What a rank has of one parameter."""
+class LocalParameter:
+    """One parameter as this rank has it: its shard, and its optimizer's slice of that."""
 
     name: str
+    """Name under which it is stored."""
     parameter: Any
     shard: Shard
-    fragment: Fragment | None
-    """None where others step on all of it."""
-    first: bool
-    """This rank is the one, of those that have the same fragment, that writes it."""
+    optimizer_slice: OptimizerSlice | None
+    """None where other ranks step on all of it."""
+    writes: bool
+    """True on the one, of the ranks that have the same slice, that writes it."""
 
-    def cuts(self, start: int, stop: int) -> Iterator[Cut]:
-        """Where a stretch of it is in the whole matrix."""
+    def regions(self, start: int, stop: int) -> Iterator[ShardRegion]:
+        """Regions of the full matrix that elements ``start`` to ``stop`` of the shard make up."""
         shape = getattr(self.parameter, "ds_shape", self.parameter.shape)
-        return cuts(start, stop, tuple(shape), self.shard)
+        return shard_regions(start, stop, tuple(shape), self.shard)
 
-    def weights(self) -> Iterator[Stretch]:
-        """What the next forward pass computes with, whatever its precision."""
+    def weights(self) -> Iterator[FlatRange]:
+        """Weights that the next forward pass computes with, in the model's precision."""
         partition = getattr(self.parameter, "ds_tensor", None)
         if partition is not None:
-            assert self.fragment is not None
-            start, stop = self.fragment.start, self.fragment.stop
-            yield Stretch(start, stop, partition.detach().view(-1)[: stop - start])
-            if self.parameter.ds_status.name != "AVAILABLE":  # but for those that stay whole
+            assert self.optimizer_slice is not None
+            start, stop = self.optimizer_slice.start, self.optimizer_slice.stop
+            yield FlatRange(start, stop, partition.detach().view(-1)[: stop - start])
+            # ZeRO-3 does not partition small parameters: those are available in full as well.
+            if self.parameter.ds_status.name != "AVAILABLE":
                 return
-        whole = self.parameter.detach().view(-1)
-        yield Stretch(0, whole.numel(), whole)
+        flat = self.parameter.detach().view(-1)
+        yield FlatRange(0, flat.numel(), flat)
 
 
-class State:
+class TrainingState:
     """The parameters of a rank and its part of the optimizer's state; read and written in place."""
 
-    def __init__(self, named: Iterable[Named], optimizer: Any, spec: RunSpec, place: Place) -> None:
+    def __init__(
+        self, named_weights: Iterable[NamedWeight], optimizer: Any, spec: RunSpec, place: RankPlace
+    ) -> None:
         """``optimizer`` is megatron's, DeepSpeed's or torch's own."""
-        find = finder(optimizer)
-        self._locals = [_local(name, one, find(one), spec, place) for name, one in named]
-
-    def filled(self) -> list[Filled]:
-        """What this rank writes: together, the ranks write each element once."""
-        return [
-            _filled(local, local.fragment, cut)
-            for local in self._locals
-            if local.fragment is not None and local.first
-            for cut in local.cuts(local.fragment.start, local.fragment.stop)
+        find_slice = slice_finder(optimizer)
+        self._parameters = [
+            _local(name, parameter, find_slice(parameter), spec, place)
+            for name, parameter in named_weights
         ]
 
-    def lacks(self, source: Source) -> str | None:
-        """The first parameter that a checkpoint has not all of that this rank needs."""
-        for local in self._locals:
-            ranges = [(one.start, one.stop) for one in (*local.weights(), local.fragment) if one]
-            for cut in (cut for start, stop in ranges for cut in local.cuts(start, stop)):
-                if not source.has(local.name, cut.rectangle):
-                    return f"{local.name} is not all there"
+    def contents(self) -> list[PieceTensors]:
+        """Pieces that this rank writes; all ranks together write each element once."""
+        return [
+            _piece_tensors(local, local.optimizer_slice, shard_region)
+            for local in self._parameters
+            if local.optimizer_slice is not None and local.writes
+            for shard_region in local.regions(
+                local.optimizer_slice.start, local.optimizer_slice.stop
+            )
+        ]
+
+    def lacks(self, reader: CheckpointReader) -> str | None:
+        """Return the first parameter of which a checkpoint lacks a part that this rank needs."""
+        for local in self._parameters:
+            needed = [(weight.start, weight.stop) for weight in local.weights()]
+            if local.optimizer_slice:
+                needed.append((local.optimizer_slice.start, local.optimizer_slice.stop))
+            parts = (part for start, stop in needed for part in local.regions(start, stop))
+            if not all(reader.has(local.name, part.region) for part in parts):
+                return f"{local.name} is not all there"
         return None
 
     @torch.no_grad()
-    def restore(self, source: Source) -> None:
+    def restore(self, reader: CheckpointReader) -> None:
         """Become what was saved, in place: buffers and views of the engine stay what they are."""
-        for local in self._locals:
-            done = list(local.weights())
-            for one in done:
-                _read(local, one, WEIGHT, source)
-            if local.fragment is not None:
-                _restore_fragment(local, local.fragment, done, source)
+        for local in self._parameters:
+            restored = list(local.weights())
+            for weight in restored:
+                _read(local, weight, WEIGHT, reader)
+            if local.optimizer_slice is not None:
+                _restore_slice(local, local.optimizer_slice, restored, reader)
 
 
 def _local(
-    name: str, parameter: Any, fragment: Fragment | None, spec: RunSpec, place: Place
-) -> Local:
-    sharded = fragment is not None and fragment.sharded
-    return Local(
+    name: str,
+    parameter: Any,
+    optimizer_slice: OptimizerSlice | None,
+    spec: RunSpec,
+    place: RankPlace,
+) -> LocalParameter:
+    sharded = optimizer_slice is not None and optimizer_slice.sharded
+    return LocalParameter(
         name=weights.stored_name(name, spec.model),
         parameter=parameter,
         shard=weights.shard_of(name, spec, place),
-        fragment=fragment,
-        first=weights.is_first(name, spec, place, sharded),
+        optimizer_slice=optimizer_slice,
+        writes=weights.is_first(name, spec, place, sharded),
     )
 
 
-def _filled(local: Local, fragment: Fragment, cut: Cut) -> Filled:
-    at, one = cut.at - fragment.start, cut.rectangle
+def _piece_tensors(
+    local: LocalParameter, optimizer_slice: OptimizerSlice, shard_region: ShardRegion
+) -> PieceTensors:
+    start, region = shard_region.offset - optimizer_slice.start, shard_region.region
     piece = Piece(
         name=local.name,
-        rows=(one.top, one.bottom),
-        columns=(one.left, one.right),
-        steps=fragment.steps,
+        rows=(region.top, region.bottom),
+        columns=(region.left, region.right),
+        steps=optimizer_slice.steps,
     )
-    return Filled(piece, {kind: fragment.tensor(kind)[at : at + one.area] for kind in KINDS})
+    stop = start + region.area
+    return PieceTensors(piece, {kind: optimizer_slice.tensor(kind)[start:stop] for kind in KINDS})
 
 
-def _restore_fragment(
-    local: Local, fragment: Fragment, done: list[Stretch], source: Source
+def _restore_slice(
+    local: LocalParameter,
+    optimizer_slice: OptimizerSlice,
+    restored: list[FlatRange],
+    reader: CheckpointReader,
 ) -> None:
-    rectangles = [cut.rectangle for cut in local.cuts(fragment.start, fragment.stop)]
-    if not rectangles:  # ZeRO-3 has nothing for the last ranks of a small parameter
+    """Read the fp32 weights and moments; not weights that are views of ``restored`` ones."""
+    start, stop = optimizer_slice.start, optimizer_slice.stop
+    regions = [part.region for part in local.regions(start, stop)]
+    if not regions:  # ZeRO-3 has nothing for the last ranks of a small parameter
         return
-    fragment.prepare(max(source.steps(local.name, one) for one in rectangles))
+    optimizer_slice.prepare(max(reader.steps(local.name, region) for region in regions))
     for kind in KINDS:
-        one = Stretch(fragment.start, fragment.stop, fragment.tensor(kind))
-        if kind != WEIGHT or not any(_within(one, other) for other in done):
-            _read(local, one, kind, source)
+        values = FlatRange(start, stop, optimizer_slice.tensor(kind))
+        if kind != WEIGHT or not any(values.is_view_of(weight) for weight in restored):
+            _read(local, values, kind, reader)
 
 
-def _read(local: Local, one: Stretch, kind: str, source: Source) -> None:
-    for cut in local.cuts(one.start, one.stop):
-        at = cut.at - one.start
-        target = one.tensor[at : at + cut.rectangle.area].view(cut.rectangle.shape)
-        source.read(local.name, kind, cut.rectangle, target)
-
-
-def _within(one: Stretch, other: Stretch) -> bool:
-    """Whether a stretch is in the memory of another, and has been read with it."""
-    return (
-        other.start <= one.start
-        and one.stop <= other.stop
-        and one.tensor.dtype == other.tensor.dtype
-        and one.tensor.data_ptr() == other.tensor[one.start - other.start :].data_ptr()
-    )
+def _read(local: LocalParameter, values: FlatRange, kind: str, reader: CheckpointReader) -> None:
+    for part in local.regions(values.start, values.stop):
+        offset = part.offset - values.start
+        target = values.tensor[offset : offset + part.region.area].view(part.region.shape)
+        reader.read(local.name, kind, part.region, target)

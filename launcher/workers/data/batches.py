@@ -1,4 +1,4 @@
-"""The micro batches of each step: which samples this rank takes, on its device."""
+"""Micro batches of each step: the samples that this rank takes, on its device."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from launcher.workers.data import dataset
 from launcher.workers.data.sample_order import hash64
 from launcher.workers.errors import DataError
 from launcher.workers.model import platform
-from launcher.workers.model.groups import Place
+from launcher.workers.model.groups import RankPlace
 
 DIGESTS = 1 << 52
 """Digests are below this, so that a collective of floats adds them up exactly."""
@@ -23,15 +23,15 @@ Batch = dict[str, Any]
 class Batches:
     """Reads the samples of a run in an order that the seed and the spec alone decide."""
 
-    def __init__(self, spec: RunSpec, place: Place, cache: Path) -> None:
+    def __init__(self, spec: RunSpec, place: RankPlace, cache: Path) -> None:
         self._spec, self._place = spec, place
         self._samples = dataset.load(spec, cache)
         self._device = platform.device()
         self._read: tuple[int, dict[int, int]] = (0, {})
-        """The step that is read, and of each micro batch the digest."""
+        """Step that is being read, and digest of each of its micro batches read so far."""
 
     def of_step(self, step: int) -> Iterator[Batch]:
-        """The micro batches of this data parallel rank in step ``step``.
+        """Micro batches of this data parallel rank in step ``step``.
 
         Raises:
             DataError: a token id that the model does not know.
@@ -42,29 +42,29 @@ class Batches:
             yield self._batch(numbers)
 
     def read(self, step: int) -> int:
-        """`expected`, of what was read from `of_step`."""
+        """Digest, as `expected`, of the samples really read from `of_step` in a step."""
         return sum(self._read[1].values()) % DIGESTS if self._read[0] == step else 0
 
     def expected(self, step: int) -> int:
-        """This rank's part of a digest of which sample is where in a step's global batch.
+        """Digest of the samples that are to be read by this rank in a step, and of their order.
 
-        The sum over all ranks, modulo `DIGESTS`, does not depend on the layout.
+        Its sum over all ranks, modulo `DIGESTS`, does not depend on the layout.
         """
         return sum(map(self._digest, self._numbers(step))) % DIGESTS
 
     def counts(self, step: int) -> Mapping[str, int]:
-        """Samples that this run takes from each source up to a step."""
+        """Number of samples that this run takes from each source up to a step."""
         return self._samples.counts(self._spec.samples_through(step))
 
     def _numbers(self, step: int) -> Iterator[range]:
-        """The samples of each micro batch, by their numbers in the run."""
+        """Numbers, in the run, of the samples of each micro batch."""
         size, base = self._spec.layout.micro_batch, self._spec.samples_through(step - 1)
         for number in range(self._spec.accumulation_at(step)):
             first = base + (number * self._place.dp_size + self._place.dp) * size
             yield range(first, first + size)
 
     def _digest(self, numbers: range) -> int:
-        """Zero on all but one of the ranks that read the same samples."""
+        """Digest of samples; zero on all but one of the ranks that read the same ones."""
         place = self._place
         if place.tp or place.cp or not place.last_stage:
             return 0

@@ -1,7 +1,7 @@
 """Sources -> megatron-core datasets, built once in a cache that many runs share.
 
 Everything in the cache is named by a hash of all that decides its content, is made in a folder
-of its own under a lock, and appears by a rename: what a reader finds is whole.
+of its own under a lock, and appears by a rename: a reader finds it complete or not at all.
 """
 
 import os
@@ -39,13 +39,13 @@ class Source:
     """Path without .bin and .idx."""
     weight: float
     content: str
-    """Digest of its tokens."""
-    before: int
+    """Key of its content: the text and how it is tokenized, or the tokens."""
+    samples_before: int
     """Samples that earlier stages took."""
 
 
 class Samples:
-    """The samples of a run, in their order."""
+    """Samples of a run, in their order."""
 
     def __init__(self, spec: RunSpec, sources: list[Source], datasets: list[Any]) -> None:
         self._datasets, self._sources = datasets, sources
@@ -57,25 +57,28 @@ class Samples:
 
     def __getitem__(self, number: int) -> Any:
         """Tokens and labels, [sequence] each, of sample ``number`` (from 0)."""
-        source, place = self._place(number)
-        return self._datasets[source][place]
+        source, index = self._locate(number)
+        return self._datasets[source][index]
 
     def identity(self, number: int) -> int:
-        """64 bits of which text that is, the same wherever it is read."""
-        source, place = self._place(number)
-        return hash64(self._streams[source].key, place)
+        """64-bit hash of the text that a sample is; the same at any position in any run."""
+        source, index = self._locate(number)
+        return hash64(self._streams[source].key, index)
 
     def counts(self, stop: int) -> Mapping[str, int]:
-        """Samples from each source, of those numbered below ``stop``."""
+        """Number of samples from each source among those numbered below ``stop``."""
         return self._blend.counts([source.name for source in self._sources], 0, stop)
 
-    def _place(self, number: int) -> tuple[int, int]:
-        source, nth = self._blend.at(number)
-        return source, self._streams[source].at(self._sources[source].before + nth)
+    def _locate(self, number: int) -> tuple[int, int]:
+        """Number of the source of a sample, and index in the source's dataset."""
+        source, number_of_source = self._blend.at(number)
+        return source, self._streams[source].at(
+            self._sources[source].samples_before + number_of_source
+        )
 
 
-class Names:
-    """What GPTDataset asks of a tokenizer; it masks nothing here, so ids do not matter."""
+class TokenizerStub:
+    """Stand-in for the tokenizer GPTDataset wants; nothing is masked, so its ids do not matter."""
 
     unique_identifiers = {"class": "tokens are already in the dataset"}  # noqa: RUF012
     vocab_size = None
@@ -83,7 +86,7 @@ class Names:
 
 
 def prepare(spec: RunSpec, cache: Path) -> None:
-    """Build whatever of a run's data is not in the cache yet. Needs no process group.
+    """Build all of a run's data that is not in the cache yet. Needs no process group.
 
     Raises:
         DataError: text that is gone or too short, a vocabulary the model does not have, or more
@@ -91,44 +94,49 @@ def prepare(spec: RunSpec, cache: Path) -> None:
     """
     for name in dict.fromkeys((*spec.data.blend, *spec.data.texts)):
         try:
-            corpora.check(name, "data.blend")  # the launcher has, perhaps weeks ago
+            corpora.check(name, "data.blend")  # the launcher did too, perhaps weeks ago
         except ConfigError as error:
             raise DataError(str(error)) from error
     cache.mkdir(parents=True, exist_ok=True)
-    tokenizer = _Lazy(spec, cache)
+    tokenizer = _LazyTokenizer(spec, cache)
     for name in filter(corpora.is_text, spec.data.blend):
         try:
-            _once(cache / sizes.text_key(spec.data, name), _Indexer(name, tokenizer))
-        except ConfigError as error:  # a line further down than what the launcher looked at
+            _build_once(cache / sizes.text_key(spec.data, name), _Indexer(name, tokenizer))
+        except ConfigError as error:  # in a line further down than the launcher's check goes
             raise DataError(str(error)) from error
     for source in _sources(spec, cache):
         _check_length(source, spec)
         folder = _index_folder(spec, cache, source)
-        _once(folder, lambda folder, source=source: _open(spec, source, folder))  # type: ignore[misc]
+        _build_once(folder, lambda folder, source=source: _open(spec, source, folder))  # type: ignore[misc]
         _check_epochs(source, spec, cache)
 
 
 def load(spec: RunSpec, cache: Path) -> Samples:
-    """The samples of a run in their order; `prepare` must have run."""
+    """Load the samples of a run in their order; `prepare` must have run."""
     sources = _sources(spec, cache)
     folders = [_index_folder(spec, cache, source) for source in sources]
-    datasets = [_open(spec, one, folder) for one, folder in zip(sources, folders, strict=True)]
+    datasets = [
+        _open(spec, source, folder) for source, folder in zip(sources, folders, strict=True)
+    ]
     return Samples(spec, sources, datasets)
 
 
 def tokenizer(spec: RunSpec, cache: Path) -> Tokenizer:
-    """What makes tokens of a text as in a run's data. Raises DataError: nobody said what did."""
-    said = spec.data.tokenizer
-    if said in corpora.TRAINED and not any(map(corpora.is_text, spec.data.texts)):
-        raise DataError(f"data.tokenizer: {said}, but all data are token ids already: a text needs"
-                        " the tokenizer.json that these were made with")  # fmt: skip
-    return _Lazy(spec, cache).get()
+    """Return the tokenizer of a run's data. Raises DataError where that is not known."""
+    name = spec.data.tokenizer
+    if name in corpora.TRAINED and not any(map(corpora.is_text, spec.data.texts)):
+        raise DataError(
+            f"data.tokenizer: {name}, but all data are token ids already: a text needs"
+            " the tokenizer.json that these were made with"
+        )
+    return _LazyTokenizer(spec, cache).get()
 
 
 def held_out(spec: RunSpec, cache: Path) -> Iterator[tuple[str, Any]]:
-    """For each source one epoch of what is not trained on, in a fixed order; or, a text, why not.
+    """Name and held-out sequences of each source, one epoch in a fixed order.
 
-    `prepare` must have run.
+    Where there are too few tokens, the reason as a str in place of the sequences. `prepare` must
+    have run.
     """
     for source in _sources(spec, cache):
         tokens, needed = _tokens(source, spec, held_out=True), spec.model.sequence + 1
@@ -137,26 +145,26 @@ def held_out(spec: RunSpec, cache: Path) -> Iterator[tuple[str, Any]]:
             yield source.name, f"{share} keeps {tokens} tokens apart, one sequence needs {needed}"
             continue
         folder = Path(f"{_index_folder(spec, cache, source)}-held-out")
-        _once(folder, lambda folder, source=source: _open(spec, source, folder, True))  # type: ignore[misc]
+        _build_once(folder, lambda folder, source=source: _open(spec, source, folder, True))  # type: ignore[misc]
         yield source.name, _open(spec, source, folder, True)
 
 
-class _Lazy:
-    """The tokenizer of a run, made when the first text needs it."""
+class _LazyTokenizer:
+    """Tokenizer of a run, made when the first text needs it."""
 
     def __init__(self, spec: RunSpec, cache: Path) -> None:
         self._spec, self._cache = spec, cache
-        self._made: Tokenizer | None = None
+        self._tokenizer: Tokenizer | None = None
 
     def get(self) -> Tokenizer:
-        if self._made is None:
-            self._made = self._make()
-            model, vocab = self._spec.model, self._made.vocab
+        if self._tokenizer is None:
+            self._tokenizer = self._make()
+            model, vocab = self._spec.model, self._tokenizer.vocab
             if vocab > model.vocab:
                 raise DataError(
                     f"the tokenizer has {vocab} tokens, more than model.vocab {model.vocab}"
                 )
-        return self._made
+        return self._tokenizer
 
     def _make(self) -> Tokenizer:
         data = self._spec.data
@@ -171,14 +179,14 @@ class _Lazy:
             documents = (corpora.documents(source) for source in texts)
             train_bpe(documents, data.tokenizer_vocab, folder / "tokenizer.json")
 
-        _once(folder, build)
+        _build_once(folder, build)
         return FromFile(folder / "tokenizer.json")
 
 
 class _Indexer:
     """Writes one text source as an indexed dataset."""
 
-    def __init__(self, source: str, tokenizer: _Lazy) -> None:
+    def __init__(self, source: str, tokenizer: _LazyTokenizer) -> None:
         self._source, self._tokenizer = source, tokenizer
 
     def __call__(self, folder: Path) -> None:
@@ -191,33 +199,33 @@ class _Indexer:
         builder.finalize(str(folder / "tokens.idx"))
 
 
-def _once(folder: Path, build: Callable[[Path], object]) -> None:
-    """Make a folder of the cache, unless it is there; one process at a time."""
+def _build_once(folder: Path, build: Callable[[Path], object]) -> None:
+    """Build a folder of the cache unless it exists; one process at a time."""
     if folder.exists():
         return
     with FileLock(f"{folder}.lock", mode=0o666):
         if folder.exists():
             return
-        for left in folder.parent.glob(f".{folder.name}.*"):  # of a build that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in folder.parent.glob(f".{folder.name}.*"):  # of a build that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
             build(temporary)
-            temporary.chmod(0o777 & ~UMASK)  # mkdtemp's are for their owner alone
+            temporary.chmod(0o777 & ~UMASK)  # mkdtemp lets only the owner in; others share this
             os.rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sources(spec: RunSpec, cache: Path) -> list[Source]:
-    found = []
+    sources = []
     for name, weight in spec.data.blend.items():
         text = corpora.is_text(name)
         prefix = sizes.prefix(spec.data, name, cache)
         content = sizes.text_key(spec.data, name) if text else corpora.content_key(name)
-        before = spec.stage.samples_before.get(name, 0) if spec.stage else 0
-        found.append(Source(name, prefix, weight, content, before))
-    return found
+        samples_before = spec.stage.samples_before.get(name, 0) if spec.stage else 0
+        sources.append(Source(name, prefix, weight, content, samples_before))
+    return sources
 
 
 def _check_length(source: Source, spec: RunSpec) -> None:
@@ -236,25 +244,28 @@ def _tokens(source: Source, spec: RunSpec, held_out: bool = False) -> int:
 
 
 def _check_epochs(source: Source, spec: RunSpec, cache: Path) -> None:
-    """A curriculum says how often a text may be read at the most."""
+    """Raise DataError if a source would be read for more epochs than the curriculum allows."""
     if spec.stage is None:
         return
     stage, sequence = spec.stage, spec.model.sequence
-    there = sequence * len(_open(spec, source, _index_folder(spec, cache, source)))
-    taken = stage.source_tokens[source.name] + sequence * most_samples(spec)[source.name]
-    if taken > stage.max_epochs * there:
+    tokens = sequence * len(_open(spec, source, _index_folder(spec, cache, source)))
+    tokens_read = stage.source_tokens[source.name] + sequence * most_samples(spec)[source.name]
+    if tokens_read > stage.max_epochs * tokens:
         raise DataError(
-            f"curriculum.stages.{stage.name}: {source.name} has {there} tokens, and {taken} are"
-            f" taken from it by then: {taken / there:.3g} epochs,"
+            f"curriculum.stages.{stage.name}: {source.name} has {tokens} tokens, and"
+            f" {tokens_read} are taken from it by then: {tokens_read / tokens:.3g} epochs,"
             f" curriculum.max_epochs is {stage.max_epochs:g}"
         )
 
 
 def _index_folder(spec: RunSpec, cache: Path, source: Source) -> Path:
-    """Megatron names the files of an index by its dataset's path too, so that decides as well."""
-    decides = [source.content, source.prefix, spec.model.sequence, spec.train.seed]
-    decides += [spec.data.held_out, megatron.core.__version__]
-    return cache / f"index-{fingerprint(decides)}"
+    """Folder, in the cache, of a source's sample index.
+
+    Megatron hashes the dataset's path into its file names, so it is part of the name here too.
+    """
+    inputs = [source.content, source.prefix, spec.model.sequence, spec.train.seed]
+    inputs += [spec.data.held_out, megatron.core.__version__]
+    return cache / f"index-{fingerprint(inputs)}"
 
 
 def _open(spec: RunSpec, source: Source, folder: Path, held_out: bool = False) -> Any:
@@ -268,8 +279,8 @@ def _open(spec: RunSpec, source: Source, folder: Path, held_out: bool = False) -
 def _documents(count: int, share: float, held_out: bool) -> Any:
     """Numbers of the documents that are trained on, or of those held out: every n-th."""
     numbers = np.arange(count, dtype=np.int32)
-    apart = np.floor((numbers + 1) * share) > np.floor(numbers * share)
-    return numbers[apart == held_out]
+    set_apart = np.floor((numbers + 1) * share) > np.floor(numbers * share)
+    return numbers[set_apart == held_out]
 
 
 def _config(spec: RunSpec, folder: Path) -> Any:
@@ -279,7 +290,7 @@ def _config(spec: RunSpec, folder: Path) -> Any:
         blend=None,
         split="1,0,0",
         path_to_cache=str(folder),
-        tokenizer=Names(),
+        tokenizer=TokenizerStub(),
         reset_position_ids=False,
         reset_attention_mask=False,
         eod_mask_loss=False,

@@ -1,4 +1,4 @@
-"""Which sample comes when: functions of the seed, the blend and a number, and of nothing else."""
+"""Order of samples, as functions of the seed, the blend and a number, and of nothing else."""
 
 import hashlib
 import heapq
@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 ROUNDS = 6
-"""Of the Feistel network; four already make a pseudorandom permutation of a good round function
-(Luby and Rackoff 1988)."""
+"""Rounds of the Feistel network; four already make a pseudorandom permutation of a good round
+function (Luby and Rackoff 1988)."""
 MASK_64 = (1 << 64) - 1
 
 
@@ -25,21 +25,21 @@ class Shuffle:
     size: int
 
     def __call__(self, number: int) -> int:
-        """Where ``number`` (from 0) goes to."""
+        """Image of ``number`` (from 0) under the permutation."""
         half = max((self.size - 1).bit_length() + 1, 2) // 2
         mask = (1 << half) - 1
         while True:
-            left, right = number >> half, number & mask
+            high, low = number >> half, number & mask
             for turn in range(ROUNDS):
-                left, right = right, left ^ (_mixed(self.key + turn, right) & mask)
-            number = left << half | right
+                high, low = low, high ^ (_splitmix(self.key + turn, low) & mask)
+            number = high << half | low
             if number < self.size:
                 return number
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The samples of one source without end: epoch after epoch, each in an order of its own."""
+    """Endless stream of one source's samples: epoch after epoch, each in an order of its own."""
 
     key: str
     """Seed and content of the source."""
@@ -47,53 +47,59 @@ class Stream:
     """Samples of an epoch."""
 
     def at(self, number: int) -> int:
-        """The sample of the source that is number ``number`` (from 0) of the stream."""
-        epoch, place = divmod(number, self.size)
-        return Shuffle(hash64(f"{self.key} {epoch}"), self.size)(place)
+        """Index, in the source, of the sample that is number ``number`` (from 0) of the stream."""
+        epoch, number_in_epoch = divmod(number, self.size)
+        return Shuffle(hash64(f"{self.key} {epoch}"), self.size)(number_in_epoch)
 
 
 class Blend:
-    """Which source each sample of a run is from; off its weight by less than two at any moment.
+    """Assignment of samples to sources, always within two samples of each source's weight.
 
-    Of the first so many samples two sources have their shares, rounded; those of more sources are
-    shared out in a tree of such pairs. Neither side's number ever falls, and both together rise by
-    one with each sample, so that the one that rises tells where that sample is from: nothing has to
-    be kept, and nothing counted from the beginning.
+    Of the first n samples a pair of sources get n times their shares, rounded; more sources are a
+    binary tree of such pairs. As n grows by one, the count of one side of a pair grows by one and
+    the other stays: the side that grows is that of sample n. So nothing has to be stored, nor
+    counted from the beginning.
     """
 
     def __init__(self, weights: Sequence[float]) -> None:
         """Pair the lightest first (Huffman), which keeps the roundings small.
 
-        Each on the way to a source is half a sample at most, times the source's share of what was
-        rounded. These shares fall as fast as 1, 1, 1/2, 1/3, 1/5: together below 3.36 halves.
+        Each rounding on the way to a source is half a sample at most, times the source's share of
+        what was rounded. These shares fall as fast as 1, 1, 1/2, 1/3, 1/5: together below 3.36
+        halves.
         """
-        # Exact, as they are compared over 10^10 samples; the number is for those that are equal.
+        # Exact, as they are compared over 10^10 samples; the number orders equal weights.
         heap: list[tuple[Fraction, int, _Node]] = [
             (Fraction(weight), number, number) for number, weight in enumerate(weights)
         ]
         heapq.heapify(heap)
         for number in range(len(weights), 2 * len(weights) - 1):
-            (light, _, left), (heavy, _, right) = heapq.heappop(heap), heapq.heappop(heap)
+            (light, _, lighter), (heavy, _, heavier) = heapq.heappop(heap), heapq.heappop(heap)
             share = heavy / (light + heavy)
-            pair = _Pair(right, left, share.numerator, share.denominator)
+            pair = _Pair(heavier, lighter, share.numerator, share.denominator)
             heapq.heappush(heap, (light + heavy, number, pair))
         self._root = heap[0][2]
 
     def at(self, number: int) -> tuple[int, int]:
-        """The source of a sample, and how many samples of that source came before it."""
+        """Source of a sample, and the number of samples of that source before it."""
         node = self._root
         while isinstance(node, _Pair):
-            before = node.first_of(number)
-            if node.first_of(number + 1) > before:
-                node, number = node.first, before
+            of_first = node.first_of(number)
+            if node.first_of(number + 1) > of_first:
+                node, number = node.first, of_first
             else:
-                node, number = node.second, number - before
+                node, number = node.second, number - of_first
         return node, number
 
     def counts(self, names: Sequence[str], first: int, stop: int) -> Mapping[str, int]:
-        """Samples from each source, of those numbered from ``first`` to before ``stop``."""
-        before, by_then = dict(_shared(self._root, first)), dict(_shared(self._root, stop))
-        return {name: by_then[source] - before[source] for source, name in enumerate(names)}
+        """Number of samples from each source among those numbered ``first`` to ``stop`` - 1."""
+        counts_before, counts_until = (
+            dict(_source_counts(self._root, first)),
+            dict(_source_counts(self._root, stop)),
+        )
+        return {
+            name: counts_until[source] - counts_before[source] for source, name in enumerate(names)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,36 +108,36 @@ class _Pair:
 
     first: "_Node"
     second: "_Node"
-    share: int
-    whole: int
+    numerator: int
+    denominator: int
 
     def first_of(self, count: int) -> int:
-        """How many of the first ``count`` samples are the first's: the nearest whole number."""
-        return (2 * count * self.share + self.whole) // (2 * self.whole)
+        """Number, rounded, of the first ``count`` samples that go to ``first``."""
+        return (2 * count * self.numerator + self.denominator) // (2 * self.denominator)
 
 
 _Node = _Pair | int
-"""Or the number of a source."""
+"""A pair, or the number of a source."""
 
 
-def _shared(node: _Node, count: int) -> Iterator[tuple[int, int]]:
-    """Source, how many of so many samples are its own."""
+def _source_counts(node: _Node, count: int) -> Iterator[tuple[int, int]]:
+    """Each source below a node, with its number among the first ``count`` samples of the node."""
     if isinstance(node, _Pair):
         first = node.first_of(count)
-        yield from _shared(node.first, first)
-        yield from _shared(node.second, count - first)
+        yield from _source_counts(node.first, first)
+        yield from _source_counts(node.second, count - first)
     else:
         yield node, count
 
 
 def hash64(*parts: Any) -> int:
-    """64 bits of a text of the parts."""
+    """64-bit hash of the parts, joined as text."""
     text = " ".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def _mixed(key: int, value: int) -> int:
-    """The finalizer of splitmix64 (Steele et al. 2014, doi:10.1145/2660193.2660195)."""
+def _splitmix(key: int, value: int) -> int:
+    """Finalizer of splitmix64 (Steele et al. 2014, doi:10.1145/2660193.2660195)."""
     x = (value + key * 0x9E3779B97F4A7C15) & MASK_64
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK_64
     x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK_64

@@ -9,9 +9,9 @@ import numpy as np
 from launcher.workers.errors import DataError
 
 END = "<|endoftext|>"
-"""Follows every document."""
+"""Token after every document."""
 ENDS = (END, "<|end_of_text|>", "</s>", "<eos>")
-"""Names of that token in published tokenizers, the first there is counts."""
+"""Names of that token in published tokenizers; the first that a tokenizer has counts."""
 TRAINING_CHARACTERS = 20_000_000
 """A BPE learns from the first so many characters of each source."""
 BATCH = 256
@@ -21,19 +21,19 @@ class Tokenizer(Protocol):
     """Turns documents into token ids, the end of document included."""
 
     vocab: int
-    """Token ids there are."""
+    """Number of token ids."""
     end: int
-    """The one that follows every document."""
+    """Id of the token after every document."""
 
     def encode(self, documents: Iterable[str]) -> Iterator[Any]:
         """One array of ids a document."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, the end of a document not among them."""
+        """Text of ids, which do not include the end of a document."""
 
 
 class Bytes:
-    """A token per byte of UTF-8, and one for the end of a document."""
+    """Tokenizer with a token per byte of UTF-8, and one for the end of a document."""
 
     vocab, end = 257, 256
 
@@ -44,12 +44,12 @@ class Bytes:
             yield np.append(ids, self.end)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; a replacement character for what is no UTF-8."""
+        """Text of ids; a replacement character for what is no UTF-8."""
         return bytes(ids).decode("utf-8", "replace")
 
 
 class FromFile:
-    """A tokenizer.json of the tokenizers library."""
+    """Tokenizer read from a tokenizer.json of the tokenizers library."""
 
     def __init__(self, path: Path) -> None:
         from tokenizers import Tokenizer as Loaded
@@ -59,7 +59,7 @@ class FromFile:
         except OSError as error:
             raise DataError(f"data.tokenizer: {path}: {error.strerror}") from error
         ids = (self._tokenizer.token_to_id(name) for name in ENDS)
-        end = next((one for one in ids if one is not None), None)
+        end = next((token_id for token_id in ids if token_id is not None), None)
         if end is None:
             raise DataError(f"data.tokenizer: {path} has none of the tokens {', '.join(ENDS)}")
         self.end = end
@@ -72,7 +72,7 @@ class FromFile:
                 yield np.array([*encoding.ids, self.end], dtype=np.int32)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; a replacement character for what is no UTF-8."""
+        """Text of ids; a replacement character for what is no UTF-8."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
@@ -108,9 +108,9 @@ def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def _first(documents: Iterable[str]) -> Iterator[str]:
-    left = TRAINING_CHARACTERS
+    remaining = TRAINING_CHARACTERS
     for text in documents:
-        yield text[:left]
-        left -= len(text)
-        if left <= 0:
+        yield text[:remaining]
+        remaining -= len(text)
+        if remaining <= 0:
             return

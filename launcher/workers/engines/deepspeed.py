@@ -8,14 +8,14 @@ from megatron.core import parallel_state
 from megatron.core.transformer.moe.moe_layer import MoELayer
 
 from launcher.spec.run import RunSpec
-from launcher.workers.checkpoints.training_state import State
+from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines import deepspeed_setup
-from launcher.workers.engines.engine import Apply, Done
-from launcher.workers.engines.update_gate import Gate
+from launcher.workers.engines.engine import Apply, RankStep
+from launcher.workers.engines.update_gate import UpdateGate
 from launcher.workers.model import platform, weights
-from launcher.workers.model.gpt import transformer_config, whole
-from launcher.workers.model.groups import Place
+from launcher.workers.model.gpt import full_model, transformer_config
+from launcher.workers.model.groups import RankPlace
 
 
 class Groups:
@@ -49,36 +49,37 @@ class Groups:
 
 
 class DeepSpeedEngine:
-    """A whole GPTModel (its tensor parallel shard) in DeepSpeed's hands."""
+    """A GPTModel with all its layers (of each its tensor parallel shard), trained by DeepSpeed."""
 
-    def __init__(self, spec: RunSpec, place: Place, batches: Batches) -> None:
+    def __init__(self, spec: RunSpec, place: RankPlace, batches: Batches) -> None:
         self._spec, self._place, self._batches = spec, place, batches
         deepspeed = deepspeed_setup.start()
         options = deepspeed_setup.configuration(spec)
-        model, held = _model(spec, deepspeed, options)
+        model, gathered = _model(spec, deepspeed, options)
         self._named = list(weights.named_weights(model, spec, place))
-        weights.initialise(self._named, spec, place, held)
+        weights.initialise(self._named, spec, place, gathered)
         self.built = weights.count(self._named, len(model.decoder.layers), spec, place)
         deepspeed_setup.sum_duplicates(model.parameters())
         groups = deepspeed_setup.groups_of(self._named, spec)
         if spec.layout.ep > 1:
-            groups = _tell_experts(model, groups, spec)
+            groups = _register_experts(model, groups, spec)
         optimizer = deepspeed_setup.optimizer(groups, spec)
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=options, mpu=Groups()
         )
-        self._gate = Gate(optimizer)
+        self._gate = UpdateGate(optimizer)
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
-        """One optimizer step: every micro batch forward and backward, the update at the last."""
+        """Do one optimizer step: every micro batch forward and backward, the update at the last."""
         deepspeed_setup.begin(self._engine, self._spec, number, lr)
         total, tokens, norm = torch.zeros((), device=platform.device()), 0, None
-        counts = self._place.tp == 0
+        accounts_for_loss = self._place.tp == 0
 
         def ask() -> bool:
-            known = self._engine.optimizer._global_grad_norm if norm is None else norm
-            loss = float(total) if counts else 0.0
-            return apply(Done(loss, tokens if counts else 0, float(known)))
+            grad_norm = self._engine.optimizer._global_grad_norm if norm is None else norm
+            if accounts_for_loss:
+                return apply(RankStep(float(total), tokens, float(grad_norm)))
+            return apply(RankStep(0.0, 0, float(grad_norm)))
 
         self._gate.arm(ask)
         for batch in self._batches.of_step(number):
@@ -88,11 +89,11 @@ class DeepSpeedEngine:
             if self._spec.layout.zero == 0 and self._engine.is_gradient_accumulation_boundary():
                 norm = deepspeed_setup.grad_norm(self._engine.module.parameters())
             self._engine.step()
-        self._gate.passed()
+        self._gate.end_step()
 
-    def state(self) -> State:
-        """All that the steps so far have changed."""
-        return State(self._named, self._engine.optimizer, self._spec, self._place)
+    def state(self) -> TrainingState:
+        """Return all that steps change."""
+        return TrainingState(self._named, self._engine.optimizer, self._spec, self._place)
 
     def _forward_backward(self, batch: Batch) -> Any:
         losses = self._engine(batch["tokens"], None, None, labels=batch["labels"]).float()
@@ -100,19 +101,19 @@ class DeepSpeedEngine:
         return losses
 
 
-def build(spec: RunSpec, place: Place, batches: Batches) -> DeepSpeedEngine:
-    """The engine of `launcher.workers.engines.engine.ENGINES`."""
+def build(spec: RunSpec, place: RankPlace, batches: Batches) -> DeepSpeedEngine:
+    """Build the engine that `launcher.workers.engines.engine.ENGINES` calls ``deepspeed``."""
     return DeepSpeedEngine(spec, place, batches)
 
 
 def _model(spec: RunSpec, deepspeed: Any, options: dict[str, Any]) -> tuple[Any, Any]:
-    """The model, and what makes one of its parameters whole.
+    """Return the model, and a function that gives a context in which a parameter is complete.
 
     Under ZeRO-3 each parameter is partitioned as it is made, so no rank ever holds them all.
     """
     config = transformer_config(spec)
     if spec.layout.zero < 3:
-        return whole(spec, config), contextlib.nullcontext
+        return full_model(spec, config), contextlib.nullcontext
     group = Groups().get_data_parallel_group()
     with deepspeed.zero.Init(
         data_parallel_group=group,
@@ -120,15 +121,17 @@ def _model(spec: RunSpec, deepspeed: Any, options: dict[str, Any]) -> tuple[Any,
         mpu=Groups(),
         tensor_overrides=[],  # it would make RoPE's frequencies bf16
     ):
-        model = whole(spec, config)
+        model = full_model(spec, config)
 
-    def held(parameter: Any) -> Any:
+    def gathered(parameter: Any) -> Any:
         return deepspeed.zero.GatheredParameters([parameter], modifier_rank=0)
 
-    return model, held
+    return model, gathered
 
 
-def _tell_experts(model: Any, groups: list[dict[str, Any]], spec: RunSpec) -> list[dict[str, Any]]:
+def _register_experts(
+    model: Any, groups: list[dict[str, Any]], spec: RunSpec
+) -> list[dict[str, Any]]:
     """Register megatron's expert groups with DeepSpeed, and give experts groups of their own.
 
     Both libraries mark an expert's parameters by ``allreduce = False``; DeepSpeed then looks
@@ -144,13 +147,13 @@ def _tell_experts(model: Any, groups: list[dict[str, Any]], spec: RunSpec) -> li
     for module in model.modules():
         if isinstance(module, MoELayer):
             module.num_experts = spec.model.experts
-    split = []
+    split_groups = []
     for group in groups:
         experts = [p for p in group["params"] if not getattr(p, "allreduce", True)]
-        others = [p for p in group["params"] if getattr(p, "allreduce", True)]
+        dense = [p for p in group["params"] if getattr(p, "allreduce", True)]
         for parameter in experts:
             parameter.group_name = name
-        split.append(group | {"params": others})
+        split_groups.append(group | {"params": dense})
         if experts:
-            split.append(group | {"params": experts, "moe": True, "name": name})
-    return split
+            split_groups.append(group | {"params": experts, "moe": True, "name": name})
+    return split_groups

@@ -16,16 +16,16 @@ from megatron.core.tensor_parallel import ColumnParallelLinear, vocab_parallel_c
 from megatron.core.transformer.spec_utils import build_module
 
 from launcher.spec.run import RunSpec
-from launcher.workers.checkpoints.training_state import State
+from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batches
 from launcher.workers.engines import deepspeed_setup
-from launcher.workers.engines.engine import Apply, Done
-from launcher.workers.engines.update_gate import Gate
+from launcher.workers.engines.engine import Apply, RankStep
+from launcher.workers.engines.update_gate import UpdateGate
 from launcher.workers.model import weights
 from launcher.workers.model.attention import RMSNorm
 from launcher.workers.model.gpt import layer_spec, transformer_config
-from launcher.workers.model.groups import Place
-from launcher.workers.model.weights import Named
+from launcher.workers.model.groups import RankPlace
+from launcher.workers.model.weights import NamedWeight
 
 
 class Embedding(torch.nn.Module):
@@ -41,7 +41,7 @@ class Embedding(torch.nn.Module):
         )
 
     def forward(self, tokens: Any) -> Any:
-        """Look up."""
+        """Look the tokens up; [s / tp, b, h] under sequence parallelism."""
         return self.embedding(tokens, None)
 
 
@@ -102,26 +102,26 @@ class Pipeline(PipelineModule):
         )
 
     def _partition_layers(self, method: str = "") -> None:
-        """The embedding comes before the first layer, the head after the last."""
+        """Put the embedding before the first layer, and the head after the last."""
         self.parts = [0, *(end + 1 for end in self._ends)]
         self.parts[-1] += 1
         stage = self._topo.get_coord(self.global_rank).pipe
         self._set_bounds(start=self.parts[stage], stop=self.parts[stage + 1])
 
-    def named_weights(self, spec: RunSpec, place: Place) -> Iterator[Named]:
-        """This stage's parameters by their names in the whole model."""
+    def named_weights(self, spec: RunSpec, place: RankPlace) -> Iterator[NamedWeight]:
+        """Parameters of this stage, with their global names."""
         for module in self.children():
             for name, parameter in module.named_parameters():
                 path = f"{module.prefix}{name.removeprefix('layer.')}"
                 if path.startswith("final_layernorm"):
                     path = f"decoder.{path}"
-                yield weights.whole_name(path.split("."), spec, place), parameter
+                yield weights.global_name(path.split("."), spec, place), parameter
 
 
 class PipelineEngine:
-    """One stage of the model in the hands of DeepSpeed's pipeline engine."""
+    """One stage of the model, trained by DeepSpeed's pipeline engine."""
 
-    def __init__(self, spec: RunSpec, place: Place, batches: Batches) -> None:
+    def __init__(self, spec: RunSpec, place: RankPlace, batches: Batches) -> None:
         self._spec, self._place, self._batches = spec, place, batches
         deepspeed = deepspeed_setup.start()
         net = Pipeline(spec, transformer_config(spec, pipeline=False))
@@ -132,39 +132,40 @@ class PipelineEngine:
         deepspeed_setup.sum_duplicates(net.parameters())
         optimizer = deepspeed_setup.optimizer(deepspeed_setup.groups_of(self._named, spec), spec)
         options = deepspeed_setup.configuration(spec)
-        # Both assume that tensor parallel ranks hold equal activations; under SP they do not.
+        # Both would assume that tensor parallel ranks hold equal activations; under SP they do not.
         options["pipeline"] = {"pipe_partitioned": False, "grad_partitioned": False}
         self._norm: float | None = None
         if spec.layout.zero == 0 and spec.train.precision == "fp32":
             options["gradient_clipping"] = 0.0
             optimizer.register_step_pre_hook(self._clip)
-        self._gate = Gate(optimizer)  # after the hook that clips, so that it knows the norm
+        self._gate = UpdateGate(optimizer)  # after the hook that clips, so that it knows the norm
         self._engine, *_ = deepspeed.initialize(model=net, optimizer=optimizer, config=options)
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
-        """One optimizer step, as DeepSpeed schedules it."""
+        """Do one optimizer step, as DeepSpeed schedules it."""
         deepspeed_setup.begin(self._engine, self._spec, number, lr)
-        self._gate.arm(lambda: apply(self._done(number)))
+        self._gate.arm(lambda: apply(self._rank_step(number)))
         data = ((batch["tokens"], batch["labels"]) for batch in self._batches.of_step(number))
         self._engine.train_batch(data)
-        self._gate.passed()
+        self._gate.end_step()
 
-    def _done(self, number: int) -> Done:
-        """What the micro batches of a step have given; asked for before the update."""
+    def _rank_step(self, number: int) -> RankStep:
+        """Loss and gradient norm of a step's micro batches; called before the update."""
         norm = self._engine.optimizer._global_grad_norm if self._norm is None else self._norm
         if not self._place.last_stage or self._place.tp:
-            return Done(loss_sum=0.0, tokens=0, grad_norm=float(norm))
+            return RankStep(loss_sum=0.0, tokens=0, grad_norm=float(norm))
         spec = self._spec
-        each = spec.layout.micro_batch * spec.model.sequence
-        return Done(
-            loss_sum=float(self._engine.total_loss) * each,  # a sum of means of micro batches
-            tokens=spec.accumulation_at(number) * each,
+        tokens_per_micro_batch = spec.layout.micro_batch * spec.model.sequence
+        return RankStep(
+            loss_sum=float(self._engine.total_loss)
+            * tokens_per_micro_batch,  # a sum of means of micro batches
+            tokens=spec.accumulation_at(number) * tokens_per_micro_batch,
             grad_norm=float(norm),
         )
 
-    def state(self) -> State:
-        """All that the steps so far have changed."""
-        return State(self._named, self._engine.optimizer, self._spec, self._place)
+    def state(self) -> TrainingState:
+        """Return all that steps change."""
+        return TrainingState(self._named, self._engine.optimizer, self._spec, self._place)
 
     def _clip(self, optimizer: Any, *_: Any) -> None:
         """Clip by the norm of the whole model.
@@ -179,8 +180,8 @@ class PipelineEngine:
                 parameter.grad.mul_(limit / self._norm)
 
 
-def build(spec: RunSpec, place: Place, batches: Batches) -> PipelineEngine:
-    """The engine of `launcher.workers.engines.engine.ENGINES`."""
+def build(spec: RunSpec, place: RankPlace, batches: Batches) -> PipelineEngine:
+    """Build the engine that `launcher.workers.engines.engine.ENGINES` names as this module."""
     return PipelineEngine(spec, place, batches)
 
 

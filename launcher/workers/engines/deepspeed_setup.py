@@ -1,4 +1,4 @@
-"""What both DeepSpeed engines need: its import, its configuration, and megatron's groups told."""
+"""Setup that both DeepSpeed engines share: import, configuration, optimizer, and gradient hooks."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
 from launcher.spec.run import RunSpec
 from launcher.workers.model import platform
-from launcher.workers.model.weights import Named
+from launcher.workers.model.weights import NamedWeight
 
 NO_PRINTING = 10**9
 
@@ -27,7 +27,7 @@ def start() -> Any:
 
 
 def no_compiled_collectives() -> None:
-    """Shared-memory collectives of the CPU are compiled on first use: 26 s, with a compiler."""
+    """Turn off the CPU's shared-memory collectives: compiled on first use, 26 s and a compiler."""
     if not torch.cuda.is_available():
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
@@ -37,7 +37,7 @@ def configuration(spec: RunSpec) -> dict[str, Any]:
     layout, bf16 = spec.layout, spec.train.precision == "bf16"
     zero: dict[str, Any] = {"stage": layout.zero}
     if layout.zero == 3:
-        # Only vectors stay whole on every rank; what Hugging Face's "auto" chooses too.
+        # Only vectors are not partitioned; Hugging Face's "auto" chooses the same.
         zero["stage3_param_persistence_threshold"] = 10 * spec.model.hidden
     if layout.offload:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
@@ -52,21 +52,21 @@ def configuration(spec: RunSpec) -> dict[str, Any]:
         "steps_per_print": NO_PRINTING,
         "bf16": {"enabled": bf16},
     }
-    if bf16 and layout.zero:  # without ZeRO it is so anyhow, and may not be said
+    if bf16 and layout.zero:  # without ZeRO it is fp32 anyhow, and DeepSpeed refuses the option
         options["data_types"] = {"grad_accum_dtype": "fp32"}
     return options
 
 
 def optimizer(groups: list[dict[str, Any]], spec: RunSpec) -> Any:
     """AdamW over groups of parameters."""
-    wanted = spec.train.optimizer
+    settings = spec.train.optimizer
     return torch.optim.AdamW(
-        groups, lr=wanted.lr, betas=(wanted.beta1, wanted.beta2), eps=wanted.eps, fused=True
+        groups, lr=settings.lr, betas=(settings.beta1, settings.beta2), eps=settings.eps, fused=True
     )
 
 
-def groups_of(weights: Iterable[Named], spec: RunSpec) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay: matrices and vectors."""
+def groups_of(weights: Iterable[NamedWeight], spec: RunSpec) -> list[dict[str, Any]]:
+    """Parameter groups: matrices with weight decay, vectors without."""
     decay = spec.train.optimizer.weight_decay
     matrices: dict[str, Any] = {"params": [], "weight_decay": decay}
     vectors: dict[str, Any] = {"params": [], "weight_decay": 0.0}
@@ -96,20 +96,21 @@ def sum_duplicates(parameters: Iterable[Any]) -> None:
 
 
 def begin(engine: Any, spec: RunSpec, step: int, lr: float) -> None:
-    """Set what a step has of its own: its learning rate, and while the batch grows its size."""
+    """Set the learning rate of a step and, while the batch grows, its number of micro batches."""
     for group in engine.optimizer.param_groups:
         group["lr"] = lr
     if spec.train.batch_ramp:
-        at_once = engine.train_micro_batch_size_per_gpu() * engine.dp_world_size
-        engine.set_train_batch_size(spec.accumulation_at(step) * at_once)
+        samples_at_once = engine.train_micro_batch_size_per_gpu() * engine.dp_world_size
+        engine.set_train_batch_size(spec.accumulation_at(step) * samples_at_once)
         engine.micro_steps = 0  # it would look for the end of a step in multiples of the new number
     weigh_aux_loss(spec, step)
 
 
 def weigh_aux_loss(spec: RunSpec, step: int) -> None:
-    """Tell megatron's routers what one micro batch weighs in a step; its schedules do that.
+    """Set the weight of one micro batch's auxiliary loss, as megatron's own schedules do.
 
-    Context parallel ranks each hold a part of a sequence's loss, and gradients are averaged.
+    Context parallel ranks each hold a part of a sequence's loss, and gradients are averaged over
+    them: hence the factor cp.
     """
     weight = spec.layout.cp / spec.accumulation_at(step)
     MoEAuxLossAutoScaler.set_loss_scale(torch.tensor(weight, device=platform.device()))
@@ -120,6 +121,7 @@ def grad_norm(parameters: Iterator[Any]) -> float:
 
     For fp32 without ZeRO, where DeepSpeed clips by a norm that it does not tell.
     """
+    # A replicated parameter, such as a norm's, is counted on one tensor parallel rank only.
     first = parallel_state.get_tensor_model_parallel_rank() == 0
     squares = torch.zeros((), dtype=torch.float32, device=platform.device())
     for parameter in parameters:

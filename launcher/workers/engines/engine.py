@@ -1,4 +1,21 @@
-"""What an engine is to the training loop, and which there are."""
+"""The seam of an engine: what the training loop asks of it, and the registry of those there are.
+
+To add one, write a module beside this one and put its name into `ENGINES`. The module has a
+function ``build(spec, place, batches)`` of type `Build` that returns an `Engine`. When it is called
+the ranks have met and megatron-core's ``parallel_state`` knows every process group of the layout.
+
+An engine trains megatron-core's GPTModel (`launcher.workers.model.gpt`), so that every engine and
+layout gives the same losses:
+
+- Fill the weights with `launcher.workers.model.weights.initialise`, under their global names.
+- Count them with `launcher.workers.model.weights.count`, which refuses another model than the
+  spec's; the result is ``built``.
+- Clip by ``spec.train.optimizer.clip_grad``, and decay matrices only.
+- If the optimizer is of a class that `launcher.workers.checkpoints.optimizer_state.FAMILIES` does
+  not know, say there where it keeps fp32 weights and moments; `state` is then one line.
+
+``tests/launcher/workers/engines/test_parity.py`` compares the losses with those of a single rank.
+"""
 
 import importlib
 from collections.abc import Callable
@@ -6,56 +23,66 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from launcher.spec.run import RunSpec
-from launcher.workers.checkpoints.training_state import State
+from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batches
-from launcher.workers.model.groups import Place
-from launcher.workers.model.weights import Built
+from launcher.workers.model.groups import RankPlace
+from launcher.workers.model.weights import BuiltModel
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """One optimizer step as this rank saw it."""
+class RankStep:
+    """One optimizer step as this rank saw it, after backward and before the update."""
 
     loss_sum: float
-    """Sum of the loss of the tokens this rank accounts for; all ranks' add up to the batch's."""
+    """Sum of the loss of the tokens this rank accounts for, nats. The sums of all ranks add up to
+    the batch's, so of the ranks that compute the same loss only one accounts for it."""
     tokens: int
-    """Those tokens; 0 on a rank that leaves the loss to another."""
+    """Number of those tokens; 0 on a rank that leaves the loss to another."""
     grad_norm: float
-    """L2 norm of the gradient of the whole model, before clipping."""
+    """L2 norm of the gradient of the full model, before clipping."""
 
 
-Apply = Callable[[Done], bool]
-"""Whether the update is applied; it may talk to the other ranks."""
+Apply = Callable[[RankStep], bool]
+"""Decides on all ranks together, by collectives, and alike; True where the update is applied."""
 
 
 class Engine(Protocol):
-    """Trains one model on one layout."""
+    """Trains one model on one layout, as one rank of it."""
 
-    built: Built
+    built: BuiltModel
+    """Size of what all ranks built, for the run's result."""
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
         """Do optimizer step ``number`` (from 1) at learning rate ``lr``.
 
-        ``apply`` is asked once, by every rank, between backward and update; where it says no the
-        weights and the optimizer's state stay what they are.
+        Train on every micro batch of ``batches.of_step(number)``. Their number may grow from step
+        to step: it is ``spec.accumulation_at(number)``.
+
+        Call ``apply`` exactly once on every rank, between the last backward pass and the update:
+        a rank that does not call it hangs the others. Where it returns False, leave the weights
+        and all of the optimizer's state, its count of steps included, as they are; the next step
+        is another one.
         """
 
-    def state(self) -> State:
-        """All that the steps so far have changed; to be restored before the first one."""
+    def state(self) -> TrainingState:
+        """Return all that steps change, as checkpoints read and write it: in place, no copy.
+
+        A checkpoint may be restored into it before the first step and, in a rollback, between two.
+        """
 
 
-Build = Callable[[RunSpec, Place, Batches], Engine]
+Build = Callable[[RunSpec, RankPlace, Batches], Engine]
 
 
-def build(spec: RunSpec, place: Place, batches: Batches) -> Engine:
-    """The engine a spec asks for; only that one's library is imported."""
+def build(spec: RunSpec, place: RankPlace, batches: Batches) -> Engine:
+    """Build the engine a spec asks for; only that one's library is imported."""
     pipelined = spec.backend == "deepspeed" and spec.layout.pp > 1
     name = "deepspeed_pipeline" if pipelined else spec.backend
     assert name in ENGINES, name
     module = importlib.import_module(f"launcher.workers.engines.{name}")
-    make: Build = module.build
-    return make(spec, place, batches)
+    build_engine: Build = module.build
+    return build_engine(spec, place, batches)
 
 
 ENGINES = ("megatron", "deepspeed", "deepspeed_pipeline")
-"""Modules beside this one; each has a `Build` of that name."""
+"""Modules beside this one; each has a `Build` called ``build``."""

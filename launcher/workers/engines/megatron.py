@@ -16,22 +16,22 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 
 from launcher.spec.run import RunSpec
-from launcher.workers.checkpoints.training_state import State
+from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
-from launcher.workers.engines.engine import Apply, Done
+from launcher.workers.engines.engine import Apply, RankStep
 from launcher.workers.model import weights
 from launcher.workers.model.gpt import PRECISIONS, chunks, transformer_config
-from launcher.workers.model.groups import Place
+from launcher.workers.model.groups import RankPlace
 
 
 class MegatronEngine:
     """A GPTModel (or the chunks of one pipeline stage) and its optimizer."""
 
-    def __init__(self, spec: RunSpec, place: Place, batches: Batches) -> None:
+    def __init__(self, spec: RunSpec, place: RankPlace, batches: Batches) -> None:
         self._spec, self._place, self._batches = spec, place, batches
         config = transformer_config(spec)
         models = chunks(spec, config)
-        self._named = list(chain(*(weights.named_weights(one, spec, place) for one in models)))
+        self._named = list(chain(*(weights.named_weights(model, spec, place) for model in models)))
         weights.initialise(self._named, spec, place)
         layers = sum(len(model.decoder.layers) for model in models)
         self.built = weights.count(self._named, layers, spec, place)
@@ -42,7 +42,7 @@ class MegatronEngine:
         self._run = get_forward_backward_func()
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
-        """One optimizer step: every micro batch forward and backward, then the update."""
+        """Do one optimizer step: every micro batch forward and backward, then the update."""
         self._set_rate(lr)
         for chunk in self._chunks:
             chunk.zero_grad_buffer()
@@ -50,29 +50,27 @@ class MegatronEngine:
         losses = self._forward_backward(number)
         self._optimizer.prepare_grads()
         norm = self._optimizer.get_grad_norm()
-        counts = self._place.last_stage and self._place.tp == 0
-        done = Done(
-            loss_sum=float(torch.stack([loss["sum"] for loss in losses]).sum()) if counts else 0.0,
-            tokens=sum(loss["tokens"] for loss in losses) if counts else 0,
-            grad_norm=float(norm),
-        )
-        if apply(done):
+        loss_sum, tokens = 0.0, 0
+        if self._place.last_stage and self._place.tp == 0:  # the others have none, or the same
+            loss_sum = float(torch.stack([loss["sum"] for loss in losses]).sum())
+            tokens = sum(loss["tokens"] for loss in losses)
+        if apply(RankStep(loss_sum=loss_sum, tokens=tokens, grad_norm=float(norm))):
             self._update(norm)
 
     def _update(self, norm: Any) -> None:
-        """What the optimizer's own step does once the norm is known."""
+        """Clip and update: the rest of the optimizer's own step, once the norm is known."""
         limit = self._spec.train.optimizer.clip_grad
-        for one in self._optimizer.chained_optimizers if limit else ():
-            if parameters := one.get_parameters():
+        for optimizer in self._optimizer.chained_optimizers if limit else ():
+            if parameters := optimizer.get_parameters():
                 clip_grad_by_total_norm_fp32(parameters, max_norm=limit, total_norm=norm)
         self._optimizer.step_with_ready_grads()
 
-    def state(self) -> State:
-        """All that the steps so far have changed."""
-        return State(self._named, self._optimizer, self._spec, self._place)
+    def state(self) -> TrainingState:
+        """Return all that steps change."""
+        return TrainingState(self._named, self._optimizer, self._spec, self._place)
 
     def _forward_backward(self, number: int) -> list[dict[str, Any]]:
-        several = len(self._chunks) > 1
+        several = len(self._chunks) > 1  # megatron's interleaved schedule takes lists
         data = [self._data(number) for _ in self._chunks]
         return self._run(
             forward_step_func=_forward,
@@ -85,7 +83,7 @@ class MegatronEngine:
         )
 
     def _data(self, number: int) -> Iterator[Batch]:
-        """Micro batches; a stage in the middle of a pipeline needs none."""
+        """Micro batches of a step; empty ones for a stage in the middle of a pipeline."""
         if self._place.first_stage or self._place.last_stage:
             yield from self._batches.of_step(number)
         else:
@@ -100,8 +98,8 @@ class MegatronEngine:
             group["weight_decay"] = decay * group["wd_mult"]
 
 
-def build(spec: RunSpec, place: Place, batches: Batches) -> MegatronEngine:
-    """The engine of `launcher.workers.engines.engine.ENGINES`."""
+def build(spec: RunSpec, place: RankPlace, batches: Batches) -> MegatronEngine:
+    """Build the engine that `launcher.workers.engines.engine.ENGINES` calls ``megatron``."""
     return MegatronEngine(spec, place, batches)
 
 
@@ -112,7 +110,7 @@ def _forward(data: Iterator[Batch], model: Any) -> tuple[Any, Any]:
 
 
 def _loss(losses: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """Sum and token count of a micro batch (megatron divides), and what is reported."""
+    """Loss sum and token count of a micro batch (megatron divides), and the figures to report."""
     total = losses.float().sum()
     count = losses.numel()
     reported = {"sum": total.detach().clone(), "tokens": count}  # megatron divides total in place
@@ -120,7 +118,7 @@ def _loss(losses: Any) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def overlap_pays() -> bool:
-    """Whether communication runs beside compute here; gloo takes the same cores."""
+    """Return True where communication runs beside compute; gloo takes the same cores."""
     return torch.cuda.is_available()
 
 
@@ -146,16 +144,16 @@ def _distributed(spec: RunSpec, config: Any, models: list[Any]) -> list[Any]:
 
 
 def _optimizer(spec: RunSpec, models: list[Any]) -> Any:
-    wanted = spec.train.optimizer
+    settings = spec.train.optimizer
     config = OptimizerConfig(
         optimizer="adam",
-        lr=wanted.lr,
-        min_lr=wanted.min_lr,
-        weight_decay=wanted.weight_decay,
-        adam_beta1=wanted.beta1,
-        adam_beta2=wanted.beta2,
-        adam_eps=wanted.eps,
-        clip_grad=wanted.clip_grad,
+        lr=settings.lr,
+        min_lr=settings.min_lr,
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.beta1,
+        adam_beta2=settings.beta2,
+        adam_eps=settings.eps,
+        clip_grad=settings.clip_grad,
         bf16=spec.train.precision == "bf16",
         params_dtype=PRECISIONS[spec.train.precision],
         use_distributed_optimizer=spec.layout.zero == 1,

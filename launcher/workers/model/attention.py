@@ -50,25 +50,26 @@ class CausalAttention(MegatronModule):
         Returns [sequence / cp, batch, heads x head_dim].
         """
         if self.config.context_parallel_size == 1:
-            out = _attend(query, key, value)
+            attended = _attend(query, key, value)
         else:
-            out = self._attend_pieces(query, key, value)
-        return out.reshape(out.size(0), out.size(1), -1)
+            attended = self._attend_pieces(query, key, value)
+        return attended.reshape(attended.size(0), attended.size(1), -1)
 
     def _attend_pieces(self, query: Any, key: Any, value: Any) -> Any:
+        # The queries are pieces r and 2 cp - 1 - r: each sees the keys up to its own end.
         size, rank, piece = self.group.size(), self.group.rank(), query.size(0) // 2
         key, value = (self._gather(tensor, size, piece) for tensor in (key, value))
         first, second = query.split(piece)
-        before, until = (rank + 1) * piece, (2 * size - rank) * piece
+        first_keys, second_keys = (rank + 1) * piece, (2 * size - rank) * piece
         return torch.cat(
             [
-                _attend(first, key[:before], value[:before]),
-                _attend(second, key[:until], value[:until]),
+                _attend(first, key[:first_keys], value[:first_keys]),
+                _attend(second, key[:second_keys], value[:second_keys]),
             ]
         )
 
     def _gather(self, tensor: Any, size: int, piece: int) -> Any:
-        """The whole sequence, in its own order."""
+        """Gather the keys or values of the full sequence, in the order of their positions."""
         gathered = gather_from_sequence_parallel_region(tensor.contiguous(), group=self.group)
         pieces = gathered.split(piece)
         early = [pieces[2 * rank] for rank in range(size)]
@@ -82,10 +83,11 @@ def _attend(query: Any, key: Any, value: Any) -> Any:
     if query.size(0) != key.size(0):
         from torch.nn.attention.bias import causal_lower_right
 
-        mask = causal_lower_right(query.size(0), key.size(0))  # known to the flash kernels
+        # is_causal would align the mask to the upper left; the flash kernels know this one too.
+        mask = causal_lower_right(query.size(0), key.size(0))
     grouped = query.size(2) != key.size(2)
     query, key, value = (tensor.permute(1, 2, 0, 3) for tensor in (query, key, value))
-    out = F.scaled_dot_product_attention(
+    attended = F.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
     )
-    return out.permute(2, 0, 1, 3)
+    return attended.permute(2, 0, 1, 3)

@@ -4,16 +4,16 @@ import importlib.util
 
 
 def apply() -> None:
-    """Mend what is broken here; to be called after megatron.core is imported."""
+    """Apply the fixes this host needs; to be called after megatron.core is imported."""
     if importlib.util.find_spec("transformer_engine") is None:
         _router_gemm()
 
 
 def _router_gemm() -> None:
-    """The router reads ``te_general_gemm``, a name that only the import of TE defines.
+    """Define ``te_general_gemm``, which the router reads but only the import of TE defines.
 
-    NameError in ``megatron.core.transformer.moe.moe_utils.RouterGatingLinearFunction``; None
-    selects its own torch path.
+    Without it: NameError in ``megatron.core.transformer.moe.moe_utils.RouterGatingLinearFunction``;
+    None selects its own torch path.
     """
     import megatron.core.transformer.moe.moe_utils as moe_utils
 

@@ -23,11 +23,11 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def transformer_config(spec: RunSpec, pipeline: bool = True) -> Any:
-    """What megatron-core is told of the model and of the layout.
+    """Return megatron-core's configuration of the model and of the layout.
 
     Args:
         spec: the run.
-        pipeline: false where something else than megatron-core splits the layers.
+        pipeline: False where something else than megatron-core splits the layers into stages.
     """
     options = {**_model(spec.model), **_layout(spec.layout), **_recompute(spec.layout)}
     if spec.model.experts:
@@ -47,7 +47,7 @@ def transformer_config(spec: RunSpec, pipeline: bool = True) -> Any:
 
 
 def layer_spec(model: ModelShape) -> Any:
-    """The modules of one transformer layer."""
+    """Modules of one transformer layer, as megatron-core's spec."""
     layer = get_gpt_layer_local_spec(num_experts=model.experts or None, normalization="RMSNorm")
     layer.submodules.input_layernorm = RMSNorm
     layer.submodules.pre_mlp_layernorm = RMSNorm
@@ -56,24 +56,24 @@ def layer_spec(model: ModelShape) -> Any:
 
 
 def chunks(spec: RunSpec, config: Any) -> list[Any]:
-    """The GPTModel of this rank: one, or ``vpp`` of them under the interleaved schedule."""
+    """Model chunks of this rank: one GPTModel, or ``vpp`` of them in the interleaved schedule."""
     stages = range(spec.layout.vpp) if spec.layout.vpp > 1 else [None]
     return [_chunk(spec, config, stage) for stage in stages]
 
 
-def whole(spec: RunSpec, config: Any) -> Any:
-    """The GPTModel with every layer."""
+def full_model(spec: RunSpec, config: Any) -> Any:
+    """GPTModel with every layer."""
     return _gpt(spec.model, config, spec.model.layers)
 
 
 def _chunk(spec: RunSpec, config: Any, stage: int | None) -> Any:
-    which: dict[str, Any] = {"ignore_virtual": stage is None, "vp_stage": stage}
+    virtual_stage: dict[str, Any] = {"ignore_virtual": stage is None, "vp_stage": stage}
     return _gpt(
         spec.model,
         config,
         get_num_layers_to_build(config, vp_stage=stage),
-        pre_process=parallel_state.is_pipeline_first_stage(**which),
-        post_process=parallel_state.is_pipeline_last_stage(**which),
+        pre_process=parallel_state.is_pipeline_first_stage(**virtual_stage),
+        post_process=parallel_state.is_pipeline_last_stage(**virtual_stage),
         vp_stage=stage,
     )
 
@@ -158,14 +158,15 @@ def _experts(spec: RunSpec) -> dict[str, Any]:
 
 def _pipeline(spec: RunSpec) -> dict[str, Any]:
     layout = spec.layout
-    rows = [["decoder"] * layers for layers in layout.stages(spec.model.layers)]
-    rows[0].insert(0, "embedding")
-    rows[-1].append("loss")
+    # Only an explicit layout lets stages have different numbers of layers.
+    stages = [["decoder"] * layers for layers in layout.stages(spec.model.layers)]
+    stages[0].insert(0, "embedding")
+    stages[-1].append("loss")
     overlap = layout.vpp > 1 and layout.overlap_p2p
     return {
         "pipeline_model_parallel_size": layout.pp,
         "virtual_pipeline_model_parallel_size": layout.vpp if layout.vpp > 1 else None,
-        "pipeline_model_parallel_layout": rows,
+        "pipeline_model_parallel_layout": stages,
         "overlap_p2p_comm": overlap,
         "batch_p2p_comm": not overlap,
     }

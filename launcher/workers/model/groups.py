@@ -1,4 +1,4 @@
-"""Process groups: who this rank is in each direction of the layout."""
+"""Process groups, and this rank's coordinates in each direction of the layout."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,12 +12,12 @@ from launcher.spec.run import RunSpec
 from launcher.workers.model import platform
 
 TIMEOUT_HOURS = 24
-"""Of a collective. The watchdog ends a run that hangs, and says where; a timeout does not."""
+"""Timeout of a collective; so long that the watchdog, which says where a run hangs, is first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where one rank stands; each number counts from 0 within its group."""
+class RankPlace:
+    """Coordinates of one rank in the layout; each number counts from 0 within its group."""
 
     tp: int
     pp: int
@@ -26,7 +26,7 @@ class Place:
     dp_size: int
     ep: int
     expert_dp: int
-    """Replica of the experts this rank holds."""
+    """Number of the replica of this rank's experts."""
     first_stage: bool
     last_stage: bool
 
@@ -41,8 +41,8 @@ def expert_tensor_parallel(layout: ParallelLayout) -> int:
     return 1 if layout.ep > 1 else layout.tp
 
 
-def connect(spec: RunSpec) -> Place:
-    """Meet the other ranks and make every group of the layout."""
+def connect(spec: RunSpec) -> RankPlace:
+    """Meet the other ranks, make every process group of the layout, and return this rank's."""
     platform.join(timedelta(hours=TIMEOUT_HOURS))
     layout = spec.layout
     parallel_state.initialize_model_parallel(
@@ -60,9 +60,9 @@ def connect(spec: RunSpec) -> Place:
     return _place(spec)
 
 
-def _place(spec: RunSpec) -> Place:
+def _place(spec: RunSpec) -> RankPlace:
     stage = parallel_state.get_pipeline_model_parallel_rank()
-    return Place(
+    return RankPlace(
         tp=parallel_state.get_tensor_model_parallel_rank(),
         pp=stage,
         cp=parallel_state.get_context_parallel_rank(),

@@ -22,7 +22,7 @@ MASK_64 = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """How tensor parallelism cuts a matrix: along ``dim``, each of ``pieces`` blocks by itself."""
+    """Tensor parallel split of a matrix: along ``dim``, each of ``pieces`` blocks by itself."""
 
     dim: int
     pieces: int = 1
@@ -30,7 +30,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One rank's part of a parameter: rank ``rank`` of ``size`` under ``split``."""
+    """One rank's part of a parameter: part ``rank`` of ``size`` under ``split``."""
 
     split: Split | None
     rank: int = 0
@@ -38,7 +38,7 @@ class Shard:
 
 
 def split_of(name: str, model: ModelShape) -> Split | None:
-    """How a parameter is cut, None for one that every rank holds whole.
+    """Tensor parallel split of a parameter, None for one that every rank holds in full.
 
     Raises:
         KeyError: a parameter that this module does not know, and so cannot initialise.
@@ -63,10 +63,10 @@ def fill(parameter: Any, name: str, model: ModelShape, seed: int, shard: Shard) 
 
     Args:
         parameter: the local tensor, one or two dimensions.
-        name: the parameter's name in the whole model, the same in every layout.
-        model: decides the standard deviation and how the matrix is cut.
-        seed: of the run.
-        shard: which part of the parameter this is.
+        name: global name of the parameter, the same in every layout.
+        model: decides the standard deviation and how the matrix is split.
+        seed: the run's.
+        shard: the part of the parameter that ``parameter`` is.
     """
     if parameter.dim() == 1:  # a norm
         parameter.fill_(1.0)
@@ -83,7 +83,7 @@ def fill(parameter: Any, name: str, model: ModelShape, seed: int, shard: Shard) 
 
 
 def indices(shape: tuple[int, ...], shard: Shard) -> tuple[Any, Any]:
-    """Row and column numbers, in the whole matrix, of a shard's rows and columns."""
+    """Row and column numbers, in the full matrix, of a shard's rows and columns."""
     counts = [torch.arange(size) for size in shape]
     if shard.split is not None:
         dim, pieces = shard.split.dim, shard.split.pieces
@@ -94,9 +94,12 @@ def indices(shape: tuple[int, ...], shard: Shard) -> tuple[Any, Any]:
 
 
 def deviation(name: str, model: ModelShape) -> float:
-    """Standard deviation: what ends in the residual stream shrinks with the number of layers."""
-    ends = name.split(".")[-2] in ("linear_proj", "linear_fc2")
-    return STD / math.sqrt(2 * model.layers) if ends else STD
+    """Standard deviation, smaller by sqrt(2 layers) where the output enters the residual stream.
+
+    Each layer adds to the stream twice; its variance is not to grow with depth (as in GPT-2).
+    """
+    adds_to_residual = name.split(".")[-2] in ("linear_proj", "linear_fc2")
+    return STD / math.sqrt(2 * model.layers) if adds_to_residual else STD
 
 
 def normal(element: Any, key: int) -> Any:
@@ -110,7 +113,7 @@ def normal(element: Any, key: int) -> Any:
 
 
 def _shift(bits: Any, by: int) -> Any:
-    """A logical shift to the right: torch's int64 one copies the sign."""
+    """Shift to the right, filling with zeros: torch's shift of an int64 copies the sign."""
     return (bits >> by) & ((1 << (64 - by)) - 1)
 
 
@@ -122,5 +125,5 @@ def _mix(seed: int, name: int) -> int:
 
 
 def _signed(bits: int) -> int:
-    """The int64 of the same 64 bits."""
+    """Reinterpret 64 bits as a signed integer."""
     return bits - (1 << 64) if bits >= 1 << 63 else bits

@@ -18,22 +18,28 @@ import torch
 import torch.distributed as dist
 
 CPU = torch.device("cpu")
-FACTORIES = ("tensor", "zeros", "ones", "empty", "full", "arange", "rand", "randn",
-             "empty_like", "zeros_like", "ones_like")  # fmt: skip
+FACTORIES = (
+    *("tensor", "zeros", "ones", "empty", "full", "arange", "rand", "randn"),
+    *("empty_like", "zeros_like", "ones_like"),
+)
 
 
 def device() -> Any:
-    """The device of this rank."""
+    """Device of this rank."""
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return CPU
 
 
 def card() -> int:
-    """Index of this rank's card. SLURM may show each of its tasks one card, which is number 0."""
-    own = os.environ.get("SLURM_LOCALID") == os.environ["LOCAL_RANK"]
-    if own and torch.cuda.device_count() == 1 and int(os.environ["LOCAL_WORLD_SIZE"]) > 1:
-        os.environ["LOCAL_RANK"] = "0"  # DeepSpeed looks there
+    """Index of this rank's card, as CUDA numbers those that this process sees.
+
+    SLURM may show each of its tasks one card only, which is number 0 then.
+    """
+    started_by_slurm = os.environ.get("SLURM_LOCALID") == os.environ["LOCAL_RANK"]
+    several_ranks = int(os.environ["LOCAL_WORLD_SIZE"]) > 1
+    if started_by_slurm and several_ranks and torch.cuda.device_count() == 1:
+        os.environ["LOCAL_RANK"] = "0"  # DeepSpeed takes its device from there
     return int(os.environ["LOCAL_RANK"])
 
 
@@ -64,7 +70,7 @@ def import_megatron() -> None:
 
 
 class Stream:
-    """Stands for a CUDA stream and event: on the CPU everything is already in order."""
+    """Stand-in for a CUDA stream and event: on the CPU everything is already in order."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         pass
@@ -76,11 +82,11 @@ class Stream:
         return 0
 
     def record_event(self, *args: Any) -> "Stream":
-        """This stream is its own event."""
+        """Return this stream, which is its own event."""
         return self
 
     def query(self) -> bool:
-        """All work is done."""
+        """Return True: on the CPU no work is ever pending."""
         return True
 
     def _nothing(self, *args: Any, **options: Any) -> None:
@@ -97,7 +103,7 @@ def _answer_where() -> None:
 
 
 def _answer_random_state() -> None:
-    """The one CPU generator plays the CUDA generator."""
+    """Let the one CPU generator play the CUDA generator."""
     generator = torch.default_generator
     torch.cuda.manual_seed = lambda seed: generator.manual_seed(seed)
     torch.cuda.manual_seed_all = _constant(None)  # torch.manual_seed has seeded the CPU's
@@ -123,7 +129,7 @@ def _allocate_on_cpu() -> None:
     real_type = torch.Tensor.type
 
     def named_type(self: Any, dtype: Any = None, *args: Any, **options: Any) -> Any:
-        """The optimizers know tensors by names such as torch.cuda.FloatTensor."""
+        """Name the type as on a card: the optimizers look for torch.cuda.FloatTensor."""
         if dtype is not None:
             return real_type(self, dtype, *args, **options)
         name = real_type(self)
@@ -133,18 +139,18 @@ def _allocate_on_cpu() -> None:
 
 
 def _answer_megatron() -> None:
-    """The two places where megatron-core itself looks at what kind of tensor it has."""
+    """Replace the two functions of megatron-core that ask for themselves where a tensor is."""
     import megatron.core.tensor_parallel.random as rng
     import megatron.core.transformer.moe.token_dispatcher as dispatcher
 
     generator, move = torch.default_generator, dispatcher.maybe_move_tensor_to_cpu
 
     def set_state(state: Any, device: Any = -1, graph_safe: bool = False) -> None:
-        """The original queues a callback for the day when CUDA is initialised."""
+        """Set the state now; the original waits until CUDA is initialised."""
         generator.set_state(state)
 
     def to_cpu(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
-        """The original makes sizes numpy only when they leave a GPU."""
+        """Convert sizes to numpy here too; the original does only when they leave a GPU."""
         return tensor.numpy() if as_numpy and torch.is_tensor(tensor) else move(tensor)
 
     rng._set_cuda_rng_state = set_state
@@ -153,20 +159,20 @@ def _answer_megatron() -> None:
 
 @contextlib.contextmanager
 def _without(module: str) -> Iterator[None]:
-    """Let an optional import fail: megatron-core's inference part imports wandb, for 0.4 s."""
-    kept = sys.modules.get(module)
+    """Make an optional import fail: megatron-core's inference part imports wandb, for 0.4 s."""
+    loaded = sys.modules.get(module)
     sys.modules[module] = None  # type: ignore[assignment]
     try:
         yield
     finally:
         del sys.modules[module]
-        if kept is not None:
-            sys.modules[module] = kept
+        if loaded is not None:
+            sys.modules[module] = loaded
 
 
 @contextlib.contextmanager
 def _without_compile() -> Iterator[None]:
-    """Decorators of megatron-core compile while it is imported: 3 s, and a compiler for each."""
+    """Turn torch.compile off: decorators of megatron-core compile at import, 3 s and a compiler."""
     real = torch.compile
     torch.compile = lambda function: function
     try:
@@ -183,8 +189,8 @@ def _constant(value: Any) -> Callable[..., Any]:
 def _on_cpu(factory: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(factory)
     def wrapper(*args: Any, **options: Any) -> Any:
-        where = options.get("device")
-        if where is not None and not isinstance(where, int) and str(where).startswith("cuda"):
+        target = options.get("device")
+        if target is not None and not isinstance(target, int) and str(target).startswith("cuda"):
             options["device"] = CPU
         options.pop("pin_memory", None)  # means page-locked for a card
         return factory(*args, **options)

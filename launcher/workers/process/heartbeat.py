@@ -1,4 +1,4 @@
-"""A rank's signs of life, and its end when another attempt has taken the folder over."""
+"""Signs of life of a rank, and its end when another attempt has taken the folder over."""
 
 import os
 import socket
@@ -13,11 +13,11 @@ from launcher.files import write_json
 from launcher.results.run_folder import Beat, RunFolder
 
 LONGEST_SECONDS = 10.0
-"""From one beat to the next, at most."""
+"""Seconds from one beat to the next, at most."""
 PER_HANG = 4
-"""Beats, at least, in the time after which a rank counts as hung."""
+"""Least number of beats in the time after which a rank counts as hung."""
 MISSED = 2
-"""Beats that a rank may leave out before it counts as silent."""
+"""Number of beats that a rank may miss before it counts as silent."""
 
 
 class Heartbeat:
@@ -36,20 +36,21 @@ class Heartbeat:
         threading.Thread(target=self._run, args=(last_step,), name="beat", daemon=True).start()
 
     def silent_peers(self) -> list[int]:
-        """Processes of this host's ranks that cannot tell why they hang, for one rank to ask.
+        """Ids of this host's processes whose ranks are silent, for this rank to dump their stacks.
 
-        A rank that beats has a watchdog that works. The first of those asks, the others do not.
+        A rank that beats has a watchdog that works. Of those on a host the first dumps the stacks
+        of the silent ones; the others get an empty list.
         """
-        late = time.time() - MISSED * self._seconds
-        here = {
+        silent_since = time.time() - MISSED * self._seconds
+        peers = {
             rank: beat
             for rank, beat in sorted(self._folder.beats().items())
             if beat.host == self._host and beat.attempt == self.attempt and rank != self._rank
         }
-        alive = [rank for rank, beat in here.items() if beat.time >= late]
+        alive = [rank for rank, beat in peers.items() if beat.time >= silent_since]
         if alive and min(alive) < self._rank:
             return []
-        return [beat.pid for beat in here.values() if beat.time < late]
+        return [beat.pid for beat in peers.values() if beat.time < silent_since]
 
     def _run(self, last_step: Callable[[], int]) -> None:
         while True:

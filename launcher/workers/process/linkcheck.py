@@ -1,7 +1,7 @@
-"""One timed all-reduce between the ranks before anything is built on it.
+"""One timed all-reduce between the ranks, before anything is built on their connection.
 
 ``python -m launcher.workers.process.linkcheck --mib 16 --seconds 60`` does nothing else, and
-prints it.
+prints the result.
 """
 
 import argparse
@@ -26,24 +26,24 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What the ranks' connection does."""
+    """Measured speed of the connection between the ranks."""
 
     mib: int
     seconds: float
     gb_s: float
-    """Bus bandwidth as NCCL's tests count it: what each rank sends, and as much that it gets."""
+    """Bus bandwidth as NCCL's tests count it: bytes that each rank sends, and as many received."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkCheck:
-    """Its size, MiB, and how many seconds it may take with all that comes before."""
+    """Size of the all-reduce, MiB, and limit for it and all that comes before, seconds."""
 
     mib: int
     seconds: float
 
     @contextmanager
     def limit(self) -> Iterator[None]:
-        """End this rank when what is done within takes too long; it may be stuck in C."""
+        """End this rank if the block takes too long. It may be stuck in C: no exception helps."""
         timer = threading.Timer(self.seconds, self._give_up)
         timer.daemon = True
         timer.start()
@@ -63,10 +63,10 @@ class LinkCheck:
         seconds = 0.0
         for _ in range(2):
             data.fill_(1.0)
-            _finish(device)
+            _synchronize(device)
             began = time.perf_counter()
             dist.all_reduce(data)
-            _finish(device)
+            _synchronize(device)
             seconds = time.perf_counter() - began
         wrong = int((data != ranks).sum())
         if wrong:
@@ -74,6 +74,7 @@ class LinkCheck:
                 f"all-reduce of {self.mib} MiB over {ranks} ranks:"
                 f" {wrong} of {data.numel()} sums are wrong"
             )
+        # A ring all-reduce: each rank sends 2 (n - 1) / n of the data.
         moved = 2 * (ranks - 1) / ranks * self.mib * MIB
         return Link(self.mib, seconds, moved / seconds / 1e9)
 
@@ -88,8 +89,8 @@ class LinkCheck:
         os._exit(1)
 
 
-def asked() -> LinkCheck | None:
-    """The check that MEGALAUNCH_ALLREDUCE="<MiB>:<seconds>" asks of several ranks."""
+def requested() -> LinkCheck | None:
+    """Return the check that MEGALAUNCH_ALLREDUCE="<MiB>:<seconds>" requests; None for one rank."""
     words = os.environ.get("MEGALAUNCH_ALLREDUCE")
     if not words or int(os.environ["WORLD_SIZE"]) == 1:
         return None
@@ -112,7 +113,7 @@ def main() -> None:
     dist.destroy_process_group()
 
 
-def _finish(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
 

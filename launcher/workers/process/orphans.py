@@ -10,8 +10,8 @@ POLL_SECONDS = 0.5
 def die_with_parent() -> None:
     """Watch the process named by MEGALAUNCH_PARENT, if it is set, from a daemon thread.
 
-    A launcher killed with SIGKILL cannot end its ranks; what they would hold on to (memory,
-    a card, a port) is then lost to the next run.
+    A launcher killed with SIGKILL cannot end its ranks, and the next run would lack what they hold
+    on to: memory, a card, a port.
     """
     parent = os.environ.get("MEGALAUNCH_PARENT")
     if parent:

@@ -5,14 +5,14 @@ from types import FrameType
 
 
 class StopRequest:
-    """Whether this rank was asked; `launcher.workers.training_loop` tells all ranks of it."""
+    """Flag that this rank was asked; `launcher.workers.training_loop` tells all ranks of it."""
 
     def __init__(self, heeded: bool) -> None:
-        """Listen from now on; a run without checkpoints takes no notice of SIGUSR1.
+        """Listen from now on; ``heeded`` is False for a run without checkpoints.
 
-        SIGTERM comes from batch systems that do not send the signal they were asked to. What
-        started this rank may have blocked SIGUSR1, so that it is neither lost, nor this rank's
-        end, before there is anyone to listen.
+        SIGTERM comes from batch systems that do not send the signal they were asked to. The
+        launcher may have blocked SIGUSR1 in this rank, so that before this it neither gets lost nor
+        ends the rank.
         """
         self.asked = False
         signal.signal(signal.SIGUSR1, self._ask if heeded else signal.SIG_IGN)

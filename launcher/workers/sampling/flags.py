@@ -1,4 +1,4 @@
-"""What is wrong with a generated text, as far as the text alone tells."""
+"""Flags of faults in a generated text, as far as the text alone shows them."""
 
 import unicodedata
 from collections import Counter
@@ -20,11 +20,11 @@ LOOP_SHORT = 24
 SCRIPT_LETTERS = 10
 """Fewer letters say nothing about the script."""
 SCRIPT_SHARE = 0.3
-"""Of the letters; the rest may be names, code and quotations."""
+"""Least share of the letters in the script asked for; others may be names, code, quotations."""
 KANA_LETTERS = 20
 """Letters of Japanese or Chinese, of which fewer say nothing about which of them it is."""
 KANA_SHARE = 0.05
-"""Of these letters: Japanese has more kana, Chinese fewer."""
+"""Share of kana in these letters: Japanese has more, Chinese fewer."""
 
 INVALID_CHARACTERS = 3
 """Broken characters, fewer of which are no flag, ..."""
@@ -32,7 +32,7 @@ INVALID_SHARE = 0.02
 """... and their share of the text."""
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-"""What bytes that are no UTF-8 become."""
+"""Character that stands for bytes that are no UTF-8."""
 
 HAN = ("CJK", "IDEOGRAPHIC")
 KANA = ("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA")
@@ -55,20 +55,20 @@ WIDTHS = ("FULLWIDTH", "HALFWIDTH", "MODIFIER", "MATHEMATICAL")
 
 
 def flags(prompt: str, continuation: str, script: Script | None) -> list[Flag]:
-    """What is wrong with what follows a prompt; ``script`` is what it should be written in."""
+    """Return the faults of a prompt's continuation; ``script`` is the one it should be in."""
     if not continuation.strip():
         return ["empty"]
-    whole = continuation.removesuffix(REPLACEMENT)  # the last character may be cut off
-    found: list[Flag] = ["loop"] if _loops(prompt, whole) else []
-    if script and _is_other(whole, script):
-        found.append("script")
-    if _is_broken(whole):
-        found.append("invalid")
-    return found
+    complete = continuation.removesuffix(REPLACEMENT)  # the last character may be cut off
+    flagged: list[Flag] = ["loop"] if _loops(prompt, complete) else []
+    if script and _is_in_another_script(complete, script):
+        flagged.append("script")
+    if _is_broken(complete):
+        flagged.append("invalid")
+    return flagged
 
 
 def repeated_end(text: str) -> tuple[int, int]:
-    """The longest end of a text that is one part again and again: its length and the part's.
+    """Longest end of a text that is one part again and again: its length and the part's.
 
     Of all ends with at least `LOOP_REPEATS` times their shortest period; (0, 0) without one.
     The period of a text's first n characters is n less its longest border (Knuth, Morris, Pratt).
@@ -87,38 +87,38 @@ def repeated_end(text: str) -> tuple[int, int]:
 
 
 def _loops(prompt: str, continuation: str) -> bool:
-    """The prompt counts as one of the times, but none of its characters do."""
+    """Return True for a loop. The prompt may be one of the times; its characters do not count."""
     length, period = repeated_end(prompt + continuation)
     inside = min(length, len(continuation))
     long = inside >= LOOP_LENGTH
     return period > 0 and (long or inside >= max(LOOP_SHORT, len(continuation) / 2))
 
 
-def _is_other(text: str, script: Script) -> bool:
+def _is_in_another_script(text: str, script: Script) -> bool:
     words = Counter(_word(letter) for letter in text if unicodedata.category(letter)[0] == "L")
-    own, kana = _count(words, LETTERS[script]), _count(words, KANA)
+    expected, kana = _count(words, LETTERS[script]), _count(words, KANA)
     if words.total() < SCRIPT_LETTERS:
         return False
-    if own < SCRIPT_SHARE * words.total():
+    if expected < SCRIPT_SHARE * words.total():
         return True
-    both = kana + _count(words, HAN)
-    if both < KANA_LETTERS or script not in ("japanese", "chinese"):
+    east_asian = kana + _count(words, HAN)
+    if east_asian < KANA_LETTERS or script not in ("japanese", "chinese"):
         return False
-    return (kana < KANA_SHARE * both) == (script == "japanese")
+    return (kana < KANA_SHARE * east_asian) == (script == "japanese")
 
 
-def _count(words: Counter[str], wanted: tuple[str, ...]) -> int:
-    return sum(words[word] for word in wanted)
+def _count(words: Counter[str], first_words: tuple[str, ...]) -> int:
+    return sum(words[word] for word in first_words)
 
 
 def _word(letter: str) -> str:
-    """The first word of a letter's name that says its script."""
+    """Return the first word of a letter's Unicode name that says its script."""
     words = unicodedata.name(letter, "").split()
     return next((word for word in words if word not in WIDTHS), "")
 
 
 def _is_broken(text: str) -> bool:
-    broken = sum(one == REPLACEMENT or _is_control(one) for one in text)
+    broken = sum(character == REPLACEMENT or _is_control(character) for character in text)
     return broken >= max(INVALID_CHARACTERS, INVALID_SHARE * len(text))
 
 

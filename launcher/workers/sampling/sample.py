@@ -1,7 +1,7 @@
 """Generate texts from a checkpoint, and score it on held-out text: one process, beside training.
 
 ``python -P -m launcher.workers.sampling.sample --folder RUN --step N --cache CACHE --sampling
-JSON``. What goes wrong is a line, and exit code 1.
+JSON``. A failure is one line, and exit code 1.
 """
 
 import argparse
@@ -32,51 +32,58 @@ from launcher.workers.process import orphans
 from launcher.workers.sampling.flags import flags
 
 if TYPE_CHECKING:
-    from launcher.workers.checkpoints.tensorfile import Source
+    from launcher.workers.checkpoints.tensorfile import CheckpointReader
 
-ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1",
-         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}  # fmt: skip
-"""One rank, whatever rank started it; it listens where there is room."""
+ONE_RANK = {
+    "RANK": "0",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "1",
+    "LOCAL_WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "0",
+}
+"""Environment of a single rank, whatever rank started it; it listens on any free port."""
 
 GIB = 2**30
 
 
 def main() -> None:
-    """Exit code: 0 when it is done or there is nothing left to look at, 1 after a failure."""
+    """Sample one checkpoint. Exit code: 1 on failure, 0 also for one deleted before it was read."""
     orphans.die_with_parent()
     options = _options()
-    _stand_back()
-    os.environ |= ALONE
+    _yield_to_training()
+    os.environ |= ONE_RANK
     folder, step = RunFolder(options.folder), options.step
     try:
         sampling = decode(Sampling, json.loads(options.sampling), "sampling")
-        done = _tried(folder, step, options.cache, sampling)
-        samples.write(done, options.output or _place(folder, step))
+        sampled = _sample(folder, step, options.cache, sampling)
+        samples.write(sampled, options.output or _output_path(folder, step))
     except FileNotFoundError as error:
         print(f"step {step}: gone before it was read: {error.filename or error}")
     except (LaunchError, DataError, OSError, MemoryError) as error:
         sys.exit(f"step {step}: {error or type(error).__name__}")
     else:
-        print(f"step {step}: {len(done.prompts)} texts, {done.seconds:.1f} s")
+        print(f"step {step}: {len(sampled.prompts)} texts, {sampled.seconds:.1f} s")
 
 
-def _place(folder: RunFolder, step: int) -> Path:
+def _output_path(folder: RunFolder, step: int) -> Path:
     folder.samples.mkdir(exist_ok=True)
     return folder.sample_file(step)
 
 
-def _stand_back() -> None:
-    """Be the first to go where memory runs out, and leave signals to the ranks."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # is for the rank: it ends this one when it goes
+def _yield_to_training() -> None:
+    """Be the OOM killer's first choice where memory runs out, and leave signals to the ranks."""
+    # SLURM signals every process of a step; the rank heeds it, and ends this process as it leaves.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def _tried(folder: RunFolder, step: int, cache: Path, sampling: Sampling) -> Sampled:
+def _sample(folder: RunFolder, step: int, cache: Path, sampling: Sampling) -> Sampled:
     began = time.monotonic()
     spec = folder.spec()
-    source = _opened(folder.checkpoint(step), spec)
-    model = _model(_alone(spec), source)
+    reader = _open(folder.checkpoint(step), spec)
+    model = _model(_on_one_rank(spec), reader)
     return Sampled(
         step=step,
         spec=spec.id,
@@ -86,40 +93,40 @@ def _tried(folder: RunFolder, step: int, cache: Path, sampling: Sampling) -> Sam
     )
 
 
-def _opened(path: Path, spec: RunSpec) -> "Source":
-    """The checkpoint, which may be deleted from now on.
+def _open(path: Path, spec: RunSpec) -> "CheckpointReader":
+    """Open a checkpoint, which may be deleted from now on.
 
     Raises:
-        FileNotFoundError: it has been already.
+        FileNotFoundError: it has been deleted already.
         ReadError: it is damaged.
         WorkError: it is of another model.
     """
     from safetensors import SafetensorError
 
-    from launcher.workers.checkpoints.tensorfile import Source
+    from launcher.workers.checkpoints.tensorfile import CheckpointReader
 
-    told = path / manifest.NAME
-    told.stat()
-    found = manifest.read(told)
-    difference = found.differing_size(spec.model)
+    manifest_path = path / manifest.NAME
+    manifest_path.stat()
+    checkpoint = manifest.read(manifest_path)
+    difference = checkpoint.differing_size(spec.model)
     if difference:
         raise WorkError(f"{path.name} is of another model: {difference}")
-    source = Source(path, found)
+    reader = CheckpointReader(path, checkpoint)
     try:
-        source.hold()
+        reader.open_all()
     except SafetensorError as error:
         raise WorkError(f"{path.name} is damaged: {error}") from error
-    return source
+    return reader
 
 
-def _alone(spec: RunSpec) -> RunSpec:
-    """The same model on one rank."""
+def _on_one_rank(spec: RunSpec) -> RunSpec:
+    """Return the spec of the same model on one rank."""
     cluster = replace(spec.cluster, nodes=1, gpus_per_node=1)
     return replace(spec, cluster=cluster, layout=ParallelLayout(zero=0))
 
 
-def _model(spec: RunSpec, source: "Source") -> Any:
-    """What the trainer computes with, but for its optimizer; from tokens to logits or losses."""
+def _model(spec: RunSpec, reader: "CheckpointReader") -> Any:
+    """Return the model as training has it, without optimizer: from tokens to logits or losses."""
     from launcher.workers.model import fixes, platform
 
     platform.import_megatron()
@@ -131,20 +138,20 @@ def _model(spec: RunSpec, source: "Source") -> Any:
     place, bf16 = groups.connect(spec), spec.train.precision == "bf16"
     _check_memory(spec, platform.device().type)
     config = gpt.transformer_config(spec)
-    made = gpt.whole(spec, config)
-    _fill(weights.named_weights(made, spec, place), spec, source)
-    return (Float16Module(config, made) if bf16 else made).eval()
+    model = gpt.full_model(spec, config)
+    _fill(weights.named_weights(model, spec, place), spec, reader)
+    return (Float16Module(config, model) if bf16 else model).eval()
 
 
 def _check_memory(spec: RunSpec, device: str) -> None:
-    """What the kernel would end may not be this process."""
-    wanted = spec.model.params * (2 if spec.train.precision == "bf16" else 4)
+    """Raise WorkError for a model that does not fit: the OOM killer might choose a rank instead."""
+    needed = spec.model.params * (2 if spec.train.precision == "bf16" else 4)
     free = psutil.virtual_memory().available
-    if device == "cpu" and wanted > free:
-        raise WorkError(f"the weights need {wanted / GIB:.1f} GiB, {free / GIB:.1f} are free")
+    if device == "cpu" and needed > free:
+        raise WorkError(f"the weights need {needed / GIB:.1f} GiB, {free / GIB:.1f} are free")
 
 
-def _fill(named: Any, spec: RunSpec, source: "Source") -> None:
+def _fill(named_weights: Any, spec: RunSpec, reader: "CheckpointReader") -> None:
     """Read the weights, and nothing of the optimizer. Raises WorkError where one is missing."""
     import torch
 
@@ -154,41 +161,41 @@ def _fill(named: Any, spec: RunSpec, source: "Source") -> None:
     from launcher.workers.model.initial_weights import Shard
 
     with torch.no_grad():
-        for name, parameter in named:
+        for name, parameter in named_weights:
             stored = weights.stored_name(name, spec.model)
-            shape = matrix_regions.whole(tuple(parameter.shape), Shard(None))
-            wanted = matrix_regions.Rectangle(0, shape[0], 0, shape[1])
-            if not source.has(stored, wanted):
+            shape = matrix_regions.full_shape(tuple(parameter.shape), Shard(None))
+            region = matrix_regions.Region(0, shape[0], 0, shape[1])
+            if not reader.has(stored, region):
                 raise WorkError(f"{stored} is not all there")
-            source.read(stored, WEIGHT, wanted, parameter.view(shape))
+            reader.read(stored, WEIGHT, region, parameter.view(shape))
 
 
 def _answers(model: Any, spec: RunSpec, cache: Path, sampling: Sampling) -> tuple[Answer, ...]:
     from launcher.workers.data import dataset
 
     tokenizer = dataset.tokenizer(spec, cache)
-    out = []
+    answers = []
     for prompt in sampling.prompts:
         # As at the start of a document in the data: after the end of another one.
         (ids,) = tokenizer.encode([prompt])
         start = [tokenizer.end, *map(int, ids[:-1])]
-        score = _Next(model, spec.model.sequence, tokenizer.vocab)
-        made = generated(score, start, tokenizer.end, sampling)
-        text = tokenizer.decode(made)
+        score = _NextToken(model, spec.model.sequence, tokenizer.vocab)
+        tokens = generate(score, start, tokenizer.end, sampling)
+        text = tokenizer.decode(tokens)
         wrong = tuple(flags(prompt, text, sampling.script))
-        out.append(Answer(prompt=prompt, text=text, tokens=len(made), flags=wrong))
-    return tuple(out)
+        answers.append(Answer(prompt=prompt, text=text, tokens=len(tokens), flags=wrong))
+    return tuple(answers)
 
 
-class _Next:
-    """What a model thinks of each token as the next one."""
+class _NextToken:
+    """Scores of each token as the next one, by a model."""
 
     def __init__(self, model: Any, sequence: int, vocab: int) -> None:
-        """``vocab``: tokens that mean something; the model's is padded."""
+        """``vocab`` is the tokenizer's number of tokens; the model's is padded."""
         self._model, self._sequence, self._vocab = model, sequence, vocab
 
     def __call__(self, ids: list[int]) -> Any:
-        """Logits, of the last tokens that one sequence holds."""
+        """Logits of the next token, after as many of the last ``ids`` as one sequence holds."""
         import torch
 
         from launcher.workers.model import platform
@@ -201,10 +208,10 @@ class _Next:
         return logits
 
 
-def generated(
+def generate(
     score: Callable[[list[int]], Any], start: list[int], end: int, sampling: Sampling
 ) -> list[int]:
-    """Tokens that follow others, up to the end of the document.
+    """Generate tokens that follow others, up to the end of the document.
 
     Each prompt draws from a generator of its own: its text does not depend on the others.
     """
@@ -224,28 +231,30 @@ def generated(
     return ids[len(start) :]
 
 
-def _validation(model: Any, spec: RunSpec, cache: Path, most: int) -> dict[str, Validation]:
+def _validation(model: Any, spec: RunSpec, cache: Path, limit: int) -> dict[str, Validation]:
     from launcher.workers.data import dataset
 
-    if not most:
+    if not limit:
         return {}
-    return {
-        name: Validation(loss=None, tokens=0, why=there)
-        if isinstance(there, str)
-        else _scored(model, spec, name, [there[n] for n in range(min(most, len(there)))])
-        for name, there in dataset.held_out(spec, cache)
-    }
+    validations = {}
+    for source, sequences in dataset.held_out(spec, cache):
+        if isinstance(sequences, str):  # the reason why there are none
+            validations[source] = Validation(loss=None, tokens=0, why=sequences)
+        else:
+            first = [sequences[number] for number in range(min(limit, len(sequences)))]
+            validations[source] = _validation_loss(model, spec, source, first)
+    return validations
 
 
-def _scored(model: Any, spec: RunSpec, name: str, sequences: list[Any]) -> Validation:
-    """The mean loss, one sequence at a time. Raises DataError or WorkError."""
+def _validation_loss(model: Any, spec: RunSpec, name: str, sequences: list[Any]) -> Validation:
+    """Mean loss, computed one sequence at a time. Raises DataError or WorkError."""
     import torch
 
     from launcher.workers.model import platform
 
     total, tokens = 0.0, 0
-    for one in sequences:
-        pair = [one[key][None].to(platform.device()) for key in ("tokens", "labels")]
+    for sequence in sequences:
+        pair = [sequence[key][None].to(platform.device()) for key in ("tokens", "labels")]
         largest = int(max(row.max() for row in pair))
         if largest >= spec.model.vocab:
             raise DataError(f"token id {largest} in {name}, model.vocab is {spec.model.vocab}")

@@ -14,7 +14,7 @@ from launcher.spec.sampling import Sampling
 
 POLL_SECONDS = 0.1
 LOWEST = 19
-"""Of priorities: it takes what training leaves of the cores."""
+"""Lowest priority (niceness): the sampler takes the time that training leaves of the cores."""
 
 
 class Sampler:
@@ -27,17 +27,17 @@ class Sampler:
         self._next: int | None = None
 
     def start(self, step: int) -> None:
-        """Try the checkpoint of a step once it is there, and none else is being tried.
+        """Sample the checkpoint of a step once it is there and no other one is being sampled.
 
-        Only the newest waits: one is left out where they come faster than they are tried.
+        Only the newest waits: where they come faster than they are sampled, some are left out.
         """
         self._next = step
         self.poll()
 
     def poll(self) -> bool:
-        """Look after the process, and start what waits; whether one is running.
+        """Reap the process, and start the next that waits; return True while one is running.
 
-        To be called now and then: after each step.
+        To be called after each step.
         """
         if self._process is not None:
             code = self._process.poll()
@@ -45,18 +45,18 @@ class Sampler:
                 return True
             self._process = None
             if code:
-                # Marked as a warning so that it is not the cause of what may come later.
+                # WARNING, so that a later failure of the run is not put down to this line.
                 print(f"WARNING samples of step {self._step} failed: see log/samples.txt")
         if self._next is None or not self._folder.checkpoint(self._next).exists():
-            return False  # one that is written beside training takes a while to appear
+            return False  # an asynchronous save takes a while to appear
         self._step, self._next = self._next, None
-        self._process = self._started(self._step)
+        self._process = self._start_process(self._step)
         return self._process is not None
 
     def finish(self, seconds: float) -> None:
-        """Wait for the last one, and no longer than that; 0 ends it at once."""
-        last = time.monotonic() + seconds
-        while self.poll() and time.monotonic() < last:
+        """Wait for the last one, for ``seconds`` at most, then end it; 0 ends it at once."""
+        deadline = time.monotonic() + seconds
+        while self.poll() and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         if self._process is None:
             return
@@ -65,7 +65,7 @@ class Sampler:
         print(f"WARNING samples of step {self._step} were not done within {seconds:g} s")
 
     def forget_after(self, step: int) -> None:
-        """Have none of later steps, which a rollback has given up: no samples, and none to come."""
+        """Remove the samples of later steps, which a rollback has given up, and begin no others."""
         if self._next is not None and self._next > step:
             self._next = None
         if self._step > step:
@@ -81,11 +81,12 @@ class Sampler:
             self._process.wait()
             self._process = None
 
-    def _started(self, step: int) -> "subprocess.Popen[bytes] | None":
+    def _start_process(self, step: int) -> "subprocess.Popen[bytes] | None":
         words = [sys.executable, "-P", "-m", "launcher.workers.sampling.sample"]
         words += ["--folder", str(self._folder.path), "--cache", str(self._cache)]
         words += ["--step", str(step), "--sampling", json.dumps(encode(self._sampling))]
-        own = {
+        env = {
+            **os.environ,
             "CUDA_VISIBLE_DEVICES": "",  # the memory of the cards is training's
             "OMP_NUM_THREADS": "1",
             "MEGALAUNCH_PARENT": str(os.getpid()),  # it ends with this rank
@@ -93,9 +94,12 @@ class Sampler:
         try:
             with (self._folder.logs / "samples.txt").open("ab") as log:
                 process = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                    env={**os.environ, **own},
-                )  # fmt: skip
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=env,
+                )
             os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST)
             return process
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The lines of a run's metrics as they come; a rollback may put another file in their place."""
+"""Follow the lines of a run's metrics as they come; a rollback may replace the file meanwhile."""
 
 import json
 import os
@@ -12,11 +12,11 @@ POLL_SECONDS = 0.5
 
 
 def follow(folder: RunFolder, over: Callable[[], bool]) -> Iterator[dict[str, Any]]:
-    """Each line once, to the last one of this attempt; after a rollback steps come again.
+    """Yield each line once, to the last one of this attempt; after a rollback steps come again.
 
     Args:
         folder: the run's.
-        over: whether nothing more is written.
+        over: returns True once nothing more is written.
     """
     attempt = _attempt(folder)
     while not folder.metrics.exists():
@@ -25,27 +25,29 @@ def follow(folder: RunFolder, over: Callable[[], bool]) -> Iterator[dict[str, An
         time.sleep(POLL_SECONDS)
     # Kept open: the next attempt may move the file before this one has read its last line.
     file: BinaryIO = folder.metrics.open("rb")
-    part = b""
+    partial = b""
     while True:
-        last = over()  # asked first: what it wrote before it ended is then there to be read
-        *whole, part = (part + file.read()).split(b"\n")
-        yield from map(json.loads, whole)
+        # Called before reading: what the rank wrote before its end is then certain to be read.
+        is_last_look = over()
+        *lines, partial = (partial + file.read()).split(b"\n")
+        yield from map(json.loads, lines)
         newer = _newer(folder, file)
-        if newer and _attempt(folder) == attempt:  # asked last: its file is the first to be moved
-            _skip_common(newer, file, file.tell() - len(part))
+        # Read after the file: a new attempt moves the file first and then writes its status.
+        if newer and _attempt(folder) == attempt:
+            _skip_common(newer, file, file.tell() - len(partial))
             file.close()
-            file, part = newer, b""
+            file, partial = newer, b""
             continue
         if newer:
             newer.close()
-        if last:
+        if is_last_look:
             file.close()
             return
         time.sleep(POLL_SECONDS)
 
 
 def _newer(folder: RunFolder, file: BinaryIO) -> BinaryIO | None:
-    """The file that is there by now, opened; None where that is ``file``, or there is none."""
+    """Open the file that has replaced ``file`` by now; None where none has."""
     try:
         newer = folder.metrics.open("rb")
     except FileNotFoundError:
@@ -56,16 +58,16 @@ def _newer(folder: RunFolder, file: BinaryIO) -> BinaryIO | None:
     return newer
 
 
-def _skip_common(newer: BinaryIO, older: BinaryIO, known: int) -> None:
+def _skip_common(newer: BinaryIO, older: BinaryIO, limit: int) -> None:
     """Go to the first line of ``newer`` that is not among the first ``known`` bytes of ``older``.
 
     A rollback copies the lines that stay; no two steps take the same time, so others differ.
     """
     older.seek(0)
-    place = 0
-    while place < known and (line := newer.readline()) == older.readline():
-        place += len(line)
-    newer.seek(place)
+    offset = 0
+    while offset < limit and (line := newer.readline()) == older.readline():
+        offset += len(line)
+    newer.seek(offset)
 
 
 def _attempt(folder: RunFolder) -> int | None:

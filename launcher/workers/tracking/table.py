@@ -1,4 +1,4 @@
-"""A table as a W&B run: ``python -m launcher.workers.tracking.table``, its rows on stdin.
+"""Log a table as a W&B run: ``python -m launcher.workers.tracking.table``, its rows on stdin.
 
 Where W&B cannot be reached, the run is kept below ``--folder`` for ``wandb sync``.
 """
@@ -17,19 +17,23 @@ from launcher.workers.tracking.tracker import settings
 
 
 def main() -> None:
-    """Log the table, and print where it is."""
+    """Log the table, and print its URL or its folder."""
     options = _options()
     rows = json.load(sys.stdin)
     url = tracking.server()
-    said = os.environ.get("WANDB_MODE")
+    requested = os.environ.get("WANDB_MODE")
     reached = tracking.has_key(url) and tracking.answers(url)
-    mode: Any = said or ("online" if reached else "offline")
+    mode: Any = requested or ("online" if reached else "offline")
     run = wandb.init(
-        project=options.project, name=options.name, job_type="table", mode=mode,
-        dir=str(options.folder), settings=settings(wandb),
-    )  # fmt: skip
+        project=options.project,
+        name=options.name,
+        job_type="table",
+        mode=mode,
+        dir=str(options.folder),
+        settings=settings(wandb),
+    )
     columns = list(rows[0])
-    # A column of W&B's has one type: what differs within one is text.
+    # A column of W&B's has one type; values of others become text.
     data = [[_plain(row[name]) for name in columns] for row in rows]
     run.log({"trials": wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
     run.finish()

@@ -1,7 +1,7 @@
 """A process beside rank 0 that follows the run's metrics to Weights & Biases and TensorBoard.
 
 ``python -P -m launcher.workers.tracking.tracker --folder RUN --rank PID``. Training never waits
-for it but for `WAIT_SECONDS` at its end; what goes wrong here is a line in ``log/tracking.txt``.
+for it but for `WAIT_SECONDS` at its end; a failure here is a line in ``log/tracking.txt``.
 """
 
 import argparse
@@ -30,21 +30,21 @@ from launcher.results.summary import measured
 from launcher.results.tracking import Tracked
 from launcher.workers.tracking import samples
 from launcher.workers.tracking.follow import POLL_SECONDS, follow
-from launcher.workers.tracking.samples import News
+from launcher.workers.tracking.samples import NewSamples
 
 WAIT_SECONDS = 5.0
-"""What rank 0 waits for the tracker at the most, once the run's result is written."""
+"""Seconds that rank 0 waits for the tracker at the most, once the run's result is written."""
 ENDING_SECONDS = 30.0
-"""From the end of the rank to the end of its tracker at the latest: an upload may hang."""
+"""Seconds from the end of the rank to that of its tracker at the latest: an upload may hang."""
 INIT_SECONDS = 10
-"""What wandb may take to start a run online."""
+"""Seconds that wandb may take to start a run online."""
 CPU_SECONDS = 10.0
-"""Ranks on CPU cores have these seconds of training for themselves, or a short trial would measure
-how wandb is imported."""
+"""Seconds of training that ranks on CPU cores have for themselves, or a short trial would measure
+the import of wandb."""
 STEP = "train/step"
-"""In W&B what all this is drawn over: its own step, which never falls, goes on over a rollback."""
+"""W&B metric that all others are drawn over: W&B's own step never falls, so not in a rollback."""
 
-SHOWN = {
+METRIC_NAMES = {
     "loss": "train/loss",
     "grad_norm": "train/grad_norm",
     "lr": "train/lr",
@@ -58,7 +58,7 @@ SHOWN = {
     "power_min_w": "power/min_w",
     "power_max_w": "power/max_w",
 }
-"""A key of metrics.jsonl -> what it is called; the part before the slash groups the charts."""
+"""Key of metrics.jsonl -> name in W&B and TensorBoard, grouped by the part before the slash."""
 
 
 def start(folder: RunFolder) -> "subprocess.Popen[bytes] | None":
@@ -73,9 +73,13 @@ def start(folder: RunFolder) -> "subprocess.Popen[bytes] | None":
         with (folder.logs / "tracking.txt").open("wb") as log:
             # A session of its own, or it would be killed with the rank before it is done.
             return subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-            )  # fmt: skip
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            )
     except (OSError, LaunchError) as error:
         print(f"tracking: {error}", file=sys.stderr)
         return None
@@ -94,11 +98,11 @@ def wait(tracker: "subprocess.Popen[bytes] | None") -> None:
 def main() -> None:
     """Follow until the run is over and all of it has been passed on."""
     options = _options()
-    _be_nice()
-    for sign in (signal.SIGTERM, signal.SIGINT):  # for the ranks; this one ends after them
-        signal.signal(sign, signal.SIG_IGN)
-    threading.excepthook = _say
-    # tensorboardX would import it, which takes longer than all the rest together.
+    _lower_priority()
+    for number in (signal.SIGTERM, signal.SIGINT):  # for the ranks; this process ends after them
+        signal.signal(number, signal.SIG_IGN)
+    threading.excepthook = _print_exception
+    # tensorboardX would import torch, which takes longer than all the rest together.
     sys.modules["torch"] = None  # type: ignore[assignment]
     folder = RunFolder(options.folder)
     tracked = tracking.read(folder)
@@ -110,18 +114,18 @@ def main() -> None:
     threads = [
         threading.Thread(
             name=name,
-            target=to,
-            args=(tracked, folder, over, News(folder, options.known)),
+            target=function,
+            args=(tracked, folder, over, NewSamples(folder, options.known)),
             daemon=True,
         )
-        for name, to, wanted in (
+        for name, function, enabled in (
             ("tensorboard", _to_tensorboard, tracked.tensorboard),
             ("wandb", _to_wandb, tracked.mode != "off"),
         )
-        if wanted
+        if enabled
     ]
     if folder.spec().cluster.accelerator.name == "cpu":
-        _stand_back(over)
+        _let_training_begin(over)
     for thread in threads:
         thread.start()
     _join(threads, over)
@@ -130,37 +134,37 @@ def main() -> None:
     os._exit(0)  # a thread may hang, and so may what wandb does at exit
 
 
-def _be_nice() -> None:
-    """Take only what the ranks leave of the cores, so that what they measure is theirs."""
+def _lower_priority() -> None:
+    """Take only the time that the ranks leave of the cores, so that their steps are no slower."""
     os.nice(19)
-    with suppress(OSError):  # Linux may share the cores among sessions first: nice is within one
+    with suppress(OSError):  # with autogroup, Linux applies nice only within a session
         Path("/proc/self/autogroup").write_text("19", encoding="ascii")
 
 
-def _stand_back(over: Callable[[], bool]) -> None:
-    until = time.monotonic() + CPU_SECONDS
-    while time.monotonic() < until and not over():
+def _let_training_begin(over: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + CPU_SECONDS
+    while time.monotonic() < deadline and not over():
         time.sleep(POLL_SECONDS)
 
 
 def _join(threads: list[threading.Thread], over: Callable[[], bool]) -> None:
-    """Wait for the threads, after the end of the run for `ENDING_SECONDS` at the most."""
-    last = float("inf")
+    """Wait for the threads; after the end of the run for `ENDING_SECONDS` at the most."""
+    deadline = float("inf")
     while alive := [thread for thread in threads if thread.is_alive()]:
         alive[0].join(POLL_SECONDS)
         if over():
-            last = min(last, time.monotonic() + ENDING_SECONDS)
-        if time.monotonic() > last:
+            deadline = min(deadline, time.monotonic() + ENDING_SECONDS)
+        if time.monotonic() > deadline:
             print(*(thread.name for thread in alive), f"not done within {ENDING_SECONDS:g} s")
             return
 
 
-def _shown(line: dict[str, Any]) -> dict[str, float]:
-    return {name: line[key] for key, name in SHOWN.items() if line.get(key) is not None}
+def _named_metrics(line: dict[str, Any]) -> dict[str, float]:
+    return {name: line[key] for key, name in METRIC_NAMES.items() if line.get(key) is not None}
 
 
 def _to_tensorboard(
-    tracked: Tracked, folder: RunFolder, over: Callable[[], bool], news: News
+    tracked: Tracked, folder: RunFolder, over: Callable[[], bool], new_samples: NewSamples
 ) -> None:
     try:
         from tensorboardX.event_file_writer import EventsWriter
@@ -171,32 +175,37 @@ def _to_tensorboard(
         return
     path = folder.path / "tensorboard"
     path.mkdir(exist_ok=True)
-    writer, last = EventsWriter(str(path / "events"), f".{os.getpid()}"), math.inf
+    writer, last_step = EventsWriter(str(path / "events"), f".{os.getpid()}"), math.inf
 
     def write(step: int, summary: Any) -> None:
         writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
 
     for line in follow(folder, over):
-        if line["step"] <= last:  # TensorBoard forgets what it has of this step and later, from an
-            # earlier attempt or from before a rollback
+        if line["step"] <= last_step:
+            # Makes TensorBoard forget this step and later ones, which are of an earlier attempt
+            # or from before a rollback.
             log = SessionLog(status=SessionLog.START)
             writer.write_event(Event(wall_time=time.time(), step=line["step"], session_log=log))
-        last = line["step"]
-        values = [Summary.Value(tag=tag, simple_value=v) for tag, v in _shown(line).items()]
+        last_step = line["step"]
+        values = [Summary.Value(tag=tag, simple_value=v) for tag, v in _named_metrics(line).items()]
         write(line["step"], Summary(value=values))
-        for one in news.taken():
-            write(one.step, samples.summary(one))
+        for sampled in new_samples.take():
+            write(sampled.step, samples.tensorboard_summary(sampled))
         writer.flush()
-    for one in news.taken():
-        write(one.step, samples.summary(one))
+    for sampled in new_samples.take():
+        write(sampled.step, samples.tensorboard_summary(sampled))
     writer.close()
 
 
-def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool], news: News) -> None:
+def _to_wandb(
+    tracked: Tracked, folder: RunFolder, over: Callable[[], bool], new_samples: NewSamples
+) -> None:
     os.environ["WANDB_SILENT"] = "true"
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, with local variables
+    # wandb reports errors to its makers, with the values of local variables.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     _temporary(folder).mkdir(parents=True, exist_ok=True)
-    os.environ["TMPDIR"] = str(_temporary(folder))  # two folders of each run would stay there
+    # wandb leaves two temporary folders of each run behind; `main` removes them from here.
+    os.environ["TMPDIR"] = str(_temporary(folder))
     try:
         import wandb
     except ImportError:
@@ -204,38 +213,46 @@ def _to_wandb(tracked: Tracked, folder: RunFolder, over: Callable[[], bool], new
             print("wandb: not installed: pip install 'megalaunch[train]'")
         return
     with FileLock(folder.path / "wandb" / ".lock"):  # `launch sync` leaves what is written alone
-        run = _begun(wandb, tracked, folder)
-        _log(wandb, run, folder, over, news)
+        run = _start_wandb(wandb, tracked, folder)
+        _log(wandb, run, folder, over, new_samples)
         run.summary.update(_figures(folder))
         run.finish(exit_code=0 if (folder.path / "result.json").exists() else 1)
         if not run.offline:  # wandb's own mark, without which `launch sync` uploads it again
             Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
 
 
-def _log(wandb: Any, run: Any, folder: RunFolder, over: Callable[[], bool], news: News) -> None:
-    """All lines, each by a step of W&B's own: it refuses one that it has, or that is before."""
+def _log(
+    wandb: Any, run: Any, folder: RunFolder, over: Callable[[], bool], new_samples: NewSamples
+) -> None:
+    """Log all lines, each at a step of W&B's own, which has to rise.
+
+    W&B drops what is logged at a step that it has already, or at one before.
+    """
     samples.define(run)
-    for name in SHOWN.values():
+    for name in METRIC_NAMES.values():
         run.define_metric(name, step_metric=STEP)
-    # Steps that an earlier attempt has logged twice; those of its last ones that come once more are
-    # the same, and may be refused.
-    lost, last, at = sum(event.get("steps_lost", 0) for event in folder.events()), 0, 0
+    # W&B's step is ahead of training's by the steps that rollbacks repeat, those of earlier
+    # attempts included. Lines that one of those has logged come again at steps that W&B has
+    # already, and are dropped.
+    steps_repeated = sum(event.get("steps_lost", 0) for event in folder.events())
+    last_step = wandb_step = 0
     for line in follow(folder, over):
-        lost, last = lost + max(0, last + 1 - line["step"]), line["step"]
-        at = last + lost
-        run.log({STEP: last} | _shown(line), step=at)
-        for one in news.taken():  # of a step before, which wandb takes no more
-            run.log(samples.logged(wandb, one), step=at)
-    for one in news.taken():
-        run.log(samples.logged(wandb, one), step=at)
+        steps_repeated += max(0, last_step + 1 - line["step"])
+        last_step = line["step"]
+        wandb_step = last_step + steps_repeated
+        run.log({STEP: last_step} | _named_metrics(line), step=wandb_step)
+        for sampled in new_samples.take():  # of an earlier step, where W&B takes nothing more
+            run.log(samples.wandb_row(wandb, sampled), step=wandb_step)
+    for sampled in new_samples.take():
+        run.log(samples.wandb_row(wandb, sampled), step=wandb_step)
 
 
 def _temporary(folder: RunFolder) -> Path:
     return folder.path / "wandb" / ".tmp"
 
 
-def _begun(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
-    """The W&B run: offline where the server cannot be reached, or refuses."""
+def _start_wandb(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
+    """Start the W&B run; offline where the server cannot be reached, or refuses."""
     url = tracking.server()
     online = tracked.mode == "online" or (
         tracked.mode == "auto" and tracking.has_key(url) and tracking.answers(url)
@@ -246,45 +263,61 @@ def _begun(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
             return _init(wandb, tracked, folder, "online")
         except (wandb.errors.Error, OSError) as error:
             print("wandb: offline:", textwrap.shorten(str(error), 300))
-        wandb.teardown()  # which else holds on to the run's id
+        wandb.teardown()  # else wandb's service holds on to the run's id
         for path in set(folder.path.glob("wandb/run-*")) - earlier:
-            shutil.rmtree(path)  # nothing is in it, and `launch sync` would upload that
+            shutil.rmtree(path)  # an empty run, which `launch sync` would upload
     return _init(wandb, tracked, folder, "offline")
 
 
 def _init(wandb: Any, tracked: Tracked, folder: RunFolder, mode: str) -> Any:
-    os.environ["WANDB_MODE"] = mode  # what it was has been heeded, and may be no word of wandb's
-    told = settings(wandb)
+    # The user's value is in ``mode`` by now, and may be one that wandb itself does not know.
+    os.environ["WANDB_MODE"] = mode
+    run_settings = settings(wandb)
     return wandb.init(
-        mode=mode, dir=str(folder.path), project=tracked.project, entity=tracked.entity,
-        group=tracked.group, name=tracked.name, id=tracked.id, tags=tracked.tags,
-        config=tracked.config, resume="allow", settings=told,
-    )  # fmt: skip
+        mode=mode,
+        dir=str(folder.path),
+        project=tracked.project,
+        entity=tracked.entity,
+        group=tracked.group,
+        name=tracked.name,
+        id=tracked.id,
+        tags=tracked.tags,
+        config=tracked.config,
+        resume="allow",
+        settings=run_settings,
+    )
 
 
 def settings(wandb: Any) -> Any:
-    """What W&B is told of a run, and what it is not."""
+    """Return wandb's settings: no output, no code, no git, of the machine nothing but its name."""
     return wandb.Settings(
-        # No output, no code, no git, and nothing of the machine but its name.
-        console="off", disable_code=True, disable_git=True, disable_job_creation=True,
-        save_code=False, x_disable_meta=True, x_disable_machine_info=True, x_disable_stats=True,
-        x_save_requirements=False, silent=True, init_timeout=INIT_SECONDS,
-        # A run that is killed has lost that many seconds at the most.
-        x_transaction_log_flush_interval=2,
-    )  # fmt: skip
+        console="off",
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+        silent=True,
+        init_timeout=INIT_SECONDS,
+        x_transaction_log_flush_interval=2,  # seconds that a killed run loses at the most
+    )
 
 
 def _figures(folder: RunFolder) -> dict[str, Any]:
-    """The figures of the table, for the W&B run's summary."""
+    """Figures of the run's row in the table, for the W&B run's summary."""
     steps, result = metrics.read(folder.metrics, Brief).lines, folder.result() or {}
     figures = encode(measured(folder.spec(), steps, result, folder.events()))
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _say(failed: "threading.ExceptHookArgs") -> None:
-    """One line of what no one foresaw; the other thread goes on."""
-    said = " ".join(str(failed.exc_value).split())
-    print(f"{failed.thread and failed.thread.name}: {failed.exc_type.__name__}: {said}", flush=True)
+def _print_exception(failure: "threading.ExceptHookArgs") -> None:
+    """Print an unforeseen exception of a thread as one line; the other thread goes on."""
+    message = " ".join(str(failure.exc_value).split())
+    thread = failure.thread and failure.thread.name
+    print(f"{thread}: {failure.exc_type.__name__}: {message}", flush=True)
 
 
 def _options() -> argparse.Namespace:

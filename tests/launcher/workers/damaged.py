@@ -1,6 +1,6 @@
-"""A rank that meets checkpoints of which something is wrong; what it says is in its log.
+"""A rank that loads damaged checkpoints and prints the outcomes, in its log.
 
-And how much it reads of one that is whole.
+It also prints how many bytes it reads of one that is complete.
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ def main() -> None:
 
     if RANK == 0:
         dataset.prepare(spec, cache)
-    engine = built(spec, cache)
-    whole = rebuilt.store(folder / "whole", spec)
+    engine = build(spec, cache)
+    undamaged = rebuilt.store(folder / "whole", spec)
     for steps in ((1, 2), (3, 4)):
         rebuilt.losses(engine, steps)
-        assert whole.save(steps[-1], engine.state(), {"step": steps[-1]})
+        assert undamaged.save(steps[-1], engine.state(), {"step": steps[-1]})
     for name, damage in DAMAGES.items():
         if RANK == 0:
             shutil.copytree(folder / "whole", folder / name)
@@ -42,48 +42,60 @@ def main() -> None:
         say(loaded and (loaded.step, loaded.progress))
     refusals(folder, spec, engine.state())
     for changes in json.loads(os.environ["MEGALAUNCH_CASES"]):
-        other = after(spec, **changes)
-        loaded = begun(folder, other).load(built(other, cache).state())
+        stage = after(spec, **changes)
+        loaded = begun(folder, stage).load(build(stage, cache).state())
         assert loaded is not None
         say(f"read {total(loaded.bytes_read)}")
     train._leave(0)
 
 
 def refusals(folder: Path, spec: RunSpec, state: Any) -> None:
-    """What decides the losses has to be the same, but for a stage, which follows another."""
+    """Load into other runs: the trajectory has to be the same, but for a stage after another."""
     from launcher.workers.errors import CheckpointError
 
-    whole, here = folder / "whole", folder / "here"
+    complete, empty = folder / "whole", folder / "here"
     hotter = ranks.spec(2, train__optimizer__lr=3e-3)
-    say(f"another trajectory: {rebuilt.store(whole, hotter).load(state)}")
-    for name, own, start, other in (
-        ("another model", here, whole, after(spec, model__ffn=192, model__heads=8)),
-        ("another name", here, whole, after(spec, model__name="another", model__rope_theta=5e5)),
-        ("same run", here, whole, ranks.spec(2, backend="deepspeed", layout__zero=2)),
-        ("too early", here, whole, after(spec, steps=5)),
-        ("in its own folder", whole, None, after(spec)),
-        ("nothing", here, None, after(spec)),
-        ("damaged", here, folder / "flipped", after(spec)),
+    say(f"another trajectory: {rebuilt.store(complete, hotter).load(state)}")
+    for name, run_folder, start, stage in (
+        ("another model", empty, complete, after(spec, model__ffn=192, model__heads=8)),
+        (
+            "another name",
+            empty,
+            complete,
+            after(spec, model__name="another", model__rope_theta=5e5),
+        ),
+        ("same run", empty, complete, ranks.spec(2, backend="deepspeed", layout__zero=2)),
+        ("too early", empty, complete, after(spec, steps=5)),
+        ("in its own folder", complete, None, after(spec)),
+        ("nothing", empty, None, after(spec)),
+        ("damaged", empty, folder / "flipped", after(spec)),
     ):
         try:
-            loaded = rebuilt.store(own, other, start=start).load(state)
+            loaded = rebuilt.store(run_folder, stage, start=start).load(state)
             say(f"{name}: {loaded and loaded.step}")
         except CheckpointError as error:
             say(f"{name}: {error}")
 
 
 def begun(folder: Path, spec: RunSpec) -> Any:
-    """The checkpoints of a run that begins from the one that is whole."""
+    """Checkpoints of a run that begins from the one in folder ``whole``."""
     return rebuilt.store(folder / "here", spec, start=folder / "whole")
 
 
 def after(spec: RunSpec, steps: int = 4, **changes: Any) -> RunSpec:
-    """The stage after a run of four steps."""
+    """Spec of the stage after a run of four steps."""
     stage = Stage(
-        number=2, name="next", steps_before=steps, tokens_before=0, parent=spec.trajectory,
-        schedule_after=0, schedule_steps=8, samples_before={}, source_tokens={},
+        number=2,
+        name="next",
+        steps_before=steps,
+        tokens_before=0,
+        parent=spec.trajectory,
+        schedule_after=0,
+        schedule_steps=8,
+        samples_before={},
+        source_tokens={},
         max_epochs=4,
-    )  # fmt: skip
+    )
     return dataclasses.replace(ranks.spec(2, **changes), stage=stage)
 
 
@@ -94,15 +106,15 @@ def flip(path: Path) -> None:
 
 
 def lack(folder: Path) -> None:
-    """A writer that forgot a part of a matrix: everything else of it is in order."""
+    """Forget a part of a matrix, as a faulty writer might: everything else is in order."""
     from launcher.workers.checkpoints import manifest
 
-    told = manifest.read(folder / manifest.NAME)
-    part = told.files[SHARD]
+    checkpoint = manifest.read(folder / manifest.NAME)
+    part = checkpoint.files[SHARD]
     fc1 = [piece for piece in part.pieces if piece.name.endswith("mlp.linear_fc1.weight")]
-    kept = tuple(piece for piece in part.pieces if piece != fc1[-1])
-    files = told.files | {SHARD: dataclasses.replace(part, pieces=kept)}
-    manifest.write(dataclasses.replace(told, files=files), folder / manifest.NAME)
+    pieces = tuple(piece for piece in part.pieces if piece != fc1[-1])
+    files = checkpoint.files | {SHARD: dataclasses.replace(part, pieces=pieces)}
+    manifest.write(dataclasses.replace(checkpoint, files=files), folder / manifest.NAME)
 
 
 def older(folder: Path) -> None:
@@ -123,8 +135,8 @@ DAMAGES: dict[str, Any] = {
 }
 
 
-def built(spec: RunSpec, cache: Path) -> Any:
-    return rebuilt.built(spec, rebuilt.connect(spec), cache)
+def build(spec: RunSpec, cache: Path) -> Any:
+    return rebuilt.build(spec, rebuilt.connect(spec), cache)
 
 
 def total(number: int) -> int:
@@ -133,11 +145,11 @@ def total(number: int) -> int:
     return int(sum(row[0] for row in gather([number])))
 
 
-def say(what: object) -> None:
-    """Tell it in order with the other rank's words, on one of them."""
+def say(message: object) -> None:
+    """Print on rank 0, in order with the lines of the other rank."""
     from launcher.workers.collectives import gather
 
     gather([0.0])
     if RANK == 0:
-        print(f"| {what}", flush=True)
+        print(f"| {message}", flush=True)
     gather([0.0])

@@ -22,8 +22,8 @@ FIRST, SECOND = (1, 2), (3, 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
-    """The case before."""
+class Previous:
+    """Folder and losses of the case before."""
 
     folder: Path
     losses: list[float]
@@ -32,7 +32,7 @@ class Before:
 def main() -> None:
     """Try every case of MEGALAUNCH_CASES; an assertion names the first that fails.
 
-    MEGALAUNCH_BEFORE is the folder of a case that another process has tried.
+    MEGALAUNCH_PREVIOUS is the folder of a case that another process has tried.
     """
     parser = argparse.ArgumentParser()
     for name in ("--folder", "--cache", "--hang-after"):
@@ -46,12 +46,12 @@ def main() -> None:
 
     if os.environ["RANK"] == "0":
         dataset.prepare(cases[0], options.cache)
-    before = None
-    if "MEGALAUNCH_BEFORE" in os.environ:
-        folder = Path(os.environ["MEGALAUNCH_BEFORE"])
-        before = Before(folder, json.loads((folder / "losses.json").read_text()))
+    previous = None
+    if "MEGALAUNCH_PREVIOUS" in os.environ:
+        folder = Path(os.environ["MEGALAUNCH_PREVIOUS"])
+        previous = Previous(folder, json.loads((folder / "losses.json").read_text()))
     for number, spec in enumerate(cases):
-        before = Case(spec, options.folder / str(number), options.cache).run(before)
+        previous = Case(spec, options.folder / str(number), options.cache).run(previous)
     train._leave(0)
 
 
@@ -62,53 +62,52 @@ class Case:
         self._spec, self._folder, self._cache = spec, folder, cache
         self._place = connect(spec)
 
-    def run(self, before: Before | None) -> Before:
-        """Everything that is to hold of it."""
+    def run(self, previous: Previous | None) -> Previous:
+        """Check all that is to hold of a layout."""
         engine = self._built()
         losses(engine, FIRST)
         saves = store(self._folder, self._spec, Checkpointing(asynchronous=True))
         assert saves.save(2, engine.state(), {"seen": [1, 2.5]}), self._spec
-        wanted, left = losses(engine, SECOND), tensors(engine)  # while it is written
+        expected, tensors_before = losses(engine, SECOND), tensors(engine)  # while it is written
         assert saves.finish(), self._spec
         del engine
         gc.collect()
         engine = self._built()
         loaded = self._store(self._folder).load(engine.state())
         assert loaded is not None and (loaded.step, loaded.progress) == (2, {"seen": [1, 2.5]})
-        found, right = losses(engine, SECOND), tensors(engine)
-        assert found == wanted, (self._spec.backend, self._spec.layout, found, wanted)
-        assert len(left) == len(right) > 10
-        for one, other in zip(left, right, strict=True):
-            assert bool((one == other).all()), (self._spec.backend, self._spec.layout)
-        if before:
-            self._take_over(engine, before)
+        repeated, tensors_after = losses(engine, SECOND), tensors(engine)
+        assert repeated == expected, (self._spec.backend, self._spec.layout, repeated, expected)
+        assert len(tensors_before) == len(tensors_after) > 10
+        for expected_tensor, tensor in zip(tensors_before, tensors_after, strict=True):
+            assert bool((expected_tensor == tensor).all()), (self._spec.backend, self._spec.layout)
+        if previous:
+            self._take_over(engine, previous)
         if os.environ["RANK"] == "0":
-            (self._folder / "losses.json").write_text(json.dumps(wanted))
-        return Before(self._folder, wanted)
+            (self._folder / "losses.json").write_text(json.dumps(expected))
+        return Previous(self._folder, expected)
 
-    def _take_over(self, engine: Any, before: Before) -> None:
+    def _take_over(self, engine: Any, previous: Previous) -> None:
         """Go on from what another layout wrote, and write the same."""
-        assert self._store(before.folder).load(engine.state()), self._spec
-        again = self._folder / "again"
-        assert self._store(again).save(2, engine.state(), {}), self._spec
-        whole = wholes(again)
-        for name, other in wholes(before.folder).items():
-            assert bool((whole.pop(name) == other).all()), (self._spec.layout, name)
-        assert not whole, whole.keys()
-        self._check_weights(engine, wholes(again))
-        found = losses(engine, SECOND)
-        apart = max(abs(a - b) for a, b in zip(found, before.losses, strict=True))
-        assert apart < (1e-5 if self._spec.train.precision == "fp32" else 5e-3), (
-            self._spec.backend, self._spec.layout, found, before.losses,
-        )  # fmt: skip
+        assert self._store(previous.folder).load(engine.state()), self._spec
+        rewritten = self._folder / "again"
+        assert self._store(rewritten).save(2, engine.state(), {}), self._spec
+        matrices = full_matrices(rewritten)
+        for name, matrix in full_matrices(previous.folder).items():
+            assert bool((matrices.pop(name) == matrix).all()), (self._spec.layout, name)
+        assert not matrices, matrices.keys()
+        self._check_weights(engine, full_matrices(rewritten))
+        repeated = losses(engine, SECOND)
+        difference = max(abs(a - b) for a, b in zip(repeated, previous.losses, strict=True))
+        case = (self._spec.backend, self._spec.layout, repeated, previous.losses)
+        assert difference < (1e-5 if self._spec.train.precision == "fp32" else 5e-3), case
 
-    def _check_weights(self, engine: Any, whole: dict[str, Any]) -> None:
-        """What the model computes with is the cast of the fp32 weights, on every rank."""
+    def _check_weights(self, engine: Any, matrices: dict[str, Any]) -> None:
+        """Check on every rank that the model computes with the cast of the fp32 weights."""
         from launcher.workers.model import initial_weights, weights
 
         for name, parameter in engine._named:
             with gathered(parameter):
-                value = whole[f"{weights.stored_name(name, self._spec.model)}.weight"]
+                value = matrices[f"{weights.stored_name(name, self._spec.model)}.weight"]
                 shard = weights.shard_of(name, self._spec, self._place)
                 if parameter.dim() == 1:
                     value = value[0]
@@ -118,14 +117,14 @@ class Case:
                 assert bool((parameter == value.to(parameter.dtype)).all()), name
 
     def _built(self) -> Any:
-        return built(self._spec, self._place, self._cache)
+        return build(self._spec, self._place, self._cache)
 
     def _store(self, folder: Path) -> Any:
         return store(folder, self._spec)
 
 
-def built(spec: RunSpec, place: Any, cache: Path) -> Any:
-    """An engine that has done no step yet."""
+def build(spec: RunSpec, place: Any, cache: Path) -> Any:
+    """Build an engine, which has done no step yet."""
     from launcher.workers.data.batches import Batches
     from launcher.workers.engines import engine
 
@@ -133,7 +132,7 @@ def built(spec: RunSpec, place: Any, cache: Path) -> Any:
 
 
 def store(folder: Path, spec: RunSpec, *options: Any, **more: Any) -> Any:
-    """The checkpoints of a folder, as its first attempt sees them."""
+    """Checkpoints of a folder, as its first attempt sees them."""
     from launcher.workers.checkpoints.checkpoints import Checkpoints
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +140,7 @@ def store(folder: Path, spec: RunSpec, *options: Any, **more: Any) -> Any:
 
 
 def connect(spec: RunSpec) -> Any:
-    """The groups of a layout, also after those of another one."""
+    """Make the groups of a layout, also after those of another one."""
     from megatron.core import parallel_state
 
     from launcher.workers.model import groups, platform
@@ -153,7 +152,7 @@ def connect(spec: RunSpec) -> Any:
 
 
 def gathered(parameter: Any) -> Any:
-    """Have all of it here: ZeRO-3 keeps a part."""
+    """Context in which a parameter is complete, also one that ZeRO-3 partitions."""
     import contextlib
 
     if not hasattr(parameter, "ds_id"):
@@ -167,45 +166,48 @@ def losses(engine: Any, steps: tuple[int, ...]) -> list[float]:
     """Mean loss of each step, over all ranks."""
     from launcher.workers.collectives import gather
 
-    out = []
+    means = []
     for step in steps:
-        seen: list[Any] = []
-        engine.step(step, 1e-3, lambda done, seen=seen: not seen.append(done))
-        table = gather([seen[0].loss_sum, seen[0].tokens])
-        out.append(sum(row[0] for row in table) / sum(row[1] for row in table))
-    return out
+        rank_steps: list[Any] = []
+        engine.step(step, 1e-3, lambda rank_step, to=rank_steps: not to.append(rank_step))
+        table = gather([rank_steps[0].loss_sum, rank_steps[0].tokens])
+        means.append(sum(row[0] for row in table) / sum(row[1] for row in table))
+    return means
 
 
 def tensors(engine: Any) -> list[Any]:
     """Copies of all that is the state of this rank."""
     from launcher.workers.checkpoints.tensorfile import KINDS
 
-    out = []
-    for local in engine.state()._locals:
-        out += [stretch.tensor.clone() for stretch in local.weights()]
-        if local.fragment is not None:
-            out += [local.fragment.tensor(kind).clone() for kind in KINDS]
-            out += [local.fragment.optimizer.state[local.fragment.master]["step"].clone()]
-    return out
+    copies = []
+    for local in engine.state()._parameters:
+        copies += [weight.tensor.clone() for weight in local.weights()]
+        stepped_on = local.optimizer_slice
+        if stepped_on is not None:
+            copies += [stepped_on.tensor(kind).clone() for kind in KINDS]
+            copies += [stepped_on.optimizer.state[stepped_on.master]["step"].clone()]
+    return copies
 
 
-def wholes(folder: Path) -> dict[str, Any]:
-    """The whole matrices of a checkpoint, as anybody would read them."""
+def full_matrices(folder: Path) -> dict[str, Any]:
+    """Full matrices of a checkpoint, read without this package."""
     import torch
     from safetensors import safe_open
 
     path = folder / "checkpoints" / "step-00000002"
-    told = json.loads((path / "manifest.json").read_text())
-    out = {}
-    for name, shape in told["tensors"].items():
+    manifest = json.loads((path / "manifest.json").read_text())
+    matrices = {}
+    for name, shape in manifest["tensors"].items():
         for kind in ("weight", "exp_avg", "exp_avg_sq"):
-            out[f"{name}.{kind}"] = torch.full(shape, torch.nan)
-    for name, part in told["files"].items():
+            matrices[f"{name}.{kind}"] = torch.full(shape, torch.nan)
+    for name, part in manifest["files"].items():
         with safe_open(path / name, "pt") as file:
             for piece in part["pieces"]:
                 (top, bottom), (left, right) = piece["rows"], piece["columns"]
                 assert piece["steps"] == 2
                 for kind in ("weight", "exp_avg", "exp_avg_sq"):
-                    key = f"{piece['name']}[{top}:{bottom},{left}:{right}].{kind}"
-                    out[f"{piece['name']}.{kind}"][top:bottom, left:right] = file.get_tensor(key)
-    return out
+                    tensor = file.get_tensor(
+                        f"{piece['name']}[{top}:{bottom},{left}:{right}].{kind}"
+                    )
+                    matrices[f"{piece['name']}.{kind}"][top:bottom, left:right] = tensor
+    return matrices

@@ -1,4 +1,4 @@
-"""A rank that saves plain tensors in every way, and finds out what is there when."""
+"""A rank that saves plain tensors in every way, and checks which checkpoints are there when."""
 
 import errno
 import os
@@ -23,8 +23,8 @@ from launcher.workers import measure, train
 from launcher.workers.checkpoints import tensorfile
 from launcher.workers.checkpoints.checkpoints import NOTHING, READY, WRITING, Checkpoints
 from launcher.workers.checkpoints.manifest import Piece
-from launcher.workers.checkpoints.matrix_regions import Rectangle
-from launcher.workers.checkpoints.tensorfile import KINDS, Filled, Source
+from launcher.workers.checkpoints.matrix_regions import Region
+from launcher.workers.checkpoints.tensorfile import KINDS, CheckpointReader, PieceTensors
 from launcher.workers.model import platform
 from tests.launcher.workers import ranks
 
@@ -33,23 +33,25 @@ AT_ONCE, MEANWHILE = Checkpointing(), Checkpointing(asynchronous=True)
 
 
 class Weights:
-    """As many parameters as a model has, each rank a part of one row of them."""
+    """As many parameters as a model has, in one matrix of one row; each rank has a part of it."""
 
     def __init__(self, spec: RunSpec) -> None:
         width = spec.model.params // RANKS
-        self.place = Rectangle(0, 1, RANK * width, (RANK + 1) * width)
+        self.region = Region(0, 1, RANK * width, (RANK + 1) * width)
         self.tensors = {kind: torch.randn(width) for kind in KINDS}
 
-    def filled(self) -> list[Filled]:
-        columns = (self.place.left, self.place.right)
-        return [Filled(Piece(name="all", rows=(0, 1), columns=columns, steps=1), self.tensors)]
+    def contents(self) -> list[PieceTensors]:
+        columns = (self.region.left, self.region.right)
+        return [
+            PieceTensors(Piece(name="all", rows=(0, 1), columns=columns, steps=1), self.tensors)
+        ]
 
-    def lacks(self, source: Source) -> str | None:
-        return None if source.has("all", self.place) else "all is not all there"
+    def lacks(self, reader: CheckpointReader) -> str | None:
+        return None if reader.has("all", self.region) else "all is not all there"
 
-    def restore(self, source: Source) -> None:
+    def restore(self, reader: CheckpointReader) -> None:
         for kind, tensor in self.tensors.items():
-            source.read("all", kind, self.place, tensor.view(1, -1))
+            reader.read("all", kind, self.region, tensor.view(1, -1))
 
 
 class Run:
@@ -67,7 +69,7 @@ class Run:
         return self.checkpoints.save(step, self.state, {"step": step}, score)
 
     def settle(self) -> list[int]:
-        """The flags of all ranks, which are told to all."""
+        """Settle by the flags of all ranks, and return these."""
         flags = [int(flag) for (flag,) in measure.gather([self.checkpoints.flag])]
         self.checkpoints.settle(flags)
         return flags
@@ -77,8 +79,8 @@ class Run:
         return loaded and loaded.step
 
     @property
-    def there(self) -> list[str]:
-        """Names in the folder, of steps without their zeros."""
+    def names(self) -> list[str]:
+        """Names in the folder, those of steps without their zeros."""
         measure.gather([0.0])
         names = sorted(path.name.replace("-000000", "-") for path in self.path.iterdir())
         measure.gather([0.0])
@@ -102,40 +104,42 @@ def main() -> None:
 
 
 def meanwhile(folder: Path) -> None:
-    """What an asynchronous save writes is what a synchronous one would have, to the bit."""
-    one, other = Run(folder / "at_once", AT_ONCE), Run(folder / "meanwhile", MEANWHILE)
-    other.state = one.state
-    assert one.save(1) and one.checkpoints.flag == NOTHING
-    with held() as go_on:
-        assert other.save(1)
-        for tensor in other.state.tensors.values():
+    """Compare an asynchronous save with a synchronous one: the same to the bit."""
+    sync, asynchronous = Run(folder / "at_once", AT_ONCE), Run(folder / "meanwhile", MEANWHILE)
+    asynchronous.state = sync.state
+    assert sync.save(1) and sync.checkpoints.flag == NOTHING
+    with held_back() as go_on:
+        assert asynchronous.save(1)
+        for tensor in asynchronous.state.tensors.values():
             tensor.add_(1)
-        assert other.settle() == [WRITING, WRITING] and "step-01" not in other.there
+        assert asynchronous.settle() == [WRITING, WRITING] and "step-01" not in asynchronous.names
         if RANK:
             go_on()
-            other.checkpoints._saving.writing.result()
+            asynchronous.checkpoints._pending.writing.result()
         measure.gather([0.0])
-        assert other.settle() == [WRITING, READY] and "step-01" not in other.there
+        assert asynchronous.settle() == [WRITING, READY] and "step-01" not in asynchronous.names
         go_on()
-        other.checkpoints._saving.writing.result()
-    assert other.settle() == [READY, READY] and other.there == ["latest", "step-01"]
-    assert other.settle() == [NOTHING, NOTHING] and other.checkpoints.finish() is None
+        asynchronous.checkpoints._pending.writing.result()
+    assert asynchronous.settle() == [READY, READY] and asynchronous.names == ["latest", "step-01"]
+    assert asynchronous.settle() == [NOTHING, NOTHING] and asynchronous.checkpoints.finish() is None
     for name in (f"rank{RANK}.safetensors", "manifest.json"):
-        left, right = (run.path / "step-00000001" / name for run in (one, other))
-        assert left.read_bytes() == right.read_bytes(), name
+        first, second = (run.path / "step-00000001" / name for run in (sync, asynchronous))
+        assert first.read_bytes() == second.read_bytes(), name
     # The next one waits for the one before, and is from the same memory.
-    assert other.save(2) and other.save(3) and "step-02" in other.there
-    assert other.checkpoints.finish() and other.load() == 3
-    assert other.there == ["latest", "step-02", "step-03"], "what does not stay is gone by then"
-    kinds = [(event["kind"], event["step"], event["bytes"]) for event in other.events()]
-    size = sum(path.stat().st_size for path in (other.path / "step-00000003").glob("rank*"))
+    assert asynchronous.save(2) and asynchronous.save(3) and "step-02" in asynchronous.names
+    assert asynchronous.checkpoints.finish() and asynchronous.load() == 3
+    assert asynchronous.names == ["latest", "step-02", "step-03"], (
+        "what does not stay is gone by then"
+    )
+    kinds = [(event["kind"], event["step"], event["bytes"]) for event in asynchronous.events()]
+    size = sum(path.stat().st_size for path in (asynchronous.path / "step-00000003").glob("rank*"))
     assert kinds == [("save", step, size) for step in (1, 2, 3)]
-    assert all(0 < event["waited_s"] <= event["seconds"] + 1 for event in other.events())
+    assert all(0 < event["waited_s"] <= event["seconds"] + 1 for event in asynchronous.events())
 
 
 @contextmanager
-def held() -> Iterator[Any]:
-    """Nothing is written before what this gives is called."""
+def held_back() -> Iterator[Any]:
+    """Hold all writing back until the function that this gives is called."""
     gate, write = threading.Event(), tensorfile.write
 
     def waiting(*args: Any) -> None:
@@ -147,45 +151,47 @@ def held() -> Iterator[Any]:
 
 
 def failing(folder: Path) -> None:
-    """In the thread, and when it is to be made visible: what was there stays."""
+    """Fail in the thread, and when the save is made visible: earlier checkpoints stay."""
     run = Run(folder / "failing", MEANWHILE)
     assert run.save(1) and run.checkpoints.finish()
     broken = OSError(errno.EIO, "")
     with mock.patch.object(tensorfile, "write", side_effect=broken if RANK else tensorfile.write):
         assert run.save(2) and run.checkpoints.finish() is False
-    assert run.there == ["latest", "step-01"]
+    assert run.names == ["latest", "step-01"]
     with mock.patch.object(Path, "rename", side_effect=broken):
         assert run.save(3) and run.checkpoints.finish() is False
-    assert run.there == ["latest", "step-01"] and run.load() == 1
+    assert run.names == ["latest", "step-01"] and run.load() == 1
     assert [(event["kind"], event.get("reason")) for event in run.events()] == [
-        ("save", None), *[("save_failed", "Input/output error")] * 2,
-    ]  # fmt: skip
+        ("save", None),
+        ("save_failed", "Input/output error"),
+        ("save_failed", "Input/output error"),
+    ]
 
 
 def full(folder: Path) -> None:
-    """A disk for two checkpoints and a half, then for none, then read-only."""
+    """Save on a disk for two checkpoints and a half, then for none, then read-only."""
     run = Run(folder / "disk" / "run", AT_ONCE)
-    assert run.save(1) and run.save(2) and run.there == ["latest", "step-01", "step-02"]
+    assert run.save(1) and run.save(2) and run.names == ["latest", "step-01", "step-02"]
     assert run.save(3), "there is room without the first"
-    assert run.there == ["latest", "step-02", "step-03"]
+    assert run.names == ["latest", "step-02", "step-03"]
     ballast = folder / "disk" / "ballast"
     if RANK == 0:
         fill(ballast)
     measure.gather([0.0])
-    assert not run.save(4) and run.there == ["latest", "step-03"], "the first to go was no use"
-    assert not run.save(5) and run.there == ["latest", "step-03"], "the last good one stays"
+    assert not run.save(4) and run.names == ["latest", "step-03"], "the first to go was no use"
+    assert not run.save(5) and run.names == ["latest", "step-03"], "the last good one stays"
     if RANK == 0:
         ballast.unlink()
     measure.gather([0.0])
-    assert run.save(6) and run.there == ["latest", "step-03", "step-06"]
+    assert run.save(6) and run.names == ["latest", "step-03", "step-06"]
     assert run.load() == 6
-    told = [event["step"] for event in run.events() if event["kind"] == "save"]
-    assert told == [1, 2, 3, 6], "every line is whole; there may have been no room for others"
+    steps = [event["step"] for event in run.events() if event["kind"] == "save"]
+    assert steps == [1, 2, 3, 6], "every line is whole; there may have been no room for others"
     if RANK == 0:
         subprocess.run(["mount", "-o", "remount,ro", folder / "disk"], check=True)
     measure.gather([0.0])
-    again = Run(folder / "disk" / "run", AT_ONCE)
-    assert not again.save(7) and again.load() == 6
+    run = Run(folder / "disk" / "run", AT_ONCE)
+    assert not run.save(7) and run.load() == 6
 
 
 def fill(path: Path) -> None:
@@ -197,17 +203,17 @@ def fill(path: Path) -> None:
             assert error.errno == errno.ENOSPC
 
 
-def kept(folder: Path) -> None:
-    """The best stays, and `latest` names the newest; a rollback goes back and begins anew."""
+def retained(folder: Path) -> None:
+    """Retain the best, name the newest in `latest`; a rollback goes back and begins anew."""
     policy = Checkpointing(keep_last=1, keep_every=4, keep_best=True, mtbf_hours=6)
-    run = Run(folder / "kept", policy)
+    run = Run(folder / "retained", policy)
     run.checkpoints.step_seconds = 100.0
     scores = [2.5, 1.5, 2.0, 3.0, float("nan"), 1.5]
     for step, score in enumerate(scores, 1):
         assert run.save(step, score)
-    assert run.there == ["latest", "step-04", "step-06"], "of two that are as good, the later"
-    run = Run(folder / "kept", policy)
-    assert run.save(7, 1.6) and run.there == ["latest", "step-04", "step-06", "step-07"]
+    assert run.names == ["latest", "step-04", "step-06"], "of two that are as good, the later"
+    run = Run(folder / "retained", policy)
+    assert run.save(7, 1.6) and run.names == ["latest", "step-04", "step-06", "step-07"]
     latest = run.path / "latest"
     assert latest.read_text() == "step-00000007\n"
     assert run.load(until=6) == 6
@@ -219,22 +225,22 @@ def kept(folder: Path) -> None:
     with mock.patch.object(shutil, "rmtree"):
         assert run.checkpoints.forget_after(5), "although what is dropped cannot be swept"
     if RANK == 0:
-        run.checkpoints._shelf.sweep()
-    assert run.there == ["latest", "step-04"] and latest.read_text() == "step-00000004\n"
-    assert run.save(5, 9.0) and run.there == ["latest", "step-04", "step-05"]
+        run.checkpoints._directory.sweep()
+    assert run.names == ["latest", "step-04"] and latest.read_text() == "step-00000004\n"
+    assert run.save(5, 9.0) and run.names == ["latest", "step-04", "step-05"]
     with mock.patch.object(Path, "rename", side_effect=OSError(errno.EACCES, "")):
         assert not run.checkpoints.forget_after(3), "every rank is told"
     assert run.checkpoints.forget_after(3)
-    assert run.there == [] and run.load() is None
+    assert run.names == [] and run.load() is None
     every = [event.get("suggested_every") for event in run.events()]
     assert [number is None for number in every] == [False, *[True] * 5, True, True], every
 
 
 def killed(folder: Path) -> None:
-    """In the middle of what the thread writes."""
+    """Be killed in the middle of what the thread writes."""
     run = Run(folder / "killed", MEANWHILE)
     assert run.save(1) and run.checkpoints.finish()
-    write, calls = tensorfile.Hashing.write, []
+    write, calls = tensorfile.HashedFile.write, []
 
     def last(self: Any, data: Any) -> None:
         calls.append(data)
@@ -243,19 +249,21 @@ def killed(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, data)
 
-    with mock.patch.object(tensorfile.Hashing, "write", last):
+    with mock.patch.object(tensorfile.HashedFile, "write", last):
         assert run.save(2)
         signal.pause()
 
 
 def after(folder: Path) -> None:
-    """The attempt after that."""
+    """Find the earlier checkpoint in the attempt after that."""
     hidden = folder / "killed" / "checkpoints" / ".step-00000002.attempt1"
     assert hidden.is_dir() and not (hidden / "manifest.json").exists()
     measure.gather([0.0])
     run = Run(folder / "killed", MEANWHILE)
-    assert run.there == ["latest", "step-01"] and run.load() == 1
+    assert run.names == ["latest", "step-01"] and run.load() == 1
     assert read_json(run.path / "step-00000001" / "manifest.json")["step"] == 1
 
 
-TRIES = {one.__name__: one for one in (meanwhile, failing, full, kept, killed, after)}
+TRIES = {
+    function.__name__: function for function in (meanwhile, failing, full, retained, killed, after)
+}

@@ -1,20 +1,20 @@
-"""Interrupted runs: what they leave behind, and that what comes after is as if nothing had been."""
+"""Interrupted runs: their remains, and that the attempt after them trains as if undisturbed.
 
-import json
+Modules: launcher.workers.checkpoints.candidates, launcher.workers.metrics_history,
+launcher.workers.process.stop_request.
+"""
+
 from pathlib import Path
-
-import pytest
 
 from launcher.files import read_json
 from launcher.results.run_folder import RunFolder, Status
-from launcher.workers import metrics_history
 from tests.launcher.workers import ranks
 
 DS = {"backend": "deepspeed"}
 
 
 def test_killed_and_resumed(tmp_path: Path, cache: Path) -> None:
-    """Rank 1 is killed; the newest checkpoint is damaged besides, so the one before it serves."""
+    """Kill rank 1, and damage the newest checkpoint besides, so that the one before it serves."""
     kill = """
         import os, signal
         from launcher.workers.engines.megatron import MegatronEngine
@@ -50,14 +50,14 @@ def test_killed_and_resumed(tmp_path: Path, cache: Path) -> None:
 
 
 def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
-    """The saves of the first run all fail on one rank; the second is stopped by the other's wish."""
+    """Fail all saves of the first run on one rank; stop the second at the wish of another."""
     full = """
         import errno, os
         from launcher.workers.checkpoints import tensorfile
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
         if os.environ["RANK"] == "1":
-            tensorfile.Hashing.write = write
+            tensorfile.HashedFile.write = write
     """
     ask = """
         import os, signal
@@ -88,7 +88,7 @@ def test_a_full_disk_and_a_stop(tmp_path: Path, cache: Path) -> None:
 
 
 def test_killed_while_it_saves(tmp_path: Path, cache: Path) -> None:
-    """A pipeline: all but the rename of the second checkpoint is done when rank 0 is killed."""
+    """Kill rank 0 of a pipeline when all but the rename of the second checkpoint is done."""
     kill = """
         import os, pathlib, signal
         real = pathlib.Path.rename
@@ -109,35 +109,6 @@ def test_killed_while_it_saves(tmp_path: Path, cache: Path) -> None:
     assert resumed.losses[:4] == calm and len(resumed.losses) == 5
     assert names(resumed.folder) == ["step-00000003", "step-00000005"]
     assert not list(resumed.folder.checkpoints.glob(".*"))
-
-
-@pytest.mark.parametrize(
-    ("step", "attempts", "here", "kept"),
-    [
-        (2, {1: [1, 2, 3], 2: [3, 4]}, None, "1 1"),  # only the first has them all
-        (3, {1: [1, 2, 3], 2: [1, 2, 3, 4]}, None, "2 2 2"),
-        (3, {2: [1, 2, 3], 10: [1, 2, 3]}, None, "10 10 10"),
-        (2, {1: [1, 2]}, [1, 2, 3], "0 0"),  # not set aside: the newest
-        (3, {1: [1], 2: []}, None, "1"),  # the rest is lost
-        (0, {1: [1, 2]}, [1], ""),
-        (0, {}, None, None),
-    ],
-)  # fmt: skip
-def test_the_metrics_before_a_checkpoint(
-    step: int, attempts: dict[int, list[int]], here: list[int] | None, kept: str | None,
-    tmp_path: Path, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    folder = RunFolder(tmp_path)
-    for number, steps in attempts.items():
-        lines(tmp_path / "attempts" / str(number) / "metrics.jsonl", steps, number)
-    if here is not None:
-        lines(folder.metrics, here, 0)
-    metrics_history.restart(folder, 0, step)
-    assert folder.metrics.exists() is (kept is not None)
-    assert [line["of"] for line in folder.steps()] == [int(n) for n in (kept or "").split()]
-    lost = step - len((kept or "").split())
-    said = f"WARNING metrics of {lost} of the {step} steps so far are lost\n" if lost else ""
-    assert capsys.readouterr().out == said
 
 
 def test_asked_during_set_up(tmp_path: Path, cache: Path) -> None:
@@ -163,19 +134,13 @@ def test_a_superseded_rank_ends(tmp_path: Path, cache: Path) -> None:
 
 
 def names(folder: RunFolder) -> list[str]:
-    """The checkpoints that are visible."""
+    """Names of the checkpoints that are visible."""
     return sorted(path.name for path in folder.checkpoints.glob("step-*"))
 
 
 def figures(run: ranks.Ended, key: str) -> list[float]:
     """One figure of every step."""
     return [line[key] for line in run.steps]
-
-
-def lines(path: Path, steps: list[int], attempt: int) -> None:
-    """The metrics of an attempt."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json.dumps({'step': n, 'of': attempt})}\n" for n in steps))
 
 
 def damage(path: Path) -> None:

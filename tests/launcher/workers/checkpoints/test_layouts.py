@@ -1,4 +1,7 @@
-"""Checkpoints at another layout, node count or engine: the same training goes on."""
+"""Checkpoints at another layout, node count or engine: the same training goes on.
+
+Modules: launcher.workers.checkpoints.training_state.
+"""
 
 import json
 import re
@@ -87,7 +90,7 @@ CHAINS: dict[str, tuple[dict[str, Any], list[tuple[int, list[dict[str, Any]]]]]]
         ],
     ),
 }
-"""What all have in common, and ranks and layouts: one start of Python for each number of ranks."""
+"""Changes common to a chain, then its layouts by number of ranks: one start of Python for each."""
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -95,20 +98,20 @@ def test_each_goes_on_bit_by_bit_and_takes_over_from_the_one_before(
     name: str, tmp_path: Path, cache: Path
 ) -> None:
     common, parts = CHAINS[name]
-    before = None
+    previous = None
     for number, (count, layouts) in enumerate(parts):
         folder = tmp_path / str(number)
-        chain(folder, cache, count, [SMALL | common | changes for changes in layouts], before)
-        before = folder / str(len(layouts) - 1)
+        chain(folder, cache, count, [SMALL | common | changes for changes in layouts], previous)
+        previous = folder / str(len(layouts) - 1)
 
 
 def chain(
-    folder: Path, cache: Path, count: int, cases: list[dict[str, Any]], before: Path | None
+    folder: Path, cache: Path, count: int, cases: list[dict[str, Any]], previous: Path | None
 ) -> None:
-    """Try cases, the first one after another process's ``before``."""
+    """Try cases, the first one after the case that is in folder ``previous``."""
     env = {"MEGALAUNCH_CASES": json.dumps(cases)}
-    env |= {"MEGALAUNCH_BEFORE": str(before)} if before else {}
-    program = "import rebuilt; rebuilt.main()"
+    env |= {"MEGALAUNCH_PREVIOUS": str(previous)} if previous else {}
+    program = "from tests.launcher.workers import rebuilt; rebuilt.main()"
     run = ranks.train(ranks.spec(count, **cases[0]), folder, cache, program=program, env=env)
     assert not any(run.codes), "\n".join(run.log(rank) for rank in range(count))
 
@@ -116,7 +119,7 @@ def chain(
 P = ranks.TINY.params
 VECTORS = ranks.TINY.hidden * (2 * ranks.TINY.layers + 1)
 
-READ: list[tuple[dict[str, Any], int]] = [
+BYTES_READ: list[tuple[dict[str, Any], int]] = [
     ({"layout__zero": 0}, 2 * 12 * P),  # weights and moments, on each of two ranks
     ({"layout__zero": 1}, 2 * 4 * P + 8 * P),  # every weight on each, moments once
     ({"layout__tp": 2, "layout__zero": 0}, 12 * (P + VECTORS)),  # but for norms, all once
@@ -128,7 +131,7 @@ READ: list[tuple[dict[str, Any], int]] = [
 ]
 """Bytes that two ranks read of one checkpoint."""
 
-SAID = """\
+LINES = """\
 | none
 | (4, {'step': 4})
 | flipped
@@ -174,16 +177,16 @@ WARNING checkpoint at step 2 of RUNS/flipped skipped: the stage before it ends w
 def test_what_is_wrong_with_a_checkpoint_and_how_much_is_read(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    env = {"MEGALAUNCH_CASES": json.dumps([changes for changes, _ in READ])}
+    env = {"MEGALAUNCH_CASES": json.dumps([changes for changes, _ in BYTES_READ])}
     env |= {"MEGALAUNCH_FOLDER": str(tmp_path / "runs"), "MEGALAUNCH_CACHE": str(cache)}
-    program = "import damaged; damaged.main()"
+    program = "from tests.launcher.workers import damaged; damaged.main()"
     run = ranks.train(ranks.spec(2), tmp_path / "run", cache, program=program, env=env)
     assert not any(run.codes), run.log(0) + run.log(1)
     logs = [run.log(rank).replace(str(tmp_path / "runs"), "RUNS") for rank in range(2)]
     logs = [re.sub(r"(trajectory|run of) [0-9a-f]{12}", r"\1 X", log) for log in logs]
-    said = [line for line in logs[0].splitlines() if line.startswith(("|", "WARNING"))]
-    read = [f"| read {number}" for _, number in READ]
-    assert said == [*SAID.splitlines(), *read]
+    lines = [line for line in logs[0].splitlines() if line.startswith(("|", "WARNING"))]
+    bytes_lines = [f"| read {number}" for _, number in BYTES_READ]
+    assert lines == [*LINES.splitlines(), *bytes_lines]
     assert [line for line in logs[1].splitlines() if "WARNING" in line] == [
         "WARNING checkpoint at step 4 skipped: rank1.safetensors is not what was written",
         "WARNING checkpoint at step 4 skipped: rank1.safetensors: No such file or directory",
@@ -196,5 +199,5 @@ def test_what_is_wrong_with_a_checkpoint_and_how_much_is_read(
     (code,) = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / "checkpoints.md").read_text(), re.S
     )
-    exec(code, shown := {})
-    assert shown["whole"].shape == (256, 64) and shown["whole"].isfinite().all()
+    exec(code, namespace := {})
+    assert namespace["whole"].shape == (256, 64) and namespace["whole"].isfinite().all()

@@ -1,4 +1,4 @@
-"""Stretches of shards as rectangles: every element once, and the same that `init.indices` says."""
+"""Ranges of shards as regions: every element once, as `initial_weights.indices` also has it."""
 
 import random
 from collections.abc import Iterator
@@ -7,17 +7,24 @@ from itertools import pairwise
 import pytest
 import torch
 
-from launcher.workers.checkpoints.matrix_regions import Cut, Rectangle, covered, cuts, whole
+from launcher.workers.checkpoints.matrix_regions import (
+    Region,
+    ShardRegion,
+    covered,
+    full_shape,
+    shard_regions,
+)
 from launcher.workers.model import initial_weights
 from launcher.workers.model.initial_weights import Shard, Split
 
 SPLITS = [None, Split(0), Split(0, 2), Split(1)]
 Shape = tuple[int, ...]
-Stretch = tuple[Shard, Shape, int, int]
+ShardRange = tuple[Shard, Shape, int, int]
+"""A shard, its shape, and the first element and the one after the last of a range of it."""
 
 
-def layout(rng: random.Random, shape: Shape, split: Split | None) -> Iterator[Stretch]:
-    """All stretches of a matrix that is cut over tp ranks and then anywhere, as ZeRO does."""
+def layout(rng: random.Random, shape: Shape, split: Split | None) -> Iterator[ShardRange]:
+    """All ranges of a matrix that is split over tp ranks and then cut anywhere, as ZeRO does."""
     size = rng.choice([1, 2, 4]) if split else 1
     local = list(shape)
     if split:
@@ -38,79 +45,81 @@ def matrices() -> Iterator[tuple[random.Random, Shape, Split | None]]:
 
 
 def numbered(shape: Shape) -> torch.Tensor:
-    """A whole matrix each element of which is its own number."""
+    """Full matrix each element of which is its own number."""
     matrix = shape if len(shape) == 2 else (1, *shape)
     return torch.arange(matrix[0] * matrix[1]).view(matrix)
 
 
-def local(shape: Shape, shard: Shard, of: torch.Tensor) -> torch.Tensor:
-    """A shard of a whole, flattened, by the indices that fill it at the start of training."""
+def flat_shard(shape: Shape, shard: Shard, matrix: torch.Tensor) -> torch.Tensor:
+    """Flattened shard of a matrix, by the indices that fill it at the start of training."""
     if len(shape) == 1:
-        return of.flatten()
+        return matrix.flatten()
     rows, columns = initial_weights.indices(shape, shard)
-    return of[rows][:, columns].flatten()
+    return matrix[rows][:, columns].flatten()
 
 
-def window(matrix: torch.Tensor, at: Rectangle) -> torch.Tensor:
-    return matrix[at.top : at.bottom, at.left : at.right]
+def window(matrix: torch.Tensor, region: Region) -> torch.Tensor:
+    return matrix[region.top : region.bottom, region.left : region.right]
 
 
-def found(stretch: Stretch) -> list[Cut]:
-    shard, shape, start, stop = stretch
-    return list(cuts(start, stop, shape, shard))
+def regions(shard_range: ShardRange) -> list[ShardRegion]:
+    shard, shape, start, stop = shard_range
+    return list(shard_regions(start, stop, shape, shard))
 
 
-def test_every_element_is_in_one_rectangle() -> None:
+def test_every_element_is_in_one_region() -> None:
     for rng, shape, split in matrices():
-        everything = numbered(shape)
-        times = torch.zeros_like(everything)
-        for stretch in layout(rng, shape, split):
-            shard, part, start, stop = stretch
-            mine, at = local(part, shard, everything), start
-            for cut in found(stretch):
-                assert cut.at == at, "one after another"
-                at += cut.rectangle.area
-                expected = mine[cut.at : at].view(cut.rectangle.shape)
-                assert torch.equal(window(everything, cut.rectangle), expected)
-                window(times, cut.rectangle).add_(1)
-            assert at == stop
-            assert len(found(stretch)) <= 3 * (split.pieces if split else 1)
-            assert whole(part, shard) == tuple(everything.shape)
+        matrix = numbered(shape)
+        times = torch.zeros_like(matrix)
+        for shard_range in layout(rng, shape, split):
+            shard, part, start, stop = shard_range
+            shard_values, offset = flat_shard(part, shard, matrix), start
+            for shard_region in regions(shard_range):
+                assert shard_region.offset == offset, "one after another"
+                region = shard_region.region
+                offset += region.area
+                expected = shard_values[shard_region.offset : offset].view(region.shape)
+                assert torch.equal(window(matrix, region), expected)
+                window(times, region).add_(1)
+            assert offset == stop
+            assert len(regions(shard_range)) <= 3 * (split.pieces if split else 1)
+            assert full_shape(part, shard) == tuple(matrix.shape)
         assert bool((times == 1).all()), (shape, split)
 
 
 def test_what_one_layout_wrote_another_reads() -> None:
     for rng, shape, split in matrices():
-        everything = numbered(shape)
-        there = [
-            (cut.rectangle, window(everything, cut.rectangle).clone())
-            for stretch in layout(rng, shape, split)
-            for cut in found(stretch)
+        matrix = numbered(shape)
+        stored = [
+            (shard_region.region, window(matrix, shard_region.region).clone())
+            for shard_range in layout(rng, shape, split)
+            for shard_region in regions(shard_range)
         ]
-        for stretch in layout(rng, shape, split):
-            shard, part, _, _ = stretch
-            mine = local(part, shard, everything)
-            for wanted in found(stretch):
-                got = torch.full(wanted.rectangle.shape, -1)
-                for rectangle, values in there:
-                    both = wanted.rectangle.overlap(rectangle)
-                    if both:
-                        got[wanted.rectangle.window(both)] = values[rectangle.window(both)]
-                area = wanted.rectangle.area
-                assert torch.equal(got.flatten(), mine[wanted.at : wanted.at + area])
-                check_cover(wanted.rectangle, [one for one, _ in there])
+        for shard_range in layout(rng, shape, split):
+            shard, part, _, _ = shard_range
+            shard_values = flat_shard(part, shard, matrix)
+            for shard_region in regions(shard_range):
+                region, offset = shard_region.region, shard_region.offset
+                target = torch.full(region.shape, -1)
+                for stored_region, values in stored:
+                    overlap = region.overlap(stored_region)
+                    if overlap:
+                        target[region.window(overlap)] = values[stored_region.window(overlap)]
+                expected = shard_values[offset : offset + region.area]
+                assert torch.equal(target.flatten(), expected)
+                check_cover(region, [stored_region for stored_region, _ in stored])
 
 
-def check_cover(wanted: Rectangle, there: list[Rectangle]) -> None:
+def check_cover(region: Region, parts: list[Region]) -> None:
     """Covered by all, and not without any one of those that have a part of it."""
-    assert covered(wanted, there)
-    for number, one in enumerate(there):
-        rest = there[:number] + there[number + 1 :]
-        assert covered(wanted, rest) == (wanted.overlap(one) is None)
+    assert covered(region, parts)
+    for number, part in enumerate(parts):
+        without_it = parts[:number] + parts[number + 1 :]
+        assert covered(region, without_it) == (region.overlap(part) is None)
 
 
 @pytest.mark.parametrize(
-    ("there", "enough"),
+    ("parts", "enough"),
     [
         ([(0, 4, 0, 4)], True),
         ([(0, 4, 0, 2), (0, 4, 0, 2), (0, 4, 1, 3)], False),  # enough elements, some twice
@@ -120,5 +129,5 @@ def check_cover(wanted: Rectangle, there: list[Rectangle]) -> None:
         ([], False),
     ],
 )
-def test_covered(there: list[tuple[int, int, int, int]], enough: bool) -> None:
-    assert covered(Rectangle(0, 4, 0, 4), [Rectangle(*one) for one in there]) is enough
+def test_covered(parts: list[tuple[int, int, int, int]], enough: bool) -> None:
+    assert covered(Region(0, 4, 0, 4), [Region(*part) for part in parts]) is enough

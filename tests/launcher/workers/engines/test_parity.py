@@ -1,4 +1,10 @@
-"""One spec gives one loss curve: every layout, on both engines, against a single rank."""
+"""One spec gives one loss curve: every layout, on both engines, against a single rank.
+
+Modules: launcher.workers.engines.deepspeed, launcher.workers.engines.deepspeed_pipeline,
+launcher.workers.engines.deepspeed_setup, launcher.workers.engines.engine,
+launcher.workers.engines.megatron, launcher.workers.model.groups,
+launcher.workers.model.platform.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -83,10 +89,10 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
 
 
 def name(case: tuple[str, int, dict[str, Any]]) -> str:
-    """What pytest calls a case."""
+    """Name of a case, for pytest."""
     model, count, changes = case
-    shown = [f"{path.split('__')[-1]}={value}" for path, value in changes.items()]
-    return ",".join([model, f"ranks={count}", *shown])
+    settings = [f"{path.split('__')[-1]}={value}" for path, value in changes.items()]
+    return ",".join([model, f"ranks={count}", *settings])
 
 
 class References:
@@ -94,16 +100,16 @@ class References:
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self._folder, self._cache = folder, cache
-        self._found: dict[str, ranks.Ended] = {}
+        self._runs: dict[str, ranks.Ended] = {}
 
     def get(self, changes: dict[str, Any]) -> ranks.Ended:
-        """The run of a spec on one rank."""
+        """Return the run of a spec on one rank."""
         key = repr(sorted(changes.items()))
-        if key not in self._found:
-            folder = self._folder / str(len(self._found))
-            self._found[key] = ranks.train(ranks.spec(1, **changes), folder, self._cache)
-            assert self._found[key].codes == [0], self._found[key].log()
-        return self._found[key]
+        if key not in self._runs:
+            folder = self._folder / str(len(self._runs))
+            self._runs[key] = ranks.train(ranks.spec(1, **changes), folder, self._cache)
+            assert self._runs[key].codes == [0], self._runs[key].log()
+        return self._runs[key]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +129,7 @@ def test_layout_does_not_change_the_losses(
     assert run.codes == [0] * count, run.log()
     assert len(run.losses) == 8
     assert max(map(distance, run.losses, reference.losses)) < TOLERANCE
-    norms = [[line["grad_norm"] for line in each.steps] for each in (run, reference)]
+    norms = [[line["grad_norm"] for line in steps] for steps in (run.steps, reference.steps)]
     assert max(map(distance, *norms)) < 10 * TOLERANCE
     assert run.losses[0] - run.losses[-1] > 0.5, "it does not learn, so equality shows little"
 
@@ -159,7 +165,7 @@ def test_bf16_follows_a_single_bf16_rank(
 def test_overlap_does_not_change_the_losses(
     changes: dict[str, Any], references: References, tmp_path: Path, cache: Path
 ) -> None:
-    """On a card gradients are reduced, and parameters gathered, while others are computed."""
+    """Overlap as on a card: gradients are reduced, parameters gathered, while others compute."""
     patch = "from launcher.workers.engines import megatron as megatron_engine\nmegatron_engine.overlap_pays = lambda: True"
     count = 4 if "layout__pp" in changes else 2
     run = ranks.train(ranks.spec(count, **changes), tmp_path, cache, patch=patch)
@@ -168,7 +174,7 @@ def test_overlap_does_not_change_the_losses(
 
 
 def test_aux_loss_matters(references: References) -> None:
-    """Else the equality of the mixtures above would say nothing about it."""
+    """Without this the equality of the mixtures above would say nothing about the loss."""
     with_loss = references.get(MODELS["moe"]).losses
     without = references.get({"model__experts": 4, "train__moe_aux_loss": 0.0}).losses
     assert max(map(distance, with_loss, without)) > 100 * TOLERANCE
@@ -231,5 +237,5 @@ def test_without_it_the_losses_differ(
 
 
 def distance(a: float, b: float) -> float:
-    """How far two numbers are apart."""
+    """Absolute difference of two numbers."""
     return abs(a - b)

@@ -1,4 +1,4 @@
-"""Each mended bug of megatron-core and DeepSpeed is still there without its fix."""
+"""Each fixed bug of megatron-core and DeepSpeed is still there without its fix."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ BUGS: list[tuple[str, int, dict[str, Any], str]] = [
     ),
     (
         "from launcher.workers.engines import deepspeed as deepspeed_engine\n"
-        "deepspeed_engine._tell_experts = lambda model, groups, spec: groups",
+        "deepspeed_engine._register_experts = lambda model, groups, spec: groups",
         2,
         {"backend": "deepspeed", "layout__ep": 2, **MOE},
         "AttributeError: 'Parameter' object has no attribute 'group_name'",
@@ -58,7 +58,7 @@ def test_the_bug_is_still_there(
 
 
 def test_zero_3_never_holds_the_whole_model(tmp_path: Path, cache: Path) -> None:
-    """Small models are partitioned too, and already while they are built."""
+    """Partition small models too, and already while they are built."""
     patch = """
         from launcher.workers.engines import deepspeed as module
         real = module.build

@@ -1,4 +1,4 @@
-"""Initial weights: shards of one whole, whatever cuts it."""
+"""Initial weights: shards of one full matrix, whatever splits it."""
 
 import math
 
@@ -13,7 +13,7 @@ FC2 = "decoder.layers.1.mlp.linear_fc2.weight"
 QKV = "decoder.layers.1.self_attention.linear_qkv.weight"
 
 
-def made(
+def filled(
     name: str, shape: tuple[int, ...], shard: initial_weights.Shard, seed: int = 1
 ) -> torch.Tensor:
     weight = torch.full(shape, math.nan)
@@ -26,18 +26,18 @@ def made(
 def test_shards_make_up_the_whole(name: str, dim: int, pieces: int, size: int) -> None:
     split = initial_weights.split_of(name, ranks.TINY)
     assert split == initial_weights.Split(dim, pieces)
-    whole = made(name, (32, 16), initial_weights.Shard(split))
+    matrix = filled(name, (32, 16), initial_weights.Shard(split))
     shape = (32 // size, 16) if dim == 0 else (32, 16 // size)
-    shards = [made(name, shape, initial_weights.Shard(split, rank, size)) for rank in range(size)]
+    shards = [filled(name, shape, initial_weights.Shard(split, rank, size)) for rank in range(size)]
     parts = [shard.chunk(pieces, dim) for shard in shards]
     joined = torch.cat([part[piece] for piece in range(pieces) for part in parts], dim)
-    assert torch.equal(joined, whole)
+    assert torch.equal(joined, matrix)
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = made(QKV, (32, 16), initial_weights.Shard(None))
+    matrix = filled(QKV, (32, 16), initial_weights.Shard(None))
     monkeypatch.setattr(initial_weights, "CHUNK_ELEMENTS", 40)  # two rows and a half
-    assert torch.equal(made(QKV, (32, 16), initial_weights.Shard(None)), whole)
+    assert torch.equal(filled(QKV, (32, 16), initial_weights.Shard(None)), matrix)
 
 
 def test_numbers_are_normal() -> None:
@@ -57,16 +57,18 @@ def test_extreme_bits_are_finite(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_seed_and_name_matter() -> None:
-    first = made(QKV, (8, 8), initial_weights.Shard(None))
-    assert not torch.equal(first, made(QKV, (8, 8), initial_weights.Shard(None), seed=2))
-    assert not torch.equal(first, made(QKV.replace("1", "2"), (8, 8), initial_weights.Shard(None)))
+    first = filled(QKV, (8, 8), initial_weights.Shard(None))
+    assert not torch.equal(first, filled(QKV, (8, 8), initial_weights.Shard(None), seed=2))
+    assert not torch.equal(
+        first, filled(QKV.replace("1", "2"), (8, 8), initial_weights.Shard(None))
+    )
 
 
 def test_values_stay_what_they_are() -> None:
-    """A run that is repeated a year from now must start from the same weights."""
-    found = initial_weights.normal(torch.arange(3), key=42)
+    """Golden values: a run that is repeated a year from now must start from the same weights."""
+    numbers = initial_weights.normal(torch.arange(3), key=42)
     expected = torch.tensor(GOLDEN, dtype=torch.float64)
-    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+    assert torch.allclose(numbers, expected, rtol=0, atol=1e-12)
 
 
 GOLDEN = [0.39537179405719586, 0.6481773613288518, -0.9948262318051995]

@@ -1,4 +1,8 @@
-"""megatron's model, optimizer and schedule against a Llama written out in plain PyTorch."""
+"""Model, optimizer and schedule of each engine against a Llama written out in plain PyTorch.
+
+Modules: launcher.workers.model.attention, launcher.workers.model.gpt,
+launcher.workers.model.weights, launcher.workers.measure.
+"""
 
 from pathlib import Path
 
@@ -27,34 +31,34 @@ def test_an_engine_trains_a_llama(backend: str, tmp_path: Path, cache: Path) -> 
 
 def curve(spec: RunSpec, served: list[list[int]]) -> list[tuple[float, float]]:
     """Loss and gradient norm of each step."""
-    net, wanted, size = filled(spec), spec.train.optimizer, spec.train.global_batch
+    net, settings, size = filled(spec), spec.train.optimizer, spec.train.global_batch
     matrices = [p for p in net.parameters() if p.dim() > 1]
     norms = [p for p in net.parameters() if p.dim() == 1]
     optimizer = torch.optim.AdamW(
         [
-            {"params": matrices, "weight_decay": wanted.weight_decay},
+            {"params": matrices, "weight_decay": settings.weight_decay},
             {"params": norms, "weight_decay": 0.0},
         ],
-        betas=(wanted.beta1, wanted.beta2),
-        eps=wanted.eps,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.eps,
     )
-    found = []
+    losses_and_norms = []
     for step in range(1, spec.train.steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(wanted, step, spec.train.steps)
+            group["lr"] = learning_rate(settings, step, spec.train.steps)
         batch = torch.tensor(served[(step - 1) * size : step * size])
         loss = net(batch[:, :-1], batch[:, 1:])
         optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), wanted.clip_grad)
+        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), settings.clip_grad)
         optimizer.step()
-        found.append((loss.item(), norm.item()))
-    return found
+        losses_and_norms.append((loss.item(), norm.item()))
+    return losses_and_norms
 
 
 @torch.no_grad()
 def filled(spec: RunSpec) -> Llama:
-    """The plain model with the weights that every engine starts from."""
+    """Plain model with the weights that every engine starts from."""
     net = Llama(spec.model)
     fill(net.embedding.weight, "embedding.word_embeddings.weight", spec)
     fill(net.head.weight, "output_layer.weight", spec)

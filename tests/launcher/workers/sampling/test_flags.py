@@ -1,4 +1,4 @@
-"""What is flagged in a generated text, and that real text never is."""
+"""Flags of generated texts; real text has none."""
 
 import random
 
@@ -60,14 +60,17 @@ TEXTS: list[tuple[str, str, str, Script | None, list[Flag]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("prompt", "text", "script", "found"), [t[1:] for t in TEXTS],
-                         ids=[t[0] for t in TEXTS])  # fmt: skip
-def test_flags(prompt: str, text: str, script: Script | None, found: list[Flag]) -> None:
-    assert flags(prompt, text, script) == found
+@pytest.mark.parametrize(
+    ("prompt", "text", "script", "expected"),
+    [case[1:] for case in TEXTS],
+    ids=[case[0] for case in TEXTS],
+)
+def test_flags(prompt: str, text: str, script: Script | None, expected: list[Flag]) -> None:
+    assert flags(prompt, text, script) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "length_and_period"),
     [
         ("", (0, 0)),
         ("a", (0, 0)),
@@ -79,18 +82,18 @@ def test_flags(prompt: str, text: str, script: Script | None, found: list[Flag])
         ("ab" * 500, (1000, 2)),
     ],
 )
-def test_the_end_that_repeats(text: str, found: tuple[int, int]) -> None:
-    assert repeated_end(text) == found
+def test_the_end_that_repeats(text: str, length_and_period: tuple[int, int]) -> None:
+    assert repeated_end(text) == length_and_period
 
 
 @pytest.mark.parametrize("source", ["bundled/prose", "bundled/code"])
 def test_real_text_is_not_flagged(source: str) -> None:
-    """Of a few hundred characters from anywhere, cut anywhere."""
+    """Parts of a few hundred characters from anywhere, cut anywhere."""
     draw = random.Random(7)
     texts = [text for text in corpora.documents(source) if len(text) > 1000]
     for _ in range(800):
         text = draw.choice(texts)
-        at, length = draw.randrange(60, len(text) - 600), draw.randrange(200, 600)
-        part = text[at : at + length]
+        start, length = draw.randrange(60, len(text) - 600), draw.randrange(200, 600)
+        part = text[start : start + length]
         if len(part.strip()) > 20:
-            assert flags(text[at - 60 : at], part, "latin") == [], part
+            assert flags(text[start - 60 : start], part, "latin") == [], part

@@ -1,4 +1,7 @@
-"""What a tracker passes on of metrics that a rollback replaces."""
+"""Metrics that a rollback replaces, as a tracker passes them on.
+
+Modules: launcher.workers.tracking.samples.
+"""
 
 import itertools
 import json
@@ -15,14 +18,14 @@ from launcher.results.tracking import Tracking
 from launcher.workers import metrics_history
 from launcher.workers.tracking import follow
 from launcher.workers.tracking import tracker as tracker
-from launcher.workers.tracking.samples import News
+from launcher.workers.tracking.samples import NewSamples
 from tests.launcher.workers import ranks
 from tests.launcher.workers.tracking.test_tracker import events_of, scalars
 
 Over = Callable[[], bool]
 
 LOGGED = [1, 2, 3, 4, 5, 6, 3, 4, 5, 6, 2, 3]
-"""The steps of `told`: two rollbacks, the second one further back."""
+"""Steps of the lines that `rollbacks` writes: two of them, the second one further back."""
 
 LOSSES = itertools.count()
 
@@ -35,8 +38,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     return folder
 
 
-def told(run: RunFolder) -> Over:
-    """Have something happen at each look whether the run is over."""
+def rollbacks(run: RunFolder) -> Over:
+    """Return an ``over`` that writes or rolls back at each call, until the run is over."""
     write(run, 1, 2, 3)
 
     def first() -> None:
@@ -73,13 +76,13 @@ def write(run: RunFolder, *steps: int) -> None:
 
 
 def test_what_comes_after_a_rollback_is_followed(run: RunFolder) -> None:
-    lines = list(follow.follow(run, told(run)))
+    lines = list(follow.follow(run, rollbacks(run)))
     assert [line["step"] for line in lines] == LOGGED
     assert lines[:1] + lines[-2:] == run.steps()
 
 
 def test_the_next_attempt_is_not_followed(run: RunFolder) -> None:
-    """Its lines are for a tracker of its own; the last ones of this one are still read."""
+    """Leave its lines to a tracker of its own, but read the last ones of this attempt."""
     status = Status(state="running", attempt=1, started=1.0)
     run.write_status(status)
     write(run, 1)
@@ -101,22 +104,22 @@ def test_tensorboard_forgets_what_is_given_up(run: RunFolder) -> None:
     tracking.write(run, Tracking(), run.spec(), "")
     tracked = tracking.read(run)
     assert tracked
-    tracker._to_tensorboard(tracked, run, told(run), News(run, 0))
+    tracker._to_tensorboard(tracked, run, rollbacks(run), NewSamples(run, 0))
     (path,) = (run.path / "tensorboard").iterdir()
-    there: dict[int, float] = {}
+    visible: dict[int, float] = {}
     values = iter(scalars(path))
     for event in events_of(path):
         if event.HasField("session_log"):
-            there = {step: value for step, value in there.items() if step < event.step}
+            visible = {step: value for step, value in visible.items() if step < event.step}
         elif event.summary.value:
             step, _, value = next(values)
-            assert step not in there
-            there[step] = value
-    assert there == {line["step"]: line["loss"] for line in run.steps()}
+            assert step not in visible
+            visible[step] = value
+    assert visible == {line["step"]: line["loss"] for line in run.steps()}
 
 
 def test_wandb_is_told_every_step_once(run: RunFolder) -> None:
-    """Its own step only rises, in the next attempt too."""
+    """Log at steps of W&B's own that only rise, in the next attempt too."""
 
     class Run:
         logged: list[tuple[int, int]] = []  # noqa: RUF012
@@ -127,12 +130,14 @@ def test_wandb_is_told_every_step_once(run: RunFolder) -> None:
         def log(self, line: dict[str, Any], step: int) -> None:
             self.logged.append((step, line[tracker.STEP]))
 
-    tracker._log(None, Run(), run, told(run), News(run, 0))
-    own = [number for number, _ in Run.logged]
-    assert [step for _, step in Run.logged] == LOGGED and own == list(range(1, len(LOGGED) + 1))
+    tracker._log(None, Run(), run, rollbacks(run), NewSamples(run, 0))
+    wandb_steps = [number for number, _ in Run.logged]
+    assert [step for _, step in Run.logged] == LOGGED
+    assert wandb_steps == list(range(1, len(LOGGED) + 1))
     for lost in (4, 5):
         run.add_event("rollback", 6, steps_lost=lost)
     write(run, 4)
     Run.logged.clear()
-    tracker._log(None, Run(), run, lambda: True, News(run, 0))
-    assert [step for _, step in Run.logged] == [1, 2, 3, 4] and Run.logged[-1][0] > own[-1]
+    tracker._log(None, Run(), run, lambda: True, NewSamples(run, 0))
+    assert [step for _, step in Run.logged] == [1, 2, 3, 4]
+    assert Run.logged[-1][0] > wandb_steps[-1]

@@ -16,10 +16,10 @@ def test_a_table_is_kept_where_wandb_is_not_reached(
     monkeypatch.setenv("WANDB_MODE", "offline")
     folder = made(tmp_path / "grid")
     assert main(["table", str(folder), "--wandb", "mine", "--format", "csv"]) == 0
-    out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1 + len(LAYOUTS)
-    kept = err.split("kept in ")[1].split(";")[0]
-    (path,) = Path(kept).glob("files/media/table/trials*.json")
+    stdout, err = capsys.readouterr()
+    assert len(stdout.splitlines()) == 1 + len(LAYOUTS)
+    wandb_run = err.split("kept in ")[1].split(";")[0]
+    (path,) = Path(wandb_run).glob("files/media/table/trials*.json")
     table = json.loads(path.read_text())
     assert table["columns"][:2] == ["row", "sweep"] and len(table["data"]) == len(LAYOUTS)
     speed = table["columns"].index("tokens_per_s")

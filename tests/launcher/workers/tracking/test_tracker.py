@@ -1,4 +1,4 @@
-"""What reaches W&B and TensorBoard, what does not, and that training never waits for it."""
+"""Content of W&B runs and TensorBoard files; training never waits for either."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 from launcher.results import tracking
 from launcher.results.run_folder import RunFolder
 from launcher.results.tracking import Tracking
-from launcher.workers.tracking.tracker import SHOWN, STEP, WAIT_SECONDS
+from launcher.workers.tracking.tracker import METRIC_NAMES, STEP, WAIT_SECONDS
 from tests.launcher.workers import ranks
 
 KEY = "5ecre7" * 6 + "5ecr"
@@ -36,15 +36,17 @@ SAMPLED = """
             answer = Answer(prompt="The", text=" cat\\n# sat", tokens=3, flags=("loop", "script"))
             validation = {"prose": Validation(loss=loss, tokens=9),
                           "code": Validation(loss=None, tokens=0, why="no")}
-            done = Sampled(step=step, spec="", seconds=1.0, prompts=(answer,), validation=validation)
-            samples.write(done, folder.sample_file(step))
+            sampled = Sampled(
+                step=step, spec="", seconds=1.0, prompts=(answer,), validation=validation
+            )
+            samples.write(sampled, folder.sample_file(step))
         write(1, 7.5)
         tracker = real(folder)
         write(2, 2.5)
         return tracker
     tracking.start = start
 """
-"""Samples of a step that are there before the tracker is, and of one that comes later."""
+"""Patch: samples of a step that are there before the tracker is, and of one that comes later."""
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +58,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ranks.End
 
 
 def test_every_step_is_in_the_offline_run(finished: ranks.Ended) -> None:
-    assert finished.codes == [0] and said(finished) == ""
-    records = kept(finished)
-    history = [{i.key or i.nested_key[0]: json.loads(i.value_json) for i in r.history.item}
-               for r in records if r.WhichOneof("record_type") == "history"]  # fmt: skip
+    assert finished.codes == [0] and tracker_log(finished) == ""
+    records = wandb_records(finished)
+    history = [
+        {item.key or item.nested_key[0]: json.loads(item.value_json) for item in r.history.item}
+        for r in records
+        if r.WhichOneof("record_type") == "history"
+    ]
     assert [line["train/loss"] for line in history] == finished.losses
     assert [line["_step"] for line in history] == list(range(1, 9))
     assert [line[STEP] for line in history] == list(range(1, 9))
-    known = {*SHOWN.values(), STEP, "samples/step", "validation/prose", "samples/texts"}
-    assert {name for line in history for name in line if "/" in name} <= known
+    expected = {*METRIC_NAMES.values(), STEP, "samples/step", "validation/prose", "samples/texts"}
+    assert {name for line in history for name in line if "/" in name} <= expected
     assert [line["validation/prose"] for line in history if "validation/prose" in line] == [2.5]
     assert [line["samples/step"] for line in history if "samples/step" in line] == [2]
     (table,) = (finished.folder.path / "wandb").glob("offline-run-*/files/media/table/**/*.json")
@@ -77,7 +82,7 @@ def test_every_step_is_in_the_offline_run(finished: ranks.Ended) -> None:
 
 
 def test_any_text_reaches_wandb_unharmed(finished: ranks.Ended) -> None:
-    (run,) = [r.run for r in kept(finished) if r.WhichOneof("record_type") == "run"][:1]
+    (run,) = [r.run for r in wandb_records(finished) if r.WhichOneof("record_type") == "run"][:1]
     spec = finished.folder.spec()
     assert run.project == NAMES.project and run.run_group == NAMES.group
     assert set(run.tags) == {*NAMES.tags, "megatron", "tiny", "tp1", "pp1", "zero1", "here"}
@@ -89,13 +94,18 @@ def test_any_text_reaches_wandb_unharmed(finished: ranks.Ended) -> None:
 
 def test_tensorboard_has_the_same_numbers(finished: ranks.Ended) -> None:
     (events,) = (finished.folder.path / "tensorboard").iterdir()
-    read = list(scalars(events))
-    losses = [value for step, tag, value in read if tag == "train/loss"]
+    values = list(scalars(events))
+    losses = [value for step, tag, value in values if tag == "train/loss"]
     assert losses == pytest.approx(finished.losses, rel=1e-6)  # they are fp32 there
-    assert [step for step, tag, _ in read if tag == "speed/step_ms"] == list(range(1, 9))
-    assert [one for one in read if "validation" in one[1]] == [(2, "validation/prose", 2.5)]
-    (text,) = [value.tensor.string_val[0].decode() for event in events_of(events)
-               for value in event.summary.value if value.tag == "samples/1/text_summary"]  # fmt: skip
+    assert [step for step, tag, _ in values if tag == "speed/step_ms"] == list(range(1, 9))
+    validation = [scalar for scalar in values if "validation" in scalar[1]]
+    assert validation == [(2, "validation/prose", 2.5)]
+    (text,) = [
+        value.tensor.string_val[0].decode()
+        for event in events_of(events)
+        for value in event.summary.value
+        if value.tag == "samples/1/text_summary"
+    ]
     assert text == "    The\n\ngoes on with\n\n     cat\n    # sat\n\nloop, script"
 
 
@@ -119,12 +129,12 @@ def test_a_tracker_in_trouble_changes_nothing(
     (tmp_path / "double").mkdir()
     (tmp_path / "double" / "wandb.py").write_text(double)
     path = os.pathsep.join([str(tmp_path / "double"), os.environ.get("PYTHONPATH", "")])
-    run = tracked(tmp_path / "run", cache, Tracking(wandb="offline"), PYTHONPATH=path,
-                  SLURM_JOB_ID="1", waits=False)  # fmt: skip
+    offline = Tracking(wandb="offline")
+    run = tracked(tmp_path / "run", cache, offline, PYTHONPATH=path, SLURM_JOB_ID="1", waits=False)
     waited = time.time() - (run.folder.path / "result.json").stat().st_mtime
     assert run.codes == [0] and run.folder.result() is not None
     assert waited < WAIT_SECONDS + 1.5
-    assert said(run) == line
+    assert tracker_log(run) == line
     assert list((run.folder.path / "tensorboard").iterdir())
     for process in trackers(run.folder.path):
         process.kill()
@@ -146,9 +156,9 @@ def test_a_server_that_refuses_is_one_line(tmp_path: Path, cache: Path) -> None:
         run = tracked(tmp_path / "run", cache, Tracking(), WANDB_MODE="", WANDB_BASE_URL=url)
         server.shutdown()
     assert run.codes == [0]
-    (line,) = said(run).splitlines()
+    (line,) = tracker_log(run).splitlines()
     assert line.startswith("wandb: offline: ") and KEY not in line
-    assert sum(r.WhichOneof("record_type") == "history" for r in kept(run)) == 8
+    assert sum(r.WhichOneof("record_type") == "history" for r in wandb_records(run)) == 8
 
 
 def test_a_killed_run_keeps_its_steps(tmp_path: Path, cache: Path) -> None:
@@ -164,7 +174,7 @@ def test_a_killed_run_keeps_its_steps(tmp_path: Path, cache: Path) -> None:
     rank.wait()
     wait_for_trackers(path)
     run = ranks.Ended(folder, [None], 0)
-    records = kept(run)
+    records = wandb_records(run)
     assert sum(r.WhichOneof("record_type") == "history" for r in records) == len(run.steps)
     assert [r.exit.exit_code for r in records if r.WhichOneof("record_type") == "exit"] == [1]
 
@@ -172,17 +182,17 @@ def test_a_killed_run_keeps_its_steps(tmp_path: Path, cache: Path) -> None:
 def test_a_continued_run_stays_one_run_and_forgets_what_it_does_again(
     tmp_path: Path, cache: Path
 ) -> None:
-    said = Tracking(wandb="off")
-    first = tracked(tmp_path / "run", cache, said)
+    first = tracked(tmp_path / "run", cache, Tracking(wandb="off"))
     name = tracking.read(first.folder)
     time.sleep(1)  # names of event files have seconds
     first.folder.next_attempt()
-    again = tracked(tmp_path / "run", cache, Tracking(wandb="off", tags=("more",)))
-    changed = tracking.read(again.folder)
+    second = tracked(tmp_path / "run", cache, Tracking(wandb="off", tags=("more",)))
+    changed = tracking.read(second.folder)
     assert name and changed and (name.id, "more") == (changed.id, changed.tags[0])
     files = sorted((tmp_path / "run" / "tensorboard").iterdir())
-    starts = [event.step for file in files for event in events_of(file)
-              if event.HasField("session_log")]  # fmt: skip
+    starts = [
+        event.step for file in files for event in events_of(file) if event.HasField("session_log")
+    ]
     assert len(files) == 2 and starts == [1, 1]
     assert not (tmp_path / "run" / "wandb").exists()
 
@@ -193,19 +203,19 @@ def test_nothing_is_started_where_nothing_is_wanted(tmp_path: Path, cache: Path)
     assert not (run.folder.logs / "tracking.txt").exists()
 
 
-def followed(path: Path, spec: Any, how: Tracking) -> None:
-    """What the loop writes before a run starts."""
+def followed(path: Path, spec: Any, settings: Tracking) -> None:
+    """Write the files that the campaign writes before a tracked run starts."""
     folder = RunFolder(path)
     folder.create(spec)
-    tracking.write(folder, how, spec, spec.id)
+    tracking.write(folder, settings, spec, spec.id)
 
 
 def tracked(
-    path: Path, cache: Path, how: Tracking, waits: bool = True, patch: str = "", **env: str
+    path: Path, cache: Path, settings: Tracking, waits: bool = True, patch: str = "", **env: str
 ) -> ranks.Ended:
-    """A run of 8 steps and the end of its tracker."""
+    """Train for 8 steps, and wait for the end of the tracker."""
     spec = ranks.spec()
-    followed(path, spec, how)
+    followed(path, spec, settings)
     run = ranks.train(spec, path, cache, patch=patch, env={"WANDB_API_KEY": KEY, **env})
     if waits:
         wait_for_trackers(path)
@@ -213,56 +223,56 @@ def tracked(
 
 
 def trackers(path: Path) -> list[psutil.Process]:
-    """The trackers that follow a run."""
-    found = []
+    """Processes of the trackers that follow a run."""
+    processes = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         if "launcher.workers.tracking.tracker" in words and str(path) in words:
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def wait_for_trackers(path: Path) -> None:
     assert not psutil.wait_procs(trackers(path), timeout=40)[1]
 
 
-def said(run: ranks.Ended) -> str:
+def tracker_log(run: ranks.Ended) -> str:
     return (run.folder.logs / "tracking.txt").read_text()
 
 
-def kept(run: ranks.Ended) -> list[Any]:
-    """The records of the one offline run of a folder."""
+def wandb_records(run: ranks.Ended) -> list[Any]:
+    """Records of the one offline W&B run of a folder."""
     from wandb.proto import wandb_internal_pb2 as pb
 
     (path,) = (run.folder.path / "wandb").glob("offline-run-*/*.wandb")
-    return [pb.Record.FromString(data) for data in blocks(path.read_bytes()[7:], 7)]
+    return [pb.Record.FromString(data) for data in leveldb_records(path.read_bytes()[7:], 7)]
 
 
-def blocks(data: bytes, at: int) -> Iterator[bytes]:
-    """The records of a LevelDB log, whose blocks have 32 KiB; ``at``: what was cut off in front."""
-    record, place = b"", 0
-    while place + 7 <= len(data):
-        left = 32768 - (place + at) % 32768
-        if left < 7:
-            place += left
+def leveldb_records(data: bytes, skipped: int) -> Iterator[bytes]:
+    """Records of a LevelDB log, whose blocks have 32 KiB, without its first ``skipped`` bytes."""
+    record, offset = b"", 0
+    while offset + 7 <= len(data):
+        until_block_end = 32768 - (offset + skipped) % 32768
+        if until_block_end < 7:
+            offset += until_block_end
             continue
-        _, length, kind = struct.unpack_from("<IHB", data, place)
-        record += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last part of it
+        _, length, kind = struct.unpack_from("<IHB", data, offset)
+        record += data[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        if kind in (1, 4):  # a full record, or the last part of one
             yield record
             record = b""
 
 
 def events_of(path: Path) -> Iterator[Any]:
-    """The events of a TensorBoard file: length, its checksum, data, its checksum."""
+    """Events of a TensorBoard file: length, its checksum, data, its checksum."""
     from tensorboardX.proto.event_pb2 import Event
 
-    data, place = path.read_bytes(), 0
-    while place < len(data):
-        (length,) = struct.unpack_from("<Q", data, place)
-        yield Event.FromString(data[place + 12 : place + 12 + length])
-        place += 16 + length
+    data, offset = path.read_bytes(), 0
+    while offset < len(data):
+        (length,) = struct.unpack_from("<Q", data, offset)
+        yield Event.FromString(data[offset + 12 : offset + 12 + length])
+        offset += 16 + length
 
 
 def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
