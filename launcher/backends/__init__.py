@@ -12,7 +12,7 @@ from launcher.backends.deepspeed import DeepSpeed
 from launcher.backends.megatron import Megatron
 from launcher.backends.worker_command import Conduct
 from launcher.data import corpora
-from launcher.decode import one_of
+from launcher.decode import look_up
 from launcher.spec.run import RunSpec
 
 
@@ -38,7 +38,7 @@ BACKENDS: dict[str, Backend] = {"megatron": Megatron(), "deepspeed": DeepSpeed()
 
 def check(spec: RunSpec) -> None:
     """Arithmetic, then the framework's own rules. Raises RequestError with the numbers."""
-    backend = one_of(spec.backend, BACKENDS, "backend")
+    backend = look_up(spec.backend, BACKENDS, "backend")
     spec.check()
     corpora.check_vocabulary(spec)
     backend.check(spec)

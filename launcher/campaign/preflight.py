@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from launcher.backends import BACKENDS, check
 from launcher.data import corpora
-from launcher.decode import one_of
+from launcher.decode import look_up
 from launcher.errors import ConfigError, RequestError
 from launcher.files import write_text
 from launcher.request.request import Request
@@ -36,7 +36,7 @@ def settled(points: Iterable[RunSpec]) -> Iterator[RunSpec]:
     """
     known: dict[Data, Data] = {}  # points share what they do not differ in
     for spec in points:
-        one_of(spec.backend, BACKENDS, "backend")
+        look_up(spec.backend, BACKENDS, "backend")
         if spec.data not in known:
             known[spec.data] = corpora.settled(spec.data, "data")
         found = known[spec.data]

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.decode import Count, Positive, one_of
+from launcher.decode import Count, Positive, look_up
 from launcher.errors import ConfigError
 from launcher.results.record import Outcome
 from launcher.results.tracking import Tracking
@@ -92,7 +92,7 @@ class Request:
     def check(self) -> "Request":
         """Raise ConfigError on what is wrong with every point of the request; return itself."""
         if self.points.strategy is not None:
-            one_of(self.points.strategy, STRATEGIES, "sweep.strategy")
+            look_up(self.points.strategy, STRATEGIES, "sweep.strategy")
         if not self.output.strip():
             raise ConfigError("output: is empty; name a folder")
         self.tracking.check()

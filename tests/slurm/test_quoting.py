@@ -118,7 +118,7 @@ def test_editing_the_checkout_changes_nothing_for_what_is_queued(
     (copy,) = (idle.output / ".code").iterdir()
     worker = checkout / "launcher" / "workers" / "train.py"
     worker.write_text("raise SystemExit('edited')\n")
-    (checkout / "slurm" / "rank.py").unlink()
+    (checkout / "slurm" / "node" / "rank.py").unlink()
     slurm.run("scontrol", "release", job_of(trial))
     launch(idle, *idle.words, root=checkout)  # the same command takes it over
     (row,) = idle.rows()
