@@ -26,7 +26,7 @@ from launcher.results.record import Planned, RunRecord
 from launcher.results.run_folder import RunFolder
 from launcher.schedulers import Job, Scheduler
 from launcher.spec import cautions
-from launcher.spec.curriculum import compiled
+from launcher.spec.curriculum import stage_specs
 from launcher.spec.run import RunSpec
 from sweeps import specs, unique
 
@@ -75,7 +75,7 @@ class Loop:
         """The points of the sweep, or the stages of the curriculum."""
         (base,) = preflight.settled([self.request.spec])
         if self.request.curriculum:
-            stages = compiled(self.request.curriculum, base, corpora.settled)
+            stages = stage_specs(self.request.curriculum, base, corpora.resolve)
             return list(stage_history.trained_or_to_train(stages, self.folder))
         return unique(preflight.settled(specs(self.request.points, base)))
 

@@ -38,7 +38,7 @@ def settled(points: Iterable[RunSpec]) -> Iterator[RunSpec]:
     for spec in points:
         look_up(spec.backend, BACKENDS, "backend")
         if spec.data not in known:
-            known[spec.data] = corpora.settled(spec.data, "data")
+            known[spec.data] = corpora.resolve(spec.data, "data")
         found = known[spec.data]
         yield spec if found == spec.data else dataclasses.replace(spec, data=found)
 

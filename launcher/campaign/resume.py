@@ -133,7 +133,7 @@ def _of_run(request: Request, run: Path, given: Words, watch: Watch) -> tuple[Lo
     if spec.id == before.id:
         return Loop(request, watch, Path(given.start) if given.start else None), given
     if spec.trajectory != before.trajectory:
-        changed = told([*changes(before.losses_of(), spec.losses_of())])
+        changed = told([*changes(before.loss_settings(), spec.loss_settings())])
         raise ConfigError(
             f"{run}: layout, cluster and backend may change while it goes on, not {changed}"
         )

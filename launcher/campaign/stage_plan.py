@@ -14,10 +14,8 @@ from launcher.errors import ConfigError, LayoutError
 from launcher.results.record import Planned
 from launcher.results.run_folder import RunFolder
 from launcher.spec.curriculum import most_samples
-from launcher.spec.run import RunSpec
+from launcher.spec.run import SECONDS_A_DAY, RunSpec
 from slurm.node.disk_check import size
-
-SECONDS_A_DAY = 86400
 
 CERTAIN = 0.99
 """Probability of not fitting from which on a stage is refused."""

@@ -24,7 +24,7 @@ RANK_BYTES = 400 * 2**20
 def kept(request: Request, spec: RunSpec) -> int:
     """Checkpoints of a run on disk at once, the one that is being written included."""
     rolls_back = spec.train.spike_guard is not None
-    return request.checkpoints.most(spec.train.steps, rolls_back)
+    return request.checkpoints.max_on_disk(spec.train.steps, rolls_back)
 
 
 @dataclass(kw_only=True)

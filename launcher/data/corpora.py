@@ -116,7 +116,7 @@ def check(source: str, where: str) -> None:
             raise ConfigError(f"{where}: {source} holds no text")
 
 
-def settled(data: Data, where: str) -> Data:
+def resolve(data: Data, where: str) -> Data:
     """The same data by absolute paths, once all of it has been looked at.
 
     Raises:

@@ -30,8 +30,7 @@ from typing import Any, Literal, TypeVar
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import append, read_json, read_jsonl, write_json
-from launcher.spec.run import RunSpec
-from launcher.spec_parts import decoded
+from launcher.spec.run import RunSpec, decode_spec
 
 T = TypeVar("T")
 
@@ -183,7 +182,7 @@ class RunFolder:
 
     def spec(self) -> RunSpec:
         """The spec this folder is for. Raises ReadError."""
-        return _read(decoded, self.path / "spec.json")
+        return _read(decode_spec, self.path / "spec.json")
 
     def status(self) -> Status | None:
         """What the scheduler last wrote; None before it did. Raises ReadError."""
