@@ -39,9 +39,7 @@ class Checkpointing:
             rolls_back: a spike guard may go back to an earlier one.
         """
         every_nth = steps // self.keep_every if self.keep_every else 0
-        for_rollback = (
-            2 if rolls_back else 0
-        )  # the one to go back to, and the one that is next to be that
+        for_rollback = 2 if rolls_back else 0  # the one to go back to, and its successor
         return self.keep_last + 1 + every_nth + self.keep_best + for_rollback
 
 

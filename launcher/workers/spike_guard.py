@@ -10,7 +10,7 @@ from launcher.files import read_json, write_json
 from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 from launcher.spikes.detector import Detector, Event
-from launcher.spikes.ladder import APPLY, Action, Ladder
+from launcher.spikes.ladder import APPLY, GuardAction, Ladder
 from launcher.workers.collectives import broadcast_json
 from launcher.workers.measure import Reduced
 
@@ -45,13 +45,15 @@ class Guard:
         ``reason``; None where there is none."""
         return self._kept if self._kept["to"] is not None else None
 
-    def decide(self, step: int, reduced: Reduced) -> Action:
+    def decide(self, step: int, reduced: Reduced) -> GuardAction:
         """What to do about a step, before its update."""
         loss, norm = reduced.loss, reduced.grad_norm
         if self._detector is None or self._ladder is None:
             if math.isfinite(loss) and math.isfinite(norm):
                 return APPLY
-            return Action(kind="stop", reason=f"step {step}: loss {loss:g}, grad norm {norm:g}")
+            return GuardAction(
+                kind="stop", reason=f"step {step}: loss {loss:g}, grad norm {norm:g}"
+            )
         reading = self._detector.update(step, loss, norm)
         self.events = reading.events
         return self._ladder.decide(reading)

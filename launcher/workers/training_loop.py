@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
-from launcher.spikes.ladder import Action
+from launcher.spikes.ladder import GuardAction
 from launcher.workers import metrics_history
 from launcher.workers.checkpoints.checkpoints import Checkpoints
 from launcher.workers.collectives import gather
@@ -23,7 +23,7 @@ from launcher.workers.process.watchdog import Watchdog
 from launcher.workers.sampling.sampler import Sampler
 from launcher.workers.spike_guard import Guard, described
 
-PASS_OVER = Action(kind="skip", reason="its samples are passed over after a rollback")
+PASS_OVER = GuardAction(kind="skip", reason="its samples are passed over after a rollback")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +102,7 @@ class Run:
                 return False
         return True
 
-    def _step(self, step: int) -> tuple[Action, bool]:
+    def _step(self, step: int) -> tuple[GuardAction, bool]:
         """Train on the samples of a step, or pass over them; whether any rank is asked to stop."""
         parts, guard, seen = self._parts, self._guard, _Seen(PASS_OVER)
         lr = self._spec.rate(step) * guard.lr_factor(step)
@@ -128,7 +128,7 @@ class Run:
             parts.sampler.poll()
         return action, any(row[0] for row in rows)
 
-    def _tell(self, step: int, action: Action, reduced: Reduced | None) -> None:
+    def _tell(self, step: int, action: GuardAction, reduced: Reduced | None) -> None:
         """Put down what happened in a step; end the run where that is what is to be done."""
         for event in self._guard.events if reduced else ():
             self._event(event.kind, **described(event))
@@ -177,7 +177,7 @@ class Run:
         self._parts.meter.start()
         return done
 
-    def _roll_back(self, step: int, action: Action) -> int:
+    def _roll_back(self, step: int, action: GuardAction) -> int:
         """Give up all since a checkpoint before what happened; its step."""
         assert self._checkpoints and action.to is not None
         self._guard.rolls(step, max(action.to, self._spec.first), action.reason)
@@ -257,7 +257,7 @@ class Run:
 class _Seen:
     """What a step showed when its engine asked whether to apply the update."""
 
-    action: Action
+    action: GuardAction
     reduced: Reduced | None = None
 
     def asks(self, guard: Guard, step: int) -> Callable[[Done], bool]:

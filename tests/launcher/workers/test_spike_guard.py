@@ -112,11 +112,11 @@ def test_a_skipped_update_changes_nothing(
     """Not the weights, not the moments, not Adam's count of steps: whatever the engine."""
     patch = """
         from launcher.workers import spike_guard as guard
-        from launcher.spikes.ladder import Action
+        from launcher.spikes.ladder import GuardAction
         real = guard.Guard.decide
         def decide(self, step, reduced):
             found = real(self, step, reduced)
-            return Action(kind="skip" if 3 < step < 6 else "apply", reason="told to")
+            return GuardAction(kind="skip" if 3 < step < 6 else "apply", reason="told to")
         guard.Guard.decide = decide
     """
     run = ranks.train(
