@@ -118,8 +118,8 @@ class Ladder:
 
         Args:
             state: of the checkpoint.
-            kept: what was kept at the last rollback. It holds where it has more rollbacks: the
-                checkpoint is from before.
+            at_rollback: state saved at the last rollback. It counts where it has more rollbacks:
+                the checkpoint is from before.
         """
         if at_rollback is not None and len(at_rollback["windows"]) > len(state["windows"]):
             state = at_rollback
