@@ -1,8 +1,8 @@
 """A scheduler runs commands somewhere and says which have ended.
 
 It knows commands and folders, never specs: what a command computes is its backend's affair.
-`launcher.results.run_folder.Status` is where it writes what it knows, before a job starts and when
-it has ended, so that any later process can tell.
+It writes the `launcher.results.run_folder.Status` of a run before the job starts and when it has
+ended, so that any later process can go on from there.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,11 +31,11 @@ class Job:
     memory: int
     """Bytes its ranks need at the very least, together."""
     cards_per_node: int = 0
-    """Accelerators that are asked for on each node; 0 for ranks on CPU cores."""
+    """Accelerators to request on each node; 0 for ranks on CPU cores."""
     checkpoint_bytes: int = 0
     """Bytes on disk of one checkpoint; 0 where it makes none and can only start again."""
     checkpoints_kept: int = Checkpointing().keep_last
-    """Those that stay while the next is written."""
+    """Checkpoints that stay while the next is written."""
     avoid: tuple[str, ...] = ()
     """Nodes it must not run on."""
     commit: str | None = None
