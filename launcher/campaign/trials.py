@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from launcher.backends import BACKENDS
-from launcher.backends.worker_command import Conduct
+from launcher.backends.worker_command import Execution
 from launcher.campaign import preflight, retry
 from launcher.campaign.labels import labels
 from launcher.request.request import Request
@@ -54,7 +54,7 @@ class Trials:
         """What starts a trial."""
         request, cluster, folder = self.request, spec.cluster, self.folder / spec.name
         backend = BACKENDS[spec.backend]
-        conduct = Conduct(
+        execution = Execution(
             cache=preflight.cache_folder(request),
             hang_after=request.hang_after,
             checkpoint_every=request.checkpoint_every,
@@ -66,7 +66,7 @@ class Trials:
         )
         return Job(
             name=spec.name,
-            command=backend.command(folder, conduct),
+            command=backend.command(folder, execution),
             folder=folder,
             nodes=cluster.nodes,
             ranks_per_node=cluster.gpus_per_node,

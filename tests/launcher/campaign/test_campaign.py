@@ -15,7 +15,7 @@ import pytest
 
 import analysis
 from launcher.backends import BACKENDS
-from launcher.backends.worker_command import Conduct, TrainedHere
+from launcher.backends.worker_command import Execution, WorkerBackend
 from launcher.campaign.campaign import Loop
 from launcher.campaign.preflight import lock
 from launcher.errors import ConfigError, WorkError
@@ -52,13 +52,13 @@ with open(folder / "metrics.jsonl", "w") as file:
 """
 
 
-class Scripted(TrainedHere):
+class Scripted(WorkerBackend):
     """Runs `SCRIPT`, which does as the micro batch says."""
 
     def check(self, spec: object) -> None:
         """Refuses nothing."""
 
-    def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
+    def command(self, folder: Path, execution: Execution) -> tuple[str, ...]:
         """One process for the rank."""
         return (sys.executable, "-c", SCRIPT, str(folder))
 
