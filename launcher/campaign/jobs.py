@@ -15,7 +15,7 @@ from launcher.results.find import runs
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from slurm import code, script, states, submission
-from slurm.handover import Setting, groups, prepared
+from slurm.handover import Setting, groups, prepare
 from slurm.node import step
 from slurm.options import SchedulerOptions
 from slurm.refusals import NoRoom
@@ -56,7 +56,7 @@ def job_name(folder: RunFolder, status: Status) -> str | None:
 
 def of_slurm(name: str, said: dict[str, states.State] | None) -> states.State:
     """What SLURM says of one job, by what it says of all."""
-    return SILENT if said is None else states.of(name, said) or FORGOTTEN
+    return SILENT if said is None else states.find_state(name, said) or FORGOTTEN
 
 
 def _row(
@@ -121,7 +121,7 @@ def standing(
 
 def said(live: Mapping[str, RunFolder]) -> dict[str, states.State] | None:
     """What SLURM says of the submissions that have jobs left: one squeue; None without answer."""
-    found = [submission.job_id(submission.place(f.path, token)) for token, f in live.items()]
+    found = [submission.job_id(submission.folder_of(f.path, token)) for token, f in live.items()]
     ids = [main for main in found if main]
     return states.queue(ids) if ids else {}
 
@@ -175,7 +175,7 @@ def _end(scheduler: Slurm, folders: Sequence[RunFolder]) -> Iterator[str]:
 def _submitted(folder: RunFolder) -> tuple[Submission, Job]:
     status = folder.status()
     assert status and status.submission
-    sub = submission.read(submission.place(folder.path, status.submission))
+    sub = submission.read(submission.folder_of(folder.path, status.submission))
     return sub, next(job for job in sub.jobs if job.name == folder.path.name)
 
 
@@ -204,8 +204,8 @@ def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
         RequestError: SLURM, where it is there to be asked, would refuse it.
     """
     for same in groups(jobs, states.largest_array()):
-        planned, folder = prepared(setting, same, code.digest())
-        text = script.text(planned, same[0], setting.parallel)
+        planned, folder = prepare(setting, same, code.digest())
+        text = script.batch_script(planned, same[0], setting.parallel)
         yield f"# {len(same)} job{'' if len(same) == 1 else 's'}, each in its own folder:"
         yield from (
             f"#   {json.dumps(str(task.folder), ensure_ascii=False)}" for task in planned.jobs
@@ -224,7 +224,7 @@ def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
 def _tried(text: str, planned: Submission, folder: Path) -> str:
     """What SLURM says of a script; what it does not take now, it may take then."""
     try:
-        return script.tried(text, planned, folder)
+        return script.validate(text, planned, folder)
     except (NoRoom, WorkError) as error:
         return str(error)
 

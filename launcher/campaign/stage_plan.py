@@ -15,7 +15,7 @@ from launcher.results.record import Planned
 from launcher.results.run_folder import RunFolder
 from launcher.spec.curriculum import most_samples
 from launcher.spec.run import SECONDS_A_DAY, RunSpec
-from slurm.node.disk_check import size
+from slurm.node.disk_check import format_bytes
 
 CERTAIN = 0.99
 """Probability of not fitting from which on a stage is refused."""
@@ -93,8 +93,9 @@ def too_little_disk(loop: Loop) -> str | None:
     if needed <= free:
         return None
     return (
-        f"output: {loop.folder} has {size(free)} free, the checkpoints of all stages take"
-        f" {size(needed)} more; fewer with a lower checkpoints.keep_last or a higher keep_every"
+        f"output: {loop.folder} has {format_bytes(free)} free, the checkpoints of all stages take"
+        f" {format_bytes(needed)} more; fewer with a lower checkpoints.keep_last or a higher"
+        " keep_every"
     )
 
 

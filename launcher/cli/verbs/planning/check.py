@@ -15,7 +15,7 @@ from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job, Scheduler
 from slurm import submission
 from slurm.node import inspection, node_check
-from slurm.node.check_verdict import read_reports, verdict
+from slurm.node.check_verdict import judge_nodes, read_reports
 from slurm.node.node_check import NodeReport
 
 POLL = 0.2
@@ -57,7 +57,7 @@ def check(request: Request) -> tuple[list[dict[str, Any]], str | None]:
     failed = status.reason
     if failed is None and (status.stopped or set(status.exit_codes) != {0}):
         failed = classify(status, tails, False, tail(folder / "log" / "srun.txt")).cause
-    if here and (bad := verdict(here, nodes, 0, time.time(), options)).bad:
+    if here and (bad := judge_nodes(here, nodes, 0, time.time(), options)).bad:
         failed = "; ".join(f"{node}: {cause}" for node, cause in bad.bad.items())
     by_node = {report.node: report for report in reports}
     return [_row(node, by_node.get(node), link) for node in nodes], failed
@@ -65,8 +65,10 @@ def check(request: Request) -> tuple[list[dict[str, Any]], str | None]:
 
 def _look(request: Request, job: Job) -> list[NodeReport]:
     """This machine, looked at from here."""
-    wanted = inspection.request(request.scheduler.checks, (str(job.folder),), job.cards_per_node, 0)
-    return [node_check.look(wanted, socket.gethostname())]
+    wanted = inspection.make_request(
+        request.scheduler.checks, (str(job.folder),), job.cards_per_node, 0
+    )
+    return [node_check.check_node(wanted, socket.gethostname())]
 
 
 def _run(scheduler: Scheduler, job: Job) -> Status:
@@ -87,7 +89,7 @@ def _run(scheduler: Scheduler, job: Job) -> Status:
 def _reports(folder: Path, status: Status, nodes: tuple[str, ...]) -> list[NodeReport]:
     if status.submission is None:
         raise ConfigError(f"{folder}: no submission")
-    places = sorted(submission.place(folder, status.submission).glob("check-*"))
+    places = sorted(submission.folder_of(folder, status.submission).glob("check-*"))
     return read_reports(places[-1], nodes) if places else []
 
 
