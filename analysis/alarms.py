@@ -53,7 +53,7 @@ class Label:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class SpikeVerdict:
     """All about one series."""
 
     series: Series
@@ -103,7 +103,7 @@ def of_runs(runs: "Runs") -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=names).convert_dtypes()
 
 
-def judge(series: Series, guard: SpikeGuard, labels: Sequence[Label] | None = None) -> Verdict:
+def judge(series: Series, guard: SpikeGuard, labels: Sequence[Label] | None = None) -> SpikeVerdict:
     """Run the detector and the ladder over a series, as if it were just being trained."""
     detector, ladder = Detector(guard), Ladder(guard)
     alarms: list[Alarm] = []
@@ -120,7 +120,7 @@ def judge(series: Series, guard: SpikeGuard, labels: Sequence[Label] | None = No
         action = ladder.decide(reading).kind
         if action != "apply":
             actions[action] += 1
-    return Verdict(series=series, alarms=alarms, actions=dict(actions), labels=labels)
+    return SpikeVerdict(series=series, alarms=alarms, actions=dict(actions), labels=labels)
 
 
 def _fold(event: Event, ongoing: dict[Quantity, list[Alarm]]) -> list[Alarm]:
@@ -180,7 +180,7 @@ def columns(labelled: bool) -> list[str]:
     return [*own, "labelled"] if labelled else own
 
 
-def alarm_rows(verdict: Verdict) -> Iterator[dict[str, Any]]:
+def alarm_rows(verdict: SpikeVerdict) -> Iterator[dict[str, Any]]:
     """One row per alarm."""
     for alarm in verdict.alarms:
         row = {"series": verdict.series.name, **asdict(alarm)}
@@ -189,7 +189,7 @@ def alarm_rows(verdict: Verdict) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def series_row(verdict: Verdict) -> dict[str, Any]:
+def series_row(verdict: SpikeVerdict) -> dict[str, Any]:
     """The counts of one series."""
     series, actions = verdict.series, verdict.actions
     counts = Counter(alarm.kind for alarm in verdict.alarms)
@@ -212,7 +212,7 @@ def series_row(verdict: Verdict) -> dict[str, Any]:
     return row
 
 
-def total(verdicts: Sequence[Verdict]) -> dict[str, int]:
+def total(verdicts: Sequence[SpikeVerdict]) -> dict[str, int]:
     """The counts of all series together; with labels also those of the series without an event."""
     rows = [series_row(verdict) for verdict in verdicts]
     sums = {name: sum(row[name] for row in rows) for name in rows[0] if name != "series"}

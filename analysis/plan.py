@@ -9,9 +9,8 @@ import pandas as pd
 from analysis.table import sorted_by
 from launcher.results.columns import COLUMNS, OF_SPEC, PLANNED
 from launcher.results.record import Planned
+from launcher.spec.run import SECONDS_A_DAY
 from launcher.spec.shape import ModelShape
-
-SECONDS_A_DAY = 86400
 
 
 def frame(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:

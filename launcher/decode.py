@@ -69,7 +69,7 @@ def decode(kind: type[T], data: Any, where: str = "") -> T:
 
 
 def encode(value: Any) -> Any:
-    """The plain dicts and lists that `decode` reads back."""
+    """Turn a dataclass into the plain dicts and lists that `decode` reads back."""
     return dataclasses.asdict(value, dict_factory=_plain)
 
 
@@ -83,7 +83,7 @@ def fingerprint(value: Any) -> str:
 
 
 def canonical(value: Any) -> str:
-    """JSON of a dataclass or of plain data, the same for equal content."""
+    """JSON of a dataclass or of plain data, equal for equal content."""
     data = encode(value) if dataclasses.is_dataclass(value) else value
     return json.dumps(data, sort_keys=True, ensure_ascii=True, allow_nan=False)
 
@@ -94,54 +94,56 @@ def digest(text: str) -> str:
 
 
 def field_at(kind: Any, path: Iterable[str], where: str = "") -> Any:
-    """The type of the field at a dotted path below a dataclass; free-form dicts take any key.
+    """Return the type of the field at a dotted path below a dataclass.
+
+    Free-form dicts take any key.
 
     Raises:
         ConfigError: a name on the path is no field.
     """
-    at = where
+    parent = where
     for name in path:
         if get_origin(kind) is dict and _inner_dataclass(kind):  # whose keys the user chooses
-            kind, at = get_args(kind)[1], join(at, name)
+            kind, parent = get_args(kind)[1], join(parent, name)
             continue
         inner = _inner_dataclass(kind)
         if inner is None:
             if _is_free_form(kind):
                 return Any
-            raise ConfigError(f"{at}: has no keys of its own, got {join(at, name)!r}")
+            raise ConfigError(f"{parent}: has no keys of its own, got {join(parent, name)!r}")
         hints = _hints(inner)
         if name not in hints:
-            raise ConfigError(f"{join(at, name)}: no such key{hint(name, hints, at)}")
-        kind, at = hints[name], join(at, name)
+            raise ConfigError(f"{join(parent, name)}: no such key{hint(name, hints, parent)}")
+        kind, parent = hints[name], join(parent, name)
     return kind
 
 
-def one_of(name: str, known: Mapping[str, T], where: str) -> T:
-    """Look ``name`` up, or say which names there are. Raises ConfigError."""
-    if name not in known:
-        raise ConfigError(f"{where}: no {name!r}{hint(name, known)}")
-    return known[name]
+def look_up(name: str, table: Mapping[str, T], where: str) -> T:
+    """Return the entry of ``name``. Raises ConfigError with the names that there are."""
+    if name not in table:
+        raise ConfigError(f"{where}: no {name!r}{hint(name, table)}")
+    return table[name]
 
 
-def hint(name: str, known: Iterable[str], at: str = "") -> str:
+def hint(name: str, names: Iterable[str], parent: str = "") -> str:
     """``; did you mean 'tp'?`` for a near miss, else every known name."""
-    names = sorted(known)
-    return nearest(name, names, at) or (f"; known: {', '.join(names)}" if names else "")
+    ordered = sorted(names)
+    return nearest(name, ordered, parent) or (f"; known: {', '.join(ordered)}" if ordered else "")
 
 
-def nearest(name: str, known: Iterable[str], at: str = "") -> str:
-    """``; did you mean 'tp'?`` for a near miss, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {join(at, close[0])!r}?" if close else ""
+def nearest(name: str, names: Iterable[str], parent: str = "") -> str:
+    """``; did you mean 'tp'?`` for a near miss, else an empty text."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {join(parent, close[0])!r}?" if close else ""
 
 
-def join(at: str, name: str) -> str:
+def join(parent: str, name: str) -> str:
     """A dotted path, one name longer."""
-    return f"{at}.{name}" if at else name
+    return f"{parent}.{name}" if parent else name
 
 
 def required(field: "dataclasses.Field[Any]") -> bool:
-    """Whether a dataclass field has no default."""
+    """Return True for a dataclass field without a default."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
@@ -158,7 +160,7 @@ def _inner_dataclass(kind: Any) -> Any:
 
 
 def is_dataclass(kind: Any) -> bool:
-    """Whether a field's type has keys of its own, and is always there."""
+    """Return True for a dataclass itself, not for ``X | None``: its keys are always there."""
     return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
@@ -190,7 +192,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
 
 
 def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    """``X | None``, or several kinds of scalars."""
+    """Decode a value of type ``X | None``, or of one of several scalar types."""
     if kinds[-1] is types.NoneType:
         return None if value is None else _decode(kinds[0], value, where)
     if type(value) in kinds:
@@ -221,12 +223,14 @@ _NAMES = {
 }
 
 
-def _decode_literal(known: tuple[Any, ...], value: Any, where: str) -> Any:
-    for item in known:
-        if type(item) is type(value) and item == value:
-            return item
-    near = nearest(value, known) if isinstance(value, str) else ""
-    raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(str, known))}{near}")
+def _decode_literal(choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    for choice in choices:
+        if type(choice) is type(value) and choice == value:
+            return choice
+    suggestion = nearest(value, choices) if isinstance(value, str) else ""
+    raise ConfigError(
+        f"{where}: {value!r} is not one of {', '.join(map(str, choices))}{suggestion}"
+    )
 
 
 def _within(bounds: Range, value: Any, where: str) -> Any:

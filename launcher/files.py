@@ -4,29 +4,47 @@ import ctypes
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from launcher.errors import ReadError, WorkError
 
-UMASK = os.umask(0o022)
-"""What the user takes from the permissions of new files; to be read it has to be set."""
-os.umask(UMASK)
-
+PROC_STATUS = Path("/proc/self/status")
+"""Linux's description of this process; its line ``Umask:`` is there since Linux 4.7."""
 
 UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-"""What a file system answers that reserves nothing: NFS 3, Lustre on ZFS, FUSE."""
+"""Errors of a file system that reserves nothing: NFS 3, Lustre on ZFS, FUSE."""
 
 BLOCK = 4096
 """Bytes that are read at once from the end of a file."""
 
 
+def umask() -> int:
+    """Permission bits that the user takes from new files."""
+    with suppress(OSError):
+        status = PROC_STATUS.read_text(encoding="utf-8", errors="replace")
+        if match := re.search(r"^Umask:\s*([0-7]+)$", status, re.MULTILINE):
+            return int(match[1], 8)
+    # Elsewhere it can only be read by setting it: files that another thread makes in between get
+    # the mask that is set here.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+UMASK = umask()
+"""`umask` at the start of this process."""
+
+
 def write_json(path: Path, data: Any, durable: bool = True) -> None:
     """Write a file that any reader sees whole, old or new: temporary file, fsync, rename.
 
-    What is not ``durable`` may be lost, or be empty, when the machine goes down: no fsync.
+    A file that is not ``durable`` is not fsynced: it may be lost, or be empty, when the machine
+    goes down.
     """
     write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n", durable)
 
@@ -70,14 +88,14 @@ def append(path: Path, text: str) -> None:
 
 
 def _end_of_lines(file: IO[bytes]) -> int:
-    """Where the last whole line of a file ends."""
+    """Return the offset after the last newline of a file; what follows is half a line."""
     end = file.seek(0, os.SEEK_END)
     while end:
         begin = max(end - BLOCK, 0)
         file.seek(begin)
-        found = file.read(end - begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
+        newline = file.read(end - begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
         end = begin
     return 0
 
@@ -91,7 +109,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; nothing where there is no file. Raises ReadError."""
+    """Yield the whole lines of a JSON-lines file; none where there is no file. Raises ReadError."""
     if not path.exists():
         return
     try:
@@ -116,3 +134,12 @@ def allocate(descriptor: int, count: int) -> None:
     if fallocate(descriptor, 0, 0, count) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def format_bytes(count: float) -> str:
+    """Write bytes in the largest unit that is not above them: ``1.5 GiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

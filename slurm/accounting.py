@@ -11,10 +11,10 @@ from slurm import states
 
 
 def states_of(ids: Iterable[str]) -> dict[str, states.State] | None:
-    """State of each job of whole arrays, by its name; None where sacct does not work."""
+    """Return the state of each job of whole arrays, by its name; None where sacct does not work."""
     words = ["sacct", "-X", "--parsable2", "-o", "JobID,State,NodeList", "-j", ",".join(ids)]
     answer = states.ask(words)
     if answer is None:
         return None
-    found: Mapping[str, Mapping[str, str]] = SlurmInfoWatcher().read_info(answer)
-    return {job: states.state_of(row["State"], row["NodeList"]) for job, row in found.items()}
+    rows: Mapping[str, Mapping[str, str]] = SlurmInfoWatcher().read_info(answer)
+    return {job: states.state_of(row["State"], row["NodeList"]) for job, row in rows.items()}

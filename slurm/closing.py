@@ -1,4 +1,4 @@
-"""What is written for a job that SLURM says is over and that could not say so itself."""
+"""The last status of a job that is over for SLURM and could not write it itself."""
 
 import time
 from dataclasses import replace
@@ -9,30 +9,31 @@ from launcher.schedulers import Job
 from slurm import states, submission
 
 LOST = states.State("LOST")
-"""SLURM does not know the job, or no longer."""
+"""State of a job that SLURM does not know, or no longer."""
 
 
 def close(job: Job, token: str, name: str | None, final: states.State) -> None:
     """Write that a job has ended as SLURM says.
 
     Args:
-        job: in its folder.
-        token: its submission's.
-        name: SLURM's, ``17_3``.
-        final: what SLURM says last.
+        job: the job, whose status is in its folder.
+        token: token of its submission.
+        name: SLURM's name for it, ``17_3``.
+        final: its last state in SLURM.
     """
     run = RunFolder(job.folder)
     status = run.status() or Status(state="queued", submission=token)
-    said = f"SLURM says {final.name} of job {name}"
+    statement = f"SLURM says {final.name} of job {name}"
     if final is LOST:
-        said = f"SLURM knows nothing of job {name} any more"
-    printed = submission.place(run.path, token) / f"{name}.txt"
-    last = tail(printed).strip().rpartition("\n")[2]
+        statement = f"SLURM knows nothing of job {name} any more"
+    output = submission.folder_of(run.path, token) / f"{name}.txt"
+    last_line = tail(output).strip().rpartition("\n")[2]
     nodes = status.nodes or (states.hostnames(final.nodes) if final.nodes else ())
     stopped = states.STOPPED.get(final.name)
-    # A node without the folder or the interpreter fails at once, and silently, and gets the next.
-    mute = status.state == "queued" and final.name in ("FAILED", "COMPLETED") and not last
-    if final is LOST or mute:
+    # A node without the folder or the interpreter fails at once, and silently; being idle again, it
+    # is given the next job.
+    silent = status.state == "queued" and final.name in ("FAILED", "COMPLETED") and not last_line
+    if final is LOST or silent:
         stopped = "node"
     run.write_status(
         replace(
@@ -41,9 +42,9 @@ def close(job: Job, token: str, name: str | None, final: states.State) -> None:
             ended=time.time(),
             job_id=name,
             nodes=nodes,
-            bad_nodes=nodes[:1] if mute else status.bad_nodes,
+            bad_nodes=nodes[:1] if silent else status.bad_nodes,
             stopped=stopped,
-            reason=f"{said}: {last}" if last and stopped is None else said,
+            reason=f"{statement}: {last_line}" if last_line and stopped is None else statement,
             exit_codes=run.exit_codes(status.attempt, job.ranks),
         )
     )

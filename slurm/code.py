@@ -9,22 +9,22 @@ from pathlib import Path
 from launcher.errors import WorkError
 
 PACKAGES = ("launcher", "slurm")
-"""What runs on the nodes."""
+"""Packages that run on the nodes."""
 
-HERE = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 
 
 def digest() -> str:
     """12 hex digits of the content of the packages."""
-    out = hashlib.sha256()
+    hasher = hashlib.sha256()
     for path in _files():
-        out.update(f"{path.relative_to(HERE)}\0{path.stat().st_size}\0".encode())
-        out.update(path.read_bytes())
-    return out.hexdigest()[:12]
+        hasher.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()[:12]
 
 
 def snapshot(folder: Path) -> Path:
-    """Copy the packages below a folder, once for each content; where the copy is.
+    """Copy the packages below a folder, once for each content, and return the copy's path.
 
     Raises:
         WorkError: the folder cannot be written.
@@ -35,7 +35,7 @@ def snapshot(folder: Path) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".{final.name}."))
             for path in _files():
-                target = temporary / path.relative_to(HERE)
+                target = temporary / path.relative_to(ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
             temporary.chmod(0o755)
@@ -55,5 +55,5 @@ def _appear(temporary: Path, final: Path) -> None:
 
 
 def _files() -> list[Path]:
-    found = [path for package in PACKAGES for path in (HERE / package).rglob("*")]
-    return sorted(p for p in found if p.is_file() and "__pycache__" not in p.parts)
+    paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*")]
+    return sorted(path for path in paths if path.is_file() and "__pycache__" not in path.parts)

@@ -1,4 +1,4 @@
-"""From jobs to submissions to SLURM: what goes out together, with one call of sbatch."""
+"""From jobs to submissions to SLURM: jobs of one shape go out together, by one call of sbatch."""
 
 import time
 import uuid
@@ -13,17 +13,17 @@ from slurm import script, states, submission
 from slurm.submission import Submission
 
 AWAY, RETRY = 120.0, 5.0
-"""Seconds for which a SLURM that does not answer is waited for, and between two tries."""
+"""Seconds to wait for a SLURM that does not answer, and between two tries."""
 
 
 def hand_over(setting: Setting, planned: Submission, folder: Path) -> str:
-    """SLURM's number for a submission; once it answers, where it is away for a moment.
+    """Submit, waiting for a SLURM that is away for a moment, and return SLURM's job id.
 
     Raises:
         RequestError: SLURM refuses it; NoRoom where it is for now.
         WorkError: SLURM stays away.
     """
-    text = script.text(planned, planned.jobs[0], setting.parallel)
+    text = script.batch_script(planned, planned.jobs[0], setting.parallel)
     deadline = time.monotonic() + AWAY
     while True:
         try:
@@ -31,31 +31,32 @@ def hand_over(setting: Setting, planned: Submission, folder: Path) -> str:
         except WorkError:
             if time.monotonic() > deadline:
                 raise
-        while time.monotonic() < deadline:  # it may have got through all the same
+        # The lost answer may have been a yes: submit again only once squeue does not have the job.
+        while time.monotonic() < deadline:
             time.sleep(RETRY)
             try:
-                main = number(planned)
+                job_id = find_job_id(planned)
             except WorkError:
                 continue
-            if main is not None:
-                return main
+            if job_id is not None:
+                return job_id
             break
 
 
-def number(sub: Submission) -> str | None:
-    """SLURM's number for a submission, by its title; None where it has none.
+def find_job_id(planned: Submission) -> str | None:
+    """Look up SLURM's job id of a submission by its title; None where SLURM does not have it.
 
     Raises:
         WorkError: SLURM does not answer.
     """
-    known = states.queue(names=[sub.title])
-    if known is None:
-        raise WorkError(f"{sub.title}: SLURM does not say whether it has this job; try again")
-    return next((name.split("_")[0] for name in known), None)
+    queue = states.queue(names=[planned.title])
+    if queue is None:
+        raise WorkError(f"{planned.title}: SLURM does not say whether it has this job; try again")
+    return next((name.split("_")[0] for name in queue), None)
 
 
-def prepared(setting: Setting, jobs: Sequence[Job], digest: str) -> tuple[Submission, Path]:
-    """A submission of jobs of one shape that run a copy of the code, and the folder it gets."""
+def prepare(setting: Setting, jobs: Sequence[Job], digest: str) -> tuple[Submission, Path]:
+    """Return a submission of jobs of one shape that run a copy of the code, and its folder."""
     token = uuid.uuid4().hex[:12]
     planned = Submission(
         token=token,
@@ -71,14 +72,14 @@ def prepared(setting: Setting, jobs: Sequence[Job], digest: str) -> tuple[Submis
 
 
 def groups(jobs: Iterable[Job], largest: int) -> Iterator[list[Job]]:
-    """Jobs that can go out together, at most so many."""
+    """Yield jobs that can go out together, at most ``largest`` at once."""
     ordered = sorted(jobs, key=lambda job: repr(_shape(job)))
     for _, group in groupby(ordered, key=_shape):
-        same = list(group)
-        for start in range(0, len(same), largest):
-            yield same[start : start + largest]
+        alike = list(group)
+        for start in range(0, len(alike), largest):
+            yield alike[start : start + largest]
 
 
 def _shape(job: Job) -> tuple[Any, ...]:
-    """What a batch script says of a job."""
+    """Return all that a batch script depends on; jobs of an array share one script."""
     return (job.nodes, job.ranks_per_node, job.cards_per_node, job.time_limit, job.avoid)

@@ -1,4 +1,4 @@
-"""What sbatch refuses: which key of ours it is about, and whether it is for now or for good."""
+"""Refusals of sbatch: the key of ours that each is about, and whether it is for now or for good."""
 
 import re
 from typing import Any
@@ -13,10 +13,10 @@ class NoRoom(RequestError):
 
 
 UNREACHABLE = re.compile(r"Unable to contact|Socket timed out|Connection refused|unavailable", re.I)
-"""What sbatch says when it is not the request that is wrong."""
+"""Messages of sbatch where it is not the request that is wrong."""
 
 SUBMITTED = re.compile(r"SubmitJob\w*Limit|^[\w ]+: Job violates accounting/QOS policy")
-"""What it says of limits on jobs that are queued or run; the second where it gives no reason."""
+"""Messages about limits on queued and running jobs; the second is one without a reason."""
 
 ABOUT = [
     (re.compile(pattern, re.I), parameters)
@@ -36,38 +36,41 @@ ABOUT = [
         (r"\(gres\)", "gres", "gpus-per-node"),
     )
 ]
-"""What it says, and the parameters of sbatch that this is about: the first that was given."""
+"""Messages, and the parameters of sbatch that each is about: the first that the user set counts."""
 
-NAMED = re.compile(r"--([a-z][a-z-]+)")
-"""A parameter that it names itself."""
+PARAMETER = re.compile(r"--([a-z][a-z-]+)")
+"""A parameter that a message names itself."""
 
 
-def refusal(said: str, options: SchedulerOptions, job: Job) -> LaunchError:
-    """What to raise for what sbatch said: one line that begins with the key and its value."""
-    if UNREACHABLE.search(said):
-        return WorkError(f"scheduler: sbatch refuses: {said}")
+def refusal(message: str, options: SchedulerOptions, job: Job) -> LaunchError:
+    """Return the error for a message of sbatch: one line that begins with the key and its value."""
+    if UNREACHABLE.search(message):
+        return WorkError(f"scheduler: sbatch refuses: {message}")
     keys = _keys(options, job)
-    about = next((names for pattern, names in ABOUT if pattern.search(said)), [])
-    found = [keys[name] for name in (*NAMED.findall(said), *about) if name in keys]
-    found.sort(key=lambda pair: pair[1] in (None, (), 0))  # what was given comes first
-    where = next((f"{key}={_written(value)}" for key, value in found), "scheduler")
-    kind = NoRoom if SUBMITTED.search(said) else RequestError
-    return kind(f"{where}: sbatch refuses: {said}")
+    parameters = next((names for pattern, names in ABOUT if pattern.search(message)), [])
+    candidates = [keys[name] for name in (*PARAMETER.findall(message), *parameters) if name in keys]
+    candidates.sort(key=lambda pair: pair[1] in (None, (), 0))  # keys that the user set come first
+    where = next((f"{key}={_written(value)}" for key, value in candidates), "scheduler")
+    error_class = NoRoom if SUBMITTED.search(message) else RequestError
+    return error_class(f"{where}: sbatch refuses: {message}")
 
 
 def _keys(options: SchedulerOptions, job: Job) -> dict[str, tuple[str, Any]]:
-    """For parameters of sbatch the key that sets each, and its value."""
+    """Return for each parameter of sbatch the key that sets it, and the key's value."""
     names = ("partition", "account", "qos", "reservation", "constraint", "exclude", "cpus_per_task")
-    ours = {n.replace("_", "-"): (f"scheduler.{n}", getattr(options, n)) for n in names}
-    ours["mem"] = ("scheduler.memory_per_task_gib", options.memory_per_task_gib)
-    ours["time"] = ("time_limit", job.time_limit)
-    ours["gpus-per-node"] = ("cluster.gpus_per_node", job.cards_per_node)
-    own = {n.replace("_", "-"): (f"scheduler.sbatch.{n}", v) for n, v in options.sbatch.items()}
-    return ours | own
+    keys: dict[str, tuple[str, Any]] = {
+        name.replace("_", "-"): (f"scheduler.{name}", getattr(options, name)) for name in names
+    }
+    keys["mem"] = ("scheduler.memory_per_task_gib", options.memory_per_task_gib)
+    keys["time"] = ("time_limit", job.time_limit)
+    keys["gpus-per-node"] = ("cluster.gpus_per_node", job.cards_per_node)
+    for name, value in options.sbatch.items():  # which win, as in the batch script
+        keys[name.replace("_", "-")] = (f"scheduler.sbatch.{name}", value)
+    return keys
 
 
 def _written(value: Any) -> str:
-    """A value as the command line takes it."""
+    """Write a value as the command line takes it."""
     if isinstance(value, tuple):
         return f"[{','.join(value)}]"
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

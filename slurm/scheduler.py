@@ -16,26 +16,26 @@ from launcher.schedulers import Job, Setting
 from launcher.spec.cluster import Cluster
 from slurm import accounting, code, states, submission
 from slurm.closing import LOST, close
-from slurm.handover import groups, hand_over, number, prepared
+from slurm.handover import find_job_id, groups, hand_over, prepare
 from slurm.refusals import NoRoom
 
 LOOK = 1.0
 """Seconds between two looks at the folders."""
 
 PATIENCE = 10
-"""Times the interval after which SLURM is asked even though there is progress."""
+"""Intervals after which SLURM is asked even though folders have news."""
 
 SETTLED = 5.0
-"""Seconds for what a job wrote last to be seen here, after SLURM says that it has ended."""
+"""Seconds for a job's last writes to be visible here, after SLURM says that it has ended."""
 
 LEAVES = 30.0
 """Seconds for which SLURM may count a job that has written its end."""
 
-WORDS = 1000
+CANCELLED_AT_ONCE = 1000
 """Jobs named in one call of scancel."""
 
 NO_NODES = re.compile(r"node configuration is not available|Invalid node name", re.I)
-"""What sbatch says where too few nodes are left."""
+"""Messages of sbatch where too few nodes are left."""
 
 NEVER = {"BadConstraints", "DependencyNeverSatisfied", "PartitionNodeLimit", "PartitionTimeLimit"}
 """Reasons for which a job waits for ever."""
@@ -46,14 +46,14 @@ class _Watched:
     job: Job
     token: str
     name: str | None
-    """SLURM's, ``17_3``; None where it is not known."""
-    seen: Any = None
-    """What tells the last version of the status that was read."""
+    """SLURM's name for it, ``17_3``; None where it is not known."""
+    status_version: Any = None
+    """Modification time and inode of the status file that was read last."""
     final: states.State | None = None
-    """How SLURM says it ended, though its folder does not."""
+    """State in which SLURM says that it ended, though its folder does not."""
     final_at: float = 0.0
     unknown: int = 0
-    """Answers in a row in which SLURM did not know it."""
+    """Answers in a row that did not have it."""
 
 
 class Slurm:
@@ -66,11 +66,11 @@ class Slurm:
         self.setting = setting
         self.watched: dict[str, _Watched] = {}
         self.absent: set[str] = set()
-        """Submissions that SLURM said it does not know."""
-        self.at_once: int | None = None
-        """Jobs to submit together, where SLURM does not take all."""
-        self.looked = self.asked = self.moved = 0.0
-        """When the folders were looked at, SLURM was asked, and a folder had news."""
+        """Submissions that SLURM does not have."""
+        self.batch_size: int | None = None
+        """Jobs to submit together, once SLURM did not take all; None is no limit."""
+        self.looked_at = self.asked_at = self.news_at = 0.0
+        """Times of the last look at the folders, question to SLURM, and news in a folder."""
 
     @classmethod
     def opened(cls, setting: Setting, clusters: Sequence[Cluster]) -> Self:
@@ -91,7 +91,7 @@ class Slurm:
         return cls(setting)
 
     def submit(self, jobs: Iterable[Job]) -> list[str]:
-        """Submit jobs, those of one shape together; the names of those that SLURM takes.
+        """Submit jobs, those of one shape together, and return the names of those SLURM takes.
 
         Once it has not taken all, the next call tries one of them, then two, then four.
 
@@ -99,16 +99,16 @@ class Slurm:
             RequestError: SLURM refuses, or takes none while it has none.
             WorkError: SLURM or a folder cannot be reached.
         """
-        left, taken = iter(jobs), list[str]()
-        while batch := list(islice(left, self.at_once)):
-            for same in groups(batch, self._largest):
-                names = self._submit_some(same)
-                taken += names
-                if len(names) < len(same):
-                    self.at_once = 1
-                    return taken
-            self.at_once = self.at_once and 2 * self.at_once
-        return taken
+        remaining, submitted = iter(jobs), list[str]()
+        while batch := list(islice(remaining, self.batch_size)):
+            for group in groups(batch, self._largest):
+                submitted_now = self._submit_some(group)
+                submitted += submitted_now
+                if len(submitted_now) < len(group):
+                    self.batch_size = 1
+                    return submitted
+            self.batch_size = self.batch_size and 2 * self.batch_size
+        return submitted
 
     def adopt(self, job: Job) -> bool:
         """Watch a job that an earlier launcher submitted; False where SLURM never got it."""
@@ -117,7 +117,7 @@ class Slurm:
             return False
         token = status.submission
         name = status.job_id or submission.job_name(job.folder, token)
-        name = name or self._found(job.folder, token)
+        name = name or self._recover_name(job.folder, token)
         if name is None:
             return False
         self.watched[job.name] = _Watched(job=job, token=token, name=name)
@@ -126,35 +126,35 @@ class Slurm:
     def poll(self) -> list[Job]:
         """The jobs that ended since the last call: their folders say so, or SLURM does."""
         now = time.monotonic()
-        if now - self.looked < LOOK:
+        if now - self.looked_at < LOOK:
             return []
-        self.looked = now
+        self.looked_at = now
         ended = [watched for watched in self.watched.values() if self._has_ended(watched)]
         if self._is_time_to_ask(now) and len(ended) < len(self.watched):
             self._ask()
         for watched in ended:
             del self.watched[watched.job.name]
         if ended:
-            self.moved = now
+            self.news_at = now
         return [watched.job for watched in ended]
 
     def cancel(self, names: Sequence[str]) -> None:
         """End jobs; `poll` returns them as ended once SLURM says so."""
         chosen = [self.watched[name].name for name in names if name in self.watched]
         ids = [name for name in chosen if name]
-        for start in range(0, len(ids), WORDS):
-            states.cancel(ids[start : start + WORDS])
-        self.moved = self.asked = 0.0
+        for start in range(0, len(ids), CANCELLED_AT_ONCE):
+            states.cancel(ids[start : start + CANCELLED_AT_ONCE])
+        self.news_at = self.asked_at = 0.0
 
     def avoid(self, nodes: Sequence[str]) -> None:
         """Keep what is still queued off some nodes: one that fails at once would get them all."""
         excluded: dict[str, set[str]] = {}
         for watched in self.watched.values():
             if watched.name:
-                named = excluded.setdefault(watched.name.split("_")[0], set())
-                named |= {*self.setting.options.exclude, *watched.job.avoid, *nodes}
-        for main, names in excluded.items():
-            states.exclude(main, sorted(names))
+                excluded_nodes = excluded.setdefault(watched.name.split("_")[0], set())
+                excluded_nodes |= {*self.setting.options.exclude, *watched.job.avoid, *nodes}
+        for array_id, names in excluded.items():
+            states.exclude(array_id, sorted(names))
 
     def __enter__(self) -> Self:
         return self
@@ -167,92 +167,124 @@ class Slurm:
         return states.largest_array()
 
     def _submit_some(self, jobs: list[Job]) -> list[str]:
-        """The first of them, as many as there is room for; SLURM does not say how many."""
-        if self.at_once and self.setting.parallel:  # several arrays: each would let as many run
-            jobs = jobs[: max(self.setting.parallel - len(self.watched), 0)]
-        if not jobs:
-            return []
-        try:
-            self._submit(jobs)
-            return [job.name for job in jobs]
-        except NoRoom:
-            self.at_once = 1
-            if len(jobs) == 1 and self.watched:
-                return []
-            if len(jobs) == 1 and time.monotonic() - self.moved > LEAVES:
-                raise
-        if len(jobs) == 1:  # the last one of ours may be on its way out
-            time.sleep(LOOK)
-            return self._submit_some(jobs)
-        half = len(jobs) // 2
-        taken = self._submit_some(jobs[:half])
-        return taken if len(taken) < half else taken + self._submit_some(jobs[half:])
+        """Submit the first of some jobs, as many as SLURM has room for, and return their names.
+
+        SLURM does not say how many it has room for: jobs that it does not take together are tried
+        in halves. The first job without room ends it, so that jobs keep their order.
+        """
+        submitted: list[str] = []
+        untried = [jobs]  # parts of the jobs, the first ones last
+        while untried:
+            part = untried.pop()
+            allowed = part[: self._allowance(len(part))]
+            if len(allowed) < len(part):
+                untried.clear()
+            if not allowed:
+                break
+            if self._takes(allowed):
+                submitted += [job.name for job in allowed]
+            elif len(allowed) == 1:
+                break
+            else:
+                half = len(allowed) // 2
+                untried += [allowed[half:], allowed[:half]]
+        return submitted
+
+    def _allowance(self, count: int) -> int:
+        """Jobs out of so many that may be submitted now."""
+        if self.batch_size and self.setting.parallel:
+            # Several arrays: each has a throttle of its own, and all together would run too many.
+            return min(count, max(self.setting.parallel - len(self.watched), 0))
+        return count
+
+    def _takes(self, jobs: list[Job]) -> bool:
+        """Submit jobs together; False where SLURM has no room for all of them.
+
+        Raises:
+            NoRoom: there is none for a single job, though none of ours is queued or runs.
+        """
+        while True:
+            try:
+                self._submit(jobs)
+                return True
+            except NoRoom:
+                self.batch_size = 1
+                if len(jobs) > 1 or self.watched:
+                    return False
+                if time.monotonic() - self.news_at > LEAVES:
+                    raise
+            time.sleep(LOOK)  # SLURM may still count the last one of ours, which has ended
 
     def _submit(self, jobs: list[Job]) -> None:
-        """One call of sbatch. Whoever kills us in between finds what `adopt` needs."""
+        """Submit jobs by one call of sbatch; a kill at any moment leaves what `adopt` needs."""
         digest = code.snapshot(self.setting.code).name
-        planned, folder = prepared(self.setting, jobs, digest)
+        planned, folder = prepare(self.setting, jobs, digest)
         folder.mkdir(parents=True)
         submission.write(folder, planned)
         for job in jobs:
             run = RunFolder(job.folder)
-            run.write_status(Status(
-                state="queued", attempt=run.next_attempt(), submission=planned.token,
-                time_limit=job.time_limit, commit=job.commit, code=planned.code,
-            ))  # fmt: skip
+            status = Status(
+                state="queued",
+                attempt=run.next_attempt(),
+                submission=planned.token,
+                time_limit=job.time_limit,
+                commit=job.commit,
+                code=planned.code,
+            )
+            run.write_status(status)
         try:
-            main = hand_over(self.setting, planned, folder)
+            array_id = hand_over(self.setting, planned, folder)
         except RequestError as error:
-            nowhere = jobs[0].avoid and NO_NODES.search(str(error))
-            if nowhere and not jobs[0].checkpoint_bytes:
-                self._refused(jobs, planned.token, str(error))
+            nowhere_else = jobs[0].avoid and NO_NODES.search(str(error))
+            if nowhere_else and not jobs[0].checkpoint_bytes:
+                self._end_without_nodes(jobs, planned.token, str(error))
                 return
             for job in jobs:
                 (job.folder / "status.json").unlink()  # nothing was submitted
             shutil.rmtree(folder, ignore_errors=True)
-            if not nowhere:
+            if not nowhere_else:
                 raise
             # A long run goes back to where it once failed before it ends for good.
             self._submit([replace(job, avoid=()) for job in jobs])
             return
-        submission.write_job_id(folder, main)
+        submission.write_job_id(folder, array_id)
         for index, job in enumerate(jobs):
-            name = submission.name_of(planned, main, index)
+            name = submission.name_of(planned, array_id, index)
             self.watched[job.name] = _Watched(job=job, token=planned.token, name=name)
-        self.asked = self.moved = time.monotonic()
+        self.asked_at = self.news_at = time.monotonic()
 
-    def _refused(self, jobs: list[Job], token: str, why: str) -> None:
-        """A trial that may not go where it failed, and has nowhere else to go."""
+    def _end_without_nodes(self, jobs: list[Job], token: str, message: str) -> None:
+        """End trials that may not go where they failed and have no other node to go to."""
         for job in jobs:
             run = RunFolder(job.folder)
-            reason = f"no other nodes than {', '.join(job.avoid)}: {why}"
+            reason = f"no other nodes than {', '.join(job.avoid)}: {message}"
             status = run.status() or Status(state="queued")
             run.write_status(replace(status, state="ended", ended=time.time(), reason=reason))
             self.watched[job.name] = _Watched(job=job, token=token, name=None)
 
-    def _found(self, run: Path, token: str) -> str | None:
-        """SLURM's name for a job whose launcher was killed before writing it down."""
-        folder = submission.place(run, token)
+    def _recover_name(self, run: Path, token: str) -> str | None:
+        """Return SLURM's name for a job whose launcher was killed before writing it down."""
+        folder = submission.folder_of(run, token)
         if token in self.absent or not (folder / "submission.json").exists():
             return None
         try:
-            main = number(submission.read(folder))
+            array_id = find_job_id(submission.read(folder))
         except ReadError as error:  # perhaps of another version; its jobs may run all the same
             raise WorkError(f"{error}; first: launch cancel, or scancel") from error
-        if main is None:
+        if array_id is None:
             self.absent.add(token)
             return None
-        submission.write_job_id(folder, main)
+        submission.write_job_id(folder, array_id)
         return submission.job_name(run, token)
 
     def _has_ended(self, watched: _Watched) -> bool:
         run = RunFolder(watched.job.folder)
         try:
             stat = (run.path / "status.json").stat()
-            seen = (stat.st_mtime_ns, stat.st_ino)
-            if seen != watched.seen:
+            version = (stat.st_mtime_ns, stat.st_ino)
+            if version != watched.status_version:
                 status = run.status()
-                watched.seen, self.moved = seen, time.monotonic()
+                watched.status_version, self.news_at = version, time.monotonic()
                 if status is not None and status.state == "ended":
                     return True
         except (OSError, ReadError):
@@ -263,36 +295,39 @@ class Slurm:
         return True
 
     def _is_time_to_ask(self, now: float) -> bool:
-        """As long as folders have news, SLURM has none that could not wait."""
+        """Return True once folders are quiet: while they have news, SLURM's can wait."""
         interval = self.setting.options.interval
-        quiet = now - self.moved >= interval or now - self.asked >= PATIENCE * interval
-        return quiet and now - self.asked >= interval
+        quiet = now - self.news_at >= interval or now - self.asked_at >= PATIENCE * interval
+        return quiet and now - self.asked_at >= interval
 
     def _ask(self) -> None:
-        """At most one sacct and one squeue for everything that is watched."""
-        self.asked = time.monotonic()
-        live = [w for w in self.watched.values() if w.name and w.final is None]
-        ids = sorted({(w.name or "").split("_")[0] for w in live})
+        """Ask SLURM about all that is watched, by one sacct and one squeue at most."""
+        self.asked_at = time.monotonic()
+        live = {w.name: w for w in self.watched.values() if w.name and w.final is None}
+        ids = sorted({name.split("_")[0] for name in live})
         if not ids:
             return
-        known = accounting.states_of(ids)
-        if known and all(w.name in known and known[w.name].name == "RUNNING" for w in live):
-            for watched in live:
+        accounted = accounting.states_of(ids)
+        if accounted and all(
+            name in accounted and accounted[name].name == "RUNNING" for name in live
+        ):
+            for watched in live.values():
                 watched.unknown = 0
             return
         queue = states.queue(ids)
-        for watched in live if queue is not None else ():
-            self._judge(watched, known or {}, queue or {})
+        if queue is not None:
+            for watched in live.values():
+                self._judge(watched, accounted or {}, queue)
 
     def _judge(
-        self, watched: _Watched, known: dict[str, states.State], queue: dict[str, states.State]
+        self, watched: _Watched, accounted: dict[str, states.State], queue: dict[str, states.State]
     ) -> None:
-        """A job is over when the queue does not hold it for one that may still run.
+        """Take a job as ended by its state in the queue, or by accounting where that has none.
 
-        sacct alone may be of an incarnation before: NODE_FAIL, while the job is queued again.
+        Accounting alone may be of an incarnation before: NODE_FAIL, while the job is queued again.
         """
         name = watched.name or ""
-        state = states.of(name, queue, known)
+        state = states.find_state(name, queue, accounted)
         watched.unknown = watched.unknown + 1 if state is None else 0
         if state is None and watched.unknown >= 2:
             state = LOST

@@ -27,11 +27,11 @@ FILE = "job.sh"
 """The script's name in the submission's folder."""
 
 
-def text(submission: Submission, job: Job, throttle: int | None) -> str:
-    """The batch script.
+def batch_script(submission: Submission, job: Job, throttle: int | None) -> str:
+    """Return the batch script.
 
     Args:
-        submission: what it runs.
+        submission: the jobs it runs, and their options.
         job: one of its jobs, which all have the same shape.
         throttle: jobs of the array that may run at once; None is all.
     """
@@ -61,11 +61,12 @@ def text(submission: Submission, job: Job, throttle: int | None) -> str:
 
 
 def _resources(options: SchedulerOptions, job: Job) -> dict[str, Any]:
-    """Parameters that submitit knows; None leaves a thing to the cluster."""
+    """Return the parameters that submitit knows; None leaves one to the cluster."""
     per_task = options.memory_per_task_gib
     memory = math.ceil(per_task * GIB_IN_MB * job.ranks_per_node) if per_task else None
-    named = {key.replace("-", "_") for key in options.sbatch}
-    cards = job.cards_per_node and not named & {"gres", "gpus", "gpus_per_node", "gpus_per_task"}
+    overridden = {key.replace("-", "_") for key in options.sbatch}
+    gpu_parameters = {"gres", "gpus", "gpus_per_node", "gpus_per_task"}
+    cards = job.cards_per_node and not overridden & gpu_parameters
     parameters = {
         "partition": options.partition,
         "account": options.account,
@@ -80,37 +81,37 @@ def _resources(options: SchedulerOptions, job: Job) -> dict[str, Any]:
         "mem": f"{memory}M" if memory else None,
         "gpus_per_node": job.cards_per_node if cards else None,
     }
-    return {key: value for key, value in parameters.items() if key not in named}
+    return {key: value for key, value in parameters.items() if key not in overridden}
 
 
 def _additional(options: SchedulerOptions, array: bool) -> Mapping[str, Any]:
-    """Parameters that submitit has no names for, and the user's own, which win; false removes."""
-    out: dict[str, Any] = {
-        "output": printed(array),  # `command` says where: a path could break this line
+    """Return those that submitit has no names for, and the user's own, which win; false removes."""
+    parameters: dict[str, Any] = {
+        "output": output_pattern(array),  # `command` adds the folder: a path could break this line
         "requeue": True,
         # To the batch step alone, which passes it on and so knows that it came.
         "signal": f"B:USR1@{math.ceil(options.signal_before)}",
     }
     if options.reservation:
-        out["reservation"] = options.reservation
-    named = {key.replace("_", "-"): value for key, value in options.sbatch.items()}
-    return {key: value for key, value in {**out, **named}.items() if value is not False}
+        parameters["reservation"] = options.reservation
+    parameters |= {key.replace("_", "-"): value for key, value in options.sbatch.items()}
+    return {key: value for key, value in parameters.items() if value is not False}
 
 
-def printed(array: bool) -> str:
-    """What SLURM calls the file of what a job's batch step prints: the job's name, and .txt."""
+def output_pattern(array: bool) -> str:
+    """Return SLURM's pattern for the file that a batch step prints to: the job's name, and .txt."""
     return "%A_%a.txt" if array else "%j.txt"
 
 
 def command(folder: Path, array: bool) -> list[str]:
-    """The call of sbatch for a submission's folder."""
+    """Return the call of sbatch for a submission's folder."""
     literal = str(folder).replace("%", "%%")  # SLURM would expand it
-    output = f"--output={literal}/{printed(array)}"
+    output = f"--output={literal}/{output_pattern(array)}"
     return ["sbatch", f"--chdir={folder}", output, str(folder / FILE)]
 
 
 def submit(script: str, submission: Submission, folder: Path) -> str:
-    """Hand a script to sbatch, to run in a folder; SLURM's number for the job.
+    """Hand a script to sbatch, to run in a folder, and return SLURM's job id.
 
     Raises:
         RequestError: SLURM refuses it; NoRoom where it is for now.
@@ -120,12 +121,12 @@ def submit(script: str, submission: Submission, folder: Path) -> str:
         (folder / FILE).write_text(script, encoding="utf-8")
     except OSError as error:
         raise WorkError(f"{error.filename}: {error.strerror}") from error
-    done = _call(command(folder, len(submission.jobs) > 1), submission)
-    return str(SlurmExecutor._get_job_id_from_submission_command(done.stdout))
+    completed = _call(command(folder, len(submission.jobs) > 1), submission)
+    return str(SlurmExecutor._get_job_id_from_submission_command(completed.stdout))
 
 
-def tried(script: str, submission: Submission, folder: Path) -> str:
-    """What sbatch says of a script that it does not take. Raises what `submit` does."""
+def validate(script: str, submission: Submission, folder: Path) -> str:
+    """Return what sbatch answers to a script that it only checks. Raises what `submit` does."""
     words = command(folder, len(submission.jobs) > 1)[:-1]  # there is no such file
     return _one_line(_call([*words, "--test-only"], submission, script).stderr)
 
@@ -134,22 +135,22 @@ def _call(
     words: list[str], submission: Submission, script: str | None = None
 ) -> "subprocess.CompletedProcess[str]":
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             words, input=script, capture_output=True, text=True, errors="replace", check=False
         )
     except OSError as error:
         raise WorkError(f"sbatch: {error.strerror}") from error
-    if done.returncode:
-        said = _one_line(done.stderr) or f"exit code {done.returncode}"
-        raise refusal(said, submission.options, submission.jobs[0])
-    return done
+    if completed.returncode:
+        message = _one_line(completed.stderr) or f"exit code {completed.returncode}"
+        raise refusal(message, submission.options, submission.jobs[0])
+    return completed
 
 
-def _one_line(text: str) -> str:
-    lines = [line.removeprefix("sbatch: ").strip() for line in text.splitlines()]
+def _one_line(output: str) -> str:
+    lines = [line.removeprefix("sbatch: ").strip() for line in output.splitlines()]
     return "; ".join(dict.fromkeys(line.removeprefix("error: ") for line in lines if line))
 
 
 def title(name: str, token: str) -> str:
-    """A name for squeue that no shell and no line can stumble over; never read back as data."""
+    """Make a name for squeue that is safe in a shell and on a line; never read back as data."""
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[:40]}-{token}"

@@ -1,4 +1,4 @@
-"""States of jobs as SLURM tells them, each question with a time limit."""
+"""States of jobs in SLURM, each question with a time limit."""
 
 import re
 import subprocess
@@ -41,25 +41,25 @@ class State:
     name: str
     """``RUNNING``, ``CANCELLED``, ...: the word without what follows it."""
     nodes: str = ""
-    """As SLURM writes them, ``node[1-2]``; may be empty."""
+    """Its nodes as SLURM writes them, ``node[1-2]``; may be empty."""
     reason: str = ""
-    """Why it waits."""
+    """Cause of its waiting, in SLURM's word."""
     preempted: bool = False
     """Another job is about to take its place."""
 
     @property
     def active(self) -> bool:
-        """Whether it may still run."""
+        """True while it may still run."""
         return self.name in ACTIVE
 
 
 def queue(ids: Iterable[str] = (), names: Iterable[str] = ()) -> dict[str, State] | None:
-    """What squeue says of jobs, of some ids or job names; None where it does not answer.
+    """Return squeue's states of jobs, by ids or by job names; None where it does not answer.
 
     Jobs that ended are among them for a while (MinJobAge). Ids it has forgotten are left out.
     """
     chosen = [f"--jobs={','.join(ids)}"] if ids else [f"--name={','.join(names)}"]
-    # One word that SLURM does not know makes it fail for all: its name is asked for, not its id.
+    # An id that SLURM has forgotten, asked for alone, is an error; among others it is left out.
     words = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%N|%r", *chosen]
     answer = ask(words, unknown="Invalid job id")
     if answer is None:
@@ -69,7 +69,7 @@ def queue(ids: Iterable[str] = (), names: Iterable[str] = ()) -> dict[str, State
 
 
 def control(job_id: str) -> State | None:
-    """What scontrol says of one job, from within it; None where it does not answer."""
+    """Return scontrol's state of one job, from within it; None where it does not answer."""
     answer = ask(["scontrol", "show", "job", "--oneliner", job_id])
     words = [word.split("=", 1) for word in (answer or "").split() if "=" in word]
     fields = dict(reversed(words))  # the first of a name: what follows may be a path's
@@ -80,55 +80,55 @@ def control(job_id: str) -> State | None:
 
 
 def largest_array() -> int:
-    """How many jobs an array may have: their numbers are below MaxArraySize."""
+    """Return the largest number of jobs in an array: their numbers are below MaxArraySize."""
     answer = ask(["scontrol", "show", "config"]) or ""
-    found = re.search(r"^MaxArraySize\s*= (\d+)$", answer, re.MULTILINE)
-    return max(int(found[1]), 1) if found else USUAL_ARRAY
+    match = re.search(r"^MaxArraySize\s*= (\d+)$", answer, re.MULTILINE)
+    return max(int(match[1]), 1) if match else USUAL_ARRAY
 
 
 def hostnames(nodes: str) -> tuple[str, ...]:
-    """``node[1-2]`` in words; empty where scontrol does not answer."""
+    """Return the names in ``node[1-2]``; none where scontrol does not answer."""
     return tuple((ask(["scontrol", "show", "hostnames", nodes]) or "").split())
 
 
-def of(name: str, *answers: Mapping[str, State]) -> State | None:
-    """What the first of some answers says of a job, or of what is left of its array.
+def find_state(name: str, *answers: Mapping[str, State]) -> State | None:
+    """Look a job up in some answers, the first one first; failing that, its array.
 
-    Jobs of an array that were cancelled before they ran are there as the array alone.
+    Jobs of an array that were cancelled before they ran are listed as the array alone.
     """
     keys = (name, name.split("_")[0])
-    return next((said[key] for key in keys for said in answers if key in said), None)
+    return next((answer[key] for key in keys for answer in answers if key in answer), None)
 
 
 def cancel(ids: Sequence[str]) -> bool:
-    """Ask SLURM to end jobs; whether it heard."""
+    """Ask SLURM to end jobs; False where it does not answer."""
     return ask(["scancel", "--quiet", *ids]) is not None
 
 
 def exclude(job_id: str, nodes: Sequence[str]) -> None:
-    """Ask SLURM to keep what waits of a job off some nodes; of what runs it says that it cannot."""
+    """Ask SLURM to keep a job's waiting tasks off some nodes; it refuses for those that run."""
     ask(["scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join(nodes)}"])
 
 
 def requeue(job_id: str) -> bool:
-    """Ask SLURM to put the job that this runs in back into the queue; whether it will."""
-    done = _done(["scontrol", "requeue", job_id])
+    """Ask SLURM to put the job that this runs in back into the queue; False where it refuses."""
+    completed = _run(["scontrol", "requeue", job_id])
     # SLURM then ends every process of the job, scontrol too, often before that has its answer.
-    return done is not None and done.returncode <= 0
+    return completed is not None and completed.returncode <= 0
 
 
 def ask(words: list[str], unknown: str | None = None) -> str | None:
-    """Output of a command; "" where it fails of ``unknown``, None where it fails otherwise."""
-    done = _done(words)
-    if done is None:
+    """Return a command's output; "" where it fails with ``unknown``, None where it fails else."""
+    completed = _run(words)
+    if completed is None:
         return None
-    if done.returncode:
-        return "" if unknown and unknown in done.stderr else None
-    return done.stdout
+    if completed.returncode:
+        return "" if unknown and unknown in completed.stderr else None
+    return completed.stdout
 
 
-def _done(words: list[str]) -> "subprocess.CompletedProcess[str] | None":
-    """A command that has ended; None where there is none, or it takes too long."""
+def _run(words: list[str]) -> "subprocess.CompletedProcess[str] | None":
+    """Run a command to its end; None where there is none, or it takes too long."""
     try:
         return subprocess.run(
             words, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False
@@ -138,6 +138,6 @@ def _done(words: list[str]) -> "subprocess.CompletedProcess[str] | None":
 
 
 def state_of(name: str, nodes: str, reason: str = "") -> State:
-    """State of a job from the words of a command's answer."""
+    """Return the state of a job from the words of a command's answer."""
     word = name.split(maxsplit=1)[0].rstrip("+") if name.strip() else ""  # "CANCELLED by 0"
     return State(word, "" if nodes == "None assigned" else nodes, reason)

@@ -1,9 +1,9 @@
 """One call of sbatch: its folder, which the job finds as its working directory.
 
 submission.json   Submission; written before sbatch is called
-job_id            SLURM's number for it, written after; a kill in between leaves it out
-job.sh            what sbatch got
-*.txt             what the batch step of each job printed
+job_id            SLURM's job id for it, written after; a kill in between leaves it out
+job.sh            the batch script
+*.txt             output of the batch step of each job
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from launcher.schedulers import Job
 from launcher.schedulers.options import SchedulerOptions
 
 FOLDER = "submissions"
-"""Below a sweep's folder."""
+"""Folder of all submissions, below a sweep's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class Submission:
     token: str
     """Its name among all submissions there ever were."""
     title: str
-    """What squeue shows, unique too."""
+    """Its job name in squeue, unique too."""
     jobs: tuple[Job, ...]
     options: SchedulerOptions
     hang_after: float
@@ -41,13 +41,13 @@ class Submission:
 
 
 def write(folder: Path, submission: Submission) -> None:
-    """Write what is to be submitted. Raises WorkError."""
+    """Write a submission into its folder. Raises WorkError."""
     write_json(folder / "submission.json", encode(submission))
 
 
 @cache
 def read(folder: Path) -> Submission:
-    """What was submitted; it never changes. Raises ReadError."""
+    """Read a submission, which never changes. Raises ReadError."""
     try:
         return decode(Submission, read_json(folder / "submission.json"))
     except ConfigError as error:
@@ -55,33 +55,36 @@ def read(folder: Path) -> Submission:
 
 
 def write_job_id(folder: Path, job_id: str) -> None:
-    """Keep SLURM's number for it. Raises WorkError."""
+    """Write down SLURM's job id for it. Raises WorkError."""
     write_text(folder / "job_id", f"{job_id}\n")
 
 
 def job_id(folder: Path) -> str | None:
-    """SLURM's number for it; None where sbatch was not called, or was and nobody wrote it down."""
+    """SLURM's job id for it; None where sbatch was not called, or was and nobody wrote it down."""
     try:
         return (folder / "job_id").read_text(encoding="ascii").strip() or None
     except (OSError, ValueError):
         return None
 
 
-def place(run: Path, token: str) -> Path:
-    """The folder of the submission that a run's status names."""
+def folder_of(run: Path, token: str) -> Path:
+    """Return the folder of the submission that a run's status names."""
     return run.parent / FOLDER / token
 
 
 def job_name(run: Path, token: str) -> str | None:
-    """SLURM's name for the job of a run; None where nobody wrote it down."""
+    """Return SLURM's name for the job of a run; None where nobody wrote it down."""
+    folder = folder_of(run, token)
     try:
-        sub = read(place(run, token))
+        submission = read(folder)
     except ReadError:
         return None
-    main, names = job_id(place(run, token)), [task.name for task in sub.jobs]
-    return name_of(sub, main, names.index(run.name)) if main and run.name in names else None
+    array_id, names = job_id(folder), [job.name for job in submission.jobs]
+    if array_id is None or run.name not in names:
+        return None
+    return name_of(submission, array_id, names.index(run.name))
 
 
-def name_of(sub: Submission, main: str, index: int) -> str:
-    """SLURM's name for one of its jobs: ``17``, or ``17_3`` in an array."""
-    return f"{main}_{index}" if len(sub.jobs) > 1 else main
+def name_of(submission: Submission, array_id: str, index: int) -> str:
+    """Return SLURM's name for one of its jobs: ``17``, or ``17_3`` in an array."""
+    return f"{array_id}_{index}" if len(submission.jobs) > 1 else array_id

@@ -1,4 +1,4 @@
-"""A backend turns a RunSpec into a command line; `launcher.results.summary` reads what it leaves.
+"""A backend turns a RunSpec into a command line; `launcher.results.summary` reads the run's folder.
 
 To add an engine: a class that answers what `Backend` asks, one line in `BACKENDS`, and a worker
 if it trains here.
@@ -10,15 +10,15 @@ from typing import Protocol
 
 from launcher.backends.deepspeed import DeepSpeed
 from launcher.backends.megatron import Megatron
-from launcher.backends.worker_command import Conduct
+from launcher.backends.worker_command import Execution
 from launcher.data import corpora
-from launcher.decode import one_of
+from launcher.decode import look_up
 from launcher.planner.engines import Engine, EngineTraits
 from launcher.spec.run import RunSpec
 
 
 class Backend(Protocol):
-    """The seam between what is asked and the program that does it."""
+    """The seam between a spec and the program that trains it."""
 
     @property
     def packages(self) -> Sequence[str]:
@@ -34,7 +34,7 @@ class Backend(Protocol):
     def check(self, spec: RunSpec) -> None:
         """Raise LayoutError where the framework cannot run a spec, or runs it silently wrong."""
 
-    def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
+    def command(self, folder: Path, execution: Execution) -> tuple[str, ...]:
         """The argument list that every rank is started with; the spec is in the folder."""
 
     def checkpoint_bytes(self, spec: RunSpec) -> int:
@@ -45,8 +45,8 @@ BACKENDS: dict[str, Backend] = {"megatron": Megatron(), "deepspeed": DeepSpeed()
 
 
 def check(spec: RunSpec) -> None:
-    """Arithmetic, then the framework's own rules. Raises RequestError with the numbers."""
-    backend = one_of(spec.backend, BACKENDS, "backend")
+    """Check arithmetic, then the framework's own rules. Raises RequestError with the numbers."""
+    backend = look_up(spec.backend, BACKENDS, "backend")
     spec.check()
     corpora.check_vocabulary(spec)
     backend.check(spec)

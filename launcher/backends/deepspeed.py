@@ -1,13 +1,13 @@
 """DeepSpeed: ZeRO 0 to 3 and offload over the same megatron-core model, TP, SP, EP, PP."""
 
 from launcher.backends.megatron import check_experts
-from launcher.backends.worker_command import TrainedHere
+from launcher.backends.worker_command import WorkerBackend
 from launcher.errors import LayoutError
 from launcher.planner.engines import Engine
 from launcher.spec.run import RunSpec
 
 
-class DeepSpeed(TrainedHere):
+class DeepSpeed(WorkerBackend):
     """Trains megatron-core's GPTModel with a DeepSpeed engine, or with its PipelineModule."""
 
     packages = ("torch", "megatron.core", "deepspeed")
@@ -24,8 +24,10 @@ class DeepSpeed(TrainedHere):
         layout = spec.layout
         zero = f"zero {layout.zero}"
         if layout.vpp > 1:
-            raise LayoutError(f"vpp {layout.vpp} needs backend megatron: DeepSpeed's pipeline"
-                              " has no interleaved schedule")  # fmt: skip
+            raise LayoutError(
+                f"vpp {layout.vpp} needs backend megatron: DeepSpeed's pipeline has no interleaved"
+                " schedule"
+            )
         if layout.pp > 1 and layout.cp > 1:
             raise LayoutError(
                 f"cp {layout.cp} with pp {layout.pp} needs backend megatron: DeepSpeed's pipeline"

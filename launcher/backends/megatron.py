@@ -1,12 +1,12 @@
 """megatron-core: DDP or its distributed optimizer, TP, SP, PP (1F1B, interleaved), CP, EP."""
 
-from launcher.backends.worker_command import TrainedHere
+from launcher.backends.worker_command import WorkerBackend
 from launcher.errors import LayoutError
 from launcher.planner.engines import Engine
 from launcher.spec.run import RunSpec
 
 
-class Megatron(TrainedHere):
+class Megatron(WorkerBackend):
     """Trains megatron-core's GPTModel with megatron-core's own optimizer and schedules."""
 
     packages = ("torch", "megatron.core")

@@ -1,4 +1,4 @@
-"""What every engine that trains in ``launcher.workers`` shares: how its ranks are started."""
+"""The command of ``launcher.workers``, shared by all engines that train there."""
 
 import json
 import sys
@@ -12,8 +12,8 @@ from launcher.spec.sampling import Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Conduct:
-    """How a run is gone about; nothing here changes what it computes."""
+class Execution:
+    """Settings of how a run is carried out; nothing here changes the values it computes."""
 
     cache: Path
     """Folder of tokenised data."""
@@ -27,32 +27,32 @@ class Conduct:
     prepare: tuple[Path, ...] = ()
     """Folders of runs to come, whose data is looked at now."""
     sampling: Sampling | None = None
-    """What is tried with each checkpoint; None is nothing."""
+    """Samples and validation of each checkpoint; None is neither."""
     python: str = sys.executable
     """The interpreter, as the machines that train know it."""
 
 
-class TrainedHere:
-    """The command of an engine; a subclass says what the framework refuses."""
+class WorkerBackend:
+    """An engine of ``launcher.workers``; a subclass checks the rules of its framework."""
 
     packages: tuple[str, ...] = ()
 
-    def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
-        """One rank: it reads ``spec.json`` of the folder, and its rank from the environment."""
-        words = [conduct.python, "-P", "-m", "launcher.workers.train"]
-        words += ["--folder", str(folder), "--cache", str(conduct.cache)]
-        words += ["--hang-after", str(conduct.hang_after)]
-        if conduct.checkpoint_every is not None:
-            words += ["--checkpoint-every", str(conduct.checkpoint_every)]
-            words += ["--checkpoints", json.dumps(encode(conduct.checkpoints))]
-        if conduct.start is not None:
-            words += ["--start", str(conduct.start)]
-        if conduct.prepare:
-            words += ["--prepare", *map(str, conduct.prepare)]
-        if conduct.sampling is not None:
-            words += ["--sampling", json.dumps(encode(conduct.sampling))]
+    def command(self, folder: Path, execution: Execution) -> tuple[str, ...]:
+        """Return the command of one rank, which reads ``spec.json`` and its rank's environment."""
+        words = [execution.python, "-P", "-m", "launcher.workers.train"]
+        words += ["--folder", str(folder), "--cache", str(execution.cache)]
+        words += ["--hang-after", str(execution.hang_after)]
+        if execution.checkpoint_every is not None:
+            words += ["--checkpoint-every", str(execution.checkpoint_every)]
+            words += ["--checkpoints", json.dumps(encode(execution.checkpoints))]
+        if execution.start is not None:
+            words += ["--start", str(execution.start)]
+        if execution.prepare:
+            words += ["--prepare", *map(str, execution.prepare)]
+        if execution.sampling is not None:
+            words += ["--sampling", json.dumps(encode(execution.sampling))]
         return tuple(words)
 
     def checkpoint_bytes(self, spec: RunSpec) -> int:
-        """Of its tensors, over all ranks: an fp32 weight and two moments, each written once."""
+        """Bytes of its tensors over all ranks: an fp32 weight and two moments, written once."""
         return 12 * spec.model.params

@@ -17,7 +17,7 @@ from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job, Setting
 from launcher.schedulers.options import SchedulerOptions
 from slurm import code, script, states, submission
-from slurm.handover import groups, prepared
+from slurm.handover import groups, prepare
 from slurm.node import step
 from slurm.refusals import NoRoom
 from slurm.scheduler import Slurm
@@ -62,7 +62,7 @@ def job_name(folder: RunFolder, status: Status) -> str | None:
 
 def state_of_job(name: str, known: dict[str, states.State] | None) -> states.State:
     """State of one job among those that SLURM knows; ``known`` is None without an answer."""
-    return SILENT if known is None else states.of(name, known) or FORGOTTEN
+    return SILENT if known is None else states.find_state(name, known) or FORGOTTEN
 
 
 def _row(
@@ -130,7 +130,7 @@ def ask_slurm(submissions: Mapping[str, RunFolder]) -> dict[str, states.State] |
     ids = [
         job_id
         for token, folder in submissions.items()
-        if (job_id := submission.job_id(submission.place(folder.path, token)))
+        if (job_id := submission.job_id(submission.folder_of(folder.path, token)))
     ]
     return states.queue(ids) if ids else {}
 
@@ -184,7 +184,7 @@ def _end(scheduler: Slurm, folders: Sequence[RunFolder]) -> Iterator[str]:
 def _submission(folder: RunFolder) -> tuple[Submission, Job]:
     status = folder.status()
     assert status and status.submission
-    sub = submission.read(submission.place(folder.path, status.submission))
+    sub = submission.read(submission.folder_of(folder.path, status.submission))
     return sub, next(job for job in sub.jobs if job.name == folder.path.name)
 
 
@@ -213,8 +213,8 @@ def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
         RequestError: SLURM, where it is there to be asked, would refuse it.
     """
     for same in groups(jobs, states.largest_array()):
-        planned, folder = prepared(setting, same, code.digest())
-        text = script.text(planned, same[0], setting.parallel)
+        planned, folder = prepare(setting, same, code.digest())
+        text = script.batch_script(planned, same[0], setting.parallel)
         yield f"# {len(same)} job{'' if len(same) == 1 else 's'}, each in its own folder:"
         yield from (
             f"#   {json.dumps(str(task.folder), ensure_ascii=False)}" for task in planned.jobs
@@ -233,7 +233,7 @@ def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
 def _tried(text: str, planned: Submission, folder: Path) -> str:
     """SLURM's word on a script; a refusal of now is none of then."""
     try:
-        return script.tried(text, planned, folder)
+        return script.validate(text, planned, folder)
     except (NoRoom, WorkError) as error:
         return str(error)
 

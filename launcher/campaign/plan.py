@@ -16,7 +16,7 @@ from launcher.request.compose import compose
 from launcher.request.request import Request
 from launcher.results.sweep_folder import SavedCommand, SweepFolder
 from launcher.spec import cautions
-from launcher.spec.curriculum import compiled
+from launcher.spec.curriculum import stage_specs
 from launcher.spec.run import RunSpec
 from sweeps import specs, unique
 from sweeps.labels import labels, remarks
@@ -122,6 +122,6 @@ def expanded(request: Request) -> list[RunSpec]:
     """The points of a sweep, or the stages of a curriculum. Raises ConfigError."""
     (base,) = preflight.settled([request.spec])
     if request.curriculum:
-        stages = compiled(request.curriculum, base, corpora.settled)
+        stages = stage_specs(request.curriculum, base, corpora.resolve)
         return list(stage_history.trained_or_to_train(stages, request.folder))
     return unique(preflight.settled(specs(request.points, base)))

@@ -9,7 +9,7 @@ import psutil
 from launcher.backends import BACKENDS, check
 from launcher.campaign import workspace
 from launcher.data import corpora
-from launcher.decode import one_of
+from launcher.decode import look_up
 from launcher.errors import RequestError
 from launcher.request.request import Request
 from launcher.schedulers import Scheduler, Setting
@@ -25,9 +25,9 @@ def settled(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
     """
     settled_data: dict[Data, Data] = {}  # points of a sweep share most of it
     for spec in specs:
-        one_of(spec.backend, BACKENDS, "backend")
+        look_up(spec.backend, BACKENDS, "backend")
         if spec.data not in settled_data:
-            settled_data[spec.data] = corpora.settled(spec.data, "data")
+            settled_data[spec.data] = corpora.resolve(spec.data, "data")
         data = settled_data[spec.data]
         yield spec if data == spec.data else dataclasses.replace(spec, data=data)
 

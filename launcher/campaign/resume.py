@@ -107,7 +107,7 @@ def _start_of_run(request: Request, run: RunFolder, start: Path | None) -> Path 
     if spec.id == before.id:
         return start
     if spec.trajectory != before.trajectory:
-        changed = describe_changes([*changes(before.losses_of(), spec.losses_of())])
+        changed = describe_changes([*changes(before.loss_settings(), spec.loss_settings())])
         raise ConfigError(
             f"{run.path}: layout, cluster and backend may change while it goes on, not {changed}"
         )

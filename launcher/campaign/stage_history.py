@@ -28,7 +28,7 @@ def trained_or_to_train(stages: list[RunSpec], folder: SweepFolder) -> Iterator[
             yield spec
             continue
         if before.trajectory != spec.trajectory:
-            changed = [*changes(before.losses_of(), spec.losses_of())]
+            changed = [*changes(before.loss_settings(), spec.loss_settings())]
             raise ConfigError(_refusal(spec, run, changed))
         yield before if run.is_done else spec
     _refuse_gone(stages, folder)

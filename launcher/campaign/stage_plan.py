@@ -12,13 +12,11 @@ from launcher.campaign.plan import Plan
 from launcher.campaign.trials import checkpoints_on_disk
 from launcher.data import sizes
 from launcher.errors import ConfigError, LayoutError
+from launcher.files import format_bytes
 from launcher.results.record import Planned
 from launcher.results.run_folder import RunFolder
 from launcher.spec.curriculum import most_samples
-from launcher.spec.run import RunSpec
-from slurm.node.disk_check import size
-
-SECONDS_A_DAY = 86400
+from launcher.spec.run import SECONDS_A_DAY, RunSpec
 
 CERTAIN = 0.99
 """Probability of not fitting from which on a stage is refused."""
@@ -107,8 +105,9 @@ def too_little_disk(plan: Plan) -> str | None:
     if needed <= free:
         return None
     return (
-        f"output: {plan.folder.path} has {size(free)} free, the checkpoints of all stages take"
-        f" {size(needed)} more; fewer with a lower checkpoints.keep_last or a higher keep_every"
+        f"output: {plan.folder.path} has {format_bytes(free)} free, the checkpoints of all stages"
+        f" take {format_bytes(needed)} more; fewer with a lower checkpoints.keep_last or a higher"
+        " keep_every"
     )
 
 

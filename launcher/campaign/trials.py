@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.backends import BACKENDS
-from launcher.backends.worker_command import Conduct
+from launcher.backends.worker_command import Execution
 from launcher.campaign import workspace
 from launcher.campaign.plan import Plan
 from launcher.campaign.retry import RetryPolicy
@@ -22,7 +22,7 @@ RANK_BYTES = 400 * 2**20
 def checkpoints_on_disk(request: Request, spec: RunSpec) -> int:
     """Checkpoints of a run on disk at once, the one that is being written included."""
     rolls_back = spec.train.spike_guard is not None
-    return request.checkpoints.most(spec.train.steps, rolls_back)
+    return request.checkpoints.max_on_disk(spec.train.steps, rolls_back)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Trials:
         """The job that starts a trial."""
         request, cluster = self.plan.request, spec.cluster
         backend, folder = BACKENDS[spec.backend], self.plan.folder.run(spec.name).path
-        conduct = Conduct(
+        execution = Execution(
             cache=workspace.cache_folder(request),
             hang_after=request.hang_after,
             checkpoint_every=request.checkpoint_every,
@@ -66,7 +66,7 @@ class Trials:
         )
         return Job(
             name=spec.name,
-            command=backend.command(folder, conduct),
+            command=backend.command(folder, execution),
             folder=folder,
             nodes=cluster.nodes,
             ranks_per_node=cluster.gpus_per_node,

@@ -22,6 +22,7 @@ from launcher.errors import ConfigError
 from launcher.spec.run import Data, RunSpec
 
 CODE_BYTES = 4_000_000
+"""Size of bundled/code, in characters."""
 
 TRAINED = ("bpe", "bytes")
 """Tokenizers that need no file."""
@@ -30,14 +31,14 @@ HASHED = 2**26
 """Bytes of a file up to which all of it counts for `content_key`."""
 
 INDEX_MAGIC = b"MMIDIDX\x00\x00"
-"""How megatron-core's .idx files begin."""
+"""First bytes of megatron-core's .idx files."""
 
 CHECKED_DOCUMENTS = 100
 """Documents of a file that are looked at before anything starts."""
 
 
 def documents(source: str) -> Iterator[str]:
-    """The documents of a text source, in a fixed order; not for indexed sources.
+    """Yield the documents of a text source, in a fixed order; not for indexed sources.
 
     Raises:
         ConfigError: a line of a .jsonl that has no text, naming file and line; bad UTF-8.
@@ -67,22 +68,22 @@ def files(source: str) -> list[str]:
 
 
 def _digest(paths: Sequence[str]) -> str:
-    digest = hashlib.sha256()
+    hasher = hashlib.sha256()
     for path in paths:
         size = os.stat(path).st_size
-        digest.update(f"{size} ".encode())
+        hasher.update(f"{size} ".encode())
         with open(path, "rb") as file:
             if size <= HASHED:
-                digest.update(file.read())
+                hasher.update(file.read())
             else:
-                digest.update(file.read(2**20))
+                hasher.update(file.read(2**20))
                 file.seek(-(2**20), os.SEEK_END)
-                digest.update(file.read())
-    return digest.hexdigest()[:16]
+                hasher.update(file.read())
+    return hasher.hexdigest()[:16]
 
 
 def is_text(source: str) -> bool:
-    """Whether a source is text to be tokenised, not token ids."""
+    """Return True for text to be tokenised, False for token ids."""
     return source in BUNDLED or source.endswith((".jsonl", ".txt"))
 
 
@@ -109,15 +110,15 @@ def check(source: str, where: str) -> None:
                 raise ConfigError(f"{where}: {prefix(source)}.idx is no index of megatron-core")
     else:
         try:
-            first = list(itertools.islice(documents(source), CHECKED_DOCUMENTS))
+            head = list(itertools.islice(documents(source), CHECKED_DOCUMENTS))
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
-        if not any(text.strip() for text in first):
+        if not any(text.strip() for text in head):
             raise ConfigError(f"{where}: {source} holds no text")
 
 
-def settled(data: Data, where: str) -> Data:
-    """The same data by absolute paths, once all of it has been looked at.
+def resolve(data: Data, where: str) -> Data:
+    """Return the data by absolute paths and with its digest, after checking all of it.
 
     Raises:
         ConfigError: a source or a tokenizer that is missing, empty or no text, a weight of 0.
@@ -158,15 +159,15 @@ def check_tokenizer(path: str, where: str) -> None:
         raise ConfigError(f"{where}: no {path!r}{hint(path, (*TRAINED, 'PATH.json'))}")
     _check_file(path, where)
     try:
-        held = json.loads(_read(Path(path)))
+        content = json.loads(_read(Path(path)))
     except ValueError as error:
         raise ConfigError(f"{where}: {path} is not JSON: {error}") from error
-    if not isinstance(held, dict) or not isinstance(held.get("model"), dict):
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise ConfigError(f"{where}: {path} is no file of the tokenizers library: no model in it")
 
 
 def absolute(source: str) -> str:
-    """The same source from any working directory."""
+    """Return a source that is found from any working directory."""
     return source if source.startswith("bundled/") else os.path.abspath(source)
 
 
@@ -187,11 +188,11 @@ def _prose() -> Iterator[str]:
 
 
 def _code() -> Iterator[str]:
-    left = CODE_BYTES
+    remaining = CODE_BYTES
     for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
         text = path.read_text(encoding="utf-8", errors="replace")
-        left -= len(text)
-        if left < 0:
+        remaining -= len(text)
+        if remaining < 0:
             return
         yield text
 

@@ -1,4 +1,4 @@
-"""What a source is called once it is tokenised, and how many tokens it has, without tokenising."""
+"""Names of tokenised sources in the cache, and their sizes in tokens, without tokenising."""
 
 import os
 import struct
@@ -12,11 +12,12 @@ ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}
 """Code of a type in an .idx -> bytes of a token: megatron/core/datasets/indexed_dataset.py."""
 
 BYTES_PER_TOKEN = 3.5
-"""Of a text that is not tokenised yet: between a small vocabulary's 3 and a large one's 4.5."""
+"""Bytes of text per token, as long as it is not tokenised: between a small vocabulary's 3 and a
+large one's 4.5."""
 
 
 def tokenizer_key(data: Data) -> str:
-    """What tokens depend on besides the text."""
+    """Key of everything that tokens depend on besides the text."""
     if data.tokenizer == "bpe":
         texts = [corpora.content_key(s) for s in data.texts if corpora.is_text(s)]
         return fingerprint(["bpe", data.tokenizer_vocab, texts])
@@ -27,7 +28,7 @@ def tokenizer_key(data: Data) -> str:
 
 
 def text_key(data: Data, source: str) -> str:
-    """The folder of a tokenised text in the cache."""
+    """Name of a tokenised text's folder in the cache."""
     return f"text-{fingerprint([corpora.content_key(source), tokenizer_key(data)])}"
 
 
@@ -39,7 +40,7 @@ def prefix(data: Data, source: str, cache: Path) -> str:
 
 
 def tokens(data: Data, source: str, cache: Path) -> tuple[int, bool]:
-    """Tokens of a source, held-out documents included, and whether that is exact.
+    """Return the tokens of a source, held-out documents included, and True where that is exact.
 
     A text that no run has tokenised yet is estimated by its size.
     """

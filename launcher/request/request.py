@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.decode import Count, Positive, one_of
+from launcher.decode import Count, Positive, look_up
 from launcher.errors import ConfigError
 from launcher.request.schedulers import SCHEDULERS
 from launcher.results.outcomes import Outcome
@@ -105,7 +105,7 @@ class Request:
     def check(self) -> "Request":
         """Raise ConfigError on what is wrong with every point of the request; return itself."""
         if self.points.strategy is not None:
-            one_of(self.points.strategy, STRATEGIES, "sweep.strategy")
+            look_up(self.points.strategy, STRATEGIES, "sweep.strategy")
         if not self.output.strip():
             raise ConfigError("output: is empty; name a folder")
         self.tracking.check()
@@ -116,7 +116,7 @@ class Request:
             self._check_curriculum(self.curriculum)
         if self.train.spike_guard and not self.checkpoint_every:
             raise ConfigError("train.spike_guard: rolls back to checkpoints; give checkpoint_every")
-        queues = one_of(self.scheduler.name, SCHEDULERS, "scheduler.name").queues
+        queues = look_up(self.scheduler.name, SCHEDULERS, "scheduler.name").queues
         if self.detach and not queues:
             raise ConfigError(
                 f"detach: true, but scheduler.name {self.scheduler.name} ends its trials when it"

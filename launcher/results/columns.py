@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from launcher.decode import one_of
+from launcher.decode import look_up
 from launcher.errors import ConfigError
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape
@@ -152,7 +152,7 @@ def full(name: str, where: str, known: Mapping[str, str] = NUMERIC) -> str:
         ConfigError: none of ``known`` is called that.
     """
     found = _FULL.get(name, name)
-    one_of(found, known, where)
+    look_up(found, known, where)
     return found
 
 

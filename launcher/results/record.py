@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from launcher import spec_parts
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import read_json, read_jsonl, write_json, write_text
 from launcher.results.outcomes import Outcome
 from launcher.results.run_folder import RunFolder
-from launcher.spec.run import RunSpec
+from launcher.spec.run import SECONDS_A_DAY, RunSpec, decode_spec
 
 MemoryKind = Literal["cuda reserved", "rss"]
 
@@ -119,7 +118,7 @@ class RunRecord:
     def eta_days(self) -> float | None:
         """Days that ``train.tokens`` take at the measured speed."""
         tokens, speed = self.spec.train.tokens, self.figures.tokens_per_s
-        return tokens / speed / 86400 if tokens and speed else None
+        return tokens / speed / SECONDS_A_DAY if tokens and speed else None
 
 
 def write_prediction(folder: RunFolder, prediction: Prediction) -> None:
@@ -160,7 +159,7 @@ def _line(record: RunRecord) -> str:
 def decoded(line: Any) -> RunRecord:
     """What a line of a records file says. Raises ConfigError."""
     if isinstance(line, dict) and "spec" in line:
-        line = {**line, "spec": spec_parts.decoded(line["spec"], "spec")}
+        line = {**line, "spec": decode_spec(line["spec"], "spec")}
     return decode(RunRecord, line)
 
 

@@ -34,8 +34,7 @@ from typing import Any, Literal, TypeVar
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import append, read_json, read_jsonl, write_json
-from launcher.spec.run import RunSpec
-from launcher.spec_parts import decoded
+from launcher.spec.run import RunSpec, decode_spec
 
 T = TypeVar("T")
 
@@ -262,7 +261,7 @@ class RunFolder:
 
     def spec(self) -> RunSpec:
         """The spec this folder is for. Raises ReadError."""
-        return _read(decoded, self.spec_file)
+        return _read(decode_spec, self.spec_file)
 
     # The status.
 

@@ -36,11 +36,11 @@ class Job:
     memory: int
     """Bytes its ranks need at the very least, together."""
     cards_per_node: int = 0
-    """Accelerators that are asked for on each node; 0 for ranks on CPU cores."""
+    """Accelerators to request on each node; 0 for ranks on CPU cores."""
     checkpoint_bytes: int = 0
     """Bytes on disk of one checkpoint; 0 where it makes none and can only start again."""
     checkpoints_kept: int = Checkpointing().keep_last
-    """Those that stay while the next is written."""
+    """Checkpoints that stay while the next is written."""
     avoid: tuple[str, ...] = ()
     """Nodes it must not run on."""
     commit: str | None = None

@@ -66,7 +66,7 @@ class Local:
         return cls(parallel=1 if cards else setting.parallel)
 
     def submit(self, jobs: Iterable[Job]) -> list[str]:
-        """Start jobs in their order while there is room; the names of those started."""
+        """Start jobs in their order while there is room, and return the names of those started."""
         started = []
         for job in jobs:
             if not self._fits(job):
@@ -121,15 +121,19 @@ class Local:
         self.running.clear()
 
     def _fits(self, job: Job) -> bool:
-        """Always true on an idle machine: a job too large for it should say so itself."""
+        """Return True where cores and memory suffice, and always on an idle machine.
+
+        A job that is too large for the machine should fail by itself, with the reason in its log.
+        """
         if not self.running:
             return True
         if self.parallel is not None and len(self.running) >= self.parallel:
             return False
-        taken = sum(run.job.ranks for run in self.running)
-        to_come = sum(max(run.job.memory - _resident(run), 0) for run in self.running)
-        free = psutil.virtual_memory().available - to_come
-        return taken + job.ranks <= self.cores and job.memory <= free
+        busy = sum(run.job.ranks for run in self.running)
+        # Memory that running jobs will take, but have not yet: it still counts as available.
+        reserved = sum(max(run.job.memory - _resident(run), 0) for run in self.running)
+        free = psutil.virtual_memory().available - reserved
+        return busy + job.ranks <= self.cores and job.memory <= free
 
 
 def _end_survivors(status: Status, folder: str) -> None:
@@ -152,7 +156,7 @@ def _end_survivors(status: Status, folder: str) -> None:
 
 
 def _start(job: Job) -> _Running:
-    """Start every rank, or none: what one cannot be started for is raised."""
+    """Start every rank, or none. Raises WorkError where one cannot be started."""
     folder = RunFolder(job.folder)
     attempt = folder.next_attempt()
     shared = {"MASTER_PORT": str(_free_port()), "MEGALAUNCH_ATTEMPT": str(attempt)}
@@ -241,26 +245,26 @@ def _end(run: _Running) -> None:
 
 
 def _kill(ranks: Sequence["subprocess.Popen[bytes]"]) -> None:
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        left = [process for process in ranks if process.poll() is None]
-        for process in left:
-            _signal_group(process, sign)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        alive = [process for process in ranks if process.poll() is None]
+        for process in alive:
+            _signal_group(process, number)
         deadline = time.monotonic() + GRACE
-        while any(process.poll() is None for process in left) and time.monotonic() < deadline:
+        while any(process.poll() is None for process in alive) and time.monotonic() < deadline:
             time.sleep(0.02)
     for process in ranks:
         _signal_group(process, signal.SIGKILL)  # a rank may leave children of its own behind
 
 
-def _signal_group(process: "subprocess.Popen[bytes]", sign: signal.Signals) -> None:
+def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
     try:
-        os.killpg(process.pid, sign)
+        os.killpg(process.pid, number)
     except ProcessLookupError:
         return
 
 
 def _resident(run: _Running) -> int:
-    """Bytes that the ranks of a job take by now."""
+    """Resident memory of a job's ranks at this moment, bytes."""
     total = 0
     for process in run.ranks:
         with suppress(psutil.Error):
@@ -282,7 +286,7 @@ def _loopback() -> str:
 
 
 def _cores() -> int:
-    """Cores this process may use; a batch system or a container may have set fewer."""
+    """Cores this process may use; a batch system or a container may allow fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What a user can say about where and how jobs run: the keys below ``scheduler``."""
+"""The keys below ``scheduler``: where and how jobs run."""
 
 import re
 from dataclasses import dataclass, field
@@ -25,11 +25,11 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checks:
-    """What is looked at on each node before a trial starts there."""
+    """Checks of each node before a trial starts there."""
 
     enabled: bool = True
     cards: Whole | None = None
-    """Accelerators to look at on each node; null: as many as the trial asks for."""
+    """Accelerators to check on each node; null: as many as the trial asks for."""
     free_memory_pct: NotNegative = 95.0
     """Percentage of each card's memory that must be free."""
     clock_seconds: Positive = 5.0
@@ -44,10 +44,7 @@ class Checks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchedulerOptions:
-    """Where jobs run, and how a batch system is asked for them.
-
-    None leaves a thing to the cluster's own default.
-    """
+    """The scheduler, and the options of its jobs; None leaves one to the cluster's own default."""
 
     name: str = "local"
     """local, this machine, or slurm, the cluster's batch system, which all other keys are for."""
@@ -84,18 +81,19 @@ class SchedulerOptions:
     checks: Checks = field(default_factory=Checks)
 
     def check(self) -> None:
-        """Raise ConfigError on what would break the lines of a batch script."""
-        named = {name: getattr(self, name) for name in _ON_A_LINE}
-        named |= {f"sbatch.{key}": value for key, value in self.sbatch.items()}
-        named |= {f"exclude[{number}]": node for number, node in enumerate(self.exclude)}
-        named |= {f"sbatch key {key!r}": key for key in self.sbatch}
-        for key, value in named.items():
-            if key.removeprefix("sbatch.").replace("-", "_") in OURS and key.startswith("sbatch."):
+        """Raise ConfigError on values that would break the lines of a batch script."""
+        lines = {name: getattr(self, name) for name in _ON_A_LINE}
+        lines |= {f"sbatch.{key}": value for key, value in self.sbatch.items()}
+        lines |= {f"exclude[{number}]": node for number, node in enumerate(self.exclude)}
+        lines |= {f"sbatch key {key!r}": key for key in self.sbatch}
+        for key, value in lines.items():
+            parameter = key.removeprefix("sbatch.").replace("-", "_")
+            if key.startswith("sbatch.") and parameter in RESERVED:
                 raise ConfigError(f"scheduler.{key}: is how a job is found again; leave it out")
-            if isinstance(value, str) and any(c in value for c in "\n\r\0"):
+            if isinstance(value, str) and any(char in value for char in "\n\r\0"):
                 raise ConfigError(f"scheduler.{key}: {value!r} is not one line")
         texts = [*self.setup, *map(str, self.sbatch.values()), *self.srun]
-        assigned = [name for text in texts for name in ASSIGNED.findall(text)]
+        assigned = [name for text in texts for name in ASSIGNMENT.findall(text)]
         for name in (*self.environment, *assigned):
             if SECRET.search(name):
                 where = f".environment.{name}" if name in self.environment else f": {name}"
@@ -108,11 +106,11 @@ class SchedulerOptions:
                 raise ConfigError(f"scheduler.environment: {name!r} is no name of a variable")
 
 
-OURS = {"array", "job_name", "output", "error", "chdir", "parsable", "wait", "open_mode"}
+RESERVED = {"array", "job_name", "output", "error", "chdir", "parsable", "wait", "open_mode"}
 """Parameters of sbatch that are not a user's to set."""
 
 SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.I)
 
-ASSIGNED = re.compile(r"(\w+)=")
+ASSIGNMENT = re.compile(r"(\w+)=")
 
 _ON_A_LINE = ("partition", "account", "qos", "reservation", "constraint")

@@ -21,7 +21,7 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchRamp:
-    """From ``start`` sequences per step to the run's global batch, in equal increments."""
+    """A batch that grows from ``start`` to the run's global batch in equal increments."""
 
     start: Count
     """Sequences per optimizer step at the beginning."""
@@ -44,18 +44,18 @@ class BatchRamp:
             )
 
     def phases(self, global_batch: int) -> tuple[Phase, ...]:
-        """The sizes it takes, the last of which is ``global_batch`` and stays.
+        """Return the sizes it takes, the last of which is ``global_batch`` and stays.
 
         The size after n sequences is start + increment x floor(n / share), where share is
         samples x increment / (global_batch - start): megatron/core/num_microbatches_calculator.py.
         """
         sizes = range(self.start, global_batch, self.increment)
-        found, steps, samples = [], 0, 0
+        phases, steps, samples = [], 0, 0
         for number, size in enumerate(sizes, 1):
-            found.append(Phase(size, steps, samples))
-            left = -(-self.samples * number // len(sizes)) - samples
-            here = max(-(-left // size), 0)
-            steps, samples = steps + here, samples + here * size
-        found.append(Phase(global_batch, steps, samples))
-        taken = [a for a, b in pairwise(found) if b.steps > a.steps]
-        return (*taken, found[-1])
+            phases.append(Phase(size, steps, samples))
+            missing = -(-self.samples * number // len(sizes)) - samples
+            phase_steps = max(-(-missing // size), 0)
+            steps, samples = steps + phase_steps, samples + phase_steps * size
+        phases.append(Phase(global_batch, steps, samples))
+        nonempty = [phase for phase, following in pairwise(phases) if following.steps > phase.steps]
+        return (*nonempty, phases[-1])

@@ -22,7 +22,7 @@ BETA2, BETA2_PARAMS, BETA2_TOKENS = 0.99, 1e9, 10**6
 """GPT-3, LLaMA and OLMo have 0.95 at batches of 1 M tokens and more. At 0.999 the second moment
 lags behind gradients that grow, which is what spikes begin with (arXiv:2304.13013, section 3)."""
 
-TAME_PARAMS = 30e9
+GUARD_PARAMS = 30e9
 """Marin 32B, Llama-like, spiked from 80,000 steps on; clipping, z-loss and skipped updates did not
 help, QK norm did (https://github.com/marin-community/marin, docs/reports/marin-32b-retro.md)."""
 
@@ -45,10 +45,11 @@ RATES = (
 """Model, parameters, peak learning rate: without QK norm, as every model here. With it some go
 higher: 9e-4 for OLMo 2 13B (arXiv:2501.00656)."""
 RATE_FACTOR = 3.0
+"""Learning rate / that of the model nearest in size, above which it is likely to diverge."""
 
 
 def warnings(spec: RunSpec, tokens: int | None) -> list[str]:
-    """One line for each setting that is known to waste a long run; none for a short one.
+    """Return a line for each setting that is known to waste a long run; none for a short one.
 
     ``tokens`` are those of the whole training, stages before and to come included; None is what
     this run ends at. It warns and never refuses: every one of these has also gone well somewhere.
@@ -56,8 +57,8 @@ def warnings(spec: RunSpec, tokens: int | None) -> list[str]:
     horizon = max(tokens or 0, spec.tokens_through(spec.last))
     if horizon < LONG_TOKENS:
         return []
-    found = [check(spec) for check in CHECKS] + [_tokens(spec, horizon)]
-    return [line for line in found if line is not None]
+    messages = [check(spec) for check in CHECKS] + [_tokens(spec, horizon)]
+    return [message for message in messages if message is not None]
 
 
 def _eps(spec: RunSpec) -> str | None:
@@ -74,12 +75,13 @@ def _warmup(spec: RunSpec) -> str | None:
     stage, optimizer = spec.stage, spec.train.optimizer
     if stage and stage.schedule_after < stage.steps_before:
         return None  # it goes on with a schedule that began before
-    before = optimizer.start_lr if stage and stage.steps_before else 0.0
-    if optimizer.warmup_steps >= WARMUP_STEPS or optimizer.lr < JUMP * before:
+    previous_lr = optimizer.start_lr if stage and stage.steps_before else 0.0
+    if optimizer.warmup_steps >= WARMUP_STEPS or optimizer.lr < JUMP * previous_lr:
         return None
     return (
-        f"train.optimizer.warmup_steps: {optimizer.warmup_steps}, from learning rate {before:g} to"
-        f" lr {optimizer.lr:g}, is below {WARMUP_STEPS}: the first steps are too large"
+        f"train.optimizer.warmup_steps: {optimizer.warmup_steps}, from learning rate"
+        f" {previous_lr:g} to lr {optimizer.lr:g}, is below {WARMUP_STEPS}: the first steps are too"
+        " large"
     )
 
 
@@ -125,7 +127,7 @@ def _decay(spec: RunSpec) -> str | None:
 
 def _guard(spec: RunSpec) -> str | None:
     train, params = spec.train, spec.model.params
-    if train.spike_guard or train.precision != "bf16" or params < TAME_PARAMS:
+    if train.spike_guard or train.precision != "bf16" or params < GUARD_PARAMS:
         return None
     return (
         f"train.spike_guard: null at {_billions(params)} in bf16 without QK norm and z-loss, which"
@@ -144,14 +146,16 @@ def _balance(spec: RunSpec) -> str | None:
 
 
 def _tokens(spec: RunSpec, tokens: int) -> str | None:
-    few, many = PER_PARAMETER
-    each = tokens / spec.model.active_params
-    if few <= each <= many:
+    low, high = PER_PARAMETER
+    per_parameter = tokens / spec.model.active_params
+    if low <= per_parameter <= high:
         return None
-    what = f"train.tokens: {tokens:,} are {each:,.1f} per parameter, "
-    if each < few:
-        return f"{what}below {few:g}: a smaller model reaches the same loss for less; 20 cost least"
-    return f"{what}above {many:,.0f}: the model gets harder to tune, and a larger one is better"
+    subject = f"train.tokens: {tokens:,} are {per_parameter:,.1f} per parameter, "
+    if per_parameter < low:
+        return (
+            f"{subject}below {low:g}: a smaller model reaches the same loss for less; 20 cost least"
+        )
+    return f"{subject}above {high:,.0f}: the model gets harder to tune, and a larger one is better"
 
 
 def _billions(params: float) -> str:
@@ -159,5 +163,12 @@ def _billions(params: float) -> str:
 
 
 CHECKS: tuple[Callable[[RunSpec], str | None], ...] = (
-    _eps, _warmup, _clip, _beta2, _rate, _decay, _guard, _balance,
-)  # fmt: skip
+    _eps,
+    _warmup,
+    _clip,
+    _beta2,
+    _rate,
+    _decay,
+    _guard,
+    _balance,
+)

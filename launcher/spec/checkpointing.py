@@ -1,4 +1,4 @@
-"""How checkpoints are made and kept; nothing here changes what a run computes."""
+"""Settings for writing and keeping checkpoints; nothing here changes what a run computes."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from launcher.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpointing:
-    """Besides how often: that is checkpoint_every."""
+    """Ways of writing checkpoints, and which of them stay; the interval is checkpoint_every."""
 
     asynchronous: bool = False
     """Write while training goes on, from a copy in the memory of the host."""
@@ -21,21 +21,26 @@ class Checkpointing:
     """The one after the lowest mean training loss stays as well."""
     mtbf_hours: Positive | None = None
     """Mean time between failures of the whole run; with it the interval of Young and Daly for the
-    measured time of a save is said."""
+    measured time of a save is printed."""
 
     def check(self, every: int | None) -> None:
-        """Raise ConfigError where it asks for checkpoints that are never made."""
+        """Raise ConfigError where checkpoints are to stay that are never made."""
         if self.keep_every and every and self.keep_every % every:
             raise ConfigError(
                 f"checkpoints.keep_every: {self.keep_every} is not a multiple of"
                 f" checkpoint_every {every}"
             )
 
-    def most(self, steps: int, rolls_back: bool) -> int:
-        """Checkpoints of so many steps on disk at once, the one that is being written included."""
-        every = steps // self.keep_every if self.keep_every else 0
-        back = 2 if rolls_back else 0  # the one to go back to, and the one that is next to be that
-        return self.keep_last + 1 + every + self.keep_best + back
+    def max_on_disk(self, steps: int, rolls_back: bool) -> int:
+        """Largest number of checkpoints on disk at once, the one being written included.
+
+        Args:
+            steps: optimizer steps of the run.
+            rolls_back: a spike guard may go back to an earlier one.
+        """
+        every_nth = steps // self.keep_every if self.keep_every else 0
+        for_rollback = 2 if rolls_back else 0  # the one to go back to, and its successor
+        return self.keep_last + 1 + every_nth + self.keep_best + for_rollback
 
 
 def young_daly(save_s: float, mtbf_s: float) -> float:

@@ -1,4 +1,4 @@
-"""Where a run happens: accelerators, their peaks, memory and links."""
+"""The machines of a run: accelerators, their peaks, memory and links."""
 
 from dataclasses import dataclass
 from typing import Literal

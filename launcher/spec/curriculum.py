@@ -1,4 +1,4 @@
-"""A staged run: what each stage is trained on, and the specs that this makes of one run."""
+"""A staged run: the data and schedule of each stage, and the specs that this makes of one run."""
 
 import math
 from collections import Counter
@@ -35,7 +35,7 @@ class StagePlan:
     """One stage; what it does not say is as the run has it."""
 
     tokens: Count
-    """To train on; rounded up to whole optimizer steps."""
+    """Tokens to train on; rounded up to whole optimizer steps."""
     blend: dict[str, float] | None = None
     """Source -> weight; null is data.blend."""
     sequence: Count | None = None
@@ -43,11 +43,11 @@ class StagePlan:
     global_batch: Count | None = None
     """Sequences per optimizer step; null is train.global_batch."""
     batch_ramp: BatchRamp | None = None
-    """How the global batch grows to that at the beginning of the stage."""
+    """Growth of the global batch to that at the beginning of the stage; null is none."""
     schedule: Schedule | None = None
-    """Of the learning rate, from here on; null goes on with the one before."""
+    """Learning-rate schedule from here on; null goes on with the one before."""
     layout: dict[str, Any] | None = None
-    """Fields of layout that are others here."""
+    """Fields of layout that differ from the run's."""
     nodes: Count | None = None
     """null is cluster.nodes."""
     gpus_per_node: Count | None = None
@@ -61,7 +61,7 @@ class Curriculum:
     """The stages of one run, in their order."""
 
     name: str
-    """Of the folder of the run."""
+    """Name of the run's folder."""
     stages: dict[str, StagePlan]
     """Name -> stage."""
     max_epochs: Positive = 4.0
@@ -69,7 +69,7 @@ class Curriculum:
     to nothing (Muennighoff et al. 2023, arXiv:2305.16264)."""
 
     def check(self) -> None:
-        """Raise ConfigError on what is wrong whatever the run."""
+        """Raise ConfigError on stages that no run can have."""
         if not self.stages:
             raise ConfigError("curriculum.stages: is empty; name at least one stage")
         for name in self.stages:
@@ -77,12 +77,12 @@ class Curriculum:
                 raise ConfigError(f"curriculum.stages: {name!r} cannot name a folder")
 
 
-Settle = Callable[[Data, str], Data]
+Resolve = Callable[[Data, str], Data]
 """Data by absolute paths and with the digest of its content; the text says which key it is of."""
 
 
-def compiled(curriculum: Curriculum, base: RunSpec, settle: Settle) -> list[RunSpec]:
-    """The spec of every stage, in their order.
+def stage_specs(curriculum: Curriculum, base: RunSpec, resolve: Resolve) -> list[RunSpec]:
+    """Return the spec of every stage, in their order.
 
     Raises:
         ConfigError: fields that disagree, or that a layout does not have; data that is not there.
@@ -90,36 +90,37 @@ def compiled(curriculum: Curriculum, base: RunSpec, settle: Settle) -> list[RunS
     plans = list(curriculum.stages.items())
     specs = _one_tokenizer([_spec(name, plan, base) for name, plan in plans])
     specs = [
-        replace(spec, data=settle(spec.data, f"curriculum.stages.{name}"))
+        replace(spec, data=resolve(spec.data, f"curriculum.stages.{name}"))
         for spec, (name, _) in zip(specs, plans, strict=True)
     ]
     steps = [_steps(spec, plan.tokens) for spec, (_, plan) in zip(specs, plans, strict=True)]
     segments = list(_segments(plans, steps, base.train.optimizer))
-    out: list[RunSpec] = []
-    for (name, plan), spec, count, (after, length, optimizer) in zip(
+    stages: list[RunSpec] = []
+    for (name, plan), spec, stage_steps, (schedule_after, schedule_steps, optimizer) in zip(
         plans, specs, steps, segments, strict=True
     ):
         train = replace(
             spec.train,
-            steps=count,
+            steps=stage_steps,
             tokens=plan.tokens,
-            untimed_steps=min(base.train.untimed_steps, count - 1),
+            untimed_steps=min(base.train.untimed_steps, stage_steps - 1),
             optimizer=optimizer,
         )
         stage = replace(
-            _after(out, spec, name),
-            schedule_after=after,
-            schedule_steps=length,
+            _stage_after(stages, spec, name),
+            schedule_after=schedule_after,
+            schedule_steps=schedule_steps,
             max_epochs=curriculum.max_epochs,
         )
-        out.append(replace(spec, train=train, stage=stage))
-    return out
+        stages.append(replace(spec, train=train, stage=stage))
+    return stages
 
 
-def _after(stages: Sequence[RunSpec], spec: RunSpec, name: str) -> Stage:
-    """Where a stage stands after others; its schedule is not known here."""
+def _stage_after(stages: Sequence[RunSpec], spec: RunSpec, name: str) -> Stage:
+    """Place of a stage after others; its schedule is not known here."""
     last = stages[-1] if stages else None
-    alike = _before(spec, stages, spec.model.sequence)
+    sequence = spec.model.sequence
+    same_length = _tokens_before(spec, stages, sequence)
     return Stage(
         number=len(stages) + 1,
         name=name,
@@ -128,14 +129,16 @@ def _after(stages: Sequence[RunSpec], spec: RunSpec, name: str) -> Stage:
         parent=last.trajectory if last else None,
         schedule_after=0,
         schedule_steps=1,
-        samples_before={name: tokens // spec.model.sequence for name, tokens in alike.items()},
-        source_tokens=_before(spec, stages, None),
+        samples_before={
+            name: tokens // spec.model.sequence for name, tokens in same_length.items()
+        },
+        source_tokens=_tokens_before(spec, stages, None),
         max_epochs=1,
     )
 
 
 def _one_tokenizer(specs: list[RunSpec]) -> list[RunSpec]:
-    """The same stages with one tokenizer: one that is trained is trained on all their texts."""
+    """Give all stages one tokenizer: one that is trained is trained on all their texts."""
     if specs[0].data.tokenizer != "bpe":
         return specs
     texts = tuple(sorted({source for spec in specs for source in spec.data.texts}))
@@ -143,7 +146,7 @@ def _one_tokenizer(specs: list[RunSpec]) -> list[RunSpec]:
 
 
 def most_samples(spec: RunSpec) -> dict[str, int]:
-    """Sequences that a run takes from each source, at the most: the blend rounds."""
+    """Return the most sequences that a run can take from each source: the blend rounds."""
     total, count = sum(spec.data.blend.values()), spec.samples_through(spec.last)
     return {
         source: math.ceil(count * weight / total) + len(spec.data.blend)
@@ -181,41 +184,41 @@ def _steps(spec: RunSpec, tokens: int) -> int:
     """Optimizer steps that take so many tokens, rounded up."""
     samples = -(-tokens // spec.model.sequence)
     ramp, batch = spec.train.batch_ramp, spec.train.global_batch
-    phase = [one for one in ramp.phases(batch) if one.samples < samples][-1] if ramp else None
-    if phase is None:
+    if ramp is None:
         return -(-samples // batch)
-    return phase.steps - (phase.samples - samples) // phase.batch
+    last = [phase for phase in ramp.phases(batch) if phase.samples < samples][-1]
+    return last.steps - (last.samples - samples) // last.batch
 
 
 def _segments(
     stages: Sequence[tuple[str, StagePlan]], steps: Sequence[int], base: Optimizer
 ) -> Iterator[tuple[int, int, Optimizer]]:
-    """Of each stage the schedule it is a part of: the step it begins after, its steps, itself."""
+    """Yield for each stage its schedule: the step it begins after, its steps, and the optimizer."""
     starts = [i for i, (_, plan) in enumerate(stages) if i == 0 or plan.schedule is not None]
-    ended = 0.0
+    end_lr = 0.0
     for number, start in enumerate(starts):
         stop = starts[number + 1] if number + 1 < len(starts) else len(stages)
-        after, length = sum(steps[:start]), sum(steps[start:stop])
+        schedule_after, schedule_steps = sum(steps[:start]), sum(steps[start:stop])
         name, plan = stages[start]
         try:
-            before = ended if start else None
-            optimizer = _optimizer(plan.schedule, base, before) if plan.schedule else base
+            previous_lr = end_lr if start else None
+            optimizer = _optimizer(plan.schedule, base, previous_lr) if plan.schedule else base
         except ConfigError as error:
             raise ConfigError(f"curriculum.stages.{name}.schedule.{error}") from error
-        ended = learning_rate(optimizer, length, length)
+        end_lr = learning_rate(optimizer, schedule_steps, schedule_steps)
         for _ in range(start, stop):
-            yield after, length, optimizer
+            yield schedule_after, schedule_steps, optimizer
 
 
-def _optimizer(schedule: Schedule, base: Optimizer, ended: float | None) -> Optimizer:
-    """``base`` with another schedule, going on from the learning rate ``ended``."""
-    if schedule.lr is None and ended == 0:
+def _optimizer(schedule: Schedule, base: Optimizer, previous_lr: float | None) -> Optimizer:
+    """``base`` with another schedule, going on from the learning rate ``previous_lr``."""
+    if schedule.lr is None and previous_lr == 0:
         raise ConfigError("lr: null, but the schedule before ends at 0; give the peak of this one")
-    lr = schedule.lr or ended or base.lr
+    lr = schedule.lr or previous_lr or base.lr
     min_lr = min(base.min_lr, lr) if schedule.min_lr is None else schedule.min_lr
     return replace(
         base,
-        start_lr=base.start_lr if ended is None else ended,
+        start_lr=base.start_lr if previous_lr is None else previous_lr,
         lr=lr,
         min_lr=min_lr,
         warmup_steps=schedule.warmup_steps,
@@ -224,11 +227,15 @@ def _optimizer(schedule: Schedule, base: Optimizer, ended: float | None) -> Opti
     )
 
 
-def _before(spec: RunSpec, stages: Sequence[RunSpec], sequence: int | None) -> dict[str, int]:
-    """Tokens that stages took from each source of a spec, or in sequences of one length only."""
-    taken = Counter[str]()
+def _tokens_before(
+    spec: RunSpec, stages: Sequence[RunSpec], sequence: int | None
+) -> dict[str, int]:
+    """Tokens that stages took from each source of a spec; of one sequence length, unless None."""
+    tokens = Counter[str]()
     for stage in stages:
-        length = stage.model.sequence
-        if sequence in (None, length):
-            taken.update({name: count * length for name, count in most_samples(stage).items()})
-    return {source: taken[source] for source in spec.data.blend}
+        stage_sequence = stage.model.sequence
+        if sequence in (None, stage_sequence):
+            tokens.update(
+                {name: count * stage_sequence for name, count in most_samples(stage).items()}
+            )
+    return {source: tokens[source] for source in spec.data.blend}

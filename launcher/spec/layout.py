@@ -1,4 +1,4 @@
-"""How one run is split over accelerators, and whether that split can work by arithmetic."""
+"""The split of one run over accelerators, and the arithmetic that it has to obey."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -38,7 +38,7 @@ class ParallelLayout:
 
     @property
     def sp(self) -> bool:
-        """Whether activations are split along the sequence between tensor parallel blocks."""
+        """True where activations are split along the sequence between tensor parallel blocks."""
         return self.tp > 1 if self.sequence_parallel is None else self.sequence_parallel
 
     def dp(self, gpus: int) -> int:
@@ -70,11 +70,11 @@ class ParallelLayout:
         self._check_batch(gpus, global_batch)
 
     def _check_ranks(self, model: ModelShape, gpus: int) -> None:
-        names = [n for n in ("tp", "pp", "cp") if getattr(self, n) > 1] or ["tp"]
+        names = [name for name in ("tp", "pp", "cp") if getattr(self, name) > 1] or ["tp"]
         size = self.tp * self.pp * self.cp
-        factors = " x ".join(f"{n} {getattr(self, n)}" for n in names)
-        shown = factors if len(names) == 1 else f"{factors} ({size})"
-        _divides(shown, size, f"{gpus} gpus", gpus)
+        factors = " x ".join(f"{name} {getattr(self, name)}" for name in names)
+        product = factors if len(names) == 1 else f"{factors} ({size})"
+        _divides(product, size, f"{gpus} gpus", gpus)
         if self.ep > 1:
             if not model.experts:
                 raise LayoutError(f"ep {self.ep} needs a model with experts, {model.name} is dense")
@@ -112,8 +112,8 @@ class ParallelLayout:
     def _check_batch(self, gpus: int, global_batch: int) -> None:
         dp = self.dp(gpus)
         size = self.micro_batch * dp
-        shown = f"micro_batch {self.micro_batch} x dp {dp} ({size})"
-        _divides(shown, size, f"global_batch {global_batch}", global_batch)
+        product = f"micro_batch {self.micro_batch} x dp {dp} ({size})"
+        _divides(product, size, f"global_batch {global_batch}", global_batch)
         batches = self.accumulation(gpus, global_batch)
         if self.vpp > 1 and batches % self.pp:
             raise LayoutError(

@@ -39,14 +39,14 @@ SCHEDULE = ("start_lr", "lr", "min_lr", "warmup_steps", "decay", "decay_steps")
 """Fields of an optimizer that decide the learning rate, and nothing else."""
 
 DECAYS: Mapping[Decay, Callable[[float], float]] = {
-    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
-    "linear": lambda done: 1 - done,
-    "exponential": lambda done: 2 * 0.5**done - 1,
-    "minus_sqrt": lambda done: 1 - math.sqrt(done),
-    "constant": lambda done: 1.0,
+    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+    "linear": lambda progress: 1 - progress,
+    "exponential": lambda progress: 2 * 0.5**progress - 1,
+    "minus_sqrt": lambda progress: 1 - math.sqrt(progress),
+    "constant": lambda progress: 1.0,
 }
-"""Share of lr - min_lr that is left when a share of the decay is done. The shapes, and their names,
-are those of Megatron-LM's WSD: megatron/core/optimizer_param_scheduler.py."""
+"""Share of lr - min_lr that remains at a progress of the decay from 0 to 1. The shapes, and their
+names, are those of Megatron-LM's WSD: megatron/core/optimizer_param_scheduler.py."""
 
 
 def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
@@ -60,6 +60,6 @@ def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     if step <= warmup:
         return start + (optimizer.lr - start) * step / warmup
     decaying = optimizer.decay_steps or steps - warmup
-    done = max(step - (steps - decaying), 0) / decaying
-    left = DECAYS[optimizer.decay](done)
-    return optimizer.min_lr + (optimizer.lr - optimizer.min_lr) * left
+    progress = max(step - (steps - decaying), 0) / decaying
+    remaining = DECAYS[optimizer.decay](progress)
+    return optimizer.min_lr + (optimizer.lr - optimizer.min_lr) * remaining

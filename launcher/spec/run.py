@@ -1,9 +1,10 @@
 """One run, fully described: equal specs are the same run."""
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Annotated, Any
+from functools import cache, cached_property, lru_cache
+from typing import Annotated, Any, get_type_hints
 
 from launcher.decode import (
     Count,
@@ -12,9 +13,11 @@ from launcher.decode import (
     Range,
     Whole,
     canonical,
+    decode,
     digest,
     encode,
     fingerprint,
+    join,
 )
 from launcher.errors import ConfigError
 from launcher.spec.batch_ramp import BatchRamp, Phase
@@ -27,12 +30,12 @@ from launcher.spec.spike_guard import SpikeGuard
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Train:
-    """What is trained on how many tokens, in which numbers."""
+    """The training itself: batches, steps, precision, optimizer."""
 
     global_batch: Count
     """Sequences per optimizer step."""
     batch_ramp: BatchRamp | None = None
-    """How the global batch grows to that; null is the whole of it from the first step on."""
+    """Growth of the global batch to that; null is the whole of it from the first step on."""
     steps: Count
     """Optimizer steps of this run."""
     tokens: Count | None = None
@@ -47,8 +50,8 @@ class Train:
     """Weight of the load-balancing loss of a mixture of experts (per sequence)."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     spike_guard: SpikeGuard | None = None
-    """What is done about loss spikes; null ends a run whose loss is not finite, and no more. It
-    needs checkpoint_every."""
+    """Answers to loss spikes; null ends a run whose loss is not finite, and no more. It needs
+    checkpoint_every."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +70,8 @@ class Data:
     held_out: Annotated[float, Range(low=0.0, high=0.5)] = 0.0
     """Share of the documents of each source that is not trained on, for validation."""
     content: str | None = None
-    """Digest of what the sources and the tokenizer hold; the launcher fills it in, so that a run
-    on changed text is another run."""
+    """Digest of the content of sources and tokenizer; the launcher fills it in, so that a run on
+    changed text is another run."""
 
     def __hash__(self) -> int:
         return hash((self.tokenizer, self.content))  # cheap: it is asked for all the time
@@ -81,7 +84,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """Where a run stands in a curriculum: what was trained before it, and its part of a schedule.
+    """Place of a run in a curriculum: the training before it, and its part of a schedule.
 
     Steps of its metrics, checkpoints and events go on counting from the stages before.
     """
@@ -128,7 +131,7 @@ class RunSpec:
     def id(self) -> str:
         """12 hex digits of the content: the name of the run's folder."""
         # `fingerprint(self)`, but the points of a sweep share most of their parts.
-        parts = (f'"{name}": {_text(getattr(self, name))}' for name in NAMES)
+        parts = (f'"{name}": {_canonical(getattr(self, name))}' for name in FIELD_NAMES)
         return digest("{" + ", ".join(parts) + "}")
 
     @property
@@ -138,21 +141,21 @@ class RunSpec:
 
     @cached_property
     def trajectory(self) -> str:
-        """12 hex digits of what decides the losses: of two specs with the same one, either can go
-        on from the other's checkpoints."""
-        parts = self.losses_of()
+        """12 hex digits of `loss_settings`: of two specs with the same one, either can go on from
+        the other's checkpoints."""
+        settings = self.loss_settings()
         for name in SCHEDULE:  # of a schedule that spans stages only the rates of this one count
-            del parts["train"]["optimizer"][name]
+            del settings["train"]["optimizer"][name]
         for name in ("schedule_after", "schedule_steps"):
-            parts["stage"].pop(name, None)
+            settings["stage"].pop(name, None)
         # Whatever differs between two schedules shows at one of these: it begins or ends a stretch.
-        own = range(self.first + 1, self.last + 1)
-        some = {*own[:SAMPLED], *own[-SAMPLED:], *own[:: max(len(own) // SAMPLED, 1)]}
-        return fingerprint([parts, [self.rate(step) for step in sorted(some)]])
+        steps = range(self.first + 1, self.last + 1)
+        sampled = {*steps[:SAMPLED], *steps[-SAMPLED:], *steps[:: max(len(steps) // SAMPLED, 1)]}
+        return fingerprint([settings, [self.rate(step) for step in sorted(sampled)]])
 
-    def losses_of(self) -> dict[str, Any]:
-        """All that decides the losses: layout, machines and engine do not, nor does what is done
-        about accidents."""
+    def loss_settings(self) -> dict[str, Any]:
+        """Settings that decide the losses: layout, machines and engine do not, nor do the answers
+        to accidents."""
         train = encode(self.train)
         for name in ("untimed_steps", "tokens", "spike_guard"):
             del train[name]
@@ -191,11 +194,11 @@ class RunSpec:
 
     def tokens_through(self, step: int) -> int:
         """Tokens up to ``step``, stages before included."""
-        before = self.stage.tokens_before if self.stage else 0
-        return before + self.samples_through(step) * self.model.sequence
+        tokens_before = self.stage.tokens_before if self.stage else 0
+        return tokens_before + self.samples_through(step) * self.model.sequence
 
     def _phase(self, step: int) -> Phase:
-        return next(one for one in reversed(self._phases) if one.steps < step - self.first)
+        return next(phase for phase in reversed(self._phases) if phase.steps < step - self.first)
 
     @cached_property
     def _phases(self) -> tuple[Phase, ...]:
@@ -244,14 +247,15 @@ class RunSpec:
                 f" train.optimizer.lr {optimizer.lr:g}"
             )
         steps = self.stage.schedule_steps if self.stage else self.train.steps
-        after = steps - optimizer.warmup_steps
-        if (optimizer.decay_steps or 0) > max(after, 0):
-            of = f"the {steps} steps of its schedule" if self.stage else f"train.steps {steps}"
+        after_warmup = steps - optimizer.warmup_steps
+        if (optimizer.decay_steps or 0) > max(after_warmup, 0):
+            total = f"the {steps} steps of its schedule" if self.stage else f"train.steps {steps}"
             raise ConfigError(
                 f"train.optimizer.decay_steps: {optimizer.decay_steps} is more than the"
-                f" {max(after, 0)} that warmup_steps {optimizer.warmup_steps} leaves of {of}"
+                f" {max(after_warmup, 0)} that warmup_steps {optimizer.warmup_steps} leaves of"
+                f" {total}"
             )
-        if self.stage and after <= 0:  # a run by itself may be a short probe of a long one
+        if self.stage and after_warmup <= 0:  # a run by itself may be a short probe of a long one
             raise ConfigError(
                 f"train.optimizer.warmup_steps: {optimizer.warmup_steps} leaves none of the {steps}"
                 " steps of its schedule"
@@ -266,19 +270,43 @@ class RunSpec:
                 f" {self.train.steps}: the batch never gets to train.global_batch"
             )
         layout, dp = self.layout, self.dp
-        at_once = layout.micro_batch * dp * (layout.pp if layout.vpp > 1 else 1)
+        granularity = layout.micro_batch * dp * (layout.pp if layout.vpp > 1 else 1)
         for name, value in (("start", ramp.start), ("increment", ramp.increment)):
-            if value % at_once:
+            if value % granularity:
                 pp = f" x pp {layout.pp}" if layout.vpp > 1 else ""
                 raise ConfigError(
                     f"train.batch_ramp.{name}: {value} is not a multiple of micro_batch"
-                    f" {layout.micro_batch} x dp {dp}{pp} ({at_once})"
+                    f" {layout.micro_batch} x dp {dp}{pp} ({granularity})"
                 )
 
 
 SAMPLED = 128
 """Steps of a run whose learning rates are compared at its start, at its end, and in between."""
 
-NAMES = sorted(one.name for one in dataclasses.fields(RunSpec))
+SECONDS_A_DAY = 86400
 
-_text = lru_cache(maxsize=2**16)(canonical)
+FIELD_NAMES = sorted(part.name for part in dataclasses.fields(RunSpec))
+
+_canonical = lru_cache(maxsize=2**16)(canonical)
+
+
+def decode_spec(data: Any, where: str = "") -> RunSpec:
+    """``decode(RunSpec, data, where)``; a part that many points of a sweep share is decoded once.
+
+    Raises:
+        ConfigError: as `launcher.decode.decode`.
+    """
+    if isinstance(data, dict):
+        # Not `canonical`: the order in which sources are named decides the order of samples.
+        data = {name: _part(name, json.dumps(value), where) for name, value in data.items()}
+    return decode(RunSpec, data, where)
+
+
+@lru_cache(maxsize=2**12)
+def _part(name: str, text: str, where: str) -> Any:
+    return decode(_field_types().get(name, Any), json.loads(text), join(where, name))
+
+
+@cache
+def _field_types() -> dict[str, Any]:
+    return get_type_hints(RunSpec, include_extras=True)

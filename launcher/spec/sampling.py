@@ -1,4 +1,4 @@
-"""What is tried with each checkpoint of a run, beside its training."""
+"""Tests of each checkpoint of a run, beside its training: sample texts, validation losses."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,31 +7,40 @@ from launcher.decode import Count, NotNegative, Whole
 from launcher.errors import ConfigError
 
 Script = Literal[
-    "latin", "japanese", "chinese", "korean", "cyrillic", "greek", "arabic", "hebrew",
-    "devanagari", "thai",
-]  # fmt: skip
-"""What a text is written in. Languages of one script are not told apart."""
+    "latin",
+    "japanese",
+    "chinese",
+    "korean",
+    "cyrillic",
+    "greek",
+    "arabic",
+    "hebrew",
+    "devanagari",
+    "thai",
+]
+"""Writing system of a text. Languages of one script are not told apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """Texts that are generated, and validation losses."""
+    """Texts to generate from a checkpoint, and validation losses to compute."""
 
     prompts: tuple[str, ...]
     """Texts that the model goes on with; "" is the beginning of a document."""
     tokens: Count = 64
-    """To generate for each prompt, at most: the end of the document ends it."""
+    """Tokens to generate for each prompt, at most: the end of the document ends it."""
     temperature: NotNegative = 0.0
     """0 takes the likeliest token each time."""
     seed: Whole = 0
-    """Of what is drawn where the temperature is above 0."""
+    """Seed of the tokens that are drawn where the temperature is above 0."""
     script: Script | None = None
-    """What the texts should be written in; null takes any."""
+    """Writing system that the texts should have; null takes any."""
     validation_sequences: Whole = 16
-    """Of what data.held_out keeps apart of each source, at most; 0 computes no validation loss."""
+    """Sequences of what data.held_out keeps apart of each source, at most; 0 computes no
+    validation loss."""
 
     def check(self, every: int | None) -> None:
-        """Raise ConfigError where nothing would ever be done."""
+        """Raise ConfigError where it would never generate or compute anything."""
         if not every:
             raise ConfigError("sampling: follows checkpoints; give checkpoint_every")
         if not self.prompts and not self.validation_sequences:

@@ -25,7 +25,7 @@ class ModelShape:
     """A Llama-like decoder: RMSNorm, RoPE, no biases, dense or mixture of experts."""
 
     name: str
-    """What the table calls it; has no effect on what is built."""
+    """Its name in tables; has no effect on what is built."""
     layers: Count
     """Transformer layers."""
     hidden: Count
@@ -116,12 +116,12 @@ class ModelShape:
 
     def hardware_flops_per_token(self, recompute: Recompute) -> int:
         """Model FLOPs plus those that activation checkpointing computes a second time."""
-        again = {
+        recomputed = {
             "none": 0,
             "selective": self._attention_flops,
             "full": 2 * self.layer_matmul_params + self._attention_flops,
         }
-        return self.flops_per_token + self.layers * again[recompute]
+        return self.flops_per_token + self.layers * recomputed[recompute]
 
     @property
     def _attention_flops(self) -> int:

@@ -11,7 +11,7 @@ Factor = Annotated[float, Range(above=1.0)]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpikeGuard:
-    """What counts as a spike, and what is done about it. A step is an optimizer step."""
+    """Bounds of a spike, and the answers to it. A step is an optimizer step."""
 
     window: Annotated[int, Range(low=8, high=LARGEST)] = 64
     """Values the baseline is learnt from; there is none before half of them."""

@@ -37,16 +37,16 @@ class Event:
     kind: Kind
     of: Quantity
     step: int
-    """When it was seen."""
+    """Step at which it was seen."""
     start: int
-    """When what it is part of began: its own step, unless it ends or worsens something."""
+    """Step at which the deviation began: its own, unless it ends or worsens an earlier one."""
     value: float | None
-    """At ``step``; None where it is not finite."""
+    """Value at ``step``; None where it is not finite."""
     baseline: float | None
-    """From before ``start``; None where it was not known yet."""
+    """Baseline from before ``start``; None where it was not known yet."""
     size: float | None
-    """How far the worst value since ``start`` is above the baseline: nats of a loss, times of a
-    norm. None where there is no finite value or no baseline."""
+    """Excess of the worst value since ``start`` over the baseline: nats of a loss, times of a norm.
+    None where there is no finite value or no baseline."""
 
     @property
     def steps(self) -> int:
@@ -56,7 +56,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the detector makes of one step."""
+    """One step as the detector reads it."""
 
     step: int
     loss: float
@@ -81,8 +81,8 @@ class Detector:
     def update(self, step: int, loss: float, grad_norm: float | None = None) -> Reading:
         """Look at a step.
 
-        A step that is not above the last one is a log that was resumed: what was going on there
-        has no end. A norm of 0 or below says nothing, as in logs of engines that do not fill it.
+        A step that is not above the last one is a log that was resumed: an event that was open
+        there has no end. A norm of 0 or below is ignored: some engines log it without filling it.
         """
         if self._step is not None and step <= self._step:
             self._loss.open = self._norm.open = None
@@ -91,23 +91,23 @@ class Detector:
             self._norm.forget()
             self._shift = None
         self._step = step
-        found = self._loss.update(step, loss)
+        loss_event = self._loss.update(step, loss)
         if grad_norm is None or grad_norm <= 0:
-            return Reading(step, loss, None, () if found is None else (found,))
-        other = self._norm.update(step, grad_norm)
-        events = tuple(event for event in (found, other) if event is not None)
+            return Reading(step, loss, None, () if loss_event is None else (loss_event,))
+        norm_event = self._norm.update(step, grad_norm)
+        events = tuple(event for event in (loss_event, norm_event) if event is not None)
         return Reading(step, loss, self._norm.ratio(grad_norm), events)
 
     def expect_shift(self, step: int) -> None:
         """Learn the baselines anew from ``step`` on, because the data changes there.
 
-        What is going on then has no end, and until half a window is learnt only values that are
-        not finite are events.
+        An event that is open then has no end, and until half a window is learnt only values that
+        are not finite are events.
         """
         self._shift = step
 
     def state_dict(self) -> dict[str, Any]:
-        """All there is to go on from, as JSON can hold it."""
+        """State of the detector as plain JSON data."""
         return {
             "step": self._step,
             "shift": self._shift,
@@ -123,38 +123,39 @@ class Detector:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenEvent:
     """An event that has not ended."""
 
     start: int
     baseline: float | None
-    """On the scale of its watch."""
+    """Baseline on the scale of its watch."""
     back: float | None
-    """On that scale; it is over at or below this. None: at any finite value."""
+    """Value at or below which it is over, on that scale; None is any finite one."""
     worst: float | None
     finite: bool
-    """No value of it was not finite so far."""
+    """True while all its values were finite."""
 
 
 class _Watch:
     """One quantity on the scale on which its noise is even: losses as they are, norms as logs."""
 
-    def __init__(self, guard: SpikeGuard, of: Quantity, floor: float) -> None:
-        self._guard, self._of, self._floor = guard, of, floor
+    def __init__(self, guard: SpikeGuard, quantity: Quantity, floor: float) -> None:
+        self._guard, self._quantity, self._floor = guard, quantity, floor
         self._history: list[float] = []
         self._level: float | None = None
         self._lowest: float | None = None
         self._left = 0
-        self.open: _Open | None = None
+        """Last step at which the baseline was at its lowest, or within `BACK` floors of it."""
+        self.open: _OpenEvent | None = None
 
     def update(self, step: int, value: float) -> Event | None:
-        """Take a value in; what happened, if anything did."""
+        """Take a value in, and return the event that it begins, worsens or ends."""
         if self.open is not None:
             return self._during(self.open, step, value)
         self._level = self._median()
         if not math.isfinite(value) or self._is_jump(self._scaled(value)):
             return self._begin(step, value)
-        crept = self._creep(step, value) if self._of == "loss" else None
+        crept = self._creep(step, value) if self._quantity == "loss" else None
         if crept is None:
             self._learn(value)
         return crept
@@ -171,11 +172,11 @@ class _Watch:
         self._level = self._lowest = self.open = None
 
     def _median(self) -> float | None:
-        """Of the newer half of what is known; None where that is too little."""
-        known = self._history
-        if len(known) < self._guard.window // 2:
+        """Median of the newer half of the window; None before half of it is filled."""
+        values = self._history
+        if len(values) < self._guard.window // 2:
             return None
-        return _median(known[len(known) // 2 :])
+        return _median(values[len(values) // 2 :])
 
     def _is_jump(self, value: float) -> bool:
         level = self._level
@@ -183,7 +184,7 @@ class _Watch:
         return level is not None and value - level > self._floor and value - level > self._limit()
 
     def _limit(self) -> float:
-        """How far above the baseline a spike begins."""
+        """Distance above the baseline at which a spike begins."""
         half = len(self._history) // 2
         distances: list[float] = []
         for part in (self._history[:half], self._history[half:]):
@@ -192,62 +193,62 @@ class _Watch:
         return max(self._floor, self._guard.sigmas * SIGMA * _median(distances))
 
     def _creep(self, step: int, value: float) -> Event | None:
-        """Whether the baseline has left its lowest for good; then it is learnt anew."""
+        """Return an event where the baseline has left its lowest for good, and learn it anew."""
         level = self._level
         if level is None:
             return None
         if self._lowest is None or level < self._lowest:
             self._lowest = level
-        near, rise = self._lowest + BACK * self._floor, level - self._lowest
-        if level <= near:
+        recovered, rise = self._lowest + BACK * self._floor, level - self._lowest
+        if level <= recovered:
             self._left = step
-        # The baseline lags behind the loss, which may be back already. The noise is asked last.
-        lasting = step - self._left >= self._guard.patience and value > near
+        # The baseline lags behind the loss, which may be back already. The noise costs most: last.
+        lasting = step - self._left >= self._guard.patience and value > recovered
         if not lasting or rise <= self._floor or rise <= self._limit():
             return None
-        since = _Open(self._left, self._lowest, None, value, True)
+        since = _OpenEvent(self._left, self._lowest, None, value, True)
         self.forget()
         return self._event(since, "creep", step, value)
 
     def _begin(self, step: int, value: float) -> Event:
         finite, level = math.isfinite(value), self._level
         back = None if level is None else level + BACK * self._limit()
-        self.open = _Open(step, level, back, value if finite else None, finite)
+        self.open = _OpenEvent(step, level, back, value if finite else None, finite)
         return self._event(self.open, self._kind(value), step, value)
 
-    def _during(self, open_: _Open, step: int, value: float) -> Event | None:
+    def _during(self, event: _OpenEvent, step: int, value: float) -> Event | None:
         finite = math.isfinite(value)
-        if finite and (open_.back is None or self._scaled(value) <= open_.back):
+        if finite and (event.back is None or self._scaled(value) <= event.back):
             self.open = None
             self._learn(value)
-            return self._event(open_, "recovery", step, value)
+            return self._event(event, "recovery", step, value)
         if finite:
-            open_.worst = value if open_.worst is None else max(open_.worst, value)
-        if open_.finite and not finite:
-            open_.finite = False
-            return self._event(open_, self._kind(value), step, value)
-        if step - open_.start >= self._guard.patience:
+            event.worst = value if event.worst is None else max(event.worst, value)
+        if event.finite and not finite:
+            event.finite = False
+            return self._event(event, self._kind(value), step, value)
+        if step - event.start >= self._guard.patience:
             self.forget()
-            return self._event(open_, "divergence", step, value)
+            return self._event(event, "divergence", step, value)
         return None
 
     def _kind(self, value: float) -> Kind:
         if not math.isfinite(value):
             return "nan" if math.isnan(value) else "inf"
-        return "loss_spike" if self._of == "loss" else "norm_spike"
+        return "loss_spike" if self._quantity == "loss" else "norm_spike"
 
-    def _event(self, open_: _Open, kind: Kind, step: int, value: float) -> Event:
-        baseline, size = open_.baseline, None
-        if baseline is not None and self._of == "grad_norm":
+    def _event(self, event: _OpenEvent, kind: Kind, step: int, value: float) -> Event:
+        baseline, size = event.baseline, None
+        if baseline is not None and self._quantity == "grad_norm":
             baseline = math.exp(baseline)
-        if baseline is not None and open_.worst is not None:
-            worst = open_.worst
-            size = worst - baseline if self._of == "loss" else worst / baseline
+        if baseline is not None and event.worst is not None:
+            worst = event.worst
+            size = worst - baseline if self._quantity == "loss" else worst / baseline
         return Event(
             kind=kind,
-            of=self._of,
+            of=self._quantity,
             step=step,
-            start=open_.start,
+            start=event.start,
             value=value if math.isfinite(value) else None,
             baseline=baseline,
             size=size,
@@ -259,24 +260,24 @@ class _Watch:
             del self._history[0]
 
     def _scaled(self, value: float) -> float:
-        return math.log(value) if self._of == "grad_norm" else value
+        return math.log(value) if self._quantity == "grad_norm" else value
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data."""
-        known = None if self.open is None else asdict(self.open)
+        open_event = None if self.open is None else asdict(self.open)
         return {
             "history": list(self._history),
             "level": self._level,
             "lowest": self._lowest,
             "left": self._left,
-            "open": known,
+            "open": open_event,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self._history, self._level = list(state["history"]), state["level"]
         self._lowest, self._left = state["lowest"], state["left"]
-        self.open = None if state["open"] is None else _Open(**state["open"])
+        self.open = None if state["open"] is None else _OpenEvent(**state["open"])
 
 
 def _median(values: list[float]) -> float:

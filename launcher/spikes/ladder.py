@@ -1,4 +1,4 @@
-"""What is done about a spike: nothing, skip updates, roll back, stop. A state machine without I/O.
+"""Answers to a spike: nothing, skip updates, roll back, stop. A state machine without I/O.
 
 The trainer shows it every step between backward and update, and does what it answers:
 
@@ -21,21 +21,21 @@ from launcher.spikes.detector import Reading
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Action:
-    """What the trainer must do about a step."""
+class GuardAction:
+    """Answer of the guard to a step, which the trainer carries out."""
 
     kind: Literal["apply", "skip", "roll_back", "stop"]
     """apply: update the weights. skip: leave them and go on with the next step. roll_back: see
     ``to``. stop: end the run."""
     reason: str | None = None
-    """Why it is not apply, in one line."""
+    """Cause of any kind but apply, in one line."""
     to: int | None = None
-    """Of roll_back: load the newest checkpoint of this step or an earlier one that verifies, the
-    detector's state included and the ladder's not; 0 is the start. Checkpoints of later steps
-    belong to what is given up."""
+    """Step to roll back to: load the newest checkpoint of it or of an earlier one that verifies,
+    the detector's state included and the ladder's not; 0 is the start. Checkpoints of later steps
+    belong to the part of the run that is given up."""
 
 
-APPLY = Action(kind="apply")
+APPLY = GuardAction(kind="apply")
 
 
 class Ladder:
@@ -54,12 +54,12 @@ class Ladder:
 
     @property
     def rollbacks(self) -> int:
-        """How many there have been."""
+        """Number of rollbacks so far."""
         return len(self._windows)
 
-    def decide(self, reading: Reading) -> Action:
-        """What to do about a step, before its update."""
-        cause = _lost(reading)
+    def decide(self, reading: Reading) -> GuardAction:
+        """Return the answer to a step, before its update."""
+        cause = _rollback_cause(reading)
         if cause is not None:
             return self._roll_back(reading.step, *cause)
         ratio, guard = reading.norm_ratio, self._guard
@@ -68,43 +68,43 @@ class Ladder:
             return APPLY
         self._since = reading.step if self._since is None else self._since
         finite = math.isfinite(ratio)
-        what = f"{ratio:.3g} times its baseline" if finite else "not finite"
+        norm = f"{ratio:.3g} times its baseline" if finite else "not finite"
         if self._skipped < guard.max_skips:
             self._skipped += 1
-            return Action(kind="skip", reason=f"step {reading.step}: gradient norm {what}")
+            return GuardAction(kind="skip", reason=f"step {reading.step}: gradient norm {norm}")
         if finite:
             return APPLY
         start = self._since
-        text = f"gradient norm {what}, after {self._skipped} skipped updates"
+        text = f"gradient norm {norm}, after {self._skipped} skipped updates"
         return self._roll_back(reading.step, start, f"step {reading.step}: {text}")
 
     def passes_over(self, step: int) -> bool:
-        """Whether a step's data is taken from the stream and nothing is done with it.
+        """Return True for a step whose data is taken from the stream and not trained on.
 
         The step counts, so that the data of a step stays a function of its number.
         """
         return any(first <= step <= last for first, last in self._windows)
 
     def lr_factor(self, step: int) -> float:
-        """What the learning rate of the plan is multiplied by."""
+        """Factor on the learning rate of the plan."""
         guard = self._guard
         lowered = any(step <= last + guard.lr_steps for _, last in self._windows)
         return guard.lr_factor if lowered else 1.0
 
-    def _roll_back(self, step: int, start: int, why: str) -> Action:
+    def _roll_back(self, step: int, start: int, why: str) -> GuardAction:
         guard = self._guard
         self._skipped, self._since = 0, None
         if self.rollbacks >= guard.budget:
             spent = f"; all {guard.budget} rollbacks of spike_guard.budget are spent"
-            return Action(kind="stop", reason=why + spent)
-        # Of a creep, and of a long row of insane norms, nobody knows where it began; checkpoints
-        # are kept for what began `patience` steps ago.
+            return GuardAction(kind="stop", reason=why + spent)
+        # The start of a creep, or of a long row of insane norms, is uncertain; checkpoints are kept
+        # for events that began `patience` steps ago.
         to = max(max(start, step - guard.patience) - 1 - guard.margin, 0)
         self._windows.append((to + 1, step))
-        return Action(kind="roll_back", reason=why, to=to)
+        return GuardAction(kind="roll_back", reason=why, to=to)
 
     def state_dict(self) -> dict[str, Any]:
-        """All there is to go on from, as JSON can hold it."""
+        """State of the ladder as plain JSON data."""
         return {
             "skipped": self._skipped,
             "since": self._since,
@@ -112,31 +112,31 @@ class Ladder:
         }
 
     def load_state_dict(
-        self, state: Mapping[str, Any], kept: Mapping[str, Any] | None = None
+        self, state: Mapping[str, Any], at_rollback: Mapping[str, Any] | None = None
     ) -> None:
         """Go on where a ladder of the same settings was.
 
         Args:
             state: of the checkpoint.
-            kept: what was kept at the last rollback. It holds where it has more rollbacks: the
-                checkpoint is from before.
+            at_rollback: state saved at the last rollback. It counts where it has more rollbacks:
+                the checkpoint is from before.
         """
-        if kept is not None and len(kept["windows"]) > len(state["windows"]):
-            state = kept
+        if at_rollback is not None and len(at_rollback["windows"]) > len(state["windows"]):
+            state = at_rollback
         self._skipped, self._since = state["skipped"], state["since"]
         self._windows = [(first, last) for first, last in state["windows"]]
 
 
-def _lost(reading: Reading) -> tuple[int, str] | None:
-    """Since when and why the weights are of no use any more; None where they are."""
+def _rollback_cause(reading: Reading) -> tuple[int, str] | None:
+    """Start and cause of the event that has ruined the weights; None where they are sound."""
     step = reading.step
-    mine = [event for event in reading.events if event.of == "loss"]
+    loss_events = [event for event in reading.events if event.of == "loss"]
     if not math.isfinite(reading.loss):
-        start = min([event.start for event in mine], default=step)
+        start = min([event.start for event in loss_events], default=step)
         return start, f"step {step}: loss {reading.loss:g}"
-    for event in mine:
+    for event in loss_events:
         if event.kind in ("divergence", "creep"):
-            known = "" if event.baseline is None else f" to {event.baseline:.4g}"
-            text = f"loss {reading.loss:.4g} not back{known}, {event.steps} steps after"
+            level = "" if event.baseline is None else f" to {event.baseline:.4g}"
+            text = f"loss {reading.loss:.4g} not back{level}, {event.steps} steps after"
             return event.start, f"step {step}: {text} step {event.start}"
     return None

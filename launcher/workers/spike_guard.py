@@ -10,7 +10,7 @@ from launcher.files import read_json, write_json
 from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
 from launcher.spikes.detector import Detector, Event
-from launcher.spikes.ladder import APPLY, Action, Ladder
+from launcher.spikes.ladder import APPLY, GuardAction, Ladder
 from launcher.workers.collectives import broadcast_json
 from launcher.workers.measure import StepFigures
 
@@ -50,13 +50,15 @@ class Guard:
         """
         return self._saved if self._saved["to"] is not None else None
 
-    def decide(self, step: int, figures: StepFigures) -> Action:
+    def decide(self, step: int, figures: StepFigures) -> GuardAction:
         """Decide what to do about a step, before its update."""
         loss, norm = figures.loss, figures.grad_norm
         if self._detector is None or self._ladder is None:
             if math.isfinite(loss) and math.isfinite(norm):
                 return APPLY
-            return Action(kind="stop", reason=f"step {step}: loss {loss:g}, grad norm {norm:g}")
+            return GuardAction(
+                kind="stop", reason=f"step {step}: loss {loss:g}, grad norm {norm:g}"
+            )
         reading = self._detector.update(step, loss, norm)
         self.events = reading.events
         return self._ladder.decide(reading)

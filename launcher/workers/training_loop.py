@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.results.run_folder import RunFolder
 from launcher.spec.run import RunSpec
-from launcher.spikes.ladder import Action
+from launcher.spikes.ladder import GuardAction
 from launcher.workers import metrics_history
 from launcher.workers.checkpoints.checkpoints import Checkpoints
 from launcher.workers.collectives import gather
@@ -23,7 +23,7 @@ from launcher.workers.process.watchdog import Watchdog
 from launcher.workers.sampling.sampler import Sampler
 from launcher.workers.spike_guard import Guard, event_fields
 
-PASS_OVER = Action(kind="skip", reason="its samples are passed over after a rollback")
+PASS_OVER = GuardAction(kind="skip", reason="its samples are passed over after a rollback")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +102,7 @@ class Run:
                 return False
         return True
 
-    def _step(self, step: int) -> tuple[Action, bool]:
+    def _step(self, step: int) -> tuple[GuardAction, bool]:
         """Train on the samples of a step, or pass over them.
 
         Return the guard's action, and True if any rank is asked to stop.
@@ -131,7 +131,7 @@ class Run:
             parts.sampler.poll()
         return action, any(row[0] for row in rows)
 
-    def _report(self, step: int, action: Action, figures: StepFigures | None) -> None:
+    def _report(self, step: int, action: GuardAction, figures: StepFigures | None) -> None:
         """Log the events of a step; raise DivergedError where the guard ends the run."""
         for event in self._guard.events if figures else ():
             self._event(event.kind, **event_fields(event))
@@ -180,7 +180,7 @@ class Run:
         self._parts.meter.start()
         return saved
 
-    def _roll_back(self, step: int, action: Action) -> int:
+    def _roll_back(self, step: int, action: GuardAction) -> int:
         """Go back to a checkpoint from before the spike; return its step."""
         assert self._checkpoints and action.to is not None
         self._guard.begin_rollback(step, max(action.to, self._spec.first), action.reason)
@@ -267,7 +267,7 @@ class Run:
 class _Decision:
     """Decision about a step, made when its engine asks whether to apply the update."""
 
-    action: Action
+    action: GuardAction
     figures: StepFigures | None = None
 
     def apply_function(self, guard: Guard, step: int) -> Callable[[RankStep], bool]:

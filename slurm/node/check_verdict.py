@@ -1,4 +1,4 @@
-"""Which nodes of a job are unfit, from what each said of itself."""
+"""Verdict on the nodes of a job, from the report of each: the unfit ones, and why."""
 
 import json
 from collections import Counter
@@ -13,84 +13,82 @@ from launcher.files import read_json
 from launcher.schedulers.options import Checks
 from slurm.node.node_check import NodeReport
 
-SHOWN = 3
-"""Causes of one node that are told; a node with eight bad cards has eight."""
+MAX_CAUSES = 3
+"""Causes of one node to name; a node with eight bad cards has eight."""
 
 Reports = Mapping[str, NodeReport]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """What to do: go on where nothing is named here."""
+class NodeVerdict:
+    """Nodes and disk that keep a job from starting; it may start where nothing is named."""
 
     bad: dict[str, str] = field(default_factory=dict)
     """The cause of each unfit node, one line, without its name."""
     disk_full: str | None = None
-    """What is wrong with the disk, where it is the disk and not the nodes: other nodes are no
-    help."""
+    """Fault of the disk, where it is the disk and not the nodes: other nodes are no help."""
 
 
 def read_reports(folder: Path, nodes: Sequence[str], printed: str = "") -> list[NodeReport]:
-    """The reports of the nodes that gave one: in their files, or printed by those that could not
-    write one.
+    """Return the reports of the nodes that gave one, in their files or printed for want of a disk.
 
     Files are opened by name and never listed: NFS may still show the folder as it was.
     """
-    found: list[object] = []
+    contents: list[object] = []
     for line in printed.splitlines():
         if line.startswith("{"):
             with suppress(ValueError):
-                found.append(json.loads(line))
+                contents.append(json.loads(line))
     for node in nodes:
         with suppress(LaunchError):
-            found.append(read_json(folder / f"{node}.json"))
+            contents.append(read_json(folder / f"{node}.json"))
     reports = []
-    for data in found:
-        with suppress(LaunchError):  # what else a node prints; a file of other code
+    for data in contents:
+        with suppress(LaunchError):  # other output of a node, or a file of another version
             reports.append(decode(NodeReport, data))
     return [report for report in reports if report.node in nodes]
 
 
-def verdict(
+def judge_nodes(
     reports: Iterable[NodeReport],
     nodes: Sequence[str],
     started: float,
     ended: float,
     checks: Checks,
-) -> Verdict:
+) -> NodeVerdict:
     """Judge the nodes.
 
     Args:
-        reports: of those that answered.
+        reports: of the nodes that answered.
         nodes: all of the job; the first is where ``started`` and ``ended`` were taken.
         started: before the check, seconds since the epoch.
         ended: after it. A clock that is right lies between the two, however slow the check was.
-        checks: what is allowed.
+        checks: the limits.
     """
-    said = {report.node: report for report in reports}
-    disk = _disk(said, nodes)
+    by_node = {report.node: report for report in reports}
+    disk = _disk(by_node, nodes)
     causes: dict[str, list[str]] = {node: [] for node in nodes}
     for node in nodes:
-        if node not in said:
+        if node not in by_node:
             causes[node].append("did not answer the check")
             continue
-        faults = said[node].faults
-        theirs = [f for f in faults if f.kind != "space" and (f.kind != "disk" or disk is None)]
-        causes[node] += [fault.text for fault in theirs]
-    others = [report for node, report in said.items() if node != nodes[0]]
-    off = {report.node: _beyond(report.time, started, ended) for report in others}
-    wrong = {node: by for node, by in off.items() if abs(by) > checks.clock_seconds}
-    for node, text in (*_clocks(wrong, said, nodes), *_versions(said, nodes)):
+        faults = by_node[node].faults
+        shared = {"space"} if disk is None else {"space", "disk"}  # of the disk, not of the node
+        causes[node] += [fault.text for fault in faults if fault.kind not in shared]
+    later_nodes = [report for node, report in by_node.items() if node != nodes[0]]
+    offsets = {report.node: _beyond(report.time, started, ended) for report in later_nodes}
+    wrong = {node: offset for node, offset in offsets.items() if abs(offset) > checks.clock_seconds}
+    for node, text in (*_clocks(wrong, by_node, nodes), *_versions(by_node, nodes)):
         causes[node].append(text)
     bad = {node: _line(texts) for node, texts in causes.items() if texts}
-    return Verdict(bad=bad, disk_full=disk)
+    return NodeVerdict(bad=bad, disk_full=disk)
 
 
 def _disk(reports: Reports, nodes: Sequence[str]) -> str | None:
-    """A disk too small, or one that no node can use."""
-    said = [reports[node].faults for node in nodes if node in reports]
-    small = [fault.text for faults in said for fault in faults if fault.kind == "space"]
-    broken = [[fault.text for fault in faults if fault.kind == "disk"] for faults in said]
+    """Fault of a disk that is too small, or that no node can use."""
+    fault_lists = [reports[node].faults for node in nodes if node in reports]
+    small = [fault.text for faults in fault_lists for fault in faults if fault.kind == "space"]
+    broken = [[fault.text for fault in faults if fault.kind == "disk"] for faults in fault_lists]
     everywhere = broken[0] if broken and all(broken) else []
     return next(iter(small + everywhere), None)
 
@@ -101,37 +99,41 @@ def _beyond(moment: float, started: float, ended: float) -> float:
 
 
 def _clocks(
-    wrong: Mapping[str, float], reports: Reports, nodes: Sequence[str]
+    offsets: Mapping[str, float], reports: Reports, nodes: Sequence[str]
 ) -> list[tuple[str, str]]:
-    first, others = nodes[0], [node for node in nodes[1:] if node in reports]
-    ways = {by > 0 for by in wrong.values()}
-    if len(others) > 1 and len(ways) == 1 and all(node in wrong for node in others):
+    first, answered = nodes[0], [node for node in nodes[1:] if node in reports]
+    directions = {offset > 0 for offset in offsets.values()}
+    if len(answered) > 1 and len(directions) == 1 and all(node in offsets for node in answered):
         # It is the first that is wrong: all others are early, or all are late.
-        return [(first, _clock(-min(wrong.values(), key=abs), "the others"))]
-    return [(node, _clock(by, first)) for node, by in wrong.items()]
+        return [(first, _clock(-min(offsets.values(), key=abs), "the others"))]
+    return [(node, _clock(offset, first)) for node, offset in offsets.items()]
 
 
-def _clock(seconds: float, other: str) -> str:
-    way = "ahead of" if seconds > 0 else "behind"
-    return f"clock {abs(seconds):.1f} s {way} {other}"
+def _clock(seconds: float, reference: str) -> str:
+    direction = "ahead of" if seconds > 0 else "behind"
+    return f"clock {abs(seconds):.1f} s {direction} {reference}"
 
 
 def _versions(reports: Reports, nodes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The minority; among equals, what the first of the nodes has is right."""
-    there = [node for node in nodes if node in reports]
-    for name in dict.fromkeys(name for node in there for name in reports[node].versions):
-        have = {n: reports[n].versions[name] for n in there if name in reports[n].versions}
-        right, count = Counter(have.values()).most_common(1)[0]
-        rest = "the others" if 1 < count == len(have) - 1 else _holder(have, right)
-        for node, what in have.items():
-            if what != right:
-                yield node, f"{name} {what or 'missing'}, {rest} {right or 'missing'}"
+    """Yield the nodes whose versions are a minority; among equals the first node is right."""
+    answered = [node for node in nodes if node in reports]
+    for name in dict.fromkeys(name for node in answered for name in reports[node].versions):
+        installed = {
+            node: reports[node].versions[name]
+            for node in answered
+            if name in reports[node].versions
+        }
+        usual, count = Counter(installed.values()).most_common(1)[0]
+        reference = "the others" if 1 < count == len(installed) - 1 else _holder(installed, usual)
+        for node, version in installed.items():
+            if version != usual:
+                yield node, f"{name} {version or 'missing'}, {reference} {usual or 'missing'}"
 
 
-def _holder(have: Mapping[str, str | None], value: str | None) -> str:
-    return next(node for node, what in have.items() if what == value)
+def _holder(installed: Mapping[str, str | None], value: str | None) -> str:
+    return next(node for node, version in installed.items() if version == value)
 
 
 def _line(texts: Sequence[str]) -> str:
-    more = f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    return "; ".join(texts[:SHOWN]) + more
+    suffix = f"; and {len(texts) - MAX_CAUSES} more" if len(texts) > MAX_CAUSES else ""
+    return "; ".join(texts[:MAX_CAUSES]) + suffix

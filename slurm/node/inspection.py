@@ -1,4 +1,4 @@
-"""The node check of one job, from its supervisor: one task on each node, and what that means."""
+"""The node check of one job, run by its supervisor: one task on each node, and its verdict."""
 
 import os
 import re
@@ -13,9 +13,9 @@ from launcher.files import write_json
 from launcher.results.run_folder import RunFolder, Stopped
 from launcher.schedulers import Job
 from launcher.schedulers.options import Checks
-from slurm.node.check_verdict import read_reports, verdict
+from slurm.node.check_verdict import judge_nodes, read_reports
 from slurm.node.node_check import CheckRequest
-from slurm.node.step import IMPORT_SECONDS, asked_for, inside, no_runtime, srun
+from slurm.node.step import IMPORT_SECONDS, in_container, missing_runtime, srun, user_environment
 from slurm.submission import Submission
 
 TIME_LIMIT = 120.0
@@ -23,89 +23,91 @@ TIME_LIMIT = 120.0
 
 MIB = 2**20
 
-REFUSES = re.compile(r"error:(?!.* Exited with exit code)|unrecognized|invalid", re.I)
-"""How srun begins to say what it does not like."""
+REFUSAL = re.compile(r"error:(?!.* Exited with exit code)|unrecognized|invalid", re.I)
+"""Lines of srun that name the cause of its failure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """What keeps a job from starting; all None where nothing does."""
+class Inspection:
+    """Obstacle that keeps a job from starting; all None where there is none."""
 
     stopped: Stopped | None = None
     reason: str | None = None
     bad_nodes: tuple[str, ...] = ()
 
 
-def inspect(sub: Submission, task: Job, folder: Path, nodes: tuple[str, ...]) -> Found:
+def inspect(submission: Submission, job: Job, folder: Path, nodes: tuple[str, ...]) -> Inspection:
     """Check the nodes of this job; ``folder`` is the submission's."""
-    if not sub.options.checks.enabled:
-        return Found()
-    folders = (str(task.folder), *sub.writes_to)
-    there = len(RunFolder(task.folder).checkpoint_steps())
-    # One is being written, whatever is there.
-    room = max(1, task.checkpoints_kept + 1 - there) * task.checkpoint_bytes
-    wanted = request(sub.options.checks, folders, task.cards_per_node, room)
-    place = folder / f"check-{os.environ['SLURM_JOB_ID']}-{time.time_ns()}"
+    if not submission.options.checks.enabled:
+        return Inspection()
+    folders = (str(job.folder), *submission.writes_to)
+    saved = len(RunFolder(job.folder).checkpoint_steps())
+    # One more is written before an old one goes, however many are there.
+    room = max(1, job.checkpoints_kept + 1 - saved) * job.checkpoint_bytes
+    request = make_request(submission.options.checks, folders, job.cards_per_node, room)
+    check_folder = folder / f"check-{os.environ['SLURM_JOB_ID']}-{time.time_ns()}"
     try:
-        place.mkdir()
-        write_json(place / "request.json", encode(wanted))
+        check_folder.mkdir()
+        write_json(check_folder / "request.json", encode(request))
     except OSError as error:
-        return Found(stopped="disk", reason=f"{place}: {error.strerror}")
+        return Inspection(stopped="disk", reason=f"{check_folder}: {error.strerror}")
     except WorkError as error:
-        return Found(stopped="disk", reason=str(error))
+        return Inspection(stopped="disk", reason=str(error))
     started = time.time()
-    printed, said = _run(sub, task, place)
-    reports = read_reports(place, nodes, printed)
-    if not reports and said:
-        return _not_started(sub, nodes, said)
-    found = verdict(reports, nodes, started, time.time(), sub.options.checks)
-    if found.disk_full:
-        return Found(stopped="disk", reason=found.disk_full)
-    if found.bad:
-        causes = "; ".join(f"{node}: {cause}" for node, cause in found.bad.items())
-        return Found(stopped="node", reason=causes, bad_nodes=tuple(found.bad))
-    return Found()
+    printed, srun_output = _run(submission, job, check_folder)
+    reports = read_reports(check_folder, nodes, printed)
+    if not reports and srun_output:
+        return _not_started(submission, nodes, srun_output)
+    verdict = judge_nodes(reports, nodes, started, time.time(), submission.options.checks)
+    if verdict.disk_full:
+        return Inspection(stopped="disk", reason=verdict.disk_full)
+    if verdict.bad:
+        causes = "; ".join(f"{node}: {cause}" for node, cause in verdict.bad.items())
+        return Inspection(stopped="node", reason=causes, bad_nodes=tuple(verdict.bad))
+    return Inspection()
 
 
-def request(
-    checks: Checks, folders: tuple[str, ...], cards_per_node: int, reserve: int
+def make_request(
+    checks: Checks, folders: tuple[str, ...], cards_per_node: int, reserve_bytes: int
 ) -> CheckRequest:
-    """What to look at on a node that a job gets so many cards of."""
+    """Return the checks to make on a node that a job gets so many cards of."""
     return CheckRequest(
         folders=folders,
         probe_bytes=checks.probe_mib * MIB,
-        reserve_bytes=reserve,
+        reserve_bytes=reserve_bytes,
         cards=cards_per_node if checks.cards is None else checks.cards,
         free_memory_pct=checks.free_memory_pct,
     )
 
 
-def _not_started(sub: Submission, nodes: tuple[str, ...], said: str) -> Found:
-    """What it means that no node has a report: not the nodes' fault, as far as anybody knows."""
-    if reason := no_runtime(sub.options, said):
-        return Found(stopped="failed", reason=reason)
-    lines = [line for line in said.splitlines() if line.strip()]
-    refused = next((line for line in lines if REFUSES.search(line)), lines[0])
+def _not_started(submission: Submission, nodes: tuple[str, ...], srun_output: str) -> Inspection:
+    """Explain why no node has a report: nothing shows that it is the nodes' fault."""
+    if reason := missing_runtime(submission.options, srun_output):
+        return Inspection(stopped="failed", reason=reason)
+    lines = [line for line in srun_output.splitlines() if line.strip()]
+    refused = next((line for line in lines if REFUSAL.search(line)), lines[0])
     blamed = nodes if len(nodes) == 1 else ()
-    return Found(stopped="node", reason=f"the check did not start: {refused}", bad_nodes=blamed)
+    return Inspection(
+        stopped="node", reason=f"the check did not start: {refused}", bad_nodes=blamed
+    )
 
 
-def _run(sub: Submission, task: Job, place: Path) -> tuple[str, str]:
-    """Let every node look at itself; what they printed, and what srun said where it failed."""
-    words = [task.command[0], "-P", "-m", "slurm.node.node_check"]
-    words += ["--request", str(place / "request.json"), "--out", str(place)]
+def _run(submission: Submission, job: Job, check_folder: Path) -> tuple[str, str]:
+    """Let every node check itself; return their output, and srun's errors where it failed."""
+    words = [job.command[0], "-P", "-m", "slurm.node.node_check"]
+    words += ["--request", str(check_folder / "request.json"), "--out", str(check_folder)]
     try:
-        done = subprocess.run(
-            [*srun(sub, task, 1), *inside(sub, task, words)],
-            env={**os.environ, **asked_for(sub)},
+        completed = subprocess.run(
+            [*srun(submission, job, 1), *in_container(submission, job, words)],
+            env={**os.environ, **user_environment(submission)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=TIME_LIMIT + (IMPORT_SECONDS if sub.options.container else 0),
+            timeout=TIME_LIMIT + (IMPORT_SECONDS if submission.options.container else 0),
             check=False,
         )
     except subprocess.TimeoutExpired:
         return "", ""  # the nodes without a report are the ones to blame
-    print(done.stderr, end="", flush=True)  # to the batch step's own
-    return done.stdout, done.stderr.strip() if done.returncode else ""
+    print(completed.stderr, end="", flush=True)  # into the batch step's own output
+    return completed.stdout, completed.stderr.strip() if completed.returncode else ""

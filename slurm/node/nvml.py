@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says about this machine's cards; None for what it does not say."""
+"""Cards of this machine as the NVIDIA driver reports them; None for figures that it does not."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,48 +21,49 @@ class Card:
 
 
 def cards() -> list[Card] | None:
-    """The cards that answer; None where there is no NVML."""
-    nvml = _started()
+    """Return the cards that answer; None where there is no NVML."""
+    nvml = _library()
     if nvml is None:
         return None
-    found: list[Card] = []
+    answering: list[Card] = []
     index = 0
-    for number in range(_asked(nvml, "nvmlDeviceGetCount") or 0):
+    for number in range(_query(nvml, "nvmlDeviceGetCount") or 0):
         try:
-            found.append(_card(nvml, nvml.nvmlDeviceGetHandleByIndex(number), index))
+            answering.append(_card(nvml, nvml.nvmlDeviceGetHandleByIndex(number), index))
         except nvml.NVMLError as error:
             # The count takes in the cards of others that a cgroup hides (NVML reference,
             # nvmlDeviceGetCount_v2); CUDA does not number those, but does number a lost one.
             if error.value == nvml.NVML_ERROR_NO_PERMISSION:
                 continue
         index += 1
-    return found
+    return answering
 
 
 def driver() -> str | None:
     """Version of the driver."""
-    nvml = _started()
-    return None if nvml is None else _asked(nvml, "nvmlSystemGetDriverVersion")
+    nvml = _library()
+    return None if nvml is None else _query(nvml, "nvmlSystemGetDriverVersion")
 
 
 def _card(nvml: Any, handle: Any, index: int) -> Card:
-    memory = _asked(nvml, "nvmlDeviceGetMemoryInfo", handle)
-    held = _asked(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
+    memory = _query(nvml, "nvmlDeviceGetMemoryInfo", handle)
+    processes = _query(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
     kinds = (nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC)
     return Card(
         index=index,
-        uuid=_asked(nvml, "nvmlDeviceGetUUID", handle),
-        name=_asked(nvml, "nvmlDeviceGetName", handle),
+        uuid=_query(nvml, "nvmlDeviceGetUUID", handle),
+        name=_query(nvml, "nvmlDeviceGetName", handle),
         total=None if memory is None else memory.total,
         free=None if memory is None else memory.free,
-        processes=None if held is None else tuple((p.pid, p.usedGpuMemory) for p in held),
-        uncorrected=_asked(nvml, "nvmlDeviceGetTotalEccErrors", handle, *kinds),
+        processes=None if processes is None else tuple((p.pid, p.usedGpuMemory) for p in processes),
+        uncorrected=_query(nvml, "nvmlDeviceGetTotalEccErrors", handle, *kinds),
     )
 
 
-def _started() -> Any:
-    """The module, ready for questions. It is never shut down: without persistence mode the driver
-    would set each card up again at the next question, which takes seconds."""
+def _library() -> Any:
+    """Return pynvml, initialised; None where there is none. It is never shut down: without
+    persistence mode the driver would set each card up again at the next query, which takes seconds.
+    """
     try:
         import pynvml
     except ImportError:
@@ -74,7 +75,7 @@ def _started() -> Any:
     return pynvml
 
 
-def _asked(nvml: Any, function: str, *arguments: Any) -> Any:
+def _query(nvml: Any, function: str, *arguments: Any) -> Any:
     try:
         return getattr(nvml, function)(*arguments)
     except nvml.NVMLError:

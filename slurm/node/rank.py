@@ -1,7 +1,7 @@
-"""One task of the step: start one rank, pass signals on, keep its log and its exit code.
+"""One task of the step: start one rank, pass signals on, write its log and its exit code.
 
 ``python -P -m slurm.node.rank --folder RUN -- COMMAND...`` under srun. Standard library only: it
-runs wherever the ranks run, also in a container. srun itself would not do: it tells neither which
+runs wherever the ranks run, also in a container. srun alone would not do: it neither says which
 rank died of what, nor spares a rank that is writing a checkpoint.
 
 SIGUSR1  make a checkpoint and end: passed on
@@ -26,7 +26,8 @@ from launcher.results.run_folder import RunFolder
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
-MOMENT = 0.5
+SIGNAL_DELAY = 0.5
+"""Seconds for a signal that ended the rank to reach this agent too."""
 
 BY_SLURM = (-signal.SIGTERM, -signal.SIGUSR2)
 """Ends of a rank by a signal that SLURM sends to all processes of a task."""
@@ -41,11 +42,11 @@ class Agent:
         self.folder, self.command, self.checkpoints = folder, command, checkpoints
         self.rank = int(os.environ["SLURM_PROCID"])
         self.ended = False
-        """It was this agent that ended the rank."""
+        """True once this agent ends the rank: its exit code is then not the rank's own."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
-        """Start the rank and wait for its end; its exit code."""
+        """Start the rank, wait for its end, and return its exit code."""
         for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signal)
         with self.folder.log(self.rank).open("wb") as log:
@@ -59,15 +60,18 @@ class Agent:
                 preexec_fn=_prepare,
             )
         code = self._wait()
-        if code in BY_SLURM:  # which sends it to this agent too, perhaps a moment later
-            time.sleep(MOMENT)
-        self._note(None if self.ended else code)
+        if code in BY_SLURM:  # SLURM signals this agent too, perhaps a moment later
+            time.sleep(SIGNAL_DELAY)
+        self._write_exit_code(None if self.ended else code)
         return code if code >= 0 else 128 - code
 
     def _wait(self) -> int:
-        """A handler that runs between Popen and here would be lost: asked again each time."""
+        """Wait for the rank, and end it once `ended` is set.
+
+        In turns, and again each time: a signal handled within Popen had no process to end yet.
+        """
         assert self.process
-        asked_at: float | None = None
+        ending_since: float | None = None
         while True:
             try:
                 return self.process.wait(0.2)
@@ -75,9 +79,9 @@ class Agent:
                 pass
             if self.ended:
                 now = time.monotonic()
-                asked_at = asked_at or now
-                late = now - asked_at > GRACE
-                self._send(signal.SIGKILL if late else signal.SIGTERM)
+                ending_since = ending_since or now
+                overdue = now - ending_since > GRACE
+                self._send(signal.SIGKILL if overdue else signal.SIGTERM)
 
     def _signal(self, number: int, _: FrameType | None) -> None:
         if number in (signal.SIGUSR1, signal.SIGTERM) and self.checkpoints:
@@ -95,8 +99,8 @@ class Agent:
             except ProcessLookupError:
                 return
 
-    def _note(self, code: int | None) -> None:
-        """Write the exit code where the supervisor reads it; a full disk keeps it from there."""
+    def _write_exit_code(self, code: int | None) -> None:
+        """Write the exit code for the supervisor, which does without it where the disk is full."""
         path = self.folder.exit_code(int(os.environ["MEGALAUNCH_ATTEMPT"]), self.rank)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +110,7 @@ class Agent:
 
 
 def _environment(rank: int) -> dict[str, str]:
-    """What ``env://`` and the workers look for. MASTER_* are the supervisor's."""
+    """Return the variables that ``env://`` and the workers need; MASTER_* are the supervisor's."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
@@ -128,7 +132,7 @@ def _prepare() -> None:
 
 
 def main() -> int:
-    """Parse, run."""
+    """Run the agent with the arguments of the command line."""
     parser = argparse.ArgumentParser(prog="python -m slurm.node.rank")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--checkpoints", action="store_true")

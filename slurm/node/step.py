@@ -13,7 +13,7 @@ from typing import Self
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from launcher.schedulers.options import SchedulerOptions
-from slurm.submission import Submission, place
+from slurm.submission import Submission, folder_of
 
 GRACE = 10.0
 """Seconds srun has to end its tasks before it is killed itself; SLURM ends them with the job."""
@@ -22,13 +22,13 @@ START_SECONDS = 300.0
 """More that the first sign of life may take: all nodes import at once."""
 
 IMPORT_SECONDS = 1800.0
-"""The same where there is a container: its image is fetched and unpacked on first use."""
+"""More that it may take in a container: the image is fetched and unpacked on first use."""
 
 NO_RUNTIME = {
     "pyxis": re.compile(r"^.*unrecognized option .*--container-image.*$", re.MULTILINE),
     "apptainer": re.compile(r"^.*execve\(\): apptainer: No such file.*$", re.MULTILINE),
 }
-"""What srun says where there is none on the node."""
+"""Messages of srun where a node lacks the runtime of the container."""
 
 PORTS = range(20000, 30000)
 """Below what Linux gives to programs that ask for any port (32768 on)."""
@@ -37,18 +37,18 @@ PORTS = range(20000, 30000)
 class Step:
     """Runs from the start of the context to its end, whatever ends it."""
 
-    def __init__(self, sub: Submission, task: Job, folder: RunFolder, status: Status) -> None:
-        self.task, self.folder, self.attempt = task, folder, status.attempt
-        self.options = sub.options
-        self.words = command(sub, task, folder)
-        self.patience = IMPORT_SECONDS if sub.options.container else START_SECONDS
-        self.environment = environment(sub, task, status)
+    def __init__(self, submission: Submission, job: Job, folder: RunFolder, status: Status) -> None:
+        self.job, self.folder, self.attempt = job, folder, status.attempt
+        self.options = submission.options
+        self.words = command(submission, job, folder)
+        self.patience = IMPORT_SECONDS if submission.options.container else START_SECONDS
+        self.environment = environment(submission, job, status)
         self.beats: dict[int, tuple[float, float]] = {}
-        """For each rank its last sign of life, and when this process first saw it."""
+        """Rank -> its last sign of life, and the time at which this process first saw it."""
 
     def __enter__(self) -> Self:
         begins = time.monotonic() + self.patience
-        self.beats = {rank: (0.0, begins) for rank in range(self.task.ranks)}
+        self.beats = {rank: (0.0, begins) for rank in range(self.job.ranks)}
         with self.printed.open("wb") as log:
             self.process = subprocess.Popen(
                 self.words,
@@ -71,15 +71,15 @@ class Step:
 
     @property
     def printed(self) -> Path:
-        """What srun itself says."""
+        """File of srun's own output."""
         return self.folder.logs / "srun.txt"
 
-    def no_runtime(self) -> str | None:
-        """Why the container could not be started; None where it was, or there is none."""
-        return no_runtime(self.options, self.printed.read_text(errors="replace"))
+    def missing_runtime(self) -> str | None:
+        """Cause for which the container did not start; None where it did, or there is none."""
+        return missing_runtime(self.options, self.printed.read_text(errors="replace"))
 
     def ended(self) -> bool:
-        """Whether srun is gone."""
+        """Return True once srun is gone."""
         return self.process.poll() is not None
 
     def signal(self, number: signal.Signals) -> None:
@@ -88,100 +88,101 @@ class Step:
             self.process.send_signal(number)
 
     def codes(self) -> tuple[int | None, ...]:
-        """Exit codes of the ranks that have ended by themselves."""
-        return self.folder.exit_codes(self.attempt, self.task.ranks)
+        """Exit codes of the ranks that have ended by themselves; None of the others."""
+        return self.folder.exit_codes(self.attempt, self.job.ranks)
 
     def listens(self) -> bool:
-        """Whether every rank is there to hear a signal; one that comes before that ends it."""
+        """Return True once every rank handles signals; before, one would end it."""
         beats = self.folder.beats().values()
-        return sum(beat.attempt == self.attempt for beat in beats) == self.task.ranks
+        return sum(beat.attempt == self.attempt for beat in beats) == self.job.ranks
 
     def silent(self, seconds: float) -> int | None:
-        """A rank that has given no sign of life for so long, by this node's clock."""
+        """Return a rank without a sign of life for so many seconds, by this node's clock."""
         now = time.monotonic()
         for rank, beat in self.folder.beats().items():
             if beat.attempt == self.attempt and self.beats.get(rank, (0.0,))[0] != beat.time:
                 self.beats[rank] = (beat.time, now)
-        done = self.codes()
-        late = [r for r, (_, seen) in self.beats.items() if now - seen > seconds]
-        return next((rank for rank in late if rank < len(done) and done[rank] is None), None)
+        codes = self.codes()
+        overdue = [rank for rank, (_, seen_at) in self.beats.items() if now - seen_at > seconds]
+        return next((rank for rank in overdue if rank < len(codes) and codes[rank] is None), None)
 
 
-def command(sub: Submission, task: Job, folder: RunFolder) -> list[str]:
-    """The whole srun, as an argument list."""
+def command(submission: Submission, job: Job, folder: RunFolder) -> list[str]:
+    """Return the whole command of the step, as an argument list."""
     agent = ["-m", "slurm.node.rank", "--folder", str(folder.path)]
-    agent += ["--checkpoints"] if task.checkpoint_bytes else []
-    python = [task.command[0], "-P", *agent, "--", *task.command]
-    return [*srun(sub, task, task.ranks_per_node), *inside(sub, task, python)]
+    agent += ["--checkpoints"] if job.checkpoint_bytes else []
+    python = [job.command[0], "-P", *agent, "--", *job.command]
+    return [*srun(submission, job, job.ranks_per_node), *in_container(submission, job, python)]
 
 
-def srun(sub: Submission, task: Job, tasks_per_node: int) -> list[str]:
-    """srun for so many tasks on each node of the job."""
-    options = sub.options
-    words = ["srun", f"--nodes={task.nodes}", f"--ntasks={task.nodes * tasks_per_node}"]
+def srun(submission: Submission, job: Job, tasks_per_node: int) -> list[str]:
+    """Return the srun for so many tasks on each node of the job, without their command."""
+    options = submission.options
+    words = ["srun", f"--nodes={job.nodes}", f"--ntasks={job.nodes * tasks_per_node}"]
     words += [f"--ntasks-per-node={tasks_per_node}", "--distribution=block", "--kill-on-bad-exit=0"]
     words += ["--mpi=none", "--unbuffered", "--input=none", "--export=ALL", "--wait=0"]
     if options.cpus_per_task:  # since SLURM 22.05 srun does not take it from sbatch
         words += [f"--cpus-per-task={options.cpus_per_task}"]
-    if task.cards_per_node:  # every task sees all of its node; its local rank is its card
+    if job.cards_per_node:  # every task sees all of its node; its local rank is its card
         words += ["--gpu-bind=none"]
     if options.container and options.container.runtime == "pyxis":
-        mounts = ",".join(f"{place}:{place}" for place in _mounted(sub, task))
+        mounts = ",".join(f"{folder}:{folder}" for folder in _mounted(submission, job))
         words += [f"--container-image={options.container.image}"]
         words += [f"--container-mounts={','.join([mounts, *options.container.mounts])}"]
         words += options.container.arguments
     return [*words, *options.srun]
 
 
-def inside(sub: Submission, task: Job, words: list[str]) -> list[str]:
-    """A command of the ranks, in the container where that is not srun's affair."""
-    container = sub.options.container
+def in_container(submission: Submission, job: Job, words: list[str]) -> list[str]:
+    """Wrap a command of the ranks in the container, as far as srun does not start that itself."""
+    container = submission.options.container
     if container is None:
         return words
-    path = asked_for(sub).get("PYTHONPATH", ":".join(sub.path))
+    path = user_environment(submission).get("PYTHONPATH", ":".join(submission.path))
     words = ["env", f"PYTHONPATH={path}", *words]  # an image may have one of its own
     if container.runtime == "pyxis":
         return words
-    binds = [f"{place}:{place}" for place in _mounted(sub, task)]
+    binds = [f"{folder}:{folder}" for folder in _mounted(submission, job)]
     mounts = [word for bind in [*binds, *container.mounts] for word in ("--bind", bind)]
-    cards = ["--nv"] if task.cards_per_node else []
+    cards = ["--nv"] if job.cards_per_node else []
     return ["apptainer", "exec", *cards, *mounts, *container.arguments, container.image, *words]
 
 
-def _mounted(sub: Submission, task: Job) -> list[str]:
-    """Folders that ranks need at the places where they are outside."""
-    run = task.folder  # the node check reads and writes in the submission's
-    return list(dict.fromkeys([*sub.path, str(run), str(place(run, sub.token)), *sub.writes_to]))
+def _mounted(submission: Submission, job: Job) -> list[str]:
+    """Folders to mount in the container at the paths that they have outside."""
+    check_folder = folder_of(job.folder, submission.token)  # the node check reads and writes there
+    folders = [*submission.path, str(job.folder), str(check_folder), *submission.writes_to]
+    return list(dict.fromkeys(folders))
 
 
-def no_runtime(options: SchedulerOptions, said: str) -> str | None:
-    """That there is nothing to start the container with, from what srun said, in a line."""
+def missing_runtime(options: SchedulerOptions, srun_output: str) -> str | None:
+    """Return a line where srun's output shows that the container's runtime is not installed."""
     container = options.container
-    found = container and NO_RUNTIME[container.runtime].search(said)
-    if not container or not found:
+    match = container and NO_RUNTIME[container.runtime].search(srun_output)
+    if not container or not match:
         return None
-    return f"scheduler.container.runtime={container.runtime} is not there: {found[0]}"
+    return f"scheduler.container.runtime={container.runtime} is not there: {match[0]}"
 
 
-def environment(sub: Submission, task: Job, status: Status) -> Mapping[str, str]:
-    """What all ranks share: where they meet, and which attempt they are."""
-    checks, several = sub.options.checks, task.ranks > 1
-    link = f"{checks.allreduce_mib}:{checks.allreduce_seconds}"
+def environment(submission: Submission, job: Job, status: Status) -> Mapping[str, str]:
+    """Return the variables that all ranks share: their meeting point, and their attempt."""
+    checks, several_ranks = submission.options.checks, job.ranks > 1
+    allreduce = f"{checks.allreduce_mib}:{checks.allreduce_seconds}"
     return {
-        **asked_for(sub),
+        **user_environment(submission),
         "MASTER_ADDR": status.nodes[0],
         "MASTER_PORT": str(port(int(os.environ["SLURM_JOB_ID"]))),
         "MEGALAUNCH_ATTEMPT": str(status.attempt),
-        **({"MEGALAUNCH_ALLREDUCE": link} if checks.enabled and several else {}),
+        **({"MEGALAUNCH_ALLREDUCE": allreduce} if checks.enabled and several_ranks else {}),
     }
 
 
-def asked_for(sub: Submission) -> dict[str, str]:
-    """The user's own variables; a PYTHONPATH among them comes after this project's code."""
-    out = {name: str(value) for name, value in sub.options.environment.items()}
-    if "PYTHONPATH" in out:
-        out["PYTHONPATH"] = ":".join([*sub.path, out["PYTHONPATH"]])
-    return out
+def user_environment(submission: Submission) -> dict[str, str]:
+    """Return the user's own variables; a PYTHONPATH among them comes after this project's code."""
+    variables = {name: str(value) for name, value in submission.options.environment.items()}
+    if "PYTHONPATH" in variables:
+        variables["PYTHONPATH"] = ":".join([*submission.path, variables["PYTHONPATH"]])
+    return variables
 
 
 def port(job_id: int) -> int:

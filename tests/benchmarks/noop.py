@@ -10,12 +10,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from launcher import cli
 from launcher.backends import BACKENDS
-from launcher.backends.worker_command import Conduct, TrainedHere
+from launcher.backends.worker_command import Execution, WorkerBackend
 from launcher.planner.engines import Engine
 from launcher.spec.run import RunSpec
 
 
-class Noop(TrainedHere):
+class Noop(WorkerBackend):
     """Its worker says at once that every step is done."""
 
     planner_engine: Engine = "megatron"
@@ -27,10 +27,10 @@ class Noop(TrainedHere):
     def check(self, _: RunSpec) -> None:
         """There is nothing that cannot be left undone."""
 
-    def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
+    def command(self, folder: Path, execution: Execution) -> tuple[str, ...]:
         """A Python that writes one file."""
         result = str(folder / "result.json")
-        return (conduct.python, "-S", "-c", f"open({result!r}, 'w').write('{{}}')")
+        return (execution.python, "-S", "-c", f"open({result!r}, 'w').write('{{}}')")
 
 
 if __name__ == "__main__":

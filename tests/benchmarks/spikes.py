@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis.alarms import Verdict, judge, read_labels
+from analysis.alarms import SpikeVerdict, judge, read_labels
 from analysis.loading.series import read
 from launcher.spec.spike_guard import SpikeGuard
 from launcher.spikes.detector import Detector
@@ -98,8 +98,8 @@ def _family(name: str) -> str:
 
 
 def _fold(
-    verdicts: Sequence[Sequence[Verdict]], excluded: Sequence[bool]
-) -> tuple[SpikeGuard, list[Verdict]]:
+    verdicts: Sequence[Sequence[SpikeVerdict]], excluded: Sequence[bool]
+) -> tuple[SpikeGuard, list[SpikeVerdict]]:
     """The thresholds chosen on all other runs, and the verdicts on those that are left out.
 
     No alarm on a clean run comes first, then events found; of those that are equal the middle one
@@ -107,7 +107,7 @@ def _fold(
     not count: they are jumps as well, a little smaller than what was labelled.
     """
 
-    def score(column: Sequence[Verdict]) -> tuple[int, int]:
+    def score(column: Sequence[SpikeVerdict]) -> tuple[int, int]:
         fitted = [v for v, skip in zip(column, excluded, strict=True) if not skip]
         return _alarms([v for v in fitted if not v.labels]), -sum(v.found for v in fitted)
 
@@ -118,11 +118,11 @@ def _fold(
     return GRID[chosen], unseen
 
 
-def _alarms(verdicts: Sequence[Verdict]) -> int:
+def _alarms(verdicts: Sequence[SpikeVerdict]) -> int:
     return sum(verdict.false_alarms for verdict in verdicts)
 
 
-def _text(verdicts: Sequence[Verdict]) -> str:
+def _text(verdicts: Sequence[SpikeVerdict]) -> str:
     labelled = sum(len(verdict.labels or ()) for verdict in verdicts)
     detected = sum(verdict.found for verdict in verdicts)
     clean = [verdict for verdict in verdicts if not verdict.labels]

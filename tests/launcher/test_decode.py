@@ -1,4 +1,7 @@
-"""Plain data becomes frozen dataclasses, or one line that says what is wrong."""
+"""Plain data becomes frozen dataclasses, or one line that says what is wrong.
+
+Modules: launcher.decode, launcher.errors.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 
 from launcher.results.run_folder import RunFolder, Status
 from tests.conftest import ROOT, command, environment
-from tests.slurm.made import Commands
+from tests.slurm.fakes import Commands
 
 SCRIPT = ROOT / "slurm" / "local_cluster.sh"
 NEEDS = ("slurmctld", "slurmd", "munged", "slurmdbd", "mariadbd")
@@ -42,11 +42,11 @@ class Cluster:
         subprocess.run([SCRIPT, *words, "--dir", self.folder], check=True, capture_output=True)
 
     def run(self, *words: str) -> str:
-        """Call a command of SLURM's; what it prints."""
-        done = subprocess.run(
+        """Call a command of SLURM's, and return its output."""
+        completed = subprocess.run(
             words, env=self.environment, capture_output=True, text=True, check=True, timeout=60
         )
-        return done.stdout
+        return completed.stdout
 
 
 @pytest.fixture(scope="session")
@@ -88,21 +88,24 @@ class Sweep:
     words: list[str]
     environment: dict[str, str]
     process: "subprocess.Popen[str] | None" = None
-    said: list[str] = field(default_factory=list)
 
     def start(self) -> "Sweep":
         """Start the launcher, or start it again."""
         self.process = subprocess.Popen(
-            command(self.words), env=self.environment, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+            command(self.words),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
         return self
 
     def end(self, timeout: float = 150) -> tuple[int, str]:
-        """Wait for the launcher's own end: its exit code and what it printed."""
+        """Wait for the launcher's own end, and return its exit code and output."""
         assert self.process
-        out, _ = self.process.communicate(timeout=timeout)
-        return self.process.returncode, out
+        output, _ = self.process.communicate(timeout=timeout)
+        return self.process.returncode, output
 
     def kill(self) -> None:
         """SIGKILL the launcher."""
@@ -112,21 +115,21 @@ class Sweep:
 
     @property
     def folder(self) -> Path:
-        """The sweep's."""
+        """Folder of the sweep."""
         return next(path for path in self.output.iterdir() if (path / "points.json").exists())
 
     @property
     def runs(self) -> list[RunFolder]:
-        """Of all its trials."""
-        found = self.output.glob("*/*/spec.json")
-        return [RunFolder(path.parent) for path in sorted(found)]
+        """Folders of all its trials."""
+        spec_files = self.output.glob("*/*/spec.json")
+        return [RunFolder(path.parent) for path in sorted(spec_files)]
 
-    def wait(self, what: Callable[[RunFolder], object], timeout: float = 90) -> RunFolder:
-        """The first trial for which something is true, as soon as it is."""
+    def wait(self, condition: Callable[[RunFolder], object], timeout: float = 90) -> RunFolder:
+        """Wait until a condition holds for a trial, and return that."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             for run in self.runs:
-                if what(run):
+                if condition(run):
                     return run
             if self.process and self.process.poll() is not None:
                 pytest.fail(f"the launcher has ended: {self.process.communicate()[0]}")
@@ -135,24 +138,26 @@ class Sweep:
         pytest.fail(f"nothing in {timeout} s: {states}")
 
     def at_step(self, step: int, attempt: int = 1) -> RunFolder:
-        """A trial that has done so many steps."""
+        """Wait for a trial that has done so many steps, and return it."""
 
-        def there(run: RunFolder) -> bool:
+        def has_step(run: RunFolder) -> bool:
             status = run.readable_status()
-            return bool(
-                status and status.state == "running" and status.attempt == attempt
-                and any(line["step"] >= step for line in run.steps())
-            )  # fmt: skip
+            if status is None or (status.state, status.attempt) != ("running", attempt):
+                return False
+            return any(line["step"] >= step for line in run.steps())
 
-        return self.wait(there)
+        return self.wait(has_step)
 
     def rows(self) -> list[dict[str, object]]:
         """``launch table --format json``."""
-        done = subprocess.run(
+        completed = subprocess.run(
             command(["table", str(self.folder), "--format", "json"]),
-            env=self.environment, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        rows: list[dict[str, object]] = json.loads(done.stdout)
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        rows: list[dict[str, object]] = json.loads(completed.stdout)
         return rows
 
     def history(self, run: RunFolder) -> list[Status]:
@@ -161,7 +166,7 @@ class Sweep:
         return [status for path in paths if (status := RunFolder(path).readable_status())]
 
     def check(self) -> None:
-        """No two attempts of a trial overlap, no step is lost or done twice in what counts."""
+        """Check that no attempts of a trial overlap, and that each step counts once."""
         for run in self.runs:
             history = self.history(run)
             assert [status.attempt for status in history] == list(range(1, len(history) + 1))
@@ -179,21 +184,21 @@ Make = Callable[..., Sweep]
 @pytest.fixture
 def sweep(slurm: Cluster, tmp_path: Path, cache: Path) -> Iterator[Make]:
     """Start a launch with ``cluster=local_slurm``; at the end of the test nothing of it is left."""
-    made: list[Sweep] = []
+    sweeps: list[Sweep] = []
 
     def make(*words: str, output: Path | None = None, **variables: str) -> Sweep:
         target = output or tmp_path / "runs"
-        given = ["cluster=local_slurm", f"output={target}", "scheduler.interval=1",
-                 "tracking.tensorboard=false", *words]  # fmt: skip
+        settings = ["cluster=local_slurm", f"output={target}", "scheduler.interval=1"]
+        all_words = [*settings, "tracking.tensorboard=false", *words]
         env = {**environment(cache), **slurm.environment, "PYTHONPATH": str(ROOT), **variables}
-        made.append(Sweep(cluster=slurm, output=target, words=given, environment=env))
-        return made[-1].start()
+        sweeps.append(Sweep(cluster=slurm, output=target, words=all_words, environment=env))
+        return sweeps[-1].start()
 
     yield make
-    for one in made:
-        if one.process and one.process.poll() is None:
-            os.killpg(one.process.pid, signal.SIGKILL)
-            one.process.communicate()
+    for running in sweeps:
+        if running.process and running.process.poll() is None:
+            os.killpg(running.process.pid, signal.SIGKILL)
+            running.process.communicate()
     slurm.run("scancel", "--user", str(os.getuid()))
     for _ in range(100):
         if not slurm.run("squeue", "--noheader"):
@@ -204,9 +209,9 @@ def sweep(slurm: Cluster, tmp_path: Path, cache: Path) -> Iterator[Make]:
 @pytest.fixture
 def commands(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Commands:
     """SLURM's commands before the real ones on PATH; see `Commands`."""
-    made = Commands(tmp_path_factory.mktemp("bin"))
-    monkeypatch.setenv("PATH", made.path)
-    return made
+    fakes = Commands(tmp_path_factory.mktemp("bin"))
+    monkeypatch.setenv("PATH", fakes.path)
+    return fakes
 
 
 def ranks_of(run: RunFolder) -> list[int]:

@@ -1,4 +1,7 @@
-"""Whatever happens on a cluster: every trial ends, none runs twice at once, nothing is lost."""
+"""Faults of a cluster: every trial ends, none runs twice at once, nothing is lost.
+
+Modules: slurm.node.supervisor, slurm.node.rank.
+"""
 
 import json
 import os
@@ -18,7 +21,7 @@ from tests.slurm.conftest import Cluster, Make, ranks_of
 TRIAL = ("cluster.gpus_per_node=1", "hang_after=20", "train.steps=30", "layout.micro_batch=4")
 """One rank, some ten seconds of steps."""
 LONG = (*TRIAL, "train.steps=60", "checkpoint_every=5")
-"""The same with checkpoints."""
+"""A longer trial, with checkpoints."""
 
 
 def test_scancel_of_a_trial(sweep: Make, slurm: Cluster) -> None:
@@ -27,8 +30,8 @@ def test_scancel_of_a_trial(sweep: Make, slurm: Cluster) -> None:
     status = trial.status()
     assert status and status.job_id
     slurm.run("scancel", status.job_id)
-    code, out = running.end()
-    assert code == 1, out
+    code, output = running.end()
+    assert code == 1, output
     assert [(row["outcome"], row["attempt"]) for row in running.rows()] == [("cancelled", 1)]
     running.check()
 
@@ -38,8 +41,8 @@ def test_a_trial_that_waits_is_cancelled(sweep: Make, slurm: Cluster) -> None:
     running.wait(lambda run: run.readable_status())
     time.sleep(1)
     slurm.run("scancel", "--user", str(os.getuid()))
-    code, out = running.end()
-    assert code == 1 and "cancelled" in out
+    code, output = running.end()
+    assert code == 1 and "cancelled" in output
     assert [(row["outcome"], row["attempt"]) for row in running.rows()] == [("cancelled", 1)]
 
 
@@ -49,11 +52,13 @@ def test_requeue(sweep: Make, slurm: Cluster) -> None:
     status = trial.status()
     assert status and status.job_id
     slurm.run("scontrol", "requeue", status.job_id)
-    code, out = running.end()
-    assert code == 0, out
+    code, output = running.end()
+    assert code == 0, output
     history = running.history(trial)
     assert [(s.attempt, s.stopped, s.job_id) for s in history] == [
-        (1, "preempted", status.job_id), (2, None, status.job_id)]  # fmt: skip
+        (1, "preempted", status.job_id),
+        (2, None, status.job_id),
+    ]
     assert running.rows()[0]["outcome"] == "ok"
     running.check()
 
@@ -64,36 +69,36 @@ def test_node_set_down(sweep: Make, slurm: Cluster) -> None:
     trial = running.at_step(12)
     status = trial.status()
     assert status
-    before = trial.steps()
+    first_steps = trial.steps()
     slurm.run("scontrol", "update", f"nodename={status.nodes[1]}", "state=down", "reason=test")
-    code, out = running.end()
-    assert code == 0, out
+    code, output = running.end()
+    assert code == 0, output
     running.check()
     assert len(running.history(trial)) == 2
     assert trial.result()["resumed_from"] >= 5  # type: ignore[index]
-    again = {line["step"]: line["loss"] for line in trial.steps()}
-    assert all(again[line["step"]] == line["loss"] for line in before)
+    losses = {line["step"]: line["loss"] for line in trial.steps()}
+    assert all(losses[line["step"]] == line["loss"] for line in first_steps)
 
 
 def test_slurmd_killed(sweep: Make, slurm: Cluster) -> None:
     """SLURM loses sight of a node whose ranks live on: they make way for the next attempt."""
     running = sweep(*LONG, "train.steps=200")
     trial = running.at_step(3)
-    status, old = trial.status(), ranks_of(trial)
+    status, first_pids = trial.status(), ranks_of(trial)
     assert status
     try:
         slurm.script("kill-daemon", f"slurmd.{status.nodes[0]}")
         deadline = time.monotonic() + 90
         while (trial.status() or status).attempt == 1 and time.monotonic() < deadline:
-            assert all(os.path.exists(f"/proc/{pid}") for pid in old)
+            assert all(os.path.exists(f"/proc/{pid}") for pid in first_pids)
             time.sleep(0.2)
-        code, out = running.end()
+        code, output = running.end()
     finally:
         slurm.script("start-node", status.nodes[0])
-    assert code == 0, out
+    assert code == 0, output
     running.check()
     assert len(running.history(trial)) == 2
-    assert not any(_alive(pid) for pid in old)
+    assert not any(_alive(pid) for pid in first_pids)
 
 
 def test_rank_killed(sweep: Make) -> None:
@@ -103,11 +108,11 @@ def test_rank_killed(sweep: Make) -> None:
     status = trial.status()
     assert status
     os.kill(ranks_of(trial)[0], signal.SIGKILL)
-    code, out = running.end()
-    assert code == 0, out
+    code, output = running.end()
+    assert code == 0, output
     first, second = running.history(trial)
     assert first.exit_codes == (-9,) and second.nodes != first.nodes
-    assert "(runs again)" in out and "node" in out
+    assert "(runs again)" in output and "node" in output
     running.check()
 
 
@@ -117,9 +122,9 @@ def test_rank_stopped(sweep: Make) -> None:
     trial = running.at_step(3)
     pids = ranks_of(trial)
     os.kill(pids[1], signal.SIGSTOP)
-    code, out = running.end()
-    assert code == 0, out
-    assert "hang" in out and "(runs again)" in out
+    code, output = running.end()
+    assert code == 0, output
+    assert "hang" in output and "(runs again)" in output
     assert not any(_alive(pid) for pid in pids)
     logs = "".join(log.read_text() for log in trial.path.glob("attempts/1/log/rank*.txt"))
     assert "HangError" in logs and "most recent call first" in logs
@@ -138,8 +143,8 @@ def test_preemption(sweep: Make, slurm: Cluster) -> None:
         "--output=/dev/null",
         "--wrap=sleep 5",
     )
-    code, out = running.end()
-    assert code == 0, out
+    code, output = running.end()
+    assert code == 0, output
     history = running.history(trial)
     assert [s.stopped for s in history] == ["preempted", None]
     assert trial.result()["resumed_from"] >= 7  # type: ignore[index]
@@ -165,8 +170,8 @@ def test_time_limit_of_a_long_run(sweep: Make) -> None:
         "time_limit=40",
         "scheduler.signal_before=15",
     )
-    code, out = running.end()
-    assert code == 0, out
+    code, output = running.end()
+    assert code == 0, output
     (trial,) = running.runs
     history = running.history(trial)
     assert len(history) >= 2
@@ -181,8 +186,8 @@ def test_launcher_killed(sweep: Make) -> None:
     trial = running.at_step(2)
     job = (trial.status() or _none()).job_id
     running.kill()
-    code, out = running.start().end()
-    assert code == 0, out
+    code, output = running.start().end()
+    assert code == 0, output
     assert [row["outcome"] for row in running.rows()] == ["ok"] * 3
     assert all(len(running.history(run)) == 1 for run in running.runs)
     assert (trial.status() or _none()).job_id == job
@@ -197,8 +202,8 @@ def test_launcher_killed_before_it_wrote_the_job_down(sweep: Make, slurm: Cluste
     (number,) = running.folder.glob("submissions/*/job_id")
     job = number.read_text().strip()
     number.unlink()
-    code, out = running.start().end()
-    assert code == 0, out
+    code, output = running.start().end()
+    assert code == 0, output
     assert [s.job_id for s in running.history(trial)] == [job]
     assert len(list(running.folder.glob("submissions/*"))) == 1
 
@@ -206,27 +211,27 @@ def test_launcher_killed_before_it_wrote_the_job_down(sweep: Make, slurm: Cluste
 def test_launcher_killed_while_sbatch_is_under_way(
     sweep: Make, slurm: Cluster, tmp_path: Path
 ) -> None:
-    """The same command submits again, and the late job of the first one finds itself replaced."""
+    """Calling launch again submits again, and the late job of the first call sees itself replaced."""
     late = tmp_path / "bin" / "sbatch"
     late.parent.mkdir()
     real = shutil.which("sbatch", path=slurm.environment["PATH"])
     late.write_text(f'#!/bin/sh\nsleep 6\nexec {real} "$@"\n')
     late.chmod(0o755)
     running = sweep(*TRIAL, PATH=f"{late.parent}:{slurm.environment['PATH']}")
-    first = running.wait(lambda run: list(run.path.parent.glob("submissions/*/job.sh")))
+    trial = running.wait(lambda run: list(run.path.parent.glob("submissions/*/job.sh")))
     (folder,) = running.folder.glob("submissions/*")
     running.kill()
     running.environment["PATH"] = slurm.environment["PATH"]
-    code, out = running.start().end()
-    assert code == 0, out
-    (other,) = {path for path in running.folder.glob("submissions/*")} - {folder}
-    status = first.status()
-    assert status and status.submission == other.name
+    code, output = running.start().end()
+    assert code == 0, output
+    (second_folder,) = {path for path in running.folder.glob("submissions/*")} - {folder}
+    status = trial.status()
+    assert status and status.submission == second_folder.name
     _until(lambda: list(folder.glob("*.txt")))
     _until(lambda: not slurm.run("squeue", "--noheader"))
     printed = "".join(path.read_text() for path in folder.glob("*.txt"))
     assert printed == "this job is not the one that is to run this; nothing is started\n"
-    assert first.status() == status
+    assert trial.status() == status
     running.check()
 
 
@@ -236,8 +241,8 @@ def test_slurmctld_restarted(sweep: Make, slurm: Cluster) -> None:
     slurm.script("kill-daemon", "slurmctld")
     time.sleep(4)  # several questions that nobody answers
     slurm.script("start")
-    code, out = running.end()
-    assert code == 0, out
+    code, output = running.end()
+    assert code == 0, output
     assert len(running.history(trial)) == 1
 
 
@@ -247,10 +252,10 @@ def test_slurmdbd_down(sweep: Make, slurm: Cluster) -> None:
         running = sweep("-m", *TRIAL, "train.seed=1,2")
         trial = running.at_step(1)
         slurm.run("scancel", (trial.status() or _none()).job_id or "")
-        code, out = running.end()
+        code, output = running.end()
     finally:
         slurm.script("start")
-    assert code == 0, out
+    assert code == 0, output
     assert sorted(row["outcome"] for row in running.rows()) == ["cancelled", "ok"]
 
 
@@ -259,20 +264,20 @@ def test_full_disk(sweep: Make, slurm: Cluster) -> None:
     if os.geteuid():
         pytest.skip("needs root, to mount a file system")
     ballast = slurm.small / "ballast"
-    running = sweep("-m", *TRIAL, "train.seed=1,2", "parallel=1", "scheduler.checks.probe_mib=1",
-                    output=slurm.small / "runs")  # fmt: skip
+    words = ("-m", *TRIAL, "train.seed=1,2", "parallel=1", "scheduler.checks.probe_mib=1")
+    running = sweep(*words, output=slurm.small / "runs")
     running.at_step(5)
     with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
-    code, out = running.end()
-    assert code == 1, out
-    assert "No space left on device" in out and "Traceback" not in out
+    code, output = running.end()
+    assert code == 1, output
+    assert "No space left on device" in output and "Traceback" not in output
     ballast.unlink()
     _until(lambda: not slurm.run("squeue", "--noheader"))
-    code, out = running.start().end()
-    assert code == 0, out
-    assert [row["outcome"] for row in running.rows()] == ["ok"] * 2, out
+    code, output = running.start().end()
+    assert code == 0, output
+    assert [row["outcome"] for row in running.rows()] == ["ok"] * 2, output
     running.check()
 
 
@@ -283,25 +288,32 @@ def test_a_node_whose_card_somebody_else_uses(sweep: Make, slurm: Cluster, tmp_p
         (tmp_path / f"{node}.json").write_text(json.dumps({"cards": [card]}))
     doubles = Path(__file__).parent / "doubles"
     running = sweep(
-        *TRIAL, "scheduler.checks.cards=1", f"scheduler.environment.PYTHONPATH={doubles}",
+        *TRIAL,
+        "scheduler.checks.cards=1",
+        f"scheduler.environment.PYTHONPATH={doubles}",
         f"scheduler.environment.FAKE_NVML='{tmp_path}/{{node}}.json'",
-    )  # fmt: skip
-    code, out = running.end()
-    assert code == 0, out
+    )
+    code, output = running.end()
+    assert code == 0, output
     (trial,) = running.runs
     first, second = running.history(trial)
     assert first.nodes == first.bad_nodes == ("node1",) and second.nodes == ("node2",)
     assert first.reason and first.reason.startswith("node1: card 0: process 1 ")
-    assert "runs again" in out
+    assert "runs again" in output
 
 
 def test_cancel_from_another_shell(sweep: Make) -> None:
     running = sweep("-m", *TRIAL, "train.steps=2000", "train.seed=1,2,3", "parallel=1")
     running.at_step(1)
     running.kill()
-    done = subprocess.run(command(["cancel", str(running.folder)]), env=running.environment,
-                          capture_output=True, text=True, check=False)  # fmt: skip
-    assert done.returncode == 0 and done.stdout.startswith("ended 3 jobs: "), done
+    completed = subprocess.run(
+        command(["cancel", str(running.folder)]),
+        env=running.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.returncode == 0 and completed.stdout.startswith("ended 3 jobs: "), completed
     assert [row["outcome"] for row in running.rows()] == ["cancelled"] * 3
 
 
@@ -313,9 +325,9 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _until(what: Callable[[], object], timeout: float = 30) -> None:
+def _until(condition: Callable[[], object], timeout: float = 30) -> None:
     deadline = time.monotonic() + timeout
-    while not what():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)
 

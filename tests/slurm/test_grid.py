@@ -1,4 +1,4 @@
-"""A sweep on SLURM, over one and two nodes, and the same on this machine: equal to the last digit."""
+"""A sweep on SLURM, over one and two nodes, equals one on this machine to the last digit."""
 
 import json
 import subprocess
@@ -18,31 +18,38 @@ GRID = (
     "train.steps=4",
 )
 """megatron with tp 2, DeepSpeed with ZeRO 3, and ZeRO 3 of megatron, which is rejected."""
-SAME = ("backend", "gpus", "tp", "zero", "outcome", "cause", "steps", "loss_first", "loss_last",
-        "grad_norm_max")  # fmt: skip
+COMPARED = (
+    *("backend", "gpus", "tp", "zero", "outcome", "cause"),
+    *("steps", "loss_first", "loss_last", "grad_norm_max"),
+)
 
 
 def test_outcomes_and_losses_are_those_of_one_machine(
     sweep: Make, tmp_path: Path, cache: Path
 ) -> None:
-    there = sweep(*GRID, "sweep.axes.cluster.nodes=[1,2]", "cluster.gpus_per_node=2", "parallel=2")
-    here = []
-    code, out = there.end(timeout=300)
-    assert code == 0, out
+    on_slurm = sweep(
+        *GRID, "sweep.axes.cluster.nodes=[1,2]", "cluster.gpus_per_node=2", "parallel=2"
+    )
+    local_rows = []
+    code, output = on_slurm.end(timeout=300)
+    assert code == 0, output
     for gpus in (2, 4):
         words = [*GRID, f"cluster.gpus_per_node={gpus}", f"output={tmp_path}/here{gpus}"]
-        done = subprocess.run(
-            command([*words, "--format", "json"]), env=environment(cache),
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        here += json.loads(done.stdout)
-    rows = there.rows()
-    assert sorted(map(_key, rows)) == sorted(map(_key, here))
+        completed = subprocess.run(
+            command([*words, "--format", "json"]),
+            env=environment(cache),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        local_rows += json.loads(completed.stdout)
+    rows = on_slurm.rows()
+    assert sorted(map(_key, rows)) == sorted(map(_key, local_rows))
     ran = [row for row in rows if row["outcome"] == "ok"]
     assert (len(rows), len(ran)) == (8, 4)
     assert all(len(str(row["hosts"]).split()) == row["nodes"] for row in ran)
-    there.check()
+    on_slurm.check()
 
 
 def _key(row: dict[str, object]) -> str:
-    return json.dumps({name: row[name] for name in SAME})
+    return json.dumps({name: row[name] for name in COMPARED})

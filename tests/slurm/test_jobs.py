@@ -1,4 +1,4 @@
-"""What any shell sees of jobs, and which of them `launch cancel` says that it ended."""
+"""Jobs as any shell sees them, and those that `launch cancel` reports as ended by it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,30 +14,34 @@ from slurm import scheduler as module
 from slurm.handover import Setting
 from slurm.scheduler import Slurm
 from tests.conftest import spec
-from tests.slurm.made import Commands, Limit, job, options
+from tests.slurm.fakes import Commands, Limit, make_job, make_options
 
 Make = Callable[..., list[RunFolder]]
 
 
 @pytest.fixture
 def submitted(tmp_path: Path, commands: Commands) -> Make:
-    """So many runs that have been handed to sbatch, as job 17."""
+    """Make runs that have been handed to sbatch, as job 17."""
 
-    def make(count: int = 1, **said: object) -> list[RunFolder]:
+    def make(count: int = 1, **settings: object) -> list[RunFolder]:
         commands.say("sbatch", "Submitted batch job 17\n")
-        made = [job(f"r{n}", folder=tmp_path / "s" / f"r{n}") for n in range(count)]
-        for one in made:
-            RunFolder(one.folder).create(spec())
-        setting = Setting(options=options(**said), folder=tmp_path / "s", code=tmp_path / ".code",
-                          hang_after=300.0)  # fmt: skip
-        Slurm(setting).submit(made)
-        return [RunFolder(one.folder) for one in made]
+        queued_jobs = [make_job(f"r{n}", folder=tmp_path / "s" / f"r{n}") for n in range(count)]
+        for job in queued_jobs:
+            RunFolder(job.folder).create(spec())
+        setting = Setting(
+            options=make_options(**settings),
+            folder=tmp_path / "s",
+            code=tmp_path / ".code",
+            hang_after=300.0,
+        )
+        Slurm(setting).submit(queued_jobs)
+        return [RunFolder(job.folder) for job in queued_jobs]
 
     return make
 
 
 def standing(run: RunFolder) -> tuple[object, ...]:
-    """What `launch status` shows of one run."""
+    """State, SLURM's state and cause that `launch status` shows of one run."""
     (row,) = jobs.status(run.path)
     return row["state"], row["slurm"], row["cause"]
 
@@ -54,14 +58,14 @@ STANDINGS = [
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "shown"), [s[1:] for s in STANDINGS], ids=[s[0] for s in STANDINGS]
+    ("output", "code", "expected"), [s[1:] for s in STANDINGS], ids=[s[0] for s in STANDINGS]
 )
 def test_where_a_run_stands(
-    said: str, code: int, shown: tuple[object, ...], submitted: Make, commands: Commands
+    output: str, code: int, expected: tuple[object, ...], submitted: Make, commands: Commands
 ) -> None:
     (run,) = submitted()
-    commands.say("squeue", said, code=code)
-    assert standing(run) == shown
+    commands.say("squeue", output, code=code)
+    assert standing(run) == expected
     assert len(commands.calls("squeue")) == 1
 
 
@@ -95,23 +99,25 @@ def test_only_what_was_ended_is_counted(
     commands.say("squeue", "".join(f"17_{n}|CANCELLED||None\n" for n in range(3)))
     status = runs[1].status()
     assert status is not None
-    done = runs[1].path / "done"
-    done.mkdir()
-    RunFolder(done).write_status(replace(status, state="ended", exit_codes=(0, 0, 0, 0)))
-    commands.write("scancel", f"#!/bin/sh\ncp {done}/status.json {runs[1].path}/status.json\n")
+    finished = runs[1].path / "done"
+    finished.mkdir()
+    RunFolder(finished).write_status(replace(status, state="ended", exit_codes=(0, 0, 0, 0)))
+    commands.write("scancel", f"#!/bin/sh\ncp {finished}/status.json {runs[1].path}/status.json\n")
     assert jobs.cancel(tmp_path / "s") == ["r0", "r2"]
-    left = [run.status() or Status(state="queued") for run in runs]
-    assert [one.stopped for one in left] == ["cancelled", None, "cancelled"]
+    statuses = [run.status() or Status(state="queued") for run in runs]
+    assert [status.stopped for status in statuses] == ["cancelled", None, "cancelled"]
 
 
 def test_what_was_edited_since(submitted: Make) -> None:
     runs = submitted(2, partition="a", interval=2.0)
-    same = options(partition="a", interval=9.0)
-    assert jobs.edited(runs, same, 3600.0) == ""
-    assert jobs.edited(runs[:1], replace(same, partition="b", exclude=("n1",)), 3600.0) == (
+    unchanged = make_options(partition="a", interval=9.0)
+    assert jobs.edited(runs, unchanged, 3600.0) == ""
+    assert jobs.edited(runs[:1], replace(unchanged, partition="b", exclude=("n1",)), 3600.0) == (
         "1 job was submitted before with another scheduler.exclude, scheduler.partition"
     )
-    assert jobs.edited(runs, same, 60.0) == "2 jobs were submitted before with another time_limit"
+    assert (
+        jobs.edited(runs, unchanged, 60.0) == "2 jobs were submitted before with another time_limit"
+    )
 
 
 TWO = ("submit", "-m", "cluster=local_slurm", "train.seed=1,2")
@@ -125,10 +131,10 @@ def test_what_is_submitted_again_with_other_options(
     words = [*TWO, f"output={tmp_path}", "name=a b"]
     assert main(words) == 0
     assert main([*words, "scheduler.interval=9"]) == 0
-    before = f"{tmp_path}/a b: 2 points, 2 to run\n"
-    assert capsys.readouterr().err == 2 * before
+    first_line = f"{tmp_path}/a b: 2 points, 2 to run\n"
+    assert capsys.readouterr().err == 2 * first_line
     assert main([*words, "scheduler.partition=low", "time_limit=60"]) == 0
-    assert capsys.readouterr().err == before + (
+    assert capsys.readouterr().err == first_line + (
         "launch: 2 jobs were submitted before with another scheduler.partition, time_limit;"
         f" launch cancel '{tmp_path}/a b' takes them back\n"
     )
@@ -141,9 +147,10 @@ def test_what_slurm_does_not_take_now_is_said(
     Limit(commands, 1)
     assert main([*TWO, f"output={tmp_path}", "name=few"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "1 of 2 points are queued or running; then:", f"  launch status {tmp_path}/few",
+        "1 of 2 points are queued or running; then:",
+        f"  launch status {tmp_path}/few",
         "SLURM takes no more at once: the same command submits the other 1 when some have ended",
-    ]  # fmt: skip
+    ]
 
 
 def test_a_strategy_that_learns_says_who_chooses_the_rest(
@@ -171,17 +178,23 @@ DRY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "code", "ends", "lines", "error"), DRY)
+@pytest.mark.parametrize(("answer", "code", "ends", "lines", "error"), DRY)
 def test_a_dry_run_asks_sbatch(
-    said: str, code: int, ends: int, lines: list[str], error: str, commands: Commands,
-    tmp_path: Path, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    answer: str,
+    code: int,
+    ends: int,
+    lines: list[str],
+    error: str,
+    commands: Commands,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Once for each script, and it submits nothing."""
-    commands.say("sbatch", err=said, code=code)
+    commands.say("sbatch", errors=answer, code=code)
     assert main([*TWO, f"output={tmp_path}/runs", "--dry-run"]) == ends
-    out, err = capsys.readouterr()
-    shown = [line for line in out.splitlines() if "--test-only" in line]
-    assert shown == [f"# sbatch --test-only: {line}" for line in lines] and err == error
+    output, errors = capsys.readouterr()
+    test_lines = [line for line in output.splitlines() if "--test-only" in line]
+    assert test_lines == [f"# sbatch --test-only: {line}" for line in lines] and errors == error
     (words,) = commands.calls("sbatch")
     assert words[-1] == "--test-only" and not (tmp_path / "runs").exists()
 

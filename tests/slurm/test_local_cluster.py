@@ -1,4 +1,4 @@
-"""What local_cluster.sh says of itself; that it works is what all other tests here need."""
+"""The help of local_cluster.sh; all other tests here need it to work."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ from tests.conftest import ROOT
 
 def test_an_unknown_verb_is_shown_the_help() -> None:
     script = ROOT / "slurm" / "local_cluster.sh"
-    done = subprocess.run([script, "strat"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "local_cluster: no verb strat\n")
-    lines = done.stdout.splitlines()
+    completed = subprocess.run([script, "strat"], capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stderr) == (2, "local_cluster: no verb strat\n")
+    lines = completed.stdout.splitlines()
     assert lines[0].startswith("local_cluster.sh - ") and lines[-1].startswith("Runs as root ")

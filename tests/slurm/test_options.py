@@ -1,4 +1,4 @@
-"""What a user may not say about SLURM is one line that names its key."""
+"""Options of SLURM that are refused: one line that names the key."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from launcher.errors import ConfigError
 from launcher.schedulers.options import SECRET
-from tests.slurm.made import options
+from tests.slurm.fakes import make_options
 
 LINES: list[tuple[dict[str, Any], str]] = [
     ({"partition": "a\nb"}, r"scheduler.partition: 'a\nb' is not one line"),
@@ -25,20 +25,27 @@ LINES: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "message"), LINES, ids=[next(iter(s)) for s, _ in LINES])
-def test_what_may_not_be_said(said: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(("settings", "message"), LINES, ids=[next(iter(s)) for s, _ in LINES])
+def test_what_may_not_be_said(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        options(**said).check()
+        make_options(**settings).check()
 
 
 def test_what_may_be_said() -> None:
     """In a shell's eyes it is anything but harmless; here it is text."""
     text = 'it\'s "x" $(touch HACKED) `id` ; ü漢 %j'
-    options(
-        partition=text, account=text, qos=text, reservation=text, constraint=text,
-        exclude=(text,), sbatch={"comment": text, "mem": 0, "hold": True}, modules=(text,),
-        setup=("two\nlines",), environment={"A": "two\nlines", "B": text},
-    ).check()  # fmt: skip
+    make_options(
+        partition=text,
+        account=text,
+        qos=text,
+        reservation=text,
+        constraint=text,
+        exclude=(text,),
+        sbatch={"comment": text, "mem": 0, "hold": True},
+        modules=(text,),
+        setup=("two\nlines",),
+        environment={"A": "two\nlines", "B": text},
+    ).check()
 
 
 SECRETS = [

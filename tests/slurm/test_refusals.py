@@ -1,4 +1,4 @@
-"""What sbatch refuses, in the words of SLURM 22.05: the key, its value, and what sbatch says."""
+"""Refusals of sbatch, in the words of SLURM 22.05: the key, its value, and sbatch's message."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from launcher.errors import RequestError, WorkError
 from slurm.refusals import NoRoom, refusal
-from tests.slurm.made import job, options
+from tests.slurm.fakes import make_job, make_options
 
 FAILED = "Batch job submission failed: "
 POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -25,7 +25,7 @@ AWAY = f"{FAILED}Unable to contact slurm controller (connect failure)"
 SLOW = f"{FAILED}Socket timed out on send/recv operation"
 
 REFUSALS: list[tuple[str, str, dict[str, Any], str]] = [
-    # what, what sbatch says, what was said to it, and what the message begins with
+    # name, message of sbatch, options of the user, and the beginning of the error
     ("partition", PARTITION, {"partition": "foo"}, "scheduler.partition=foo"),
     ("partition of sbatch", PARTITION, {"partition": "main", "sbatch": {"partition": "foo"}},
      "scheduler.sbatch.partition=foo"),
@@ -55,15 +55,15 @@ REFUSALS: list[tuple[str, str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("said", "given", "key"), [r[1:] for r in REFUSALS], ids=[r[0] for r in REFUSALS]
+    ("message", "settings", "key"), [r[1:] for r in REFUSALS], ids=[r[0] for r in REFUSALS]
 )
-def test_the_key_that_it_is_about(said: str, given: dict[str, Any], key: str) -> None:
-    error = refusal(said, options(**given), job(cards_per_node=8))
-    assert type(error) is RequestError and str(error) == f"{key}: sbatch refuses: {said}"
+def test_the_key_that_it_is_about(message: str, settings: dict[str, Any], key: str) -> None:
+    error = refusal(message, make_options(**settings), make_job(cards_per_node=8))
+    assert type(error) is RequestError and str(error) == f"{key}: sbatch refuses: {message}"
 
 
 @pytest.mark.parametrize(
-    ("said", "key"),
+    ("message", "key"),
     [
         (f"AssocMaxSubmitJobLimit; {FAILED}{POLICY}", "scheduler.account=a"),
         (f"AssocGrpSubmitJobsLimit; {FAILED}{POLICY}", "scheduler.account=a"),
@@ -73,12 +73,12 @@ def test_the_key_that_it_is_about(said: str, given: dict[str, Any], key: str) ->
         (f"allocation failure: {POLICY}", "scheduler.account=a"),
     ],
 )
-def test_a_limit_on_jobs_is_for_now(said: str, key: str) -> None:
-    error = refusal(said, options(account="a"), job())
-    assert isinstance(error, NoRoom) and str(error) == f"{key}: sbatch refuses: {said}"
+def test_a_limit_on_jobs_is_for_now(message: str, key: str) -> None:
+    error = refusal(message, make_options(account="a"), make_job())
+    assert isinstance(error, NoRoom) and str(error) == f"{key}: sbatch refuses: {message}"
 
 
-@pytest.mark.parametrize("said", [AWAY, SLOW])
-def test_a_controller_that_is_away_refuses_nothing(said: str) -> None:
-    error = refusal(said, options(partition="p"), job())
-    assert type(error) is WorkError and str(error) == f"scheduler: sbatch refuses: {said}"
+@pytest.mark.parametrize("message", [AWAY, SLOW])
+def test_a_controller_that_is_away_refuses_nothing(message: str) -> None:
+    error = refusal(message, make_options(partition="p"), make_job())
+    assert type(error) is WorkError and str(error) == f"scheduler: sbatch refuses: {message}"

@@ -9,7 +9,7 @@ import pytest
 
 from launcher.errors import RequestError, WorkError
 from slurm import script
-from tests.slurm.made import Commands, job, planned
+from tests.slurm.fakes import Commands, make_job, make_submission
 
 PYTHON = sys.executable
 
@@ -37,8 +37,8 @@ exec {PYTHON} -P -m slurm.node.supervisor
 
 
 def test_nothing_is_said() -> None:
-    """What is not said is not in the script: the cluster's own defaults."""
-    assert script.text(planned(job()), job(), None) == PLAIN
+    """Options that are not set are not in the script: the cluster's own defaults hold."""
+    assert script.batch_script(make_submission(make_job()), make_job(), None) == PLAIN
 
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], list[str]]] = [
@@ -87,16 +87,16 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], list[str]]] = 
 
 
 @pytest.mark.parametrize(
-    ("said", "shape", "more", "less"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+    ("settings", "shape", "more", "less"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
 def test_what_is_said_is_a_line(
-    said: dict[str, Any], shape: dict[str, Any], more: list[str], less: list[str]
+    settings: dict[str, Any], shape: dict[str, Any], more: list[str], less: list[str]
 ) -> None:
-    one = job(**shape)
+    job = make_job(**shape)
     expected = set(PLAIN.splitlines()) - {f"#SBATCH --{line}" for line in less}
-    found = script.text(planned(one, **said), one, None).splitlines()
-    assert set(found) == expected | {f"#SBATCH --{line}" for line in more}
-    names = [line.split("=")[0] for line in found if line.startswith("#SBATCH")]
+    lines = script.batch_script(make_submission(job, **settings), job, None).splitlines()
+    assert set(lines) == expected | {f"#SBATCH --{line}" for line in more}
+    names = [line.split("=")[0] for line in lines if line.startswith("#SBATCH")]
     assert len(names) == len(set(names)), "a parameter is there twice"
 
 
@@ -104,35 +104,42 @@ def test_what_is_said_is_a_line(
     ("throttle", "array"), [(None, "0-2%3"), (2, "0-2%2"), (1, "0-2%1"), (9, "0-2%3")]
 )
 def test_several_jobs_are_an_array(throttle: int | None, array: str) -> None:
-    jobs = [job("a"), job("b"), job("c")]
-    found = set(script.text(planned(*jobs), jobs[0], throttle).splitlines())
+    jobs = [make_job("a"), make_job("b"), make_job("c")]
+    lines = set(script.batch_script(make_submission(*jobs), jobs[0], throttle).splitlines())
     expected = set(PLAIN.splitlines()) - {"#SBATCH --output=%j.txt"}
-    assert found == expected | {f"#SBATCH --array={array}", "#SBATCH --output=%A_%a.txt"}
+    assert lines == expected | {f"#SBATCH --array={array}", "#SBATCH --output=%A_%a.txt"}
 
 
 def test_modules_and_setup() -> None:
     """A module's name is data; a line of setup is shell, as it is."""
-    said = {
+    settings = {
         "modules": ("cuda/12.4", "a b; touch HACKED"),
         "setup": ("ulimit -l unlimited", "export X=$(hostname) # mine"),
     }
-    before, _, after = PLAIN.partition("# setup\ntrap '' USR1\n")
-    assert script.text(planned(job(), **said), job(), None) == (
-        before + "# setup\ntrap '' USR1\nmodule load cuda/12.4\nmodule load 'a b; touch HACKED'\n"
-        "ulimit -l unlimited\nexport X=$(hostname) # mine\n" + after
+    head, _, tail = PLAIN.partition("# setup\ntrap '' USR1\n")
+    assert script.batch_script(make_submission(make_job(), **settings), make_job(), None) == (
+        head + "# setup\ntrap '' USR1\nmodule load cuda/12.4\nmodule load 'a b; touch HACKED'\n"
+        "ulimit -l unlimited\nexport X=$(hostname) # mine\n" + tail
     )
 
 
 def test_the_folder_of_the_code_is_data() -> None:
     from dataclasses import replace
 
-    sub = replace(planned(job()), path=("/a b/$(touch HACKED)/it's",))
-    line = next(x for x in script.text(sub, job(), None).splitlines() if "PYTHONPATH" in x)
-    done = subprocess.run(
+    submission = replace(make_submission(make_job()), path=("/a b/$(touch HACKED)/it's",))
+    line = next(
+        text
+        for text in script.batch_script(submission, make_job(), None).splitlines()
+        if "PYTHONPATH" in text
+    )
+    completed = subprocess.run(
         ["sh", "-c", f'{line}\nprintf %s "$PYTHONPATH"'],
-        env={"PYTHONPATH": "/own"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout == "/a b/$(touch HACKED)/it's:/own"
+        env={"PYTHONPATH": "/own"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert completed.stdout == "/a b/$(touch HACKED)/it's:/own"
 
 
 TITLES = [
@@ -150,17 +157,17 @@ def test_a_title_stumbles_over_nothing(name: str, title: str) -> None:
 
 
 def test_sbatch_refuses(tmp_path: Path, commands: Commands) -> None:
-    commands.say("sbatch", err="sbatch: error: same\nsbatch: error: same\n", code=1)
+    commands.say("sbatch", errors="sbatch: error: same\nsbatch: error: same\n", code=1)
     with pytest.raises(RequestError, match=r"^scheduler: sbatch refuses: same$"):
-        script.submit("#!/bin/sh\n", planned(job()), tmp_path)
+        script.submit("#!/bin/sh\n", make_submission(make_job()), tmp_path)
     commands.say("sbatch", code=1)
     with pytest.raises(RequestError, match=r"^scheduler: sbatch refuses: exit code 1$"):
-        script.submit("#!/bin/sh\n", planned(job()), tmp_path)
+        script.submit("#!/bin/sh\n", make_submission(make_job()), tmp_path)
 
 
 def test_sbatch_takes_it(tmp_path: Path, commands: Commands) -> None:
-    commands.say("sbatch", out="Submitted batch job 4711 on cluster big\n")
-    assert script.submit("#!/bin/sh\n", planned(job()), tmp_path) == "4711"
+    commands.say("sbatch", output="Submitted batch job 4711 on cluster big\n")
+    assert script.submit("#!/bin/sh\n", make_submission(make_job()), tmp_path) == "4711"
     assert commands.calls("sbatch") == [
         [f"--chdir={tmp_path}", f"--output={tmp_path}/%j.txt", f"{tmp_path}/job.sh"]
     ]
@@ -170,11 +177,14 @@ def test_sbatch_takes_it(tmp_path: Path, commands: Commands) -> None:
 def test_there_is_no_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(WorkError, match=r"^sbatch: No such file or directory$"):
-        script.submit("#!/bin/sh\n", planned(job()), tmp_path)
+        script.submit("#!/bin/sh\n", make_submission(make_job()), tmp_path)
 
 
 def test_sbatch_is_asked_without_a_file(tmp_path: Path, commands: Commands) -> None:
     commands.write("sbatch", f"#!/bin/sh\ncat > {tmp_path}/read\necho sbatch: fine, $3 >&2\n")
     folder = tmp_path / "not there"
-    assert script.tried("#!/bin/sh\n", planned(job("a"), job("b")), folder) == "fine, --test-only"
+    assert (
+        script.validate("#!/bin/sh\n", make_submission(make_job("a"), make_job("b")), folder)
+        == "fine, --test-only"
+    )
     assert (tmp_path / "read").read_text() == "#!/bin/sh\n" and not folder.exists()

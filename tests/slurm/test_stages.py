@@ -17,22 +17,26 @@ from tests.slurm.conftest import Cluster, Make, Sweep
 STEPS = {"web": 40, "english": 40, "synthetic": 40, "specialised": 8}
 
 WORDS = (
-    "curriculum=four_stage", "layout.micro_batch=4", "checkpoint_every=5", "hang_after=20",
-    "train.optimizer.warmup_steps=6", "train.optimizer.decay_steps=10",
+    "curriculum=four_stage",
+    "layout.micro_batch=4",
+    "checkpoint_every=5",
+    "hang_after=20",
+    "train.optimizer.warmup_steps=6",
+    "train.optimizer.decay_steps=10",
     *(f"curriculum.stages.{name}.tokens={steps * 16 * 64}" for name, steps in STEPS.items()),
-)  # fmt: skip
+)
 
 ON_TWO = ("cluster.nodes=2", "cluster.gpus_per_node=1", "scheduler.exclusive=true")
 
 TOLERANCE = 1e-5
 
 PATIENCE = 300.0
-"""Seconds for what comes next: an attempt that is put back waits, and others use the machine."""
+"""Seconds for each event: an attempt that is put back waits, and others use the machine."""
 
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """The same run, beside the others and left alone: one node, no SLURM."""
+    """An undisturbed run of the same words, beside the others: one node, no SLURM."""
 
     folder: Path
     process: "subprocess.Popen[bytes]"
@@ -40,8 +44,8 @@ class Undisturbed:
     @property
     def run(self) -> Path:
         """Its folder, once it is over."""
-        said = self.folder / "launch.txt"
-        assert self.process.wait(300) == 0, said.read_text()
+        printed = self.folder / "launch.txt"
+        assert self.process.wait(300) == 0, printed.read_text()
         return self.folder / "four_stage"
 
 
@@ -59,23 +63,27 @@ def test_a_chain_of_jobs(sweep: Make, slurm: Cluster, undisturbed: Undisturbed) 
     """Preempted, without a node, at a time limit, without its launcher: the same to the bit."""
     running = sweep(*WORDS, *ON_TWO, "scheduler.partition=low")
     first = _at_step(running, 3)
-    slurm.run("sbatch", "--partition=high", "--nodes=4", "--exclusive", "--output=/dev/null",
-              "--wrap=sleep 3")  # fmt: skip
+    preempt = ("--partition=high", "--nodes=4", "--exclusive", "--output=/dev/null")
+    slurm.run("sbatch", *preempt, "--wrap=sleep 3")
     second = _at_step(running, first.spec().last + 7)
-    slurm.run("scontrol", "update", f"nodename={_status(second).nodes[1]}", "state=down",
-              "reason=test")  # fmt: skip
+    node = _status(second).nodes[1]
+    slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     third = _at_step(running, second.spec().last + 7)
     # What SLURM sends so long before the limit: a real one cuts wherever the machine is slow.
     slurm.run("scancel", "--batch", "--signal=USR1", _status(third).job_id or "")
     running.wait(lambda run: run == third and _status(run).stopped == "timeout", PATIENCE)
     running.kill()
-    code, out = running.start().end(PATIENCE)
-    assert code == 0, out
+    code, output = running.start().end(PATIENCE)
+    assert code == 0, output
     running.check()
     assert [row["outcome"] for row in running.rows()] == ["ok"] * 4
     stops = {run.path.name: [s.stopped for s in running.history(run)] for run in running.runs}
-    assert stops == {"1-web": ["preempted", None], "2-english": ["preempted", None],
-                     "3-synthetic": ["timeout", None], "4-specialised": [None]}  # fmt: skip
+    assert stops == {
+        "1-web": ["preempted", None],
+        "2-english": ["preempted", None],
+        "3-synthetic": ["timeout", None],
+        "4-specialised": [None],
+    }
     assert len(list(running.folder.glob("submissions/*"))) == 4, "SLURM puts jobs back, not we"
     assert kills.outcome(running.folder) == kills.outcome(undisturbed.run)
 
@@ -86,8 +94,8 @@ def test_on_other_nodes_and_at_another_layout(sweep: Make, undisturbed: Undistur
     running = sweep(*WORDS, *ON_TWO)
     first = _at_step(running, 7)
     _cancel(running)
-    other = ("cluster.nodes=1", "cluster.gpus_per_node=2", "layout.tp=2")
-    running.words = ["resume", str(running.folder), *other]
+    one_node = ("cluster.nodes=1", "cluster.gpus_per_node=2", "layout.tp=2")
+    running.words = ["resume", str(running.folder), *one_node]
     running.start()
     _at_step(running, first.spec().last + 2)
     _cancel(running)
@@ -105,35 +113,37 @@ def test_submitted_stage_by_stage(sweep: Make, slurm: Cluster) -> None:
     words = [word for word in WORDS if not word.startswith("curriculum.stages")]
     small = (*words, "curriculum.stages.web.tokens=6000", "curriculum.stages.english.tokens=200000")
     running = sweep("detach=true", *small, "cluster.gpus_per_node=1")
-    code, out = running.end()
-    assert code == 0 and "1-web is queued or runs, 3 stages to come:" in out, out
-    standing = _standing(running)
-    assert standing.pop("1-web") in ("queued", "running")
-    assert standing == dict.fromkeys(kills.STAGES[1:], "not started")
+    code, output = running.end()
+    assert code == 0 and "1-web is queued or runs, 3 stages to come:" in output, output
+    states = _states(running)
+    assert states.pop("1-web") in ("queued", "running")
+    assert states == dict.fromkeys(kills.STAGES[1:], "not started")
     while slurm.run("squeue", "--noheader", "--user", str(os.getuid())):
         time.sleep(0.2)
-    assert _standing(running)["1-web"] == "ok"
-    code, out = running.start().end()
-    assert code == 0 and "2-english is queued or runs, 2 stages to come:" in out, out
-    out = _said(running, "resume", "detach=true", "layout.micro_batch=2")
-    assert "2-english is queued or runs" in out
-    assert "2-english goes on as it was started: layout.micro_batch 4 -> 2 is for later; " in out
-    out = _said(running, "resume", "curriculum.stages.english.blend={bundled/code: 1.0}", code=2)
-    assert "stages.english: is queued or runs and cannot change: data.blend.bundled/" in out
+    assert _states(running)["1-web"] == "ok"
+    code, output = running.start().end()
+    assert code == 0 and "2-english is queued or runs, 2 stages to come:" in output, output
+    output = _launch(running, "resume", "detach=true", "layout.micro_batch=2")
+    assert "2-english is queued or runs" in output
+    assert "2-english goes on as it was started: layout.micro_batch 4 -> 2 is for later; " in output
+    output = _launch(
+        running, "resume", "curriculum.stages.english.blend={bundled/code: 1.0}", code=2
+    )
+    assert "stages.english: is queued or runs and cannot change: data.blend.bundled/" in output
     assert len(list(running.folder.glob("submissions/*"))) == 2
-    assert _said(running, "cancel") == "ended 1 job: 2-english\n"
-    assert _standing(running)["2-english"] == "cancelled"
+    assert _launch(running, "cancel") == "ended 1 job: 2-english\n"
+    assert _states(running)["2-english"] == "cancelled"
 
 
 def _at_step(running: Sweep, step: int) -> RunFolder:
-    """The stage that has done so many steps of the whole run, in whichever attempt."""
+    """Wait for the stage that has done so many steps of the whole run, in whichever attempt."""
 
-    def there(run: RunFolder) -> bool:
+    def has_step(run: RunFolder) -> bool:
         status, lines = run.readable_status(), run.steps()
-        going = status is not None and status.state == "running"
-        return going and any(line["step"] >= step for line in lines)
+        is_active = status is not None and status.state == "running"
+        return is_active and any(line["step"] >= step for line in lines)
 
-    return running.wait(there, PATIENCE)
+    return running.wait(has_step, PATIENCE)
 
 
 def _status(run: RunFolder) -> Status:
@@ -143,24 +153,29 @@ def _status(run: RunFolder) -> Status:
 
 
 def _cancel(running: Sweep) -> None:
-    """From another shell; the launcher sees it and ends."""
-    assert _said(running, "cancel").startswith("ended 1 job: ")
-    code, out = running.end()
-    assert code == 1 and "cancelled" in out, out
+    """Cancel from another shell; the launcher sees it and ends."""
+    assert _launch(running, "cancel").startswith("ended 1 job: ")
+    code, output = running.end()
+    assert code == 1 and "cancelled" in output, output
 
 
-def _said(running: Sweep, verb: str, *words: str, code: int = 0) -> str:
-    """What another command prints, and says beside that."""
-    done = subprocess.run(command([verb, str(running.folder), *words]), env=running.environment,
-                          capture_output=True, text=True, check=False)  # fmt: skip
-    assert done.returncode == code, done
-    return done.stdout + done.stderr
+def _launch(running: Sweep, verb: str, *words: str, code: int = 0) -> str:
+    """Call another verb on the run's folder, and return its output and its errors."""
+    completed = subprocess.run(
+        command([verb, str(running.folder), *words]),
+        env=running.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.returncode == code, completed
+    return completed.stdout + completed.stderr
 
 
 def _steps(folder: Path) -> Sequence[dict[str, float]]:
     return [line for name in kills.STAGES for line in RunFolder(folder / name).steps()]
 
 
-def _standing(running: Sweep) -> dict[str, str]:
-    lines = _said(running, "status", "--format", "csv").splitlines()[1:]
+def _states(running: Sweep) -> dict[str, str]:
+    lines = _launch(running, "status", "--format", "csv").splitlines()[1:]
     return {line.split(",")[0]: line.split(",")[1] for line in lines}

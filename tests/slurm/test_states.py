@@ -1,4 +1,7 @@
-"""What sacct, squeue and scontrol print is understood; that they hang, fail or lack is known."""
+"""Answers of sacct, squeue and scontrol, and none where they hang, fail or are missing.
+
+Modules: slurm.states, slurm.accounting.
+"""
 
 import time
 
@@ -6,7 +9,7 @@ import pytest
 
 from slurm import accounting, states
 from slurm.states import State
-from tests.slurm.made import Commands
+from tests.slurm.fakes import Commands
 
 SACCT = "JobID|State|NodeList\n"
 
@@ -29,13 +32,13 @@ ACCOUNTS: list[tuple[str, str, dict[str, State]]] = [
 
 
 @pytest.mark.parametrize(
-    ("printed", "known"), [a[1:] for a in ACCOUNTS], ids=[a[0] for a in ACCOUNTS]
+    ("output", "expected"), [a[1:] for a in ACCOUNTS], ids=[a[0] for a in ACCOUNTS]
 )
-def test_accounting(printed: str, known: dict[str, State], commands: Commands) -> None:
-    commands.say("sacct", out=printed)
-    found = accounting.states_of(["12", "17"])
-    assert found is not None and {job: found[job] for job in known} == known
-    assert set(found) - set(known) <= {"12"}, "of a range submitit also names the array"
+def test_accounting(output: str, expected: dict[str, State], commands: Commands) -> None:
+    commands.say("sacct", output)
+    reported = accounting.states_of(["12", "17"])
+    assert reported is not None and {job: reported[job] for job in expected} == expected
+    assert set(reported) - set(expected) <= {"12"}, "of a range submitit also names the array"
     assert commands.calls("sacct") == [
         ["-X", "--parsable2", "-o", "JobID,State,NodeList", "-j", "12,17"]
     ]
@@ -56,13 +59,13 @@ QUEUES: list[tuple[str, str, str, int, dict[str, State] | None]] = [
 
 
 @pytest.mark.parametrize(
-    ("printed", "wrong", "code", "known"), [q[1:] for q in QUEUES], ids=[q[0] for q in QUEUES]
+    ("output", "errors", "code", "expected"), [q[1:] for q in QUEUES], ids=[q[0] for q in QUEUES]
 )
 def test_queue(
-    printed: str, wrong: str, code: int, known: dict[str, State] | None, commands: Commands
+    output: str, errors: str, code: int, expected: dict[str, State] | None, commands: Commands
 ) -> None:
-    commands.say("squeue", printed, wrong, code)
-    assert states.queue(["12", "17"]) == known
+    commands.say("squeue", output, errors, code)
+    assert states.queue(["12", "17"]) == expected
     assert commands.calls("squeue")[0][-1] == "--jobs=12,17"
 
 
@@ -87,10 +90,10 @@ CONTROLS: list[tuple[str, str, int, State | None]] = [
 
 
 @pytest.mark.parametrize(
-    ("printed", "code", "state"), [c[1:] for c in CONTROLS], ids=[c[0] for c in CONTROLS]
+    ("output", "code", "state"), [c[1:] for c in CONTROLS], ids=[c[0] for c in CONTROLS]
 )
-def test_control(printed: str, code: int, state: State | None, commands: Commands) -> None:
-    commands.say("scontrol", printed, code=code)
+def test_control(output: str, code: int, state: State | None, commands: Commands) -> None:
+    commands.say("scontrol", output, code=code)
     assert states.control("17") == state
     assert commands.calls("scontrol") == [["show", "job", "--oneliner", "17"]]
 
@@ -111,11 +114,15 @@ def test_what_may_still_run(name: str, active: bool) -> None:
 
 
 def everything() -> list[object]:
-    """An answer of each question."""
+    """The answer to each question."""
     return [
-        accounting.states_of(["17"]), states.queue(["17"]), states.control("17"),
-        states.hostnames("node1"), states.cancel(["17"]), states.requeue("17"),
-    ]  # fmt: skip
+        accounting.states_of(["17"]),
+        states.queue(["17"]),
+        states.control("17"),
+        states.hostnames("node1"),
+        states.cancel(["17"]),
+        states.requeue("17"),
+    ]
 
 
 NO_ANSWER = [None, None, None, (), False, False]
@@ -146,20 +153,20 @@ def test_a_command_that_is_missing(commands: Commands, monkeypatch: pytest.Monke
 
 def test_a_command_that_prints_no_utf8(commands: Commands) -> None:
     commands.write("squeue", "#!/bin/sh\nprintf '17|RUNNING|node1|\\377\\n'\n")
-    found = states.queue(["17"])
-    assert found is not None and found["17"].name == "RUNNING"
+    reported = states.queue(["17"])
+    assert reported is not None and reported["17"].name == "RUNNING"
 
 
 @pytest.mark.parametrize(
-    ("printed", "code", "size"),
+    ("output", "code", "size"),
     [
         ("MaxArraySize            = 10001\nMaxJobCount             = 10000\n", 0, 10001),
         ("MaxArraySize            = 0\n", 0, 1),
         ("", 1, 1001),
     ],
 )
-def test_how_large_an_array_may_be(printed: str, code: int, size: int, commands: Commands) -> None:
-    commands.say("scontrol", f"ClusterName = c\n{printed}", code=code)
+def test_how_large_an_array_may_be(output: str, code: int, size: int, commands: Commands) -> None:
+    commands.say("scontrol", f"ClusterName = c\n{output}", code=code)
     assert states.largest_array() == size
     assert commands.calls("scontrol") == [["show", "config"]]
 
@@ -176,5 +183,5 @@ def test_requeue_that_ends_whoever_asks(commands: Commands) -> None:
     """SLURM ends the job that asks, scontrol too, often before that has heard that it will."""
     commands.write("scontrol", "#!/bin/sh\nkill -TERM $$\n")
     assert states.requeue("17")
-    commands.say("scontrol", err="slurm_requeue error: Requested operation is disabled", code=1)
+    commands.say("scontrol", errors="slurm_requeue error: Requested operation is disabled", code=1)
     assert not states.requeue("17")

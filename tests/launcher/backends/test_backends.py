@@ -1,4 +1,8 @@
-"""What each framework cannot run, or runs silently wrong, is refused with the reason."""
+"""Layouts that a framework cannot run, or runs silently wrong, are refused with the reason.
+
+Modules: launcher.backends, launcher.backends.megatron, launcher.backends.deepspeed,
+launcher.backends.worker_command.
+"""
 
 import json
 from dataclasses import replace
@@ -7,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.backends import BACKENDS, check
-from launcher.backends.worker_command import Conduct
+from launcher.backends.worker_command import Execution
 from launcher.decode import decode
 from launcher.errors import LayoutError
 from launcher.spec.layout import ParallelLayout
@@ -19,40 +23,40 @@ DENSE, TIED, MOE = shape(), shape(tied=True), shape(experts=4)
 DS = "deepspeed"
 
 
-def made(backend: str, layout: ParallelLayout, model: object = DENSE, **train: object) -> RunSpec:
+def small(backend: str, layout: ParallelLayout, model: object = DENSE, **train: object) -> RunSpec:
     return replace(spec(layout, gpus=4, backend=backend, **train), model=model)  # type: ignore[arg-type]
 
 
 REFUSED = [
-    (made("megatron", ParallelLayout(zero=2)),
+    (small("megatron", ParallelLayout(zero=2)),
      "zero 2 needs backend deepspeed: megatron-core's distributed optimizer is zero 1"),
-    (made("megatron", ParallelLayout(offload=True)),
+    (small("megatron", ParallelLayout(offload=True)),
      "offload true needs backend deepspeed, backend is megatron"),
-    (made("megatron", ParallelLayout(pp=2, vpp=2, overlap_p2p=False)),
+    (small("megatron", ParallelLayout(pp=2, vpp=2, overlap_p2p=False)),
      "vpp 2 with pp 2 needs overlap_p2p true: batched sends and receives between the same two"
      " stages get mixed up, and the loss is silently wrong"),
-    (made("megatron", ParallelLayout(tp=2, sequence_parallel=False), MOE),
+    (small("megatron", ParallelLayout(tp=2, sequence_parallel=False), MOE),
      "tp 2 with experts 4 needs sequence_parallel true"),
-    (made(DS, ParallelLayout(pp=2, vpp=2)),
+    (small(DS, ParallelLayout(pp=2, vpp=2)),
      "vpp 2 needs backend megatron: DeepSpeed's pipeline has no interleaved schedule"),
-    (made(DS, ParallelLayout(pp=2, cp=2)),
+    (small(DS, ParallelLayout(pp=2, cp=2)),
      "cp 2 with pp 2 needs backend megatron: DeepSpeed's pipeline has no context parallel axis"),
-    (made(DS, ParallelLayout(pp=2), TIED),
+    (small(DS, ParallelLayout(pp=2), TIED),
      "pp 2 with model.tied true needs backend megatron: DeepSpeed's pipeline would train the LM"
      " head as weights of its own"),
-    (made(DS, ParallelLayout(pp=2, zero=2)),
+    (small(DS, ParallelLayout(pp=2, zero=2)),
      "zero 2 with pp 2: DeepSpeed's pipeline needs zero <= 1"),
-    (made(DS, ParallelLayout(zero=0, offload=True)), "offload true needs zero >= 1, zero 0"),
-    (made(DS, ParallelLayout(ep=2, zero=0), MOE),
+    (small(DS, ParallelLayout(zero=0, offload=True)), "offload true needs zero >= 1, zero 0"),
+    (small(DS, ParallelLayout(ep=2, zero=0), MOE),
      "ep 2 with zero 0: DeepSpeed clips by a norm that differs between ranks, which is silently"
      " wrong; zero 1 and 2 are right"),
-    (made(DS, ParallelLayout(ep=2, zero=3), MOE),
+    (small(DS, ParallelLayout(ep=2, zero=3), MOE),
      "ep 2 with zero 3: DeepSpeed has experts at zero 1 and 2"),
-    (made(DS, ParallelLayout(ep=2, pp=2), MOE), "ep 2 with pp 2 needs backend megatron"),
-    (made(DS, ParallelLayout(zero=0), precision="bf16"),
+    (small(DS, ParallelLayout(ep=2, pp=2), MOE), "ep 2 with pp 2 needs backend megatron"),
+    (small(DS, ParallelLayout(zero=0), precision="bf16"),
      "zero 0 with precision bf16: DeepSpeed's FP16_UnfusedOptimizer takes one step on empty"
      " gradients first, which is silently wrong"),
-    (made(DS, ParallelLayout(tp=2, sequence_parallel=False), MOE),
+    (small(DS, ParallelLayout(tp=2, sequence_parallel=False), MOE),
      "tp 2 with experts 4 needs sequence_parallel true"),
 ]  # fmt: skip
 
@@ -69,15 +73,15 @@ def test_refused(wrong: RunSpec, message: str) -> None:
 @pytest.mark.parametrize(
     "right",
     [
-        made("megatron", ParallelLayout(pp=2, vpp=2)),
-        made("megatron", ParallelLayout(pp=4, vpp=1, overlap_p2p=False)),
-        made("megatron", ParallelLayout(tp=2, ep=2), MOE),
-        made("megatron", ParallelLayout(pp=2), TIED),
-        made(DS, ParallelLayout(zero=3, cp=2)),
-        made(DS, ParallelLayout(zero=3, offload=True)),
-        made(DS, ParallelLayout(zero=2, ep=2), MOE),
-        made(DS, ParallelLayout(zero=0, pp=2), precision="bf16"),
-        made(DS, ParallelLayout(zero=1, pp=2), MOE),
+        small("megatron", ParallelLayout(pp=2, vpp=2)),
+        small("megatron", ParallelLayout(pp=4, vpp=1, overlap_p2p=False)),
+        small("megatron", ParallelLayout(tp=2, ep=2), MOE),
+        small("megatron", ParallelLayout(pp=2), TIED),
+        small(DS, ParallelLayout(zero=3, cp=2)),
+        small(DS, ParallelLayout(zero=3, offload=True)),
+        small(DS, ParallelLayout(zero=2, ep=2), MOE),
+        small(DS, ParallelLayout(zero=0, pp=2), precision="bf16"),
+        small(DS, ParallelLayout(zero=1, pp=2), MOE),
     ],
 )
 def test_accepted(right: RunSpec) -> None:
@@ -85,9 +89,11 @@ def test_accepted(right: RunSpec) -> None:
 
 
 def test_a_rank_is_told_what_to_sample() -> None:
-    conduct = Conduct(cache=Path("cache"), hang_after=1.0)
-    assert "--sampling" not in BACKENDS["megatron"].command(Path("run"), conduct)
-    asked = Sampling(prompts=('a "b"\n', "日本"), script="japanese")
-    *_, option, word = BACKENDS["megatron"].command(Path("run"), replace(conduct, sampling=asked))
+    execution = Execution(cache=Path("cache"), hang_after=1.0)
+    assert "--sampling" not in BACKENDS["megatron"].command(Path("run"), execution)
+    sampling = Sampling(prompts=('a "b"\n', "日本"), script="japanese")
+    *_, option, word = BACKENDS["megatron"].command(
+        Path("run"), replace(execution, sampling=sampling)
+    )
     assert (option, word.isascii()) == ("--sampling", True)
-    assert decode(Sampling, json.loads(word)) == asked
+    assert decode(Sampling, json.loads(word)) == sampling

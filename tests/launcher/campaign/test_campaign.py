@@ -16,7 +16,7 @@ import pytest
 import analysis
 from launcher.backends import BACKENDS
 from launcher.backends.megatron import Megatron
-from launcher.backends.worker_command import Conduct, TrainedHere
+from launcher.backends.worker_command import Execution, WorkerBackend
 from launcher.campaign.campaign import Campaign
 from launcher.campaign.plan import Plan
 from launcher.errors import ConfigError, WorkError
@@ -54,7 +54,7 @@ with open(folder / "metrics.jsonl", "w") as file:
 """
 
 
-class Scripted(TrainedHere):
+class Scripted(WorkerBackend):
     """Runs `SCRIPT`, which does as the micro batch says."""
 
     planner_engine, gradient_bytes = Megatron.planner_engine, Megatron.gradient_bytes
@@ -62,7 +62,7 @@ class Scripted(TrainedHere):
     def check(self, spec: object) -> None:
         """Refuses nothing."""
 
-    def command(self, folder: Path, conduct: Conduct) -> tuple[str, ...]:
+    def command(self, folder: Path, execution: Execution) -> tuple[str, ...]:
         """One process for the rank."""
         return (sys.executable, "-c", SCRIPT, str(folder))
 

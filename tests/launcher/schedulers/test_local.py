@@ -1,4 +1,7 @@
-"""The local scheduler runs real processes and leaves none behind."""
+"""The local scheduler runs real processes and leaves none behind.
+
+Modules: launcher.schedulers, launcher.schedulers.local.
+"""
 
 import shutil
 import signal
@@ -30,9 +33,14 @@ def make_job(tmp_path: Path) -> MakeJob:
         RunFolder(folder).create(spec())
         head = "import os, subprocess, sys, time; rank = int(os.environ['RANK'])\n"
         return Job(
-            name=name, command=(sys.executable, "-c", head + code, str(folder)), folder=folder,
-            nodes=1, ranks_per_node=ranks, time_limit=time_limit, memory=0,
-        )  # fmt: skip
+            name=name,
+            command=(sys.executable, "-c", head + code, str(folder)),
+            folder=folder,
+            nodes=1,
+            ranks_per_node=ranks,
+            time_limit=time_limit,
+            memory=0,
+        )
 
     return make
 
@@ -54,9 +62,9 @@ def drain(scheduler: Local, jobs: int, limit: float = 30) -> list[str]:
 
 
 def status(job: Job) -> Status:
-    found = RunFolder(job.folder).status()
-    assert found is not None
-    return found
+    written = RunFolder(job.folder).status()
+    assert written is not None
+    return written
 
 
 def test_every_rank_gets_its_place_and_its_own_log(make_job: MakeJob) -> None:
@@ -110,12 +118,12 @@ def test_a_rank_killed_by_a_signal_is_told_apart(make_job: MakeJob) -> None:
 
 
 def test_cancel_ends_what_runs(make_job: MakeJob) -> None:
-    job, other = make_job("time.sleep(60)", name="a"), make_job("time.sleep(60)", name="b")
+    job, neighbour = make_job("time.sleep(60)", name="a"), make_job("time.sleep(60)", name="b")
     with Local(cores=2) as scheduler:
-        assert scheduler.submit([job, other]) == ["a", "b"]
+        assert scheduler.submit([job, neighbour]) == ["a", "b"]
         scheduler.cancel(["a"])
         assert drain(scheduler, 1) == ["a"]
-        assert status(other).state == "running"
+        assert status(neighbour).state == "running"
     assert status(job).stopped == "cancelled"
 
 
@@ -144,23 +152,23 @@ def test_jobs_at_once(
 
 
 def test_memory_that_a_job_has_yet_to_take_is_not_given_away(make_job: MakeJob) -> None:
-    most = int(0.6 * psutil.virtual_memory().available)
-    jobs = [replace(make_job("time.sleep(60)", name=n), memory=most) for n in ("a", "b")]
+    memory = int(0.6 * psutil.virtual_memory().available)
+    jobs = [replace(make_job("time.sleep(60)", name=n), memory=memory) for n in ("a", "b")]
     with Local(cores=8) as scheduler:
         assert scheduler.submit(jobs) == ["a"]
 
 
 def test_what_is_not_taken_has_not_been_touched(make_job: MakeJob) -> None:
-    asked = []
+    offered = []
 
     def jobs() -> Iterator[Job]:
         for name in ("a", "b", "c"):
-            asked.append(name)
+            offered.append(name)
             yield make_job("time.sleep(60)", name=name)
 
     with Local(cores=1) as scheduler:
         assert scheduler.submit(jobs()) == ["a"]
-    assert asked == ["a", "b"]
+    assert offered == ["a", "b"]
 
 
 def test_ranks_that_started_end_when_another_cannot(
@@ -197,10 +205,10 @@ def test_only_processes_of_the_run_count_as_its_survivors(make_job: MakeJob) -> 
         scheduler.submit([job])
         scheduler.poll()
         (rank,) = status(job).pids
-        other = replace(job, folder=job.folder.parent / "other")
-        RunFolder(other.folder).create(spec())
-        RunFolder(other.folder).write_status(status(job))
-        assert not scheduler.adopt(other)
+        neighbour = replace(job, folder=job.folder.parent / "other")
+        RunFolder(neighbour.folder).create(spec())
+        RunFolder(neighbour.folder).write_status(status(job))
+        assert not scheduler.adopt(neighbour)
         assert _alive(rank)
         assert not scheduler.adopt(job)
         assert not psutil.pid_exists(rank)
@@ -209,8 +217,8 @@ def test_only_processes_of_the_run_count_as_its_survivors(make_job: MakeJob) -> 
 def test_what_a_batch_system_has_is_left_to_it(make_job: MakeJob) -> None:
     job = make_job("pass")
     RunFolder(job.folder).write_status(Status(state="queued", submission="abc"))
-    with pytest.raises(RequestError, match=r"^scheduler\.name: local, but SLURM has .*/job; first: "
-                       r"launch cancel "):  # fmt: skip
+    message = r"^scheduler\.name: local, but SLURM has .*/job; first: launch cancel "
+    with pytest.raises(RequestError, match=message):
         Local().adopt(job)
 
 

@@ -1,4 +1,4 @@
-"""What is said before a long run, and that nothing is said of what is usual."""
+"""Warnings before a long run: one for each costly setting, none for usual ones."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,43 +14,52 @@ from launcher.spec.spike_guard import SpikeGuard
 from tests.conftest import ROOT, shape, spec
 
 TOKENS = 10**12
-"""Of the run that is planned."""
+"""Tokens of the run that is planned."""
 
 
 def shipped(model: str, train: str, tokens: int | None = TOKENS) -> RunSpec:
     """A run of files below conf/."""
     group = {"model": model, "train": train}
-    said = {
+    settings = {
         kind: yaml.safe_load((ROOT / "conf" / kind / f"{name}.yaml").read_text())
         for kind, name in group.items()
     }
-    made = replace(spec(), model=decode(ModelShape, said["model"]))
-    return replace(made, train=replace(decode(Train, said["train"]), tokens=tokens))
+    shipped_spec = replace(spec(), model=decode(ModelShape, settings["model"]))
+    return replace(shipped_spec, train=replace(decode(Train, settings["train"]), tokens=tokens))
 
 
-def changed(made: RunSpec, **changes: Any) -> RunSpec:
-    """With other fields of train.optimizer, or of train where they are of that."""
-    own = {name: changes.pop(name) for name in list(changes) if hasattr(made.train, name)}
-    optimizer = replace(made.train.optimizer, **changes)
-    return replace(made, train=replace(made.train, optimizer=optimizer, **own))
+def changed(original: RunSpec, **changes: Any) -> RunSpec:
+    """Change fields of train, and the others in train.optimizer."""
+    train_changes = {
+        name: changes.pop(name) for name in list(changes) if hasattr(original.train, name)
+    }
+    optimizer = replace(original.train.optimizer, **changes)
+    return replace(original, train=replace(original.train, optimizer=optimizer, **train_changes))
 
 
 B7, B70, MOE = (shipped(name, "pretrain") for name in ("llama_7b", "llama3_70b", "mixtral_8x7b"))
 GUARDED = changed(B70, lr=1.5e-4, min_lr=1.5e-5, spike_guard=SpikeGuard())
 
 
-def stage(made: RunSpec, before: int, schedule_after: int) -> RunSpec:
+def stage(original: RunSpec, steps_before: int, schedule_after: int) -> RunSpec:
     """A stage of a schedule."""
     place = Stage(
-        number=2, name="two", steps_before=before, tokens_before=before * 100, parent="p",
-        schedule_after=schedule_after, schedule_steps=5000, samples_before={}, source_tokens={},
+        number=2,
+        name="two",
+        steps_before=steps_before,
+        tokens_before=steps_before * 100,
+        parent="p",
+        schedule_after=schedule_after,
+        schedule_steps=5000,
+        samples_before={},
+        source_tokens={},
         max_epochs=4.0,
-    )  # fmt: skip
-    return replace(made, stage=place)
+    )
+    return replace(original, stage=place)
 
 
 @pytest.mark.parametrize(
-    ("made", "expected"),
+    ("planned", "expected"),
     [
         (changed(B7, eps=1e-5), [
             "train.optimizer.eps: 1e-05 is above 1e-08 at 6.7 B parameters: gradients are smaller than that, and Adam hardly moves their weights"]),
@@ -89,8 +98,8 @@ def stage(made: RunSpec, before: int, schedule_after: int) -> RunSpec:
             "train.tokens: 20,000,000,000,000 are 2,968.1 per parameter, above 2,500: the model gets harder to tune, and a larger one is better"]),
     ],
 )  # fmt: skip
-def test_a_long_run(made: RunSpec, expected: list[str]) -> None:
-    assert warnings(made, made.train.tokens) == expected
+def test_a_long_run(planned: RunSpec, expected: list[str]) -> None:
+    assert warnings(planned, planned.train.tokens) == expected
 
 
 @pytest.mark.parametrize("model", ["llama_7b", "llama3_8b", "mistral_7b", "qwen3_8b", "llama_13b"])
@@ -108,9 +117,9 @@ def test_a_short_run_is_not_warned_of() -> None:
 
 
 def test_stages_before_count() -> None:
-    made = replace(spec(steps=1000, global_batch=1000), model=shape(sequence=1000))
-    assert warnings(made, None)
-    short = replace(made, train=replace(made.train, steps=10))
+    long = replace(spec(steps=1000, global_batch=1000), model=shape(sequence=1000))
+    assert warnings(long, None)
+    short = replace(long, train=replace(long.train, steps=10))
     assert warnings(short, None) == []
     later = stage(short, 10**7, 0)
     assert warnings(later, None)

@@ -1,4 +1,7 @@
-"""What a curriculum compiles to: steps, schedules, positions in the data, and what it refuses."""
+"""Specs of a curriculum's stages: steps, schedules, positions in the data, and its refusals.
+
+Modules: launcher.spec.curriculum, launcher.spec.batch_ramp.
+"""
 
 import json
 import math
@@ -14,17 +17,17 @@ from launcher.errors import ConfigError
 from launcher.results.run_folder import RunFolder
 from launcher.results.sweep_folder import SweepFolder
 from launcher.spec.batch_ramp import BatchRamp, Phase
-from launcher.spec.curriculum import Curriculum, compiled, most_samples
+from launcher.spec.curriculum import Curriculum, most_samples, stage_specs
 from launcher.spec.run import Data, RunSpec
 from tests.conftest import spec
 
 BASE = replace(spec(), train=replace(spec().train, steps=99))
 
 
-def stages(*plans: dict[str, Any], base: RunSpec = BASE, **others: Any) -> list[RunSpec]:
-    named = {f"s{number}": plan for number, plan in enumerate(plans, 1)}
-    curriculum = decode(Curriculum, {"name": "test", "stages": named, **others})
-    return compiled(curriculum, base, as_it_is)
+def stages(*plans: dict[str, Any], base: RunSpec = BASE, **settings: Any) -> list[RunSpec]:
+    plans_by_name = {f"s{number}": plan for number, plan in enumerate(plans, 1)}
+    curriculum = decode(Curriculum, {"name": "test", "stages": plans_by_name, **settings})
+    return stage_specs(curriculum, base, as_it_is)
 
 
 def as_it_is(data: Data, where: str) -> Data:
@@ -37,8 +40,10 @@ def test_steps_go_on_from_stage_to_stage() -> None:
         {"tokens": 2560}, {"tokens": 2561, "sequence": 64}, {"tokens": 1, "global_batch": 4}
     )
     assert [(s.first, s.last, s.train.steps) for s in (first, second, third)] == [
-        (0, 10, 10), (10, 16, 6), (16, 17, 1)
-    ]  # fmt: skip
+        (0, 10, 10),
+        (10, 16, 6),
+        (16, 17, 1),
+    ]
     assert [s.tokens_through(s.last) for s in (first, second, third)] == [2560, 5632, 5760]
     assert [s.name for s in (first, second, third)] == ["1-s1", "2-s2", "3-s3"]
     assert second.stage and second.stage.parent == first.trajectory
@@ -46,17 +51,17 @@ def test_steps_go_on_from_stage_to_stage() -> None:
 
 
 def test_a_layout_leaves_the_trajectory_alone() -> None:
-    (here,) = stages({"tokens": 2560})
+    (reference,) = stages({"tokens": 2560})
     for plan in (
         {"layout": {"tp": 2}},
         {"nodes": 2},
         {"backend": "deepspeed"},
         {"gpus_per_node": 1},
     ):
-        (there,) = stages({"tokens": 2560, **plan})
-        assert there.trajectory == here.trajectory and there.id != here.id
-    (other,) = stages({"tokens": 2816})
-    assert other.trajectory != here.trajectory
+        (elsewhere,) = stages({"tokens": 2560, **plan})
+        assert elsewhere.trajectory == reference.trajectory and elsewhere.id != reference.id
+    (longer,) = stages({"tokens": 2816})
+    assert longer.trajectory != reference.trajectory
 
 
 SCHEDULES: list[tuple[list[dict[str, Any]], dict[int, float]]] = [
@@ -79,15 +84,18 @@ SCHEDULES: list[tuple[list[dict[str, Any]], dict[int, float]]] = [
 def test_schedules(schedules: list[dict[str, Any]], expected: dict[int, float]) -> None:
     optimizer = replace(BASE.train.optimizer, lr=2e-3, min_lr=2e-4, warmup_steps=2)
     base = replace(BASE, train=replace(BASE.train, optimizer=optimizer))
-    plans = [{"tokens": 2560, "schedule": said} if said else {"tokens": 2560} for said in schedules]
-    found = {
-        step: one
-        for one in stages(*plans, base=base)
-        for step in range(one.first + 1, one.last + 1)
+    plans = [
+        {"tokens": 2560, "schedule": schedule} if schedule else {"tokens": 2560}
+        for schedule in schedules
+    ]
+    spec_of_step = {
+        step: stage
+        for stage in stages(*plans, base=base)
+        for step in range(stage.first + 1, stage.last + 1)
     }
     for step, rate in expected.items():
-        found[step].check()
-        assert found[step].rate(step) == pytest.approx(rate, rel=1e-6), step
+        spec_of_step[step].check()
+        assert spec_of_step[step].rate(step) == pytest.approx(rate, rel=1e-6), step
 
 
 @pytest.mark.parametrize(
@@ -100,18 +108,18 @@ def test_schedules(schedules: list[dict[str, Any]], expected: dict[int, float]) 
     ],
 )  # fmt: skip
 def test_a_batch_that_grows(ramp: tuple[int, int, int], batch: int, phases: list[Any]) -> None:
-    made = BatchRamp(start=ramp[0], increment=ramp[1], samples=ramp[2])
-    assert made.phases(batch) == tuple(Phase(*one) for one in phases)
+    batch_ramp = BatchRamp(start=ramp[0], increment=ramp[1], samples=ramp[2])
+    assert batch_ramp.phases(batch) == tuple(Phase(*phase) for phase in phases)
 
 
 def test_tokens_of_a_batch_that_grows() -> None:
     """24 + 32 sequences in 5 steps, then 24 a step: 2560 tokens are 80 sequences, 6 steps."""
     ramp = {"start": 8, "increment": 8, "samples": 48}
-    (one,) = stages({"tokens": 2560, "global_batch": 24, "batch_ramp": ramp})
-    assert one.train.steps == 6
-    assert [one.batch_at(step) for step in range(1, 7)] == [8, 8, 8, 16, 16, 24]
-    assert [one.samples_through(step) for step in range(7)] == [0, 8, 16, 24, 40, 56, 80]
-    one.check()
+    (stage,) = stages({"tokens": 2560, "global_batch": 24, "batch_ramp": ramp})
+    assert stage.train.steps == 6
+    assert [stage.batch_at(step) for step in range(1, 7)] == [8, 8, 8, 16, 16, 24]
+    assert [stage.samples_through(step) for step in range(7)] == [0, 8, 16, 24, 40, 56, 80]
+    stage.check()
 
 
 @pytest.mark.parametrize(
@@ -124,11 +132,11 @@ def test_tokens_of_a_batch_that_grows() -> None:
     ],
 )  # fmt: skip
 def test_ramps_that_are_refused(ramp: tuple[int, int, int], message: str) -> None:
-    said = dict(zip(("start", "increment", "samples"), ramp, strict=True))
-    (one,) = stages({"tokens": 2560, "global_batch": 24, "batch_ramp": said})
-    one = replace(one, layout=replace(one.layout, micro_batch=1))
+    settings = dict(zip(("start", "increment", "samples"), ramp, strict=True))
+    (stage,) = stages({"tokens": 2560, "global_batch": 24, "batch_ramp": settings})
+    stage = replace(stage, layout=replace(stage.layout, micro_batch=1))
     with pytest.raises(ConfigError) as error:
-        one.check()
+        stage.check()
     assert str(error.value) == message
 
 
@@ -137,27 +145,30 @@ def test_a_source_goes_on_where_earlier_stages_stopped() -> None:
     blends = [{"a": 1.0}, {"a": 3.0, "b": 1.0}, {"a": 1.0}, {"a": 1.0}]
     plans = [{"tokens": 2560, "blend": blend} for blend in blends]
     plans[2]["sequence"] = 64
-    found = [one.stage for one in stages(*plans)]
-    assert [one and one.samples_before for one in found] == [
-        {"a": 0}, {"a": 81, "b": 0}, {"a": 0}, {"a": 81 + 62}
-    ]  # fmt: skip
-    taken = [one and one.source_tokens["a"] for one in found]
-    assert taken == [0, 81 * 32, (81 + 62) * 32, (81 + 62) * 32 + 41 * 64]
+    places = [stage.stage for stage in stages(*plans)]
+    assert [place and place.samples_before for place in places] == [
+        {"a": 0},
+        {"a": 81, "b": 0},
+        {"a": 0},
+        {"a": 81 + 62},
+    ]
+    tokens_of_a = [place and place.source_tokens["a"] for place in places]
+    assert tokens_of_a == [0, 81 * 32, (81 + 62) * 32, (81 + 62) * 32 + 41 * 64]
 
 
 def test_one_tokenizer_for_all_stages() -> None:
     trained = replace(BASE, data=replace(BASE.data, tokenizer="bpe"))
     plans = [{"tokens": 1, "blend": {"bundled/code": 1.0}}, {"tokens": 1}]
-    for one in stages(*plans, base=trained):
-        assert one.data.tokenizer_texts == ("bundled/code", "bundled/prose")
-    for one in stages(*plans):
-        assert one.data.tokenizer_texts == ()
+    for stage in stages(*plans, base=trained):
+        assert stage.data.tokenizer_texts == ("bundled/code", "bundled/prose")
+    for stage in stages(*plans):
+        assert stage.data.tokenizer_texts == ()
 
 
 def test_most_samples_is_enough() -> None:
-    (one,) = stages({"tokens": 2560, "blend": {"a": 0.9, "b": 0.1}})
-    assert most_samples(one) == {"a": 74, "b": 10}
-    assert sum(most_samples(one).values()) >= one.samples_through(one.last)
+    (stage,) = stages({"tokens": 2560, "blend": {"a": 0.9, "b": 0.1}})
+    assert most_samples(stage) == {"a": 74, "b": 10}
+    assert sum(most_samples(stage).values()) >= stage.samples_through(stage.last)
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -191,17 +202,19 @@ def test_what_is_trained_cannot_change(
 
 def test_what_is_to_come_can_change(tmp_path: Path) -> None:
     """The budget of a stage with a schedule of its own, layouts, and what has not begun."""
-    own = {"tokens": 2560, "schedule": {"decay": "constant"}}
-    before = stages(own, own, own)
-    trained(before, tmp_path)
-    after = stages(
-        {**own, "layout": {"tp": 2}}, {**own, "layout": {"tp": 2}}, {**own, "tokens": 5120}
+    constant = {"tokens": 2560, "schedule": {"decay": "constant"}}
+    trained_stages = stages(constant, constant, constant)
+    trained(trained_stages, tmp_path)
+    edited = stages(
+        {**constant, "layout": {"tp": 2}},
+        {**constant, "layout": {"tp": 2}},
+        {**constant, "tokens": 5120},
     )
-    found = list(trained_or_to_train(after, SweepFolder(tmp_path)))
-    assert found[0] == before[0], "a finished stage has the layout it was trained at"
-    assert found[1:] == after[1:]
+    to_train = list(trained_or_to_train(edited, SweepFolder(tmp_path)))
+    assert to_train[0] == trained_stages[0], "a finished stage has the layout it was trained at"
+    assert to_train[1:] == edited[1:]
     with pytest.raises(ConfigError) as error:
-        list(trained_or_to_train(stages(own), SweepFolder(tmp_path)))
+        list(trained_or_to_train(stages(constant), SweepFolder(tmp_path)))
     assert str(error.value) == (
         f"curriculum.stages: 2-s2 has been trained in {tmp_path} and is not among them;"
         " give another name=, or move its folder away"
@@ -209,17 +222,17 @@ def test_what_is_to_come_can_change(tmp_path: Path) -> None:
 
 
 def trained(all_stages: list[RunSpec], folder: Path) -> None:
-    """The first is finished, the second has a checkpoint."""
-    for one in all_stages:
-        run = RunFolder(folder / one.name)
-        run.create(one)
-        assert run.spec() == one
+    """Write the folders of stages: the first is finished, the second has a checkpoint."""
+    for stage in all_stages:
+        run = RunFolder(folder / stage.name)
+        run.create(stage)
+        assert run.spec() == stage
     RunFolder(folder / all_stages[0].name).write_result({})
     (folder / all_stages[1].name / "checkpoints" / "step-00000012").mkdir(parents=True)
 
 
 def test_stages_are_written_and_read(tmp_path: Path) -> None:
     ramp = {"start": 4, "increment": 4, "samples": 8}
-    for one in stages({"tokens": 2560, "batch_ramp": ramp}, {"tokens": 1}):
-        assert decode(RunSpec, json.loads(json.dumps(encode(one)))) == one
-        assert not math.isnan(one.rate(one.last))
+    for stage in stages({"tokens": 2560, "batch_ramp": ramp}, {"tokens": 1}):
+        assert decode(RunSpec, json.loads(json.dumps(encode(stage)))) == stage
+        assert not math.isnan(stage.rate(stage.last))

@@ -26,8 +26,8 @@ WSD = Optimizer(lr=1.0, min_lr=0.1, warmup_steps=4, decay="linear", decay_steps=
     ],
 )  # fmt: skip
 def test_learning_rate(optimizer: Optimizer, steps: int, expected: dict[int, float]) -> None:
-    found = {step: learning_rate(optimizer, step, steps) for step in expected}
-    assert found == pytest.approx(expected)
+    rates = {step: learning_rate(optimizer, step, steps) for step in expected}
+    assert rates == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("decay", DECAYS)
@@ -40,9 +40,9 @@ def test_every_decay_falls_from_lr_and_never_below_min_lr(decay: str) -> None:
 
 
 def test_a_decay_longer_than_the_run_is_refused() -> None:
-    made = spec(steps=8, optimizer=Optimizer(warmup_steps=3, decay_steps=6))
+    short = spec(steps=8, optimizer=Optimizer(warmup_steps=3, decay_steps=6))
     with pytest.raises(ConfigError) as caught:
-        made.check()
+        short.check()
     assert str(caught.value) == (
         "train.optimizer.decay_steps: 6 is more than the 5 that warmup_steps 3 leaves of train.steps 8"
     )

@@ -6,13 +6,25 @@ from launcher.spec.shape import ModelShape
 from tests.conftest import shape
 
 LLAMA_8B = ModelShape(
-    name="llama3_8b", layers=32, hidden=4096, ffn=14336, heads=32, kv_heads=8, vocab=128256,
+    name="llama3_8b",
+    layers=32,
+    hidden=4096,
+    ffn=14336,
+    heads=32,
+    kv_heads=8,
+    vocab=128256,
     sequence=8192,
-)  # fmt: skip
+)
 LLAMA_7B = ModelShape(
-    name="llama2_7b", layers=32, hidden=4096, ffn=11008, heads=32, kv_heads=32, vocab=32000,
+    name="llama2_7b",
+    layers=32,
+    hidden=4096,
+    ffn=11008,
+    heads=32,
+    kv_heads=32,
+    vocab=32000,
     sequence=4096,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""The spike detector: what is an event, when it ends, and that its state goes on exactly."""
+"""The spike detector: what is an event, when it ends, and that its state goes on exactly.
+
+Modules: launcher.spikes.detector, launcher.spec.spike_guard.
+"""
 
 import csv
 import json
@@ -30,16 +33,18 @@ def events(
 def readings(
     losses: Iterable[float], norms: Iterable[float | None] = (), guard: SpikeGuard = GUARD
 ) -> list[Reading]:
-    detector, rest = Detector(guard), iter(norms)
-    return [detector.update(i, loss, next(rest, None)) for i, loss in enumerate(losses, 1)]
+    detector, remaining_norms = Detector(guard), iter(norms)
+    return [
+        detector.update(i, loss, next(remaining_norms, None)) for i, loss in enumerate(losses, 1)
+    ]
 
 
-def kinds(found: Sequence[Event]) -> list[tuple[str, int]]:
-    return [(event.kind, event.step) for event in found]
+def kinds(found_events: Sequence[Event]) -> list[tuple[str, int]]:
+    return [(event.kind, event.step) for event in found_events]
 
 
 @pytest.mark.parametrize(
-    ("before", "value", "is_spike"),
+    ("history", "value", "is_spike"),
     [
         (FLAT, 2.251, True),
         (FLAT, 2.249, False),  # below loss_nats
@@ -53,10 +58,10 @@ def kinds(found: Sequence[Event]) -> list[tuple[str, int]]:
     ],
 )
 def test_a_spike_is_above_the_floor_and_the_noise(
-    before: list[float], value: float, is_spike: bool
+    history: list[float], value: float, is_spike: bool
 ) -> None:
-    expected = [("loss_spike", len(before) + 1)] if is_spike else []
-    assert kinds(events([*before, value])) == expected
+    expected = [("loss_spike", len(history) + 1)] if is_spike else []
+    assert kinds(events([*history, value])) == expected
 
 
 def test_an_event_says_how_large_it_is_and_its_end_how_long() -> None:
@@ -76,26 +81,26 @@ def test_it_is_over_at_half_the_limit(value: float, over: bool) -> None:
 
 
 def test_the_baseline_of_an_even_number_is_between_the_middle_two() -> None:
-    (found,) = events([*[2.0] * 11, 2.1, *[2.2] * 4, 3.0])
-    assert found.baseline == pytest.approx(2.15)
+    (event,) = events([*[2.0] * 11, 2.1, *[2.2] * 4, 3.0])
+    assert event.baseline == pytest.approx(2.15)
 
 
 def test_what_is_in_a_spike_is_not_learnt() -> None:
-    found = events([*FLAT, *[3.0] * 15, 2.0, 2.251])
-    assert kinds(found) == [("loss_spike", 17), ("recovery", 32), ("loss_spike", 33)]
-    assert found[2].baseline == 2.0
+    spikes = events([*FLAT, *[3.0] * 15, 2.0, 2.251])
+    assert kinds(spikes) == [("loss_spike", 17), ("recovery", 32), ("loss_spike", 33)]
+    assert spikes[2].baseline == 2.0
 
 
 def test_what_comes_back_is_learnt() -> None:
-    found = events([*FLAT[:8], 2.3, *[2.12] * 9, 2.375])
-    assert kinds(found) == [("loss_spike", 9), ("recovery", 10), ("loss_spike", 19)]
-    assert found[2].baseline == pytest.approx(2.12)
+    spikes = events([*FLAT[:8], 2.3, *[2.12] * 9, 2.375])
+    assert kinds(spikes) == [("loss_spike", 9), ("recovery", 10), ("loss_spike", 19)]
+    assert spikes[2].baseline == pytest.approx(2.12)
 
 
 def test_not_back_within_patience_is_a_divergence_and_the_new_level_is_learnt() -> None:
-    found = events([*FLAT, *[3.0] * 21, *[3.0] * 7, 9.0, 3.0, 3.3])
-    assert kinds(found) == [("loss_spike", 17), ("divergence", 37), ("loss_spike", 47)]
-    assert (found[1].steps, found[1].size, found[2].baseline) == (20, 1.0, 3.0)
+    spikes = events([*FLAT, *[3.0] * 21, *[3.0] * 7, 9.0, 3.0, 3.3])
+    assert kinds(spikes) == [("loss_spike", 17), ("divergence", 37), ("loss_spike", 47)]
+    assert (spikes[1].steps, spikes[1].size, spikes[2].baseline) == (20, 1.0, 3.0)
 
 
 def test_a_fall_is_no_event() -> None:
@@ -109,9 +114,9 @@ def rising(slope: float, steps: int) -> list[float]:
 def test_a_rise_too_slow_for_a_spike_is_a_creep_once_it_has_lasted() -> None:
     # The baseline of step t is the middle of steps t - 8 to t - 1: 0.01 x (t - 20.5) above 2. It
     # leaves 0.125 after step 33 and 0.25 after step 45, and patience is 20.
-    (found,) = events(rising(0.01, 40))
-    assert (found.kind, found.of, found.step, found.start) == ("creep", "loss", 53, 33)
-    assert (found.value, found.baseline, found.size) == pytest.approx((2.37, 2.0, 0.37))
+    (creep,) = events(rising(0.01, 40))
+    assert (creep.kind, creep.of, creep.step, creep.start) == ("creep", "loss", 53, 33)
+    assert (creep.value, creep.baseline, creep.size) == pytest.approx((2.37, 2.0, 0.37))
 
 
 def test_a_creep_is_above_the_floor_and_the_noise() -> None:
@@ -136,12 +141,12 @@ def test_the_norm_may_creep() -> None:
 
 
 def test_an_expected_shift_is_no_creep() -> None:
-    detector, found = Detector(GUARD), []
+    detector, seen_events = Detector(GUARD), []
     for step, loss in enumerate(rising(0.01, 60), 1):
         if step in (40, 60):
             detector.expect_shift(step)
-        found += detector.update(step, loss).events
-    assert found == []
+        seen_events += detector.update(step, loss).events
+    assert seen_events == []
 
 
 @pytest.mark.parametrize(
@@ -150,28 +155,32 @@ def test_an_expected_shift_is_no_creep() -> None:
 def test_what_is_not_finite_is_an_event_at_once(value: float, kind: str) -> None:
     first, last = events([2.0, value, value, 7.0])
     assert (first.kind, first.step, first.value, first.baseline, first.size) == (
-        kind, 2, None, None, None,
-    )  # fmt: skip
+        kind,
+        2,
+        None,
+        None,
+        None,
+    )
     assert (last.kind, last.step, last.start, last.value) == ("recovery", 4, 2, 7.0)
 
 
 def test_a_spike_that_gets_nan_stays_one_event() -> None:
-    found = events([*FLAT, 3.0, math.nan, math.inf, 4.0, math.nan, 2.0])
-    assert kinds(found) == [("loss_spike", 17), ("nan", 18), ("recovery", 22)]
-    assert [event.start for event in found] == [17, 17, 17]
-    assert (found[1].value, found[1].size, found[2].size) == (None, 1.0, 2.0)
+    spikes = events([*FLAT, 3.0, math.nan, math.inf, 4.0, math.nan, 2.0])
+    assert kinds(spikes) == [("loss_spike", 17), ("nan", 18), ("recovery", 22)]
+    assert [event.start for event in spikes] == [17, 17, 17]
+    assert (spikes[1].value, spikes[1].size, spikes[2].size) == (None, 1.0, 2.0)
 
 
 def test_after_nan_the_loss_has_to_come_back_too() -> None:
-    found = events([*FLAT, math.nan, *[3.0] * 25])
-    assert kinds(found) == [("nan", 17), ("divergence", 37)]
-    assert found[1].size == 1.0
+    spikes = events([*FLAT, math.nan, *[3.0] * 25])
+    assert kinds(spikes) == [("nan", 17), ("divergence", 37)]
+    assert spikes[1].size == 1.0
 
 
 def test_nan_without_end_diverges() -> None:
-    found = events([2.0, *[math.nan] * 22])
-    assert kinds(found) == [("nan", 2), ("divergence", 22), ("nan", 23)]
-    assert found[1].value is None
+    spikes = events([2.0, *[math.nan] * 22])
+    assert kinds(spikes) == [("nan", 2), ("divergence", 22), ("nan", 23)]
+    assert spikes[1].value is None
 
 
 NORMS = [0.2] * 16
@@ -216,18 +225,20 @@ def test_both_quantities_may_have_an_event_at_one_step() -> None:
 
 
 def test_the_ratio_in_a_spike_is_to_the_baseline_before_it() -> None:
-    found = readings([2.0] * 26, [*NORMS, *[2.0] * 10])
-    assert found[-1].norm_ratio == pytest.approx(10)
-    assert found[7].norm_ratio is None and found[8].norm_ratio == pytest.approx(1)
+    steps = readings([2.0] * 26, [*NORMS, *[2.0] * 10])
+    assert steps[-1].norm_ratio == pytest.approx(10)
+    assert steps[7].norm_ratio is None and steps[8].norm_ratio == pytest.approx(1)
 
 
-def shifted(at: int | None, losses: Sequence[float], guard: SpikeGuard = GUARD) -> list[Event]:
-    detector, found = Detector(guard), []
-    if at is not None:
-        detector.expect_shift(at)
+def shifted(
+    shift_step: int | None, losses: Sequence[float], guard: SpikeGuard = GUARD
+) -> list[Event]:
+    detector, seen_events = Detector(guard), []
+    if shift_step is not None:
+        detector.expect_shift(shift_step)
     for step, loss in enumerate(losses, 1):
-        found += detector.update(step, loss, 0.2 if step < 17 else 2.0).events
-    return found
+        seen_events += detector.update(step, loss, 0.2 if step < 17 else 2.0).events
+    return seen_events
 
 
 def test_an_expected_shift_is_no_event_and_the_new_level_is_guarded() -> None:
@@ -255,24 +266,24 @@ def test_a_log_that_goes_back_ends_nothing_and_keeps_the_baseline() -> None:
     assert kinds(detector.update(19, 2.3).events) == [("loss_spike", 19)]
 
 
-STORY = [*CALM, 5.0, 2.0, *CALM, 5.0, math.nan, 3.0, *[5.0] * 20, *CALM, math.inf, *CALM, 4.0,
-         *rising(0.01, 60)]  # fmt: skip
+STORY = [*CALM, 5.0, 2.0, *CALM, 5.0, math.nan, 3.0, *[5.0] * 20, *CALM, math.inf, *CALM, 4.0]
+STORY += rising(0.01, 60)
 STORY_NORMS = [0.3, 0.2, 0.25, 0.2, 9.0, 0.2, math.nan, 0.25, None, 0.2] * 20
 
 
 @pytest.mark.parametrize("cut", range(len(STORY)))
 def test_a_resumed_detector_goes_on_exactly(cut: int) -> None:
-    whole = Detector(GUARD)
-    whole.expect_shift(70)
+    unbroken = Detector(GUARD)
+    unbroken.expect_shift(70)
     for step in range(cut):
-        whole.update(step, STORY[step], STORY_NORMS[step])
-    text = json.dumps(whole.state_dict(), allow_nan=False)
+        unbroken.update(step, STORY[step], STORY_NORMS[step])
+    text = json.dumps(unbroken.state_dict(), allow_nan=False)
     resumed = Detector(GUARD)
     resumed.load_state_dict(json.loads(text))
     for step in range(cut, len(STORY)):
-        ours = resumed.update(step, STORY[step], STORY_NORMS[step])
-        assert repr(ours) == repr(whole.update(step, STORY[step], STORY_NORMS[step]))
-    assert resumed.state_dict() == whole.state_dict()
+        reading = resumed.update(step, STORY[step], STORY_NORMS[step])
+        assert repr(reading) == repr(unbroken.update(step, STORY[step], STORY_NORMS[step]))
+    assert resumed.state_dict() == unbroken.state_dict()
 
 
 def test_the_state_is_a_copy() -> None:
@@ -281,9 +292,9 @@ def test_the_state_is_a_copy() -> None:
     state = detector.state_dict()
     detector.update(2, 2.0)
     assert state["loss"]["history"] == [2.0]
-    other = Detector(GUARD)
-    other.load_state_dict(state)
-    other.update(2, 2.0)
+    copy = Detector(GUARD)
+    copy.load_state_dict(state)
+    copy.update(2, 2.0)
     assert state["loss"]["history"] == [2.0]
 
 
@@ -306,9 +317,9 @@ def test_the_defaults_are_those_of_the_document() -> None:
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be(text: str, message: str) -> None:
-    with pytest.raises(ConfigError) as found:
+    with pytest.raises(ConfigError) as caught:
         decode(SpikeGuard, yaml.safe_load(text), "spike_guard").check()
-    assert str(found.value) == message
+    assert str(caught.value) == message
 
 
 def test_settings_come_from_yaml() -> None:
@@ -321,10 +332,13 @@ def excerpt(name: str) -> list[tuple[int, float, float | None]]:
     with (ROOT / "tests" / "data" / "losses" / name).open() as file:
         rows = list(csv.DictReader(file))
     return [
-        (int(row["iteration"]), float(row["lm_loss"]),
-         float(row["grad_norm"]) if "grad_norm" in row else None)
+        (
+            int(row["iteration"]),
+            float(row["lm_loss"]),
+            float(row["grad_norm"]) if "grad_norm" in row else None,
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def of_excerpt(name: str, guard: SpikeGuard) -> list[tuple[str, int]]:
@@ -348,8 +362,8 @@ def test_the_norm_of_bloom_warns_three_steps_before_its_loss_peaks() -> None:
     detector = Detector(SpikeGuard())
     for step in range(31150, 31214):  # as calm as the excerpt's own first and last lines
         detector.update(step, 2.20 + 0.02 * (step % 3), 0.2 + 0.03 * (step % 3))
-    found = [e for point in excerpt("bloom.csv") for e in detector.update(*point).events]
-    assert [(e.of, e.kind, e.step) for e in found] == [
+    alarms = [event for point in excerpt("bloom.csv") for event in detector.update(*point).events]
+    assert [(event.of, event.kind, event.step) for event in alarms] == [
         ("loss", "loss_spike", 31216), ("grad_norm", "norm_spike", 31216),
         ("loss", "recovery", 31217), ("loss", "loss_spike", 31219),
         ("loss", "recovery", 31250), ("grad_norm", "recovery", 31250),

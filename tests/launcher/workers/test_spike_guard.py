@@ -122,11 +122,11 @@ def test_a_skipped_update_changes_nothing(
     """Leave weights, moments and Adam's count of steps as they are, on every engine."""
     patch = """
         from launcher.workers import spike_guard as guard
-        from launcher.spikes.ladder import Action
+        from launcher.spikes.ladder import GuardAction
         real = guard.Guard.decide
         def decide(self, step, figures):
             real(self, step, figures)
-            return Action(kind="skip" if 3 < step < 6 else "apply", reason="told to")
+            return GuardAction(kind="skip" if 3 < step < 6 else "apply", reason="told to")
         guard.Guard.decide = decide
     """
     spec = ranks.spec(size, train__steps=7, train__spike_guard=GUARD, **layout)

@@ -58,7 +58,10 @@ def nvmlDeviceGetMemoryInfo(card: dict[str, Any]) -> SimpleNamespace:
 
 
 def nvmlDeviceGetComputeRunningProcesses(card: dict[str, Any]) -> list[SimpleNamespace]:
-    return [SimpleNamespace(pid=p, usedGpuMemory=used) for p, used in _of(card, "processes")]
+    return [
+        SimpleNamespace(pid=pid, usedGpuMemory=held_bytes)
+        for pid, held_bytes in _of(card, "processes")
+    ]
 
 
 def nvmlDeviceGetTotalEccErrors(card: dict[str, Any], kind: int, counter: int) -> int:

@@ -1,11 +1,11 @@
-"""Which nodes are unfit, from what each said of itself."""
+"""The verdict on the nodes of a job, from their reports."""
 
 from typing import Any
 
 import pytest
 
 from launcher.schedulers.options import Checks
-from slurm.node.check_verdict import Verdict, verdict
+from slurm.node.check_verdict import NodeVerdict, judge_nodes
 from slurm.node.node_check import Fault, NodeReport
 
 
@@ -13,9 +13,12 @@ def report(
     node: int, *faults: tuple[Any, str], time: float = 101, **versions: str | None
 ) -> NodeReport:
     return NodeReport(
-        node=f"node{node}", time=time, versions=versions, seconds=0.1,
+        node=f"node{node}",
+        time=time,
+        versions=versions,
+        seconds=0.1,
         faults=tuple(Fault(kind=kind, text=text) for kind, text in faults),
-    )  # fmt: skip
+    )
 
 
 FULL = ("disk", "/out: No space left on device")
@@ -57,5 +60,7 @@ def test_verdict(
     reports: list[NodeReport], count: int, bad: dict[int, str], disk: str | None
 ) -> None:
     nodes = [f"node{number}" for number in range(1, count + 1)]
-    expected = Verdict(bad={f"node{n}": cause for n, cause in bad.items()}, disk_full=disk)
-    assert verdict(reports, nodes, 100, 110, Checks()) == expected
+    expected = NodeVerdict(
+        bad={f"node{number}": cause for number, cause in bad.items()}, disk_full=disk
+    )
+    assert judge_nodes(reports, nodes, 100, 110, Checks()) == expected

@@ -1,4 +1,4 @@
-"""How the room for checkpoints is divided into files."""
+"""The room for checkpoints is reserved in files of a sensible size."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from slurm.node import disk_check
 def test_reserved_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, parts: list[int]
 ) -> None:
-    taken: list[int] = []
+    allocated: list[int] = []
     monkeypatch.setattr(disk_check, "_room", lambda *_: None)
-    monkeypatch.setattr(disk_check, "allocate", lambda _, part: taken.append(part))
+    monkeypatch.setattr(disk_check, "allocate", lambda _, part: allocated.append(part))
     assert disk_check.reserve(tmp_path, count) is None
-    assert taken == parts
+    assert allocated == parts

@@ -22,6 +22,6 @@ def test_ranks_that_have_ended_are_not_waited_for(tmp_path: Path) -> None:
             write_json(path, value)
     folder.write_result({})
     began = time.monotonic()
-    fence.outlast(folder, 2, hang_after=60)
+    fence.await_earlier_ranks(folder, 2, hang_after=60)
     assert time.monotonic() - began < 1
     assert folder.result() == {}

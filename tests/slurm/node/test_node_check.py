@@ -1,4 +1,7 @@
-"""The check of one node, of a machine made up for it."""
+"""The check of one node, on a machine whose cards and kernel's log are made up.
+
+Modules: slurm.node.node_check, slurm.node.nvml.
+"""
 
 import errno
 import getpass
@@ -19,8 +22,8 @@ import pytest
 from launcher.decode import decode, encode
 from launcher.schedulers.options import Checks
 from slurm.node import disk_check, node_check, nvml
-from slurm.node.check_verdict import Verdict, read_reports, verdict
-from slurm.node.node_check import CheckRequest, Fault, NodeReport, look
+from slurm.node.check_verdict import NodeVerdict, judge_nodes, read_reports
+from slurm.node.node_check import CheckRequest, Fault, NodeReport, check_node
 from tests.conftest import ROOT
 
 DOUBLES = ROOT / "tests" / "slurm" / "doubles"
@@ -61,13 +64,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A disk of one MiB."""
-    place = tmp_path / "tiny"
-    place.mkdir()
-    mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    disk = tmp_path / "tiny"
+    disk.mkdir()
+    mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
     if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
         pytest.skip("a small disk is mounted, which only root may")
-    yield place
-    subprocess.run(["/bin/umount", "-l", str(place)], check=True)
+    yield disk
+    subprocess.run(["/bin/umount", "-l", str(disk)], check=True)
 
 
 def card(**changes: Any) -> dict[str, Any]:
@@ -86,17 +89,17 @@ def request(folder: Path, **changes: Any) -> CheckRequest:
     return CheckRequest(**{"folders": (str(folder),), "probe_bytes": 1000, "cards": 2, **changes})
 
 
-def found(asked: CheckRequest) -> list[tuple[str, str]]:
-    return [(fault.kind, fault.text) for fault in look(asked, "node1").faults]
+def faults_of(check_request: CheckRequest) -> list[tuple[str, str]]:
+    return [(fault.kind, fault.text) for fault in check_node(check_request, "node1").faults]
 
 
 def xid(number: int, minutes_ago: float) -> str:
-    at = (datetime.now(UTC) - timedelta(minutes=minutes_ago)).isoformat().replace(".", ",")
-    return f"{at} NVRM: Xid (PCI:0000:3b:00): {number}, pid=12, x\n"
+    when = (datetime.now(UTC) - timedelta(minutes=minutes_ago)).isoformat().replace(".", ",")
+    return f"{when} NVRM: Xid (PCI:0000:3b:00): {number}, pid=12, x\n"
 
 
 def test_clean(machine: Machine, tmp_path: Path) -> None:
-    report = look(request(tmp_path, reserve_bytes=10**6, probe_bytes=3 * 2**20 + 7), "node1")
+    report = check_node(request(tmp_path, reserve_bytes=10**6, probe_bytes=3 * 2**20 + 7), "node1")
     assert report.faults == ()
     assert report.cards == ("H100", "H100")
     assert set(report.versions) == {"python", "torch", "megatron-core", "deepspeed", "driver"}
@@ -110,7 +113,7 @@ LITTLE = [80 * GIB, 60 * GIB]
 
 
 @pytest.mark.parametrize(
-    ("cards", "asked", "faults"),
+    ("cards", "changes", "faults"),
     [
         ([card(), card(processes=PROCESS, memory=LITTLE)], {}, [("memory", "card 1: process 4194305 of another user holds 12.0 GiB")]),
         ([card(processes=[[2**22 + 1, None]]), card()], {}, [("memory", "card 0: process 4194305 of another user holds memory")]),
@@ -126,10 +129,10 @@ LITTLE = [80 * GIB, 60 * GIB]
     ids=["process", "process of unknown size", "memory", "memory allowed", "ecc", "count", "lost", "more than asked", "a driver that says nothing", "not looked at"],
 )  # fmt: skip
 def test_cards(
-    machine: Machine, tmp_path: Path, cards: list[Any], asked: dict[str, Any], faults: list[Any]
+    machine: Machine, tmp_path: Path, cards: list[Any], changes: dict[str, Any], faults: list[Any]
 ) -> None:
     machine(*cards)
-    assert found(request(tmp_path, **asked)) == faults
+    assert faults_of(request(tmp_path, **changes)) == faults
 
 
 def test_the_process_is_named(machine: Machine, tmp_path: Path) -> None:
@@ -138,10 +141,12 @@ def test_the_process_is_named(machine: Machine, tmp_path: Path) -> None:
         machine(card(processes=[[process.pid, GIB]]))
         while not psutil.Process(process.pid).cmdline():
             pass  # it is forked, and about to be what it will be
-        shown = f"{sys.executable} -c import time; time.sleep(60) für\nx{'y' * 100}"[:80]
-        text = shown.replace("\n", "\\n")
-        who = f"process {process.pid} of {getpass.getuser()} ({text})"
-        assert found(request(tmp_path, cards=1)) == [("memory", f"card 0: {who} holds 1.0 GiB")]
+        command = f"{sys.executable} -c import time; time.sleep(60) für\nx{'y' * 100}"[:80]
+        text = command.replace("\n", "\\n")
+        holder = f"process {process.pid} of {getpass.getuser()} ({text})"
+        assert faults_of(request(tmp_path, cards=1)) == [
+            ("memory", f"card 0: {holder} holds 1.0 GiB")
+        ]
         process.kill()
 
 
@@ -149,12 +154,12 @@ def test_memory_that_is_just_being_given_back(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(card(memory=LITTLE))
-    before = nvml.cards()
+    with_little = nvml.cards()
     machine(card())
-    looks = iter([before, nvml.cards()])
+    looks = iter([with_little, nvml.cards()])
     monkeypatch.setattr(node_check, "PATIENCE", 5.0)
     monkeypatch.setattr(nvml, "cards", lambda: next(looks))
-    assert found(request(tmp_path, cards=1)) == []
+    assert faults_of(request(tmp_path, cards=1)) == []
 
 
 @pytest.mark.parametrize(
@@ -168,9 +173,9 @@ def test_memory_that_is_just_being_given_back(
         ("NoDevFiles", []),
     ],
 )
-def test_given(machine: Machine, visible: str | None, cards: list[str]) -> None:
+def test_visible_cards(machine: Machine, visible: str | None, cards: list[str]) -> None:
     machine(*(card(name=name, uuid=f"GPU-{name}00") for name in "abc"))
-    assert [c.name for c in node_check.given(nvml.cards() or [], visible)] == cards
+    assert [c.name for c in node_check.visible_cards(nvml.cards() or [], visible)] == cards
 
 
 def test_numbers_of_cards(machine: Machine) -> None:
@@ -182,9 +187,9 @@ def test_numbers_of_cards(machine: Machine) -> None:
 def test_no_nvml(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fault = ("cards", "NVML does not answer, 2 cards were asked for")
     monkeypatch.delenv("FAKE_NVML")
-    assert found(request(tmp_path)) == [fault]
+    assert faults_of(request(tmp_path)) == [fault]
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert found(request(tmp_path)) == [fault]
+    assert faults_of(request(tmp_path)) == [fault]
     assert nvml.driver() is None
 
 
@@ -203,21 +208,21 @@ def test_no_nvml(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_xid(machine: Machine, tmp_path: Path, log: str, status: int, fault: str | None) -> None:
     machine(log=log, log_status=status)
     last = log.splitlines()[-1] if log else ""
-    assert found(request(tmp_path)) == ([("xid", f"{last} {fault}")] if fault else [])
+    assert faults_of(request(tmp_path)) == ([("xid", f"{last} {fault}")] if fault else [])
 
 
 def test_no_dmesg(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert found(request(tmp_path)) == []
+    assert faults_of(request(tmp_path)) == []
 
 
 def test_shm(machine: Machine, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_check, "SHM", str(tiny))
     text = f"{tiny}: 1.0 MiB are free, NCCL needs 64.0 MiB"
-    assert found(request(tmp_path)) == [("shm", text)]
-    assert found(request(tmp_path, cards=0)) == []
+    assert faults_of(request(tmp_path)) == [("shm", text)]
+    assert faults_of(request(tmp_path, cards=0)) == []
     monkeypatch.setattr(node_check, "SHM", "/no/shm")
-    assert found(request(tmp_path)) == [("shm", "/no/shm: No such file or directory")]
+    assert faults_of(request(tmp_path)) == [("shm", "/no/shm: No such file or directory")]
 
 
 def test_folders_that_cannot_be_written(machine: Machine, tmp_path: Path) -> None:
@@ -229,12 +234,12 @@ def test_folders_that_cannot_be_written(machine: Machine, tmp_path: Path) -> Non
         ("disk", f"{tmp_path}/file: Not a directory"),
         ("disk", f"{tmp_path}/file\\n: Not a directory"),
     ]
-    assert found(request(tmp_path, folders=tuple(folders), reserve_bytes=1)) == faults
+    assert faults_of(request(tmp_path, folders=tuple(folders), reserve_bytes=1)) == faults
 
 
 def test_full_disk(machine: Machine, tiny: Path) -> None:
-    asked = request(tiny, cards=0, probe_bytes=2**21)
-    assert found(asked) == [("disk", f"{tiny}: No space left on device")]
+    check_request = request(tiny, cards=0, probe_bytes=2**21)
+    assert faults_of(check_request) == [("disk", f"{tiny}: No space left on device")]
     assert list(tiny.iterdir()) == []
 
 
@@ -242,19 +247,19 @@ def test_read_back(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyP
     numbers = iter("abcd")
     monkeypatch.setattr(disk_check, "_chunks", lambda *_: iter([next(numbers).encode()]))
     text = f"{tmp_path}: what is read back is not what was written"
-    assert found(request(tmp_path)) == [("disk", text)]
+    assert faults_of(request(tmp_path)) == [("disk", text)]
 
 
 def test_reserve(machine: Machine, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = request(tiny, reserve_bytes=3 * 2**19)
+    check_request = request(tiny, reserve_bytes=3 * 2**19)
     text = f"{tiny}: no room for 1.5 MiB of checkpoints: "
-    assert found(asked) == [("space", f"{text}1.0 MiB are free")]
-    assert look(asked, "node2", first=False).faults == ()
+    assert faults_of(check_request) == [("space", f"{text}1.0 MiB are free")]
+    assert check_node(check_request, "node2", first=False).faults == ()
     monkeypatch.setattr(disk_check, "_room", lambda *_: None)
-    assert found(asked) == [("space", f"{text}No space left on device")]
+    assert faults_of(check_request) == [("space", f"{text}No space left on device")]
     assert list(tiny.iterdir()) == []
     monkeypatch.setattr(disk_check, "allocate", unsupported)
-    assert found(asked) == []
+    assert faults_of(check_request) == []
 
 
 def unsupported(*_: object) -> None:
@@ -264,21 +269,23 @@ def unsupported(*_: object) -> None:
 @pytest.mark.parametrize("name", ODD)
 def test_command(tmp_path: Path, name: str) -> None:
     """The whole thing as srun starts it, in folders with names of all kinds."""
-    place = tmp_path / name
-    place.mkdir()
-    (place / "r.json").write_text(json.dumps({"folders": [str(place)], "probe_bytes": 10}))
-    ran = check(place, place / "r.json", SLURMD_NODENAME="gpu-7")
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
-    assert sorted(p.name for p in place.iterdir()) == ["gpu-7.json", "r.json"]
-    assert stat.S_IMODE((place / "gpu-7.json").stat().st_mode) & 0o400
-    [report] = read_reports(place, ["gpu-7", "gpu-8"])
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "r.json").write_text(json.dumps({"folders": [str(folder)], "probe_bytes": 10}))
+    completed = check(folder, folder / "r.json", SLURMD_NODENAME="gpu-7")
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
+    assert sorted(path.name for path in folder.iterdir()) == ["gpu-7.json", "r.json"]
+    assert stat.S_IMODE((folder / "gpu-7.json").stat().st_mode) & 0o400
+    [report] = read_reports(folder, ["gpu-7", "gpu-8"])
     assert (report.node, report.faults) == ("gpu-7", ())
 
 
 def test_no_request(tmp_path: Path) -> None:
     """As where the shared file system is not there: neither request nor place for a report."""
-    ran = check(tmp_path / "out", tmp_path / "r.json", SLURMD_NODENAME="node1")
-    [report] = read_reports(tmp_path / "out", ["node1"], f"srun: hello\n{{no\n[1]\n{ran.stdout}")
+    completed = check(tmp_path / "out", tmp_path / "r.json", SLURMD_NODENAME="node1")
+    [report] = read_reports(
+        tmp_path / "out", ["node1"], f"srun: hello\n{{no\n[1]\n{completed.stdout}"
+    )
     missing = f"{tmp_path}/r.json: [Errno 2] No such file or directory: '{tmp_path}/r.json'"
     assert report.faults == (Fault(kind="disk", text=missing),)
 
@@ -288,15 +295,21 @@ def test_full_disk_for_the_report(tmp_path: Path, tiny: Path) -> None:
     with pytest.raises(OSError), (tiny / "all").open("wb", buffering=0) as file:
         while file.write(b"x" * 4096):
             pass
-    ran = check(tiny, tmp_path / "r.json", SLURMD_NODENAME="node1")
-    reports = read_reports(tiny, ["node1"], ran.stdout)
+    completed = check(tiny, tmp_path / "r.json", SLURMD_NODENAME="node1")
+    reports = read_reports(tiny, ["node1"], completed.stdout)
     full = f"{tiny}: No space left on device"
-    assert verdict(reports, ["node1"], 0, 9e9, Checks()) == Verdict(disk_full=full)
+    assert judge_nodes(reports, ["node1"], 0, 9e9, Checks()) == NodeVerdict(disk_full=full)
 
 
-def check(out: Path, asked: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    words = [sys.executable, "-P", "-m", "slurm.node.node_check", "--request", str(asked)]
+def check(
+    report_folder: Path, request_file: Path, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    words = [sys.executable, "-P", "-m", "slurm.node.node_check", "--request", str(request_file)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     return subprocess.run(
-        [*words, "--out", str(out)], env=environment, capture_output=True, text=True, check=False
+        [*words, "--out", str(report_folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )

@@ -1,4 +1,7 @@
-"""The words of srun, with and without a container, and the variables the ranks share."""
+"""The words of srun, with and without a container, and the variables the ranks share.
+
+Modules: slurm.node.step, slurm.node.inspection.
+"""
 
 import json
 from dataclasses import replace
@@ -14,7 +17,7 @@ from slurm.node import step
 from slurm.node.inspection import inspect
 from slurm.node.supervisor import Supervisor
 from slurm.submission import Submission
-from tests.slurm.made import CODE, Commands, job, planned
+from tests.slurm.fakes import CODE, Commands, make_job, make_submission
 
 SRUN = [
     "srun", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--distribution=block",
@@ -24,10 +27,10 @@ RUN = "/shared/runs/s/a1"
 AGENT = ["/env/bin/python", "-P", "-m", "slurm.node.rank", "--folder", RUN]
 INSIDE = ["env", f"PYTHONPATH={CODE}", *AGENT]
 TRAIN = ["--", "/env/bin/python", "-P", "-m", "train"]
-HERE = "/shared/runs/s/submissions/0123456789ab"
-PLACES = [f"{place}:{place}" for place in (CODE, RUN, HERE, "/shared/cache")]
-BINDS = [word for place in PLACES for word in ("--bind", place)]
-PYXIS = ["--container-image=/shared/a b.sqsh", f"--container-mounts={','.join(PLACES)}"]
+CHECKS = "/shared/runs/s/submissions/0123456789ab"
+MOUNTED = [f"{folder}:{folder}" for folder in (CODE, RUN, CHECKS, "/shared/cache")]
+BINDS = [word for folder in MOUNTED for word in ("--bind", folder)]
+PYXIS = ["--container-image=/shared/a b.sqsh", f"--container-mounts={','.join(MOUNTED)}"]
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
     # what is said, of what kind of job, and the whole command
@@ -60,23 +63,27 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
 ]  # fmt: skip
 
 
-def made(said: dict[str, Any], shape: dict[str, Any]) -> tuple[Submission, Job]:
+def submission_of(settings: dict[str, Any], shape: dict[str, Any]) -> tuple[Submission, Job]:
     """A submission of one job."""
-    one = job(**shape)
-    return planned(one, **said), one
+    job = make_job(**shape)
+    return make_submission(job, **settings), job
 
 
 @pytest.mark.parametrize(
-    ("said", "shape", "words"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+    ("settings", "shape", "words"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
-def test_the_command(said: dict[str, Any], shape: dict[str, Any], words: list[str]) -> None:
-    sub, one = made(said, shape)
-    assert step.command(sub, sub.jobs[0], RunFolder(one.folder)) == words
+def test_the_command(settings: dict[str, Any], shape: dict[str, Any], words: list[str]) -> None:
+    submission, job = submission_of(settings, shape)
+    assert step.command(submission, submission.jobs[0], RunFolder(job.folder)) == words
 
 
 def test_the_check_is_one_task_a_node() -> None:
-    sub, _ = made({}, {"ranks_per_node": 8})
-    assert step.srun(sub, sub.jobs[0], 1)[1:4] == ["--nodes=2", "--ntasks=2", "--ntasks-per-node=1"]
+    submission, _ = submission_of({}, {"ranks_per_node": 8})
+    assert step.srun(submission, submission.jobs[0], 1)[1:4] == [
+        "--nodes=2",
+        "--ntasks=2",
+        "--ntasks-per-node=1",
+    ]
 
 
 PYXIS = "srun: unrecognized option '--container-image=/x/y.sqsh'"
@@ -90,49 +97,66 @@ RUNTIMES = [
 ]
 
 
-@pytest.mark.parametrize(("runtime", "said", "line"), RUNTIMES)
+@pytest.mark.parametrize(("runtime", "srun_errors", "line"), RUNTIMES)
 def test_a_runtime_that_is_not_there(
-    runtime: Any, said: str, line: str | None, commands: Commands, tmp_path: Path,
+    runtime: Any,
+    srun_errors: str,
+    line: str | None,
+    commands: Commands,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """Found by the check of the nodes, and without one by the step itself."""
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    commands.say("srun", err=said, code=2)
-    sub, one = made({"container": Container(image="/x/y", runtime=runtime)}, {"folder": tmp_path})
+    commands.say("srun", errors=srun_errors, code=2)
+    submission, job = submission_of(
+        {"container": Container(image="/x/y", runtime=runtime)}, {"folder": tmp_path}
+    )
     cause = line and f"scheduler.container.runtime={runtime} is not there: {line}"
-    found = inspect(sub, one, tmp_path, ("n7", "n8"))
-    assert (found.stopped, found.reason) == ("failed", cause) if line else found.stopped == "node"
+    inspection = inspect(submission, job, tmp_path, ("n7", "n8"))
+    assert (
+        (inspection.stopped, inspection.reason) == ("failed", cause)
+        if line
+        else inspection.stopped == "node"
+    )
     (tmp_path / "log").mkdir()
-    with step.Step(sub, one, RunFolder(tmp_path), STATUS) as begun:
-        begun.process.wait()
-        watched = Supervisor(sub, one, tmp_path)._watch(begun, replace(STATUS, started=0.0))
-        assert watched == (cause and "failed", cause)
+    with step.Step(submission, job, RunFolder(tmp_path), STATUS) as running:
+        running.process.wait()
+        stopped = Supervisor(submission, job, tmp_path)._watch(
+            running, replace(STATUS, started=0.0)
+        )
+        assert stopped == (cause and "failed", cause)
 
 
 def test_a_check_that_does_not_start_says_why(
     commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    why = "slurmstepd-n7: error: execve(): /no/python: No such file or directory"
-    commands.say("srun", err=f"srun: error: n7: task 0: Exited with exit code 2\n{why}\n", code=2)
-    sub, one = made({}, {"folder": tmp_path})
-    found = inspect(sub, one, tmp_path, ("n7",))
-    assert (found.reason, found.bad_nodes) == (f"the check did not start: {why}", ("n7",))
+    cause = "slurmstepd-n7: error: execve(): /no/python: No such file or directory"
+    commands.say(
+        "srun", errors=f"srun: error: n7: task 0: Exited with exit code 2\n{cause}\n", code=2
+    )
+    submission, job = submission_of({}, {"folder": tmp_path})
+    inspection = inspect(submission, job, tmp_path, ("n7",))
+    assert (inspection.reason, inspection.bad_nodes) == (
+        f"the check did not start: {cause}",
+        ("n7",),
+    )
 
 
-@pytest.mark.parametrize(("there", "room"), [(0, 40), (3, 10), (9, 10)])
+@pytest.mark.parametrize(("saved", "room"), [(0, 40), (3, 10), (9, 10)])
 def test_the_check_asks_for_the_room_that_is_still_to_be_taken(
-    there: int, room: int, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved: int, room: int, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     commands.say("srun", code=1)
-    run = {"folder": tmp_path, "checkpoint_bytes": 10, "checkpoints_kept": 3}
-    sub, one = made({}, run)
-    for step_there in range(there):
-        RunFolder(tmp_path).checkpoint(step_there).mkdir(parents=True)
-    inspect(sub, one, tmp_path, ("n7",))
-    (asked,) = tmp_path.glob("check-17-*/request.json")
-    assert json.loads(asked.read_text())["reserve_bytes"] == room
+    changes = {"folder": tmp_path, "checkpoint_bytes": 10, "checkpoints_kept": 3}
+    submission, job = submission_of({}, changes)
+    for step_number in range(saved):
+        RunFolder(tmp_path).checkpoint(step_number).mkdir(parents=True)
+    inspect(submission, job, tmp_path, ("n7",))
+    (request_file,) = tmp_path.glob("check-17-*/request.json")
+    assert json.loads(request_file.read_text())["reserve_bytes"] == room
 
 
 STATUS = Status(state="running", attempt=2, nodes=("n7", "n8"))
@@ -152,25 +176,25 @@ VARIABLES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(
-    ("said", "shape", "variables"), [v[1:] for v in VARIABLES], ids=[v[0] for v in VARIABLES]
+    ("settings", "shape", "variables"), [v[1:] for v in VARIABLES], ids=[v[0] for v in VARIABLES]
 )
 def test_the_environment(
-    said: dict[str, Any],
+    settings: dict[str, Any],
     shape: dict[str, Any],
     variables: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "914711")
-    sub, _ = made(said, shape)
-    assert step.environment(sub, sub.jobs[0], STATUS) == variables
+    submission, _ = submission_of(settings, shape)
+    assert step.environment(submission, submission.jobs[0], STATUS) == variables
 
 
 def test_without_checks_there_is_no_all_reduce(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "914711")
-    sub, _ = made({}, {})
-    checks = replace(sub.options.checks, enabled=False)
-    sub = replace(sub, options=replace(sub.options, checks=checks))
-    assert step.environment(sub, sub.jobs[0], STATUS) == MEET
+    submission, _ = submission_of({}, {})
+    checks = replace(submission.options.checks, enabled=False)
+    submission = replace(submission, options=replace(submission.options, checks=checks))
+    assert step.environment(submission, submission.jobs[0], STATUS) == MEET
 
 
 @pytest.mark.parametrize("number", [1, 9999, 10000, 123456789])

@@ -56,7 +56,7 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
     from launcher.campaign import preflight, workspace
     from launcher.results.classify import classify, tail
     from launcher.schedulers import Job
-    from slurm.node.check_verdict import verdict
+    from slurm.node.check_verdict import judge_nodes
 
     cluster, request = request.cluster, replace(request, name="check", sweep=None)
     scheduler = preflight.open_scheduler(request, [cluster])
@@ -85,7 +85,7 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
     failure = status.reason
     if failure is None and (status.stopped or set(status.exit_codes) != {0}):
         failure = classify(status, tails, False, tail(folder.srun_log)).cause
-    if own_reports and (bad := verdict(own_reports, nodes, 0, time.time(), options)).bad:
+    if own_reports and (bad := judge_nodes(own_reports, nodes, 0, time.time(), options)).bad:
         failure = "; ".join(f"{node}: {cause}" for node, cause in bad.bad.items())
     by_node = {report.node: report for report in reports}
     return [_row(node, by_node.get(node), link) for node in nodes], failure
@@ -94,8 +94,9 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
 def _report_on_this_machine(request: "Request", job: "Job") -> "NodeReport":
     from slurm.node import inspection, node_check
 
-    checks = inspection.request(request.scheduler.checks, (str(job.folder),), job.cards_per_node, 0)
-    return node_check.look(checks, socket.gethostname())
+    checks, folders = request.scheduler.checks, (str(job.folder),)
+    wanted = inspection.make_request(checks, folders, job.cards_per_node, 0)
+    return node_check.check_node(wanted, socket.gethostname())
 
 
 def _run(scheduler: "Scheduler", job: "Job") -> "Status":
@@ -121,7 +122,7 @@ def _reports(folder: Path, status: "Status", nodes: tuple[str, ...]) -> list["No
 
     if status.submission is None:
         raise ConfigError(f"{folder}: no submission")
-    places = sorted(submission.place(folder, status.submission).glob("check-*"))
+    places = sorted(submission.folder_of(folder, status.submission).glob("check-*"))
     return read_reports(places[-1], nodes) if places else []
 
 

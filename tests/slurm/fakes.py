@@ -23,28 +23,32 @@ exit "$(cat {name}.code)"
 """
 
 
-def job(name: str = "a1", **changes: Any) -> Job:
+def make_job(name: str = "a1", **changes: Any) -> Job:
     """A job of two nodes of two ranks each, on CPU cores."""
     values: dict[str, Any] = {
-        "name": name, "command": ("/env/bin/python", "-P", "-m", "train"),
-        "folder": Path("/shared/runs/s") / name, "nodes": 2, "ranks_per_node": 2,
-        "time_limit": 3600.0, "memory": 0,
-    }  # fmt: skip
+        "name": name,
+        "command": ("/env/bin/python", "-P", "-m", "train"),
+        "folder": Path("/shared/runs/s") / name,
+        "nodes": 2,
+        "ranks_per_node": 2,
+        "time_limit": 3600.0,
+        "memory": 0,
+    }
     return Job(**{**values, **changes})
 
 
-def options(**changes: Any) -> SchedulerOptions:
-    """What a user says; nothing but that it is SLURM where nothing is given."""
+def make_options(**changes: Any) -> SchedulerOptions:
+    """Options of a user who sets these, and nothing else but the scheduler's name."""
     return SchedulerOptions(**{"name": "slurm", **changes})
 
 
-def planned(*jobs: Job, **changes: Any) -> Submission:
-    """A submission of jobs, with the options that are given."""
+def make_submission(*jobs: Job, **changes: Any) -> Submission:
+    """A submission of jobs, with these options."""
     return Submission(
         token="0123456789ab",
         title="s-0123456789ab",
         jobs=jobs,
-        options=options(**changes),
+        options=make_options(**changes),
         hang_after=300.0,
         code="abc",
         path=(CODE,),
@@ -54,18 +58,18 @@ def planned(*jobs: Job, **changes: Any) -> Submission:
 
 @dataclass(frozen=True)
 class Commands:
-    """Commands of SLURM that are not: each writes down how it was called and prints what it may."""
+    """Pretended commands of SLURM: each records how it was called and prints a prepared answer."""
 
     folder: Path
 
-    def say(self, name: str, out: str = "", err: str = "", code: int = 0) -> None:
-        """What a command is to print from now on."""
-        for ending, text in (("out", out), ("err", err), ("code", str(code))):
+    def say(self, name: str, output: str = "", errors: str = "", code: int = 0) -> None:
+        """Prepare the answer of a command from now on."""
+        for ending, text in (("out", output), ("err", errors), ("code", str(code))):
             (self.folder / f"{name}.{ending}").write_text(text)
         self.write(name, SCRIPT.format(folder=self.folder, name=name))
 
     def write(self, name: str, script: str) -> None:
-        """A command of one's own."""
+        """Put a script in the place of a command."""
         path = self.folder / name
         if not path.exists() or path.read_text() != script:
             path.write_text(script)
@@ -100,19 +104,19 @@ fi
 echo $have > have
 echo Submitted batch job $(wc -l < tries)
 """
-"""An sbatch that takes so many jobs at once."""
+"""An sbatch with a limit on the jobs that it takes at once."""
 
 
 class Limit:
-    """How many jobs such an sbatch takes, how many it has, and what it was asked."""
+    """The limit of such an sbatch, the jobs that it has, and those that it was offered."""
 
     def __init__(self, commands: Commands, limit: int, have: int = 0) -> None:
         self.folder = commands.folder
         commands.write("sbatch", LIMITED.format(folder=commands.folder))
-        self.now(limit, have)
+        self.reset(limit, have)
 
-    def now(self, limit: int, have: int) -> None:
-        """The state of things from now on."""
+    def reset(self, limit: int, have: int) -> None:
+        """Set limit and number of jobs from now on, and forget what was offered."""
         for name, number in (("limit", limit), ("have", have)):
             (self.folder / name).write_text(str(number))
         (self.folder / "tries").write_text("")
