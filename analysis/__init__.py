@@ -78,8 +78,9 @@ def pareto(runs: "Runs", *columns: str) -> "pd.DataFrame":
     """The rows of `Runs.table` that ran well and than which none is better in all columns.
 
     Args:
-        columns: such as ``"tokens_per_s", "mem_max_gib"``. Whether more or less of one is better
-            goes by its name: less memory, time, power, loss and GPUs is.
+        columns: such as ``"tokens_per_s", "mem_max_gib"``. Its row in
+            `launcher.results.columns` says whether more or less of one is better: less memory,
+            time, power, loss and GPUs is.
 
     Raises:
         ConfigError: no such column, or none at all.

@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from analysis.effects import DERIVED, axes, text
+from analysis.effects import axes, text
 from launcher.errors import ConfigError
-from launcher.results.columns import OF_SPEC
+from launcher.results.columns import CHOICES
 
 if TYPE_CHECKING:
     from analysis.runs import Runs
@@ -55,9 +55,6 @@ TOO_MUCH = 0.25
 
 LOSS = 0.005
 """Relative difference of the last losses of one spec that is none of rounding."""
-
-KEY = tuple(name for name in OF_SPEC if name not in DERIVED)
-"""Columns that tell the points of a sweep from each other."""
 
 
 class Comparison:
@@ -130,7 +127,9 @@ class Side:
     def pairs(self) -> list[tuple[Any, Any]]:
         """Indices of the rows of a point in both: the same spec, else the same in all columns
         that both know."""
-        known = [name for name in KEY if self.a[name].notna().any() and self.b[name].notna().any()]
+        known = [
+            name for name in CHOICES if self.a[name].notna().any() and self.b[name].notna().any()
+        ]
         found: list[tuple[Any, Any]] = []
         for columns in (["spec_id"], [*known, "remark"], known) if known else (["spec_id"],):
             left = self.a.drop([one for one, _ in found]).drop_duplicates(columns)
@@ -159,7 +158,7 @@ class Side:
         ratio = np.log(_number(b, "tokens_per_s") / _number(a, "tokens_per_s"))
         usual = USUAL[max(self.a.attrs["memory"], self.b.attrs["memory"])]
         low, high = band(ratio, np.sqrt(_error(a) ** 2 + _error(b) ** 2 + usual**2))
-        out = a[axes(a) or list(KEY[:2])].assign(
+        out = a[axes(a) or list(CHOICES[:2])].assign(
             outcome_a=a["outcome"], outcome_b=b["outcome"],
             tokens_per_s_a=a["tokens_per_s"], tokens_per_s_b=b["tokens_per_s"],
             ratio=np.exp(ratio), low=np.exp(low), high=np.exp(high),

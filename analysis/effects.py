@@ -8,28 +8,16 @@ import pandas as pd
 
 from analysis.loading.rows import UNFINISHED
 from launcher.errors import ConfigError
-from launcher.results.columns import OF_SPEC, full
+from launcher.results.columns import CHOICES, COLUMNS, resolved
 from launcher.results.outcomes import NEVER_RAN
-
-DERIVED = ("stage", "params_b", "dp")
-"""Columns of a spec that follow from others, or are no choice."""
-
-LOWER = ("step_ms", "mem_", "power_", "loss_", "grad_norm", "seconds", "eta_days", "gpus", "nodes",
-         "spikes", "rollbacks", "skipped", "pred_mem_gib", "pred_step_ms", "pred_oom")  # fmt: skip
-"""How the names of columns begin in which less is better; in all others more is."""
 
 EFFECT = ("axis", "base", "value", "pairs", "tokens_per_s_ratio", "low", "high", "mem_ratio",
           "failed", "mended")  # fmt: skip
 
 
-def less_is_better(column: str) -> bool:
-    """Whether of two figures in a column the lower one is the better one."""
-    return column.startswith(LOWER)
-
-
 def axes(rows: pd.DataFrame) -> list[str]:
     """The columns of a spec in which rows differ, without those that follow from another one."""
-    varied = [name for name in OF_SPEC if name not in DERIVED and text(rows[name]).nunique() > 1]
+    varied = [name for name in CHOICES if text(rows[name]).nunique() > 1]
     kept: list[str] = []
     for name in varied:
         values = text(rows[name])
@@ -93,10 +81,10 @@ def pareto(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """See `analysis.pareto`; the rows are those of a table."""
     if not columns:
         raise ConfigError("columns: name those to compare, such as tokens_per_s and mem_max_gib")
-    names = [full(name, "columns") for name in columns]
+    names = [resolved(name, "columns") for name in columns]
     well = rows[(rows["outcome"] == "ok") & rows[names].notna().all(axis=1)]
     costs = np.column_stack([
-        pd.to_numeric(well[name]).to_numpy(float) * (1 if less_is_better(name) else -1)
+        pd.to_numeric(well[name]).to_numpy(float) * (1 if COLUMNS[name].better == "less" else -1)
         for name in names
     ])  # fmt: skip
     best: list[int] = []

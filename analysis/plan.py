@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.table import sorted_by
-from launcher.results.columns import COLUMNS, OF_SPEC, PLANNED
+from launcher.results.columns import FORMS, OF_SPEC
 from launcher.results.record import Planned
 from launcher.spec.shape import ModelShape
 
@@ -33,9 +33,8 @@ def frame(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
         "pred_oom_prob": [point.prediction.oom for point in points],
         "pred_step_ms": [point.prediction.step_ms for point in points],
     }
-    rows = pd.DataFrame(columns, columns=[*columns, *PLANNED])
-    rows = _with_costs(rows, points)
-    rows = rows.astype({name: "Int64" for name in columns if COLUMNS.get(name) == "d"})
+    rows = _with_costs(pd.DataFrame(columns), points)
+    rows = rows.astype({name: "Int64" for name in columns if FORMS[name] == "d"})
     if sort is not None:
         return sorted_by(rows, sort)
     order = rows["plan"].map({"run": 0, "pruned": 1, "rejected": 2})

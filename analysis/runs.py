@@ -9,13 +9,12 @@ from typing import Any
 import pandas as pd
 
 from analysis import best, table
-from analysis.effects import less_is_better
 from analysis.loading import frames, sweeps
 from analysis.loading.rows import UNFINISHED, Row, of_folder
 from analysis.text import printable
 from launcher.errors import ConfigError
 from launcher.results import find
-from launcher.results.columns import full
+from launcher.results.columns import COLUMNS, resolved
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.run_folder import RunFolder
 from launcher.results.sweep_folder import SweepFolder
@@ -82,13 +81,13 @@ class Runs:
         Raises:
             ConfigError: no such column; nothing ran well, or nobody knows that of it.
         """
-        by = full(by, "by")
+        by = resolved(by, "by")
         rows = self.table()
         well = rows[(rows["outcome"] == "ok") & rows[by].notna()]
         if well.empty:
             raise ConfigError(f"no run that went well has a {by}")
         values = pd.to_numeric(well[by])
-        at = values.argmin() if less_is_better(by) else values.argmax()
+        at = values.argmin() if COLUMNS[by].better == "less" else values.argmax()
         return well.iloc[int(at)]
 
     def best_config(self, by: str = "tokens_per_s") -> str:

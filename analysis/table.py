@@ -1,6 +1,5 @@
 """Records as a table with one row per point: best first, failures after, rejections last."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +12,9 @@ from tabulate import tabulate
 from analysis import text
 from analysis.loading.rows import UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
-from launcher.results.columns import COLUMNS, FORMS, SHORT, full
+from launcher.results.columns import COLUMNS, FORMS, column_of, resolved
 from launcher.results.outcomes import NEVER_RAN
-from launcher.results.record import Figures, RunRecord
+from launcher.results.record import RunRecord
 
 
 def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:
@@ -34,9 +33,9 @@ def arranged(rows: Sequence[Row], sort: str | None = None) -> pd.DataFrame:
     Raises:
         ConfigError: no such column.
     """
-    table = pd.DataFrame.from_records([[row[name] for name in COLUMNS] for row in rows],
-                                      columns=list(COLUMNS))  # fmt: skip
-    table = table.astype({name: "Int64" for name, form in COLUMNS.items() if form == "d"})
+    cells = [[row[name] for name in COLUMNS] for row in rows]
+    table = pd.DataFrame.from_records(cells, columns=list(COLUMNS))
+    table = table.astype({name: "Int64" for name, column in COLUMNS.items() if column.form == "d"})
     kinds = {row["memory_kind"] for row in rows} - {None}
     table.attrs["memory"] = "rss_gib" if kinds == {"rss"} else "mem_gib"
     if sort is not None:
@@ -47,12 +46,6 @@ def arranged(rows: Sequence[Row], sort: str | None = None) -> pd.DataFrame:
     speed = -pd.to_numeric(table["tokens_per_s"]).where(order == 0)
     keys = pd.DataFrame({"order": order, "speed": speed, "row": table["row"]})
     return table.loc[keys.sort_values(["order", "speed", "row"]).index].reset_index(drop=True)
-
-
-_MEASURED = (*(f.name for f in dataclasses.fields(Figures) if f.name in COLUMNS),
-             "attempt", "seconds", "eta_days", "bad_hosts", "hosts", "job_id", "commit",
-             "code", "pred_mem_err_pct", "pred_step_err_pct")  # fmt: skip
-"""Columns that have nothing to say before a run."""
 
 
 def plain(
@@ -121,7 +114,7 @@ def write(text: str, path: str | None) -> None:
 
 def sorted_by(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
     """Rows in the order of a column; what is unknown comes last. Raises ConfigError."""
-    column = full(sort.removeprefix("-"), "--sort", dict.fromkeys(rows.columns, ""))
+    column = resolved(sort.removeprefix("-"), "--sort", dict.fromkeys(rows.columns, ""))
     if len(rows) and rows[column].isna().all():
         raise ConfigError(f"--sort: {column} is empty in all rows")
     up = not sort.startswith("-")
@@ -145,10 +138,10 @@ def _readable(rows: pd.DataFrame) -> tuple[list[str], text.Table]:
     shared, shown = split(rows)
     titles = rows.attrs.get("titles", {}) | {"mem_max_gib": rows.attrs.get("memory", "mem_max_gib")}
     table = text.Table(
-        heads=[titles.get(name) or SHORT.get(name, name) for name in shown],
+        heads=[titles.get(name) or column_of(name).title or name for name in shown],
         cells=[_cells(name, rows[name]) for name in shown],
         right=[bool(FORMS.get(name)) for name in shown],
-        folds=[name in {*LONG, *rows.attrs.get("folded", ())} for name in shown],
+        folds=[column_of(name).long or name in rows.attrs.get("folded", ()) for name in shown],
     )
     return [f"{key} {cell(key, value)}" for key, value in shared.items()], table
 
@@ -172,28 +165,22 @@ def _text(rows: pd.DataFrame) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-_ALWAYS = ("row", "plan", "outcome", "tokens_per_s", "step_ms_p50", "mem_max_gib", "loss_last")
-_NEVER = ("spec_id", "step_ms_p95", "step_ms_error", "mem_min_gib", "loss_first", "grad_norm_max",
-          "seconds", "hosts", "job_id", "commit", "code", "folder")  # fmt: skip
-LONG = ("cause", "reason", "remark")
-"""Shown last, on several lines where one is too short."""
-
-
 def split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
     """(what all rows share, the columns that tell them apart)."""
     if rows.attrs.get("plain"):
         return {}, [name for name in rows.columns if rows[name].notna().any()]
     shared, shown = {}, []
     for name in rows.columns:
-        known = rows[name].dropna()
-        if name in _NEVER or known.empty or (name == "sweep" and known.nunique() == 1):
+        column, values = column_of(name), rows[name].dropna()
+        if column.shown == "never" or values.empty or (name == "sweep" and values.nunique() == 1):
             continue
-        complete = len(known) == len(rows) or name in _MEASURED  # what never ran has none of these
-        if complete and known.nunique() == 1 and name not in (*_ALWAYS, *LONG):
-            shared[name] = known.iloc[0]
+        complete = len(values) == len(rows) or column.measured  # what never ran has no such value
+        by_itself = column.shown == "always" or column.long
+        if complete and values.nunique() == 1 and not by_itself:
+            shared[name] = values.iloc[0]
         else:
             shown.append(name)
-    shown.sort(key=lambda name: name in LONG)
+    shown.sort(key=lambda name: column_of(name).long)
     return shared, shown
 
 

@@ -6,17 +6,7 @@ import pandas as pd
 
 from analysis import table
 from analysis.charts.style import plain
-from launcher.results.columns import OF_SPEC
-
-OF_LOSS = ("model", "global_batch", "seq_len", "precision")
-"""Columns that decide the losses, as far as there are columns for it; layouts do not."""
-
-FOLLOW = ("dp", "params_b", "gpus")
-"""Columns that others decide, and so say nothing in a name. `analysis.effects.DERIVED` is another
-list: there gpus are an axis, for points of more cards are compared, and a stage is no choice."""
-
-BARE = ("backend", "model", "stage", "remark", "precision")
-"""Columns whose values say what they are."""
+from launcher.results.columns import COLUMNS, OF_SPEC, column_of
 
 
 def short(folder: Any) -> str:
@@ -32,7 +22,8 @@ def names(rows: pd.DataFrame) -> "pd.Series[str]":
     """
     if len(rows) and rows["stage"].notna().all():
         return rows["folder"].map(short, na_action="ignore").fillna(rows["stage"]).astype(str)
-    differ = [n for n in OF_SPEC if n not in FOLLOW and rows[n].nunique(dropna=False) > 1]
+    labels = [name for name in OF_SPEC if COLUMNS[name].label]
+    differ = [name for name in labels if rows[name].nunique(dropna=False) > 1]
     said = _said(rows, [*differ, "remark"])
     other = rows["folder"].map(short, na_action="ignore").fillna(rows["sweep"]).fillna("run")
     return said.where(said != "", other).astype(str)
@@ -40,7 +31,8 @@ def names(rows: pd.DataFrame) -> "pd.Series[str]":
 
 def groups(rows: pd.DataFrame) -> "pd.Series[str]":
     """For each row what decides its losses, as far as rows differ in it: ``global_batch 16``."""
-    return _said(rows, [n for n in OF_LOSS if rows[n].nunique(dropna=False) > 1])
+    decisive = [name for name, column in COLUMNS.items() if column.decides_loss]
+    return _said(rows, [name for name in decisive if rows[name].nunique(dropna=False) > 1])
 
 
 def by_folder(rows: pd.DataFrame | None, texts: "pd.Series[str] | None" = None) -> dict[str, str]:
@@ -78,4 +70,4 @@ def _word(name: str, value: Any) -> str:
     if value is True:
         return name
     text = table.cell(name, value)
-    return text if name in BARE or not text else f"{name} {text}"
+    return text if column_of(name).label == "value" or not text else f"{name} {text}"

@@ -7,10 +7,10 @@ from typing import Any
 
 from launcher.errors import ReadError
 from launcher.results import imported, metrics, summary
-from launcher.results.columns import COLUMNS, OF_SPEC
+from launcher.results.columns import COLUMNS, FIGURES, OF_RECORD, OF_SPEC
 from launcher.results.imported import Imported
 from launcher.results.metrics import Brief
-from launcher.results.record import Figures, Prediction, RunRecord, read_prediction
+from launcher.results.record import Figures, RunRecord, read_prediction
 from launcher.results.run_folder import IMPORTED, SPEC, STATUS, TRACES, RunFolder, Status
 from launcher.spec.run import RunSpec
 
@@ -44,32 +44,12 @@ def unreadable(path: Path, cause: str) -> Row:
     return _blank() | {"outcome": "unreadable", "cause": cause, "name": path.name}
 
 
-def of_record(found: RunRecord) -> Row:
+def of_record(record: RunRecord) -> Row:
     """The row of a record."""
-    spec, figures = found.spec, found.figures
-    expected, rss = found.prediction or Prediction(), figures.memory_kind == "rss"
-    return _blank() | _of_figures(figures) | {name: get(spec) for name, get in OF_SPEC.items()} | {
-        "row": found.row,
-        "spec_id": spec.id,
-        "outcome": found.outcome,
-        "cause": found.cause,
-        "remark": found.remark,
-        "attempt": found.attempt,
-        "seconds": found.seconds,
-        "eta_days": found.eta_days,
-        "bad_hosts": " ".join(found.bad_hosts) or None,
-        "hosts": " ".join(found.hosts) or None,
-        "job_id": found.job_id,
-        "commit": found.commit,
-        "code": found.code,
-        "pred_mem_gib": expected.memory_gib,
-        "pred_oom_prob": expected.oom,
-        "pred_step_ms": expected.step_ms,
-        "pred_mem_err_pct": None if rss else _error(expected.memory_gib, figures.mem_max_gib),
-        "pred_step_err_pct": _error(expected.step_ms, figures.step_ms_p50),
-        "name": spec.name,
-        "ended": found.ended,
-    }  # fmt: skip
+    row = _blank() | _of_figures(record.figures)
+    row |= {name: value(record.spec) for name, value in OF_SPEC.items()}
+    row |= {name: value(record) for name, value in OF_RECORD.items()}
+    return row | {"name": record.spec.name, "ended": record.ended}
 
 
 def of_imported(found: Imported) -> Row:
@@ -117,15 +97,11 @@ def _so_far(folder: RunFolder, spec: RunSpec, status: Status | None) -> Row:
 
 
 def _of_figures(figures: Figures) -> Row:
-    return {one.name: getattr(figures, one.name) for one in dataclasses.fields(figures)}
+    return {name: getattr(figures, name) for name in (*FIGURES, "memory_kind")}
 
 
 def _blank() -> Row:
     return dict.fromkeys(FACTS)
-
-
-def _error(expected: float | None, measured: float | None) -> float | None:
-    return 100 * (expected / measured - 1) if expected and measured else None
 
 
 def _told(error: ReadError, path: Path) -> str:

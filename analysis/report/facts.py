@@ -11,6 +11,7 @@ from analysis.report import markup
 from analysis.report.markup import Html, tag
 from analysis.report.parts import Part, gpu_hours
 from launcher.results.outcomes import NEVER_RAN, OUTCOMES, advice
+from launcher.spec.layout import DEGREES, layout_label
 
 Fact = tuple[str, str, str | None]
 """A title, a figure, and what there is to say about it."""
@@ -161,10 +162,9 @@ def _advice(outcome: str) -> str:
 
 
 def _layout(row: "pd.Series[Any]") -> str:
-    sizes = " ".join(f"{name}{row[name]}" for name in ("tp", "pp", "cp", "ep")
-                     if not pd.isna(row[name]) and row[name] > 1)  # fmt: skip
-    words = [row["backend"], sizes, f"zero{row['zero']}", f"{row['gpus']} cards"]
-    return " ".join(str(word) for word in words if word and not pd.isna(word))
+    degrees = {name: row[name] for name in DEGREES if not pd.isna(row[name])}
+    label = layout_label(degrees, f"zero{row['zero']}", f"{row['gpus']} cards")
+    return label if pd.isna(row["backend"]) else f"{row['backend']} {label}"
 
 
 def _cell(row: "pd.Series[Any]", name: str) -> str:

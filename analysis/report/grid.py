@@ -8,7 +8,7 @@ import pandas as pd
 from analysis import table
 from analysis.report.markup import Html, clean, joined, script_json, tag
 from analysis.report.parts import called
-from launcher.results.columns import FORMS
+from launcher.results.columns import FORMS, column_of
 
 
 def payload(rows: pd.DataFrame) -> Html:
@@ -38,7 +38,7 @@ def _order(rows: pd.DataFrame) -> list[str]:
     """Long texts come last, as in the table of the command line; but a cause stays beside its
     outcome, so that nobody has to scroll for it."""
     names = [name for name in rows.columns if rows[name].notna().any()]
-    return sorted(names, key=lambda name: name in table.LONG and name != "cause")
+    return sorted(names, key=lambda name: column_of(name).long and name != "cause")
 
 
 def _column(rows: pd.DataFrame, name: str, shown: bool) -> dict[str, Any]:

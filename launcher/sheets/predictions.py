@@ -20,6 +20,7 @@ from launcher.planner.points import GIB, RECOMPUTE
 from launcher.sheets import file, fit, rules, sheet, spelling, validation
 from launcher.sheets.sheet import Sheet
 from launcher.spec.cluster import Cluster
+from launcher.spec.layout import layout_label
 from launcher.spec.shape import ModelShape
 
 NEAR = 0.85
@@ -85,19 +86,18 @@ def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
     for i, (row, found) in enumerate(zip(sheet.rows, rows, strict=True)):
         one = {name: array[i] for name, array in arrays.items()}
         name = row.get("model") or f"{one['layers']:g} x {one['hidden']:g}"
-        splits = ("tp", "pp", "vpp", "cp", "ep")
         recompute = RECOMPUTE[int(one["recompute"])]
-        layout = [
-            *(f"{split}{one[split]:g}" for split in splits if one[split] > 1),
+        layout = layout_label(
+            one,
             f"z{one['zero']:g}{'+offload' if one['offload'] else ''}",
             *([recompute] if recompute != "none" else []),
             f"mbs{one['micro_batch']:g}",
-        ]
+        )
         told = [str(found[name]) for name in ("plan_outcome", "plan_reason") if found[name]]
         title = next((title for title in ("id", "run", "row") if title in row), None)
         out.append(({"id": row[title]} if title else {}) | {
             "row": i + 1, "model": name if len(name) < 21 else f"{name[:18]}..",
-            "layout": " ".join(layout), "gpus": int(one["gpus"]), "reason": ": ".join(told),
+            "layout": layout, "gpus": int(one["gpus"]), "reason": ": ".join(told),
             "tokens_per_s": found["pred_tokens_per_s_per_gpu"],
         })  # fmt: skip
     return out

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from launcher.foreign.logs.lines import number, whole
-from launcher.results.imported import Known
+from launcher.results.imported import RunFacts
 from launcher.sheets import spelling
 from launcher.spec.shape import ModelShape
 
@@ -61,7 +61,7 @@ def count(facts: Facts, field: str) -> int | None:
     return None
 
 
-def known(facts: Facts, backend: str | None, params: float | None) -> Known:
+def known(facts: Facts, backend: str | None, params: float | None) -> RunFacts:
     """What a run was."""
     dumped = any(name in facts for name in DUMPED)
     default = 1 if dumped else None
@@ -76,7 +76,7 @@ def known(facts: Facts, backend: str | None, params: float | None) -> Known:
     if batch is None and dp and "batch_size" in facts:  # before there was accumulation
         batch = count(facts, "micro_batch")
         batch = None if batch is None else batch * dp
-    return Known(
+    return RunFacts(
         backend=backend,
         model=facts.get("model"),
         params_b=None if params is None else params / 1e9,
