@@ -260,6 +260,9 @@ def test_the_same_folder_counts_once(sweep: Path) -> None:
     runs = analysis.load(sweep.parent, sweep, sweep / ".." / "s", one)
     assert len(runs.table()) == len(LAYOUTS)
     assert repr(runs) == f"Runs({sweep.parent}, {sweep}, {sweep}/../s, {one}): 8 points, 8 ok"
+    assert runs.price_per_gpu_hour is None
+    assert len(analysis.load(sweep, sweep).table()) == len(LAYOUTS)
+    assert len(analysis.load(one, one).table()) == 1
 
 
 def test_the_best_has_to_be_here(sweep: Path) -> None:
