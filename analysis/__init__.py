@@ -54,12 +54,12 @@ def compare(*runs: "Runs | str | Path", names: Sequence[str] | None = None) -> "
     """
     from analysis.comparison import Comparison
 
-    loaded = [load(one) if isinstance(one, str | Path) else one for one in runs]
+    loaded = [load(item) if isinstance(item, str | Path) else item for item in runs]
     return Comparison(loaded, names)
 
 
 def sensitivity(runs: "Runs") -> "pd.DataFrame":
-    """What each axis costs, others equal.
+    """Cost of each axis, others equal.
 
     Every two points that differ in nothing but one axis are a pair.
 
@@ -91,7 +91,7 @@ def pareto(runs: "Runs", *columns: str) -> "pd.DataFrame":
 
 
 def spikes(runs: "Runs") -> "pd.DataFrame":
-    """What the spike detector finds in the losses of runs, whether they had a guard or not.
+    """Alarms of the spike detector in the losses of runs, whether they had a guard or not.
 
     Returns:
         One row per alarm: ``sweep``, ``folder``, kind, of ("loss" or "grad_norm"), step, value,

@@ -1,4 +1,4 @@
-"""What the spike detector makes of logged series, and how that compares with labelled events."""
+"""Alarms of the spike detector in logged series, and how they compare with labelled events."""
 
 import csv
 import math
@@ -33,7 +33,7 @@ class Alarm:
     value: float | None
     baseline: float | None
     size: float | None
-    """Of the worst value until its end."""
+    """Deviations of the worst value until its end."""
     end: Literal["recovery", "divergence"] | None = None
     """None where the log ends first, or shows no end of it."""
     steps: int | None = None
@@ -48,26 +48,26 @@ class Label:
     end: int
 
     def covers(self, step: int) -> bool:
-        """Whether an alarm at this step is for it."""
+        """Return True if an alarm at this step is for it."""
         return self.start - SLACK <= step <= self.end + SLACK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """All about one series."""
+class SpikeVerdict:
+    """Alarms of one series, and what the ladder would have done about them."""
 
     series: Series
     alarms: Sequence[Alarm]
     actions: Mapping[str, int] = field(default_factory=dict)
-    """What the ladder would have said besides apply, and how often."""
+    """Actions of the ladder besides apply, and how often it would have taken each."""
     labels: Sequence[Label] | None = None
     """None where there are no labels at all."""
 
     @property
-    def found(self) -> int:
+    def detected(self) -> int:
         """Labelled events with an alarm."""
-        return sum(any(label.covers(alarm.step) for alarm in self.alarms)
-                   for label in self.labels or ())  # fmt: skip
+        labels = self.labels or ()
+        return sum(any(label.covers(alarm.step) for alarm in self.alarms) for label in labels)
 
     @property
     def false_alarms(self) -> int:
@@ -75,12 +75,12 @@ class Verdict:
         return sum(not self.is_labelled(alarm) for alarm in self.alarms)
 
     def is_labelled(self, alarm: Alarm) -> bool:
-        """Whether it is for a labelled event."""
+        """Return True if an alarm is for a labelled event."""
         return any(label.covers(alarm.step) for label in self.labels or ())
 
 
 def of_runs(runs: "Runs") -> "pd.DataFrame":
-    """See `analysis.spikes`."""
+    """Return the table of `analysis.spikes`."""
     import pandas as pd
 
     steps = runs.steps()
@@ -98,12 +98,12 @@ def of_runs(runs: "Runs") -> "pd.DataFrame":
             )
         )
         verdict = judge(Series(name=str(folder), points=points), SpikeGuard())
-        rows += [{"sweep": sweep, "folder": folder, **asdict(one)} for one in verdict.alarms]
-    names = ["sweep", "folder", *(one.name for one in fields(Alarm))]
+        rows += [{"sweep": sweep, "folder": folder, **asdict(alarm)} for alarm in verdict.alarms]
+    names = ["sweep", "folder", *(field.name for field in fields(Alarm))]
     return pd.DataFrame(rows, columns=names).convert_dtypes()
 
 
-def judge(series: Series, guard: SpikeGuard, labels: Sequence[Label] | None = None) -> Verdict:
+def judge(series: Series, guard: SpikeGuard, labels: Sequence[Label] | None = None) -> SpikeVerdict:
     """Run the detector and the ladder over a series, as if it were just being trained."""
     detector, ladder = Detector(guard), Ladder(guard)
     alarms: list[Alarm] = []
@@ -120,11 +120,11 @@ def judge(series: Series, guard: SpikeGuard, labels: Sequence[Label] | None = No
         action = ladder.decide(reading).kind
         if action != "apply":
             actions[action] += 1
-    return Verdict(series=series, alarms=alarms, actions=dict(actions), labels=labels)
+    return SpikeVerdict(series=series, alarms=alarms, actions=dict(actions), labels=labels)
 
 
 def _fold(event: Event, ongoing: dict[Quantity, list[Alarm]]) -> list[Alarm]:
-    """The alarm that an event is, if it is no end; an end is written into what it ends."""
+    """Alarm that an event begins, or none; an end is written into the alarms that it ends."""
     if event.kind in ("recovery", "divergence"):
         for alarm in ongoing[event.of]:
             alarm.end, alarm.steps, alarm.size = event.kind, event.steps, event.size
@@ -146,19 +146,19 @@ def read_labels(path: Path) -> dict[str, list[Label]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        said = getattr(error, "strerror", None) or error
-        raise ConfigError(f"--labels: {path}: {said}") from error
-    out: dict[str, list[Label]] = {}
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--labels: {path}: {reason}") from error
+    labels: dict[str, list[Label]] = {}
     for number, row in enumerate(rows, 2):
         try:
-            out.setdefault(_cell(row, "file"), []).append(_label(row))
+            labels.setdefault(_cell(row, "file"), []).append(_label(row))
         except ValueError as error:
             raise ConfigError(f"--labels: {path}:{number}: {error}") from error
-    return out
+    return labels
 
 
 def _label(row: Mapping[str, str | None]) -> Label:
-    """Raises ValueError, with what is wrong in one line."""
+    """Read a row of labels. Raises ValueError, with what is wrong in one line."""
     start, end = _cell(row, "start_iter"), _cell(row, "end_iter")
     for name, text in (("start_iter", start), ("end_iter", end)):
         if not text.isdecimal():
@@ -175,12 +175,12 @@ def _cell(row: Mapping[str, str | None], name: str) -> str:
 
 
 def columns(labelled: bool) -> list[str]:
-    """Of a row per alarm."""
-    own = ["series", *(one.name for one in fields(Alarm))]
-    return [*own, "labelled"] if labelled else own
+    """Columns of `alarm_rows`."""
+    names = ["series", *(field.name for field in fields(Alarm))]
+    return [*names, "labelled"] if labelled else names
 
 
-def alarm_rows(verdict: Verdict) -> Iterator[dict[str, Any]]:
+def alarm_rows(verdict: SpikeVerdict) -> Iterator[dict[str, Any]]:
     """One row per alarm."""
     for alarm in verdict.alarms:
         row = {"series": verdict.series.name, **asdict(alarm)}
@@ -189,7 +189,7 @@ def alarm_rows(verdict: Verdict) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def series_row(verdict: Verdict) -> dict[str, Any]:
+def series_row(verdict: SpikeVerdict) -> dict[str, Any]:
     """The counts of one series."""
     series, actions = verdict.series, verdict.actions
     counts = Counter(alarm.kind for alarm in verdict.alarms)
@@ -207,12 +207,12 @@ def series_row(verdict: Verdict) -> dict[str, Any]:
         "stops": actions.get("stop", 0),
     }
     if verdict.labels is not None:
-        row |= {"labelled": len(verdict.labels), "found": verdict.found}
+        row |= {"labelled": len(verdict.labels), "found": verdict.detected}
         row["false_alarms"] = verdict.false_alarms
     return row
 
 
-def total(verdicts: Sequence[Verdict]) -> dict[str, int]:
+def total(verdicts: Sequence[SpikeVerdict]) -> dict[str, int]:
     """The counts of all series together; with labels also those of the series without an event."""
     rows = [series_row(verdict) for verdict in verdicts]
     sums = {name: sum(row[name] for row in rows) for name in rows[0] if name != "series"}

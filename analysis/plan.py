@@ -25,7 +25,7 @@ def frame(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         "row": [point.row for point in points],
         "spec_id": [spec.id for spec in specs],
-        "plan": [_what(point) for point in points],
+        "plan": [_fate(point) for point in points],
         "reason": [point.rejected or point.pruned for point in points],
         "remark": [point.remark for point in points],
         **{name: [get(spec) for spec in specs] for name, get in OF_SPEC.items()},
@@ -41,13 +41,13 @@ def frame(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
     fits = 1 - pd.to_numeric(rows["pred_oom_prob"]).fillna(0.0)
     speed = -rows["tokens_per_s"] * fits  # what it is expected to be, as it may not run at all
     # Where nothing fits, what misses by least comes first.
-    keys = pd.DataFrame({
-        "order": order, "speed": speed, "memory": rows["pred_mem_gib"], "row": rows["row"]
-    })  # fmt: skip
+    keys = pd.DataFrame(
+        {"order": order, "speed": speed, "memory": rows["pred_mem_gib"], "row": rows["row"]}
+    )
     return rows.loc[keys.sort_values([*keys.columns]).index].reset_index(drop=True)
 
 
-def _what(point: Planned) -> str:
+def _fate(point: Planned) -> str:
     return "rejected" if point.rejected else "pruned" if point.pruned else "run"
 
 

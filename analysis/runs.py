@@ -207,7 +207,7 @@ class Runs:
 
 def _unfinished(sweep: Path, rows: Sequence[Row]) -> list[str]:
     """Notes on the points of a sweep that have not ended, or were cancelled."""
-    points = find.points(sweep)
+    points = SweepFolder(sweep).positions()
     outcomes = {row["name"]: row["outcome"] for row in rows}
     states = [outcomes.get(name, "not started") for name in points]
     counts = Counter(state for state in states if state in UNFINISHED)

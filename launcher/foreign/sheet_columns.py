@@ -23,8 +23,19 @@ POWER = ("powerw", "power", "watts")
 READ = {*POWER, *(title for titles in TITLES.values() for title in titles)}
 NUMBERS = {title for name, titles in TITLES.items() if COLUMNS[name].form for title in titles}
 SIZES = ("nodes", "dp", *DEGREES)
-COUNTED = {*SIZES, "n_gpus", "gpus_per_node", "global_batch", "micro_batch", "seq_len", "params_b",
-           "tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb"}  # fmt: skip
+COUNTED = {
+    *SIZES,
+    "n_gpus",
+    "gpus_per_node",
+    "global_batch",
+    "micro_batch",
+    "seq_len",
+    "params_b",
+    "tokens_per_s_per_gpu",
+    "tokens_per_s",
+    "step_s",
+    "mem_gb",
+}
 WORDS = {
     "zero_stage_or_strategy",
     "recompute",
@@ -82,8 +93,11 @@ def is_number(title: str) -> bool:
 
 def odd(row: Row) -> dict[str, str]:
     """The cells of a row that should be numbers and are none."""
-    return {title: text for title, text in row.items()
-            if is_number(title) and not blank(text) and spelling.number(text) is None}  # fmt: skip
+    return {
+        title: text
+        for title, text in row.items()
+        if is_number(title) and not blank(text) and spelling.number(text) is None
+    }
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
@@ -91,8 +105,11 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     unread = [title for title in rows[0] if not _read(title) and not _empty(rows, title)]
     more = f" and {len(unread) - MOST_SHOWN} more" if len(unread) > MOST_SHOWN else ""
     lines = [f"not read: {', '.join(unread[:MOST_SHOWN])}{more}"] if unread else []
-    cells = [f"row {number}: {title} {text!r}" for number, row in enumerate(rows, 1)
-             for title, text in odd(row).items()]  # fmt: skip
+    cells = [
+        f"row {number}: {title} {text!r}"
+        for number, row in enumerate(rows, 1)
+        for title, text in odd(row).items()
+    ]
     if cells:
         more = f", and {len(cells) - SHOWN} more such cells" if len(cells) > SHOWN else ""
         lines.append(f"{'; '.join(f'{cell} is no number' for cell in cells[:SHOWN])}{more}")

@@ -32,7 +32,7 @@ class Column:
     """Head where there is little room; None is the name."""
     other_titles: tuple[str, ...] = ()
     """Heads that depend on the rows; like ``title``, a user may name the column by them."""
-    shown: Literal["always", "where rows differ", "never"] = "where rows differ"
+    visible: Literal["always", "where rows differ", "never"] = "where rows differ"
     """When a text for people has it; a file for programs has every column."""
     long: bool = False
     """Shown last, and on several lines where one is too short."""
@@ -91,10 +91,10 @@ _figure = partial(Column, measured=True, figure=True)
 _fact = partial(Column, measured=True)
 
 COLUMNS: Mapping[str, Column] = {column.name: column for column in (
-    Column("row", "d", "more", shown="always", of_record=attrgetter("row")),
+    Column("row", "d", "more", visible="always", of_record=attrgetter("row")),
     Column("sweep"),
-    Column("spec_id", shown="never", of_record=attrgetter("spec.id")),
-    Column("outcome", shown="always", of_record=attrgetter("outcome"),
+    Column("spec_id", visible="never", of_record=attrgetter("spec.id")),
+    Column("outcome", visible="always", of_record=attrgetter("outcome"),
            from_sheet=("status", "result", "state")),
     Column("cause", long=True, of_record=attrgetter("cause"), from_sheet=("reason", "error")),
     Column("remark", long=True, of_record=attrgetter("remark"), label="value",
@@ -126,45 +126,45 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
         "tflopspergpu", "tflopsgpu", "tflops", "tflopsgpus", "tflopsdevice", "tflopss")),
     _figure("mfu_pct", ",.1f", "more", from_sheet=("mfu",)),
     _figure("hfu_pct", ",.1f", "more", from_sheet=("hfu",)),
-    _figure("tokens_per_s", ",.0f", "more", shown="always"),
-    _figure("step_ms_p50", ",.1f", "less", "step_ms", shown="always"),
-    _figure("step_ms_p95", ",.1f", "less", shown="never", from_sheet=()),
-    _figure("step_ms_error", ",.2f", "less", shown="never", from_sheet=()),
-    _figure("mem_min_gib", ",.2f", "less", shown="never", from_sheet=("memmingb", "minmemgb")),
-    _figure("mem_max_gib", ",.2f", "less", other_titles=("rss_gib", "mem_gib"), shown="always",
+    _figure("tokens_per_s", ",.0f", "more", visible="always"),
+    _figure("step_ms_p50", ",.1f", "less", "step_ms", visible="always"),
+    _figure("step_ms_p95", ",.1f", "less", visible="never", from_sheet=()),
+    _figure("step_ms_error", ",.2f", "less", visible="never", from_sheet=()),
+    _figure("mem_min_gib", ",.2f", "less", visible="never", from_sheet=("memmingb", "minmemgb")),
+    _figure("mem_max_gib", ",.2f", "less", other_titles=("rss_gib", "mem_gib"), visible="always",
             from_sheet=("memmaxgb", "maxmemgb")),
     _figure("power_min_w", ",.0f", "less", from_sheet=()),
     _figure("power_max_w", ",.0f", "less", from_sheet=()),
-    _figure("loss_first", ",.4f", "less", shown="never", from_sheet=("firstloss", "initialloss")),
-    _figure("loss_last", ",.4f", "less", shown="always",
+    _figure("loss_first", ",.4f", "less", visible="never", from_sheet=("firstloss", "initialloss")),
+    _figure("loss_last", ",.4f", "less", visible="always",
             from_sheet=("finalloss", "lastloss", "loss", "trainloss", "lmloss")),
-    _figure("grad_norm_max", ",.3f", "less", shown="never", from_sheet=()),
+    _figure("grad_norm_max", ",.3f", "less", visible="never", from_sheet=()),
     _figure("spikes", "d", "less", from_sheet=()),
     _figure("skipped", "d", "less", from_sheet=()),
     _figure("rollbacks", "d", "less", from_sheet=()),
     _figure("steps", "d", "more", from_sheet=("numsteps", "nsteps")),
     _fact("attempt", "d", "more", of_record=attrgetter("attempt")),
-    _fact("seconds", ",.1f", "less", shown="never", of_record=attrgetter("seconds"),
+    _fact("seconds", ",.1f", "less", visible="never", of_record=attrgetter("seconds"),
           from_sheet=()),
     _fact("eta_days", ",.2f", "less", of_record=attrgetter("eta_days")),
     _fact("bad_hosts", of_record=lambda record: " ".join(record.bad_hosts) or None),
-    _fact("hosts", shown="never", of_record=lambda record: " ".join(record.hosts) or None,
+    _fact("hosts", visible="never", of_record=lambda record: " ".join(record.hosts) or None,
           from_sheet=()),
-    _fact("job_id", shown="never", of_record=attrgetter("job_id"), from_sheet=()),
-    _fact("commit", shown="never", of_record=attrgetter("commit"), from_sheet=()),
-    _fact("code", shown="never", of_record=attrgetter("code")),
+    _fact("job_id", visible="never", of_record=attrgetter("job_id"), from_sheet=()),
+    _fact("commit", visible="never", of_record=attrgetter("commit"), from_sheet=()),
+    _fact("code", visible="never", of_record=attrgetter("code")),
     Column("pred_mem_gib", ",.2f", "less", of_record=_predicted("memory_gib")),
     Column("pred_oom_prob", ".3f", "less", of_record=_predicted("oom")),
     Column("pred_step_ms", ",.1f", "less", of_record=_predicted("step_ms")),
     _fact("pred_mem_err_pct", "+,.1f", of_record=_memory_error_pct),
     _fact("pred_step_err_pct", "+,.1f", of_record=_step_error_pct),
-    Column("folder", shown="never"),
+    Column("folder", visible="never"),
 )}  # fmt: skip
 """Columns of the table of runs, in their order; a figure that is added to one of `Figures` and to
 `launcher.results.summary` needs no more than its row here."""
 
 PLANNED: Mapping[str, Column] = {column.name: column for column in (
-    Column("plan", shown="always"),
+    Column("plan", visible="always"),
     Column("reason", long=True),
     Column("days", ",.2f"),
     Column("gpu_hours", ",.0f"),
@@ -222,14 +222,14 @@ def column_of(name: str) -> Column:
     return _ALL.get(name) or Column(name)
 
 
-def resolved(title: str, where: str, known: Mapping[str, Any] = NUMERIC) -> str:
+def resolved(title: str, where: str, among: Mapping[str, Any] = NUMERIC) -> str:
     """Name of a column that is given by it or by a title that a table shows it under.
 
     Raises:
-        ConfigError: none of ``known`` is called that.
+        ConfigError: none of ``among`` is called that.
     """
     name = _NAMES.get(title, title)
-    one_of(name, known, where)
+    one_of(name, among, where)
     return name
 
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis.alarms import Verdict, judge, read_labels
+from analysis.alarms import SpikeVerdict, judge, read_labels
 from analysis.loading.series import read
 from launcher.spec.spike_guard import SpikeGuard
 from launcher.spikes.detector import Detector
@@ -98,8 +98,8 @@ def _family(name: str) -> str:
 
 
 def _fold(
-    verdicts: Sequence[Sequence[Verdict]], left: Sequence[bool]
-) -> tuple[SpikeGuard, list[Verdict]]:
+    verdicts: Sequence[Sequence[SpikeVerdict]], left: Sequence[bool]
+) -> tuple[SpikeGuard, list[SpikeVerdict]]:
     """The thresholds chosen on all other runs, and the verdicts on what is left out.
 
     No alarm on a clean run comes first, then events found; of those that are equal the middle one
@@ -107,9 +107,9 @@ def _fold(
     not count: they are jumps as well, a little smaller than what was labelled.
     """
 
-    def score(column: Sequence[Verdict]) -> tuple[int, int]:
+    def score(column: Sequence[SpikeVerdict]) -> tuple[int, int]:
         kept = [one for one, out in zip(column, left, strict=True) if not out]
-        return _alarms([one for one in kept if not one.labels]), -sum(one.found for one in kept)
+        return _alarms([one for one in kept if not one.labels]), -sum(one.detected for one in kept)
 
     best = min(score(column) for column in verdicts)
     equal = [i for i, column in enumerate(verdicts) if score(column) == best]
@@ -117,13 +117,13 @@ def _fold(
     return GRID[chosen], [one for one, out in zip(verdicts[chosen], left, strict=True) if out]
 
 
-def _alarms(verdicts: Sequence[Verdict]) -> int:
+def _alarms(verdicts: Sequence[SpikeVerdict]) -> int:
     return sum(one.false_alarms for one in verdicts)
 
 
-def _text(verdicts: Sequence[Verdict]) -> str:
+def _text(verdicts: Sequence[SpikeVerdict]) -> str:
     labelled = sum(len(one.labels or ()) for one in verdicts)
-    found = sum(one.found for one in verdicts)
+    found = sum(one.detected for one in verdicts)
     clean = [one for one in verdicts if not one.labels]
     return (f"{found}/{labelled} found, {_alarms(clean)} alarms on {len(clean)} clean runs,"
             f" {_alarms(verdicts) - _alarms(clean)} others")  # fmt: skip

@@ -14,7 +14,7 @@ from launcher.errors import ConfigError
 from launcher.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from analysis.alarms import Verdict
+    from analysis.alarms import SpikeVerdict
     from analysis.loading.series import Series
     from launcher.spec.spike_guard import SpikeGuard
 
@@ -105,7 +105,7 @@ def _below(path: Path) -> "Iterator[Series]":
         raise ConfigError(f"{path}: no loss series in this folder")
 
 
-def _say_missing(labels: Mapping[str, Any], verdicts: "Sequence[Verdict]") -> None:
+def _say_missing(labels: Mapping[str, Any], verdicts: "Sequence[SpikeVerdict]") -> None:
     """Labels of series that are not here: of those nothing is counted."""
     missing = sorted(set(labels) - {verdict.series.name for verdict in verdicts})
     if missing:
@@ -113,7 +113,7 @@ def _say_missing(labels: Mapping[str, Any], verdicts: "Sequence[Verdict]") -> No
         print(f"launch: --labels: not among the series: {missing[0]}{several}", file=sys.stderr)
 
 
-def _say_skipped(verdicts: "Sequence[Verdict]") -> None:
+def _say_skipped(verdicts: "Sequence[SpikeVerdict]") -> None:
     for series in (verdict.series for verdict in verdicts):
         if series.skipped:
             count = len(series.skipped)
@@ -121,7 +121,9 @@ def _say_skipped(verdicts: "Sequence[Verdict]") -> None:
             print(f"launch: {series.name}: {lines}; {series.skipped[0]}", file=sys.stderr)
 
 
-def _print(verdicts: "Sequence[Verdict]", guard: "SpikeGuard", options: argparse.Namespace) -> None:
+def _print(
+    verdicts: "Sequence[SpikeVerdict]", guard: "SpikeGuard", options: argparse.Namespace
+) -> None:
     from analysis import alarms, table
 
     events = [row for verdict in verdicts for row in alarms.alarm_rows(verdict)]
