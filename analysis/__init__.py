@@ -54,12 +54,12 @@ def compare(*runs: "Runs | str | Path", names: Sequence[str] | None = None) -> "
     """
     from analysis.comparison import Comparison
 
-    loaded = [load(one) if isinstance(one, str | Path) else one for one in runs]
+    loaded = [load(item) if isinstance(item, str | Path) else item for item in runs]
     return Comparison(loaded, names)
 
 
 def sensitivity(runs: "Runs") -> "pd.DataFrame":
-    """What each axis costs, others equal.
+    """Cost of each axis, others equal.
 
     Every two points that differ in nothing but one axis are a pair.
 
@@ -78,8 +78,9 @@ def pareto(runs: "Runs", *columns: str) -> "pd.DataFrame":
     """The rows of `Runs.table` that ran well and than which none is better in all columns.
 
     Args:
-        columns: such as ``"tokens_per_s", "mem_max_gib"``. Whether more or less of one is better
-            goes by its name: less memory, time, power, loss and GPUs is.
+        columns: such as ``"tokens_per_s", "mem_max_gib"``. Its row in
+            `launcher.results.columns` says whether more or less of one is better: less memory,
+            time, power, loss and GPUs is.
 
     Raises:
         ConfigError: no such column, or none at all.
@@ -90,7 +91,7 @@ def pareto(runs: "Runs", *columns: str) -> "pd.DataFrame":
 
 
 def spikes(runs: "Runs") -> "pd.DataFrame":
-    """What the spike detector finds in the losses of runs, whether they had a guard or not.
+    """Alarms of the spike detector in the losses of runs, whether they had a guard or not.
 
     Returns:
         One row per alarm: ``sweep``, ``folder``, kind, of ("loss" or "grad_norm"), step, value,

@@ -1,4 +1,4 @@
-"""What the spike detector makes of logged series, and how that compares with labelled events."""
+"""Alarms of the spike detector in logged series, and how they compare with labelled events."""
 
 import csv
 import math
@@ -33,7 +33,7 @@ class Alarm:
     value: float | None
     baseline: float | None
     size: float | None
-    """Of the worst value until its end."""
+    """Deviations of the worst value until its end."""
     end: Literal["recovery", "divergence"] | None = None
     """None where the log ends first, or shows no end of it."""
     steps: int | None = None
@@ -48,26 +48,26 @@ class Label:
     end: int
 
     def covers(self, step: int) -> bool:
-        """Whether an alarm at this step is for it."""
+        """Return True if an alarm at this step is for it."""
         return self.start - SLACK <= step <= self.end + SLACK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpikeVerdict:
-    """All about one series."""
+    """Alarms of one series, and what the ladder would have done about them."""
 
     series: Series
     alarms: Sequence[Alarm]
     actions: Mapping[str, int] = field(default_factory=dict)
-    """What the ladder would have said besides apply, and how often."""
+    """Actions of the ladder besides apply, and how often it would have taken each."""
     labels: Sequence[Label] | None = None
     """None where there are no labels at all."""
 
     @property
-    def found(self) -> int:
+    def detected(self) -> int:
         """Labelled events with an alarm."""
-        return sum(any(label.covers(alarm.step) for alarm in self.alarms)
-                   for label in self.labels or ())  # fmt: skip
+        labels = self.labels or ()
+        return sum(any(label.covers(alarm.step) for alarm in self.alarms) for label in labels)
 
     @property
     def false_alarms(self) -> int:
@@ -75,12 +75,12 @@ class SpikeVerdict:
         return sum(not self.is_labelled(alarm) for alarm in self.alarms)
 
     def is_labelled(self, alarm: Alarm) -> bool:
-        """Whether it is for a labelled event."""
+        """Return True if an alarm is for a labelled event."""
         return any(label.covers(alarm.step) for label in self.labels or ())
 
 
 def of_runs(runs: "Runs") -> "pd.DataFrame":
-    """See `analysis.spikes`."""
+    """Return the table of `analysis.spikes`."""
     import pandas as pd
 
     steps = runs.steps()
@@ -98,8 +98,8 @@ def of_runs(runs: "Runs") -> "pd.DataFrame":
             )
         )
         verdict = judge(Series(name=str(folder), points=points), SpikeGuard())
-        rows += [{"sweep": sweep, "folder": folder, **asdict(one)} for one in verdict.alarms]
-    names = ["sweep", "folder", *(one.name for one in fields(Alarm))]
+        rows += [{"sweep": sweep, "folder": folder, **asdict(alarm)} for alarm in verdict.alarms]
+    names = ["sweep", "folder", *(field.name for field in fields(Alarm))]
     return pd.DataFrame(rows, columns=names).convert_dtypes()
 
 
@@ -124,7 +124,7 @@ def judge(series: Series, guard: SpikeGuard, labels: Sequence[Label] | None = No
 
 
 def _fold(event: Event, ongoing: dict[Quantity, list[Alarm]]) -> list[Alarm]:
-    """The alarm that an event is, if it is no end; an end is written into what it ends."""
+    """Alarm that an event begins, or none; an end is written into the alarms that it ends."""
     if event.kind in ("recovery", "divergence"):
         for alarm in ongoing[event.of]:
             alarm.end, alarm.steps, alarm.size = event.kind, event.steps, event.size
@@ -146,19 +146,19 @@ def read_labels(path: Path) -> dict[str, list[Label]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        said = getattr(error, "strerror", None) or error
-        raise ConfigError(f"--labels: {path}: {said}") from error
-    out: dict[str, list[Label]] = {}
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--labels: {path}: {reason}") from error
+    labels: dict[str, list[Label]] = {}
     for number, row in enumerate(rows, 2):
         try:
-            out.setdefault(_cell(row, "file"), []).append(_label(row))
+            labels.setdefault(_cell(row, "file"), []).append(_label(row))
         except ValueError as error:
             raise ConfigError(f"--labels: {path}:{number}: {error}") from error
-    return out
+    return labels
 
 
 def _label(row: Mapping[str, str | None]) -> Label:
-    """Raises ValueError, with what is wrong in one line."""
+    """Read a row of labels. Raises ValueError, with what is wrong in one line."""
     start, end = _cell(row, "start_iter"), _cell(row, "end_iter")
     for name, text in (("start_iter", start), ("end_iter", end)):
         if not text.isdecimal():
@@ -175,9 +175,9 @@ def _cell(row: Mapping[str, str | None], name: str) -> str:
 
 
 def columns(labelled: bool) -> list[str]:
-    """Of a row per alarm."""
-    own = ["series", *(one.name for one in fields(Alarm))]
-    return [*own, "labelled"] if labelled else own
+    """Columns of `alarm_rows`."""
+    names = ["series", *(field.name for field in fields(Alarm))]
+    return [*names, "labelled"] if labelled else names
 
 
 def alarm_rows(verdict: SpikeVerdict) -> Iterator[dict[str, Any]]:
@@ -207,7 +207,7 @@ def series_row(verdict: SpikeVerdict) -> dict[str, Any]:
         "stops": actions.get("stop", 0),
     }
     if verdict.labels is not None:
-        row |= {"labelled": len(verdict.labels), "found": verdict.found}
+        row |= {"labelled": len(verdict.labels), "found": verdict.detected}
         row["false_alarms"] = verdict.false_alarms
     return row
 

@@ -15,14 +15,14 @@ from launcher.results.sweep_folder import SweepFolder
 from launcher.spec.run import RunSpec
 
 GROUPS = ("cluster", "scheduler")
-"""What the command of a sweep said of them is said again: where to run is not in a spec."""
+"""Groups of keys that are taken from the command of the sweep: a spec says not where to run."""
 
 FREE = ("blend",)
 """Fields whose keys the user chooses: one value."""
 
 
 def config(row: "pd.Series[Any]", run: RunFolder) -> str:
-    """YAML of the run that a row of a table is of.
+    """YAML of the run of a table's row.
 
     Raises:
         ConfigError: it is a stage of a curriculum, or this project did not start it.
@@ -35,12 +35,12 @@ def config(row: "pd.Series[Any]", run: RunFolder) -> str:
         raise ConfigError(f"{run.path}: cannot be started again: {error}") from error
     if spec.stage:
         raise ConfigError(f"{run.path}: is a stage; launch resume goes on with its curriculum")
-    said = dict(_said(run.path.parent)) | dict(_of(spec))
-    lines = [*_remarks(row, spec), *(_line(key, value) for key, value in said.items())]
+    values = dict(_where_to_run(run.path.parent)) | dict(_keys(spec))
+    lines = [*_remarks(row, spec), *(_line(key, value) for key, value in values.items())]
     return "\n".join(lines) + "\n"
 
 
-def _of(spec: RunSpec) -> Iterator[tuple[str, Any]]:
+def _keys(spec: RunSpec) -> Iterator[tuple[str, Any]]:
     """The keys of a spec; steps are those of the real run, where its tokens are known."""
     data = encode(spec)
     del data["stage"], data["data"]["content"]
@@ -49,16 +49,16 @@ def _of(spec: RunSpec) -> Iterator[tuple[str, Any]]:
     yield from _flat(data, "")
 
 
-def _flat(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
+def _flat(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in data.items():
         if isinstance(value, dict) and name not in FREE:
-            yield from _flat(value, join(at, name))
+            yield from _flat(value, join(prefix, name))
         else:
-            yield join(at, name), value
+            yield join(prefix, name), value
 
 
-def _said(sweep: Path) -> Iterator[tuple[str, Any]]:
-    """Which cluster the sweep was started on, and what it said of the scheduler."""
+def _where_to_run(sweep: Path) -> Iterator[tuple[str, Any]]:
+    """Cluster that the sweep was started on, and its keys of the scheduler."""
     for key, value in SweepFolder(sweep).overrides().items():
         if key == GROUPS[0] or key.split(".")[0] == GROUPS[1]:
             yield key, value
@@ -71,10 +71,10 @@ def _line(key: str, value: Any) -> str:
 
 def _remarks(row: "pd.Series[Any]", spec: RunSpec) -> Iterator[str]:
     yield f"# the best of {row['sweep']}: {row['folder']}"
-    figures = {"tokens/s": "tokens_per_s", "ms a step": "step_ms_p50", "GiB": "mem_max_gib"}
-    told = [f"{row[name]:,.4g} {unit}" for unit, name in figures.items() if pd.notna(row[name])]
+    units = {"tokens/s": "tokens_per_s", "ms a step": "step_ms_p50", "GiB": "mem_max_gib"}
+    figures = [f"{row[name]:,.4g} {unit}" for unit, name in units.items() if pd.notna(row[name])]
     days = [f"{row['eta_days']:,.1f} days"] if pd.notna(row["eta_days"]) else []
-    yield f"# {', '.join([*told, *days])}, measured in {row['steps']} steps"
+    yield f"# {', '.join([*figures, *days])}, measured in {row['steps']} steps"
     if spec.train.tokens:
         yield f"# train.steps is for train.tokens {spec.train.tokens:,}; the trial took fewer"
         yield "# a long run wants checkpoint_every=N besides"

@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from analysis.effects import DERIVED, axes, text
+from analysis.effects import axes, text
 from launcher.errors import ConfigError
-from launcher.results.columns import OF_SPEC
+from launcher.results.columns import CHOICES
 
 if TYPE_CHECKING:
     from analysis.runs import Runs
@@ -34,30 +34,28 @@ USUAL = {"mem_gib": 0.01, "rss_gib": 0.03}
 and on the cores of a shared machine, which the kind of memory tells apart."""
 
 SHARED = 0.1
-"""The same of all points of a sweep together, on a shared machine."""
+"""Standard deviation of log(speed) of all points of a sweep together, on a shared machine."""
 
 PRIOR = 4.0
 """Points that were as noisy as expected, before anything is known."""
 
 ERROR = 0.01
+"""Probability of telling a difference of any point where nothing changed."""
 
 MEDIAN_CHI2 = 0.4549
 """Median of the square of a standard normal value."""
 
 WORTH = 0.37
-"""What the median of squares tells of the noise, in points of their mean."""
+"""Efficiency: a median of n squares tells as much of the noise as a mean of WORTH n of them."""
 
-FEW = 3
-"""Other points of which a median tells where all of them moved."""
+ENOUGH = 3
+"""Other points whose median tells where all of them moved."""
 
 TOO_MUCH = 0.25
 """Share of a speed: a comparison that cannot see that is said to be no use."""
 
 LOSS = 0.005
 """Relative difference of the last losses of one spec that is none of rounding."""
-
-KEY = tuple(name for name in OF_SPEC if name not in DERIVED)
-"""Columns that tell the points of a sweep from each other."""
 
 
 class Comparison:
@@ -70,8 +68,8 @@ class Comparison:
             raise ConfigError(f"compare: takes two sweeps or more, not {len(runs)}")
         if names is not None and len(names) != len(runs):
             raise ConfigError(f"compare: {len(names)} names for {len(runs)} sweeps")
-        self.names = list(names or _called(runs))
-        tables = [one.table() for one in runs]
+        self.names = list(names or _names(runs))
+        tables = [loaded.table() for loaded in runs]
         self._sides = [Side(tables[0], table) for table in tables[1:]]
 
     @cached_property
@@ -84,19 +82,20 @@ class Comparison:
             ``low`` and ``high`` (what noise makes of a ratio where nothing changed), ``mem_ratio``,
             ``loss_a``, ``loss_b``, and ``change``: what is more than noise, "" where nothing is.
         """
-        parts = [side.table.assign(sweep=name)
-                 for side, name in zip(self._sides, self.names[1:], strict=True)]  # fmt: skip
-        joined = pd.concat(parts, ignore_index=True)
+        sides = zip(self._sides, self.names[1:], strict=True)
+        joined = pd.concat(
+            [side.table.assign(sweep=name) for side, name in sides], ignore_index=True
+        )
         return joined[["sweep", *(name for name in joined if name != "sweep")]]
 
     @property
     def only(self) -> dict[str, pd.DataFrame]:
         """For each sweep but the first the points that it has and the first has not; under the
         name of the first those that none of the others has."""
-        gone = [set(side.only_a.index) for side in self._sides]
-        first = self._sides[0].a.loc[sorted(set.intersection(*gone))]
-        others = {name: side.only_b for side, name in zip(self._sides, self.names[1:], strict=True)}
-        return {self.names[0]: first, **others}
+        missing = [set(side.only_a.index) for side in self._sides]
+        first = self._sides[0].a.loc[sorted(set.intersection(*missing))]
+        sides = zip(self._sides, self.names[1:], strict=True)
+        return {self.names[0]: first, **{name: side.only_b for side, name in sides}}
 
     @property
     def changed(self) -> pd.DataFrame:
@@ -105,18 +104,19 @@ class Comparison:
 
     def __str__(self) -> str:
         pairs = zip(self._sides, self.names[1:], strict=True)
-        return "\n".join(line for side, name in pairs for line in side.told(self.names[0], name))
+        return "\n".join(line for side, name in pairs for line in side.lines(self.names[0], name))
 
     __repr__ = __str__
 
 
-def _called(runs: Sequence["Runs"]) -> list[str]:
-    short = [", ".join(path.name for path in one.paths) for one in runs]
-    names = short if len(set(short)) == len(short) else [
-        ", ".join(map(str, one.paths)) for one in runs
-    ]  # fmt: skip
-    return [f"{name} ({number})" if names.count(name) > 1 else name
-            for number, name in enumerate(names, 1)]  # fmt: skip
+def _names(runs: Sequence["Runs"]) -> list[str]:
+    names = [", ".join(path.name for path in loaded.paths) for loaded in runs]
+    if len(set(names)) < len(names):
+        names = [", ".join(map(str, loaded.paths)) for loaded in runs]
+    return [
+        f"{name} ({number})" if names.count(name) > 1 else name
+        for number, name in enumerate(names, 1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -130,65 +130,74 @@ class Side:
     def pairs(self) -> list[tuple[Any, Any]]:
         """Indices of the rows of a point in both: the same spec, else the same in all columns
         that both know."""
-        known = [name for name in KEY if self.a[name].notna().any() and self.b[name].notna().any()]
-        found: list[tuple[Any, Any]] = []
-        for columns in (["spec_id"], [*known, "remark"], known) if known else (["spec_id"],):
-            left = self.a.drop([one for one, _ in found]).drop_duplicates(columns)
-            right = self.b.drop([other for _, other in found]).drop_duplicates(columns)
+        filled = [
+            name for name in CHOICES if self.a[name].notna().any() and self.b[name].notna().any()
+        ]
+        pairs: list[tuple[Any, Any]] = []
+        for columns in (["spec_id"], [*filled, "remark"], filled) if filled else (["spec_id"],):
+            a = self.a.drop([index for index, _ in pairs]).drop_duplicates(columns)
+            b = self.b.drop([index for _, index in pairs]).drop_duplicates(columns)
             if columns == ["spec_id"]:
-                left, right = left.dropna(subset=columns), right.dropna(subset=columns)
-            where = {key: index for index, key in _keys(right, columns)}
-            found += [(index, where[key]) for index, key in _keys(left, columns) if key in where]
-        return found
+                a, b = a.dropna(subset=columns), b.dropna(subset=columns)
+            in_b = {key: index for index, key in _keys(b, columns)}
+            pairs += [(index, in_b[key]) for index, key in _keys(a, columns) if key in in_b]
+        return pairs
 
     @property
     def only_a(self) -> pd.DataFrame:
-        """Rows of points that the other one has not."""
-        return self.a.drop([one for one, _ in self.pairs])
+        """Rows of points that b has not."""
+        return self.a.drop([index for index, _ in self.pairs])
 
     @property
     def only_b(self) -> pd.DataFrame:
-        """The same the other way round."""
-        return self.b.drop([other for _, other in self.pairs])
+        """Rows of points that a has not."""
+        return self.b.drop([index for _, index in self.pairs])
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """See `Comparison.table`."""
-        a = self.a.loc[[one for one, _ in self.pairs]].reset_index(drop=True)
-        b = self.b.loc[[other for _, other in self.pairs]].reset_index(drop=True)
+        """Points that are in both, as in `Comparison.table`."""
+        a = self.a.loc[[index for index, _ in self.pairs]].reset_index(drop=True)
+        b = self.b.loc[[index for _, index in self.pairs]].reset_index(drop=True)
         ratio = np.log(_number(b, "tokens_per_s") / _number(a, "tokens_per_s"))
         usual = USUAL[max(self.a.attrs["memory"], self.b.attrs["memory"])]
         low, high = band(ratio, np.sqrt(_error(a) ** 2 + _error(b) ** 2 + usual**2))
-        out = a[axes(a) or list(KEY[:2])].assign(
-            outcome_a=a["outcome"], outcome_b=b["outcome"],
-            tokens_per_s_a=a["tokens_per_s"], tokens_per_s_b=b["tokens_per_s"],
-            ratio=np.exp(ratio), low=np.exp(low), high=np.exp(high),
+        table = a[axes(a) or list(CHOICES[:2])].assign(
+            outcome_a=a["outcome"],
+            outcome_b=b["outcome"],
+            tokens_per_s_a=a["tokens_per_s"],
+            tokens_per_s_b=b["tokens_per_s"],
+            ratio=np.exp(ratio),
+            low=np.exp(low),
+            high=np.exp(high),
             mem_ratio=_number(b, "mem_max_gib") / _number(a, "mem_max_gib"),
-            loss_a=a["loss_last"], loss_b=b["loss_last"],
-        )  # fmt: skip
-        same = (a["steps"] == b["steps"]).fillna(False)
-        rows = zip(out.to_dict(orient="records"), same, strict=True)
-        return out.assign(change=[_change(row, bool(steps)) for row, steps in rows])
+            loss_a=a["loss_last"],
+            loss_b=b["loss_last"],
+        )
+        same_steps = (a["steps"] == b["steps"]).fillna(False)
+        rows = zip(table.to_dict(orient="records"), same_steps, strict=True)
+        return table.assign(change=[_change(row, bool(same)) for row, same in rows])
 
     @cached_property
     def shift(self) -> tuple[float, float]:
         """The median of ratio, as a share, and how far it may be from 0."""
-        known = self.table.dropna(subset=["ratio"])
-        if len(known) < 2:  # of one alone its own row says it
+        measured = self.table.dropna(subset=["ratio"])
+        if len(measured) < 2:  # of one alone its own row says it
             return 0.0, 0.0
-        wide = np.median(np.log(known["high"] / known["low"])) / 2
+        wide = np.median(np.log(measured["high"] / measured["low"])) / 2
         shared = self.a.attrs["memory"] == "rss_gib" or self.b.attrs["memory"] == "rss_gib"
-        drift = student.ppf(1 - ERROR / 2, PRIOR + len(known)) * SHARED if shared else 0.0
-        return float(known["ratio"].median() - 1), float(max(wide, drift))
+        drift = student.ppf(1 - ERROR / 2, PRIOR + len(measured)) * SHARED if shared else 0.0
+        return float(measured["ratio"].median() - 1), float(max(wide, drift))
 
     @property
     def hidden(self) -> float:
         """Share by which the speed of a point may change within noise: the median of all."""
-        known = self.table.dropna(subset=["ratio", "low"])
-        return float(np.sqrt((known["high"] / known["low"]).median())) - 1 if len(known) else 0.0
+        measured = self.table.dropna(subset=["ratio", "low"])
+        if measured.empty:
+            return 0.0
+        return float(np.sqrt((measured["high"] / measured["low"]).median())) - 1
 
-    def told(self, a: str, b: str) -> Iterator[str]:
-        """What there is to say, line by line."""
+    def lines(self, a: str, b: str) -> Iterator[str]:
+        """Lines of the comparison, with these names for the two."""
         table, changed = self.table, self.table[self.table["change"] != ""]
         shift, noise = self.shift
         shifted = abs(np.log1p(shift)) > noise
@@ -207,9 +216,9 @@ class Side:
             yield f"  all together {b} is {abs(shift):.1%} {word} (noise: {noise:.1%})"
         if self.hidden > TOO_MUCH:
             yield "  so much noise hides what matters: give trials more steps (train.steps)"
-        named = list(table.columns[: table.columns.get_loc("outcome_a")])
+        keys = list(table.columns[: table.columns.get_loc("outcome_a")])
         for _, row in changed.iterrows():
-            point = " ".join(f"{name} {row[name]}" for name in named if pd.notna(row[name]))
+            point = " ".join(f"{name} {row[name]}" for name in keys if pd.notna(row[name]))
             yield f"  {point}: {row['change']}"
         for name, rows in ((a, self.only_a), (b, self.only_b)):
             if len(rows):
@@ -227,18 +236,18 @@ def band(ratios: "np.ndarray[Any, Any]", expected: "np.ndarray[Any, Any]") -> An
         ratios: log(b / a), nan where unknown.
         expected: standard deviation of each, before the others are looked at.
     """
-    out = np.full((2, len(ratios)), np.nan)
-    known = np.flatnonzero(np.isfinite(ratios) & np.isfinite(expected))
-    for index in known:
-        others = known[known != index]
-        centre = np.median(ratios[others]) if len(others) >= FEW else 0.0
-        variance, count = _noise(((ratios[others] - centre) / expected[others]) ** 2)
+    bands = np.full((2, len(ratios)), np.nan)
+    measured = np.flatnonzero(np.isfinite(ratios) & np.isfinite(expected))
+    for index in measured:
+        peers = measured[measured != index]  # no point is part of its own noise
+        centre = np.median(ratios[peers]) if len(peers) >= ENOUGH else 0.0
+        variance, count = _noise(((ratios[peers] - centre) / expected[peers]) ** 2)
         scale = np.sqrt((PRIOR + variance * count) / (PRIOR + count))
-        reach = student.ppf(1 - ERROR / 2 / len(known), PRIOR + count)
-        reach *= np.sqrt(1 + np.pi / 2 / max(len(others), 1))  # the median is not exact either
+        reach = student.ppf(1 - ERROR / 2 / len(measured), PRIOR + count)
+        reach *= np.sqrt(1 + np.pi / 2 / max(len(peers), 1))  # the median is not exact either
         wide = reach * scale * expected[index]
-        out[:, index] = min(centre, 0.0) - wide, max(centre, 0.0) + wide
-    return out
+        bands[:, index] = min(centre, 0.0) - wide, max(centre, 0.0) + wide
+    return bands
 
 
 def _noise(squares: "np.ndarray[Any, Any]") -> tuple[float, float]:
@@ -251,17 +260,19 @@ def _noise(squares: "np.ndarray[Any, Any]") -> tuple[float, float]:
 def _change(row: Mapping[Any, Any], same_steps: bool) -> str:
     if row["outcome_a"] != row["outcome_b"]:
         return f"{row['outcome_a']} -> {row['outcome_b']}"
-    said = []
+    changes = []
     ratio, low, high = row["ratio"], row["low"], row["high"]
     if pd.notna(ratio) and pd.notna(low) and not low <= ratio <= high:
         word = "faster" if ratio > 1 else "slower"
-        said.append(f"{abs(ratio - 1):.1%} {word} ({row['tokens_per_s_a']:,.0f} ->"
-                    f" {row['tokens_per_s_b']:,.0f} tokens/s; noise is"
-                    f" {low - 1:+.1%} to {high - 1:+.1%})")  # fmt: skip
+        changes.append(
+            f"{abs(ratio - 1):.1%} {word} ({row['tokens_per_s_a']:,.0f} ->"
+            f" {row['tokens_per_s_b']:,.0f} tokens/s; noise is"
+            f" {low - 1:+.1%} to {high - 1:+.1%})"
+        )
     losses = same_steps and pd.notna(row["loss_a"]) and pd.notna(row["loss_b"])
     if losses and abs(row["loss_b"] - row["loss_a"]) > LOSS * abs(row["loss_a"]):
-        said.append(f"loss {row['loss_a']:.4f} -> {row['loss_b']:.4f}")
-    return ", ".join(said)
+        changes.append(f"loss {row['loss_a']:.4f} -> {row['loss_b']:.4f}")
+    return ", ".join(changes)
 
 
 def _keys(rows: pd.DataFrame, columns: Sequence[str]) -> list[tuple[Any, tuple[str, ...]]]:

@@ -1,4 +1,4 @@
-"""What each axis of a sweep costs, and which of its points none is better than."""
+"""Costs of each axis of a sweep, and the points that none is better than."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,70 +8,58 @@ import pandas as pd
 
 from analysis.loading.rows import UNFINISHED
 from launcher.errors import ConfigError
-from launcher.results.columns import OF_SPEC, full
+from launcher.results.columns import CHOICES, COLUMNS, resolved
 from launcher.results.outcomes import NEVER_RAN
-
-DERIVED = ("stage", "params_b", "dp")
-"""Columns of a spec that follow from others, or are no choice."""
-
-LOWER = ("step_ms", "mem_", "power_", "loss_", "grad_norm", "seconds", "eta_days", "gpus", "nodes",
-         "spikes", "rollbacks", "skipped", "pred_mem_gib", "pred_step_ms", "pred_oom")  # fmt: skip
-"""How the names of columns begin in which less is better; in all others more is."""
 
 EFFECT = ("axis", "base", "value", "pairs", "tokens_per_s_ratio", "low", "high", "mem_ratio",
           "failed", "mended")  # fmt: skip
-
-
-def less_is_better(column: str) -> bool:
-    """Whether of two figures in a column the lower one is the better one."""
-    return column.startswith(LOWER)
+"""Columns of `sensitivity`."""
 
 
 def axes(rows: pd.DataFrame) -> list[str]:
     """The columns of a spec in which rows differ, without those that follow from another one."""
-    varied = [name for name in OF_SPEC if name not in DERIVED and text(rows[name]).nunique() > 1]
-    kept: list[str] = []
+    varied = [name for name in CHOICES if text(rows[name]).nunique() > 1]
+    independent: list[str] = []
     for name in varied:
         values = text(rows[name])
-        if not any(values.groupby(text(rows[other])).nunique().max() == 1 for other in kept):
-            kept.append(name)
-    return kept
+        grouped = (values.groupby(text(rows[axis])) for axis in independent)
+        if not any(groups.nunique().max() == 1 for groups in grouped):
+            independent.append(name)
+    return independent
 
 
 def sensitivity(rows: pd.DataFrame) -> pd.DataFrame:
-    """See `analysis.sensitivity`; the rows are those of a table."""
+    """Return the table of `analysis.sensitivity` for the rows of a table."""
     ran = rows[~rows["outcome"].isin([*NEVER_RAN, *UNFINISHED, "unreadable"])]
-    found = axes(ran)
-    if not found:
-        return pd.DataFrame(columns=list(EFFECT))
-    keyed = ran.assign(**{name: text(ran[name]) for name in found}).drop_duplicates(
-        ["sweep", *found]
-    )
-    out = []
-    for axis in found:
-        others = ["sweep", *(name for name in found if name != axis)]  # at another time all differs
-        values = ran[axis].dropna().drop_duplicates().sort_values().tolist()
-        for base, value in zip([values[0]] * len(values), values[1:], strict=False):
-            first, second = (keyed[keyed[axis] == _name(one)] for one in (base, value))
-            effect = _effect(first, second, others)
-            out.append({"axis": axis, "base": base, "value": value, **effect})
-    return pd.DataFrame(out, columns=list(EFFECT))
+    varied = axes(ran)
+    keyed = ran.assign(**{axis: text(ran[axis]) for axis in varied})
+    keyed = keyed.drop_duplicates(["sweep", *varied])
+    effects = []
+    for axis in varied:
+        # Runs of two sweeps are no pair: at another time all may differ.
+        shared = ["sweep", *(name for name in varied if name != axis)]
+        base, *values = ran[axis].dropna().drop_duplicates().sort_values().tolist()
+        base_rows = keyed[keyed[axis] == _name(base)]
+        for value in values:
+            effect = _effect(base_rows, keyed[keyed[axis] == _name(value)], shared)
+            effects.append({"axis": axis, "base": base, "value": value, **effect})
+    return pd.DataFrame(effects, columns=list(EFFECT))
 
 
-def _effect(base: pd.DataFrame, value: pd.DataFrame, others: Sequence[str]) -> dict[str, Any]:
-    """Of the pairs that agree in all other axes."""
-    both = base.merge(value, how="inner" if others else "cross", on=list(others) or None,
-                      suffixes=("_0", "_1"))  # fmt: skip
-    well = (both["outcome_0"] == "ok") & (both["outcome_1"] == "ok")
-    speed = _ratio(both[well], "tokens_per_s")
+def _effect(base: pd.DataFrame, value: pd.DataFrame, shared: Sequence[str]) -> dict[str, Any]:
+    """Figures of the pairs that agree in all ``shared`` columns."""
+    pairs = base.merge(value, on=list(shared), suffixes=("_0", "_1"))
+    ok_0, ok_1 = pairs["outcome_0"] == "ok", pairs["outcome_1"] == "ok"
+    measured = pairs[ok_0 & ok_1]
+    speed = _ratio(measured, "tokens_per_s")
     return {
-        "pairs": int(well.sum()),
+        "pairs": len(measured),
         "tokens_per_s_ratio": speed.median() if len(speed) else None,
         "low": speed.min() if len(speed) else None,
         "high": speed.max() if len(speed) else None,
-        "mem_ratio": _ratio(both[well], "mem_max_gib").median() if well.any() else None,
-        "failed": int(((both["outcome_0"] == "ok") & (both["outcome_1"] != "ok")).sum()),
-        "mended": int(((both["outcome_0"] != "ok") & (both["outcome_1"] == "ok")).sum()),
+        "mem_ratio": _ratio(measured, "mem_max_gib").median() if len(measured) else None,
+        "failed": int((ok_0 & ~ok_1).sum()),
+        "mended": int((~ok_0 & ok_1).sum()),
     }
 
 
@@ -81,7 +69,7 @@ def _ratio(pairs: pd.DataFrame, column: str) -> "pd.Series[float]":
 
 
 def text(values: "pd.Series[Any]") -> "pd.Series[str]":
-    """What is compared: an unknown value is one of its own."""
+    """Values as they are compared: an unknown one equals other unknown ones."""
     return values.map(_name, na_action=None)
 
 
@@ -90,21 +78,20 @@ def _name(value: Any) -> str:
 
 
 def pareto(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """See `analysis.pareto`; the rows are those of a table."""
+    """Return the rows of `analysis.pareto` among those of a table."""
     if not columns:
         raise ConfigError("columns: name those to compare, such as tokens_per_s and mem_max_gib")
-    names = [full(name, "columns") for name in columns]
-    well = rows[(rows["outcome"] == "ok") & rows[names].notna().all(axis=1)]
-    costs = np.column_stack([
-        pd.to_numeric(well[name]).to_numpy(float) * (1 if less_is_better(name) else -1)
-        for name in names
-    ])  # fmt: skip
+    names = [resolved(name, "columns") for name in columns]
+    measured = rows[(rows["outcome"] == "ok") & rows[names].notna().all(axis=1)]
+    signs = [1 if COLUMNS[name].better == "less" else -1 for name in names]
+    figures = [pd.to_numeric(measured[name]).to_numpy(float) for name in names]
+    costs = np.column_stack([sign * values for sign, values in zip(signs, figures, strict=True)])
     best: list[int] = []
-    # Whatever is better in all columns comes before.
+    # In this order whatever beats a point comes before it, so that one pass is enough.
     for index in np.lexsort(costs.T[::-1]):
         ahead = costs[best] if best else np.full((1, len(names)), np.inf)
         beaten = (ahead <= costs[index]).all(axis=1) & (ahead < costs[index]).any(axis=1)
         if not beaten.any():
             best.append(index)
-    found: pd.DataFrame = well.iloc[best]
-    return found
+    frontier: pd.DataFrame = measured.iloc[best]
+    return frontier

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.table import sorted_by
-from launcher.results.columns import COLUMNS, OF_SPEC, PLANNED
+from launcher.results.columns import FORMS, OF_SPEC
 from launcher.results.record import Planned
 from launcher.spec.run import SECONDS_A_DAY
 from launcher.spec.shape import ModelShape
@@ -24,7 +24,7 @@ def frame(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         "row": [point.row for point in points],
         "spec_id": [spec.id for spec in specs],
-        "plan": [_what(point) for point in points],
+        "plan": [_fate(point) for point in points],
         "reason": [point.rejected or point.pruned for point in points],
         "remark": [point.remark for point in points],
         **{name: [get(spec) for spec in specs] for name, get in OF_SPEC.items()},
@@ -32,22 +32,21 @@ def frame(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
         "pred_oom_prob": [point.prediction.oom for point in points],
         "pred_step_ms": [point.prediction.step_ms for point in points],
     }
-    rows = pd.DataFrame(columns, columns=[*columns, *PLANNED])
-    rows = _with_costs(rows, points)
-    rows = rows.astype({name: "Int64" for name in columns if COLUMNS.get(name) == "d"})
+    rows = _with_costs(pd.DataFrame(columns), points)
+    rows = rows.astype({name: "Int64" for name in columns if FORMS[name] == "d"})
     if sort is not None:
         return sorted_by(rows, sort)
     order = rows["plan"].map({"run": 0, "pruned": 1, "rejected": 2})
     fits = 1 - pd.to_numeric(rows["pred_oom_prob"]).fillna(0.0)
     speed = -rows["tokens_per_s"] * fits  # what it is expected to be, as it may not run at all
     # Where nothing fits, what misses by least comes first.
-    keys = pd.DataFrame({
-        "order": order, "speed": speed, "memory": rows["pred_mem_gib"], "row": rows["row"]
-    })  # fmt: skip
+    keys = pd.DataFrame(
+        {"order": order, "speed": speed, "memory": rows["pred_mem_gib"], "row": rows["row"]}
+    )
     return rows.loc[keys.sort_values([*keys.columns]).index].reset_index(drop=True)
 
 
-def _what(point: Planned) -> str:
+def _fate(point: Planned) -> str:
     return "rejected" if point.rejected else "pruned" if point.pruned else "run"
 
 

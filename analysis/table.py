@@ -1,6 +1,5 @@
 """Records as a table with one row per point: best first, failures after, rejections last."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +12,9 @@ from tabulate import tabulate
 from analysis import text
 from analysis.loading.rows import UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
-from launcher.results.columns import COLUMNS, FORMS, SHORT, full
+from launcher.results.columns import COLUMNS, FORMS, column_of, resolved
 from launcher.results.outcomes import NEVER_RAN
-from launcher.results.record import Figures, RunRecord
+from launcher.results.record import RunRecord
 
 
 def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:
@@ -34,9 +33,9 @@ def arranged(rows: Sequence[Row], sort: str | None = None) -> pd.DataFrame:
     Raises:
         ConfigError: no such column.
     """
-    table = pd.DataFrame.from_records([[row[name] for name in COLUMNS] for row in rows],
-                                      columns=list(COLUMNS))  # fmt: skip
-    table = table.astype({name: "Int64" for name, form in COLUMNS.items() if form == "d"})
+    cells = [[row[name] for name in COLUMNS] for row in rows]
+    table = pd.DataFrame.from_records(cells, columns=list(COLUMNS))
+    table = table.astype({name: "Int64" for name, column in COLUMNS.items() if column.form == "d"})
     kinds = {row["memory_kind"] for row in rows} - {None}
     table.attrs["memory"] = "rss_gib" if kinds == {"rss"} else "mem_gib"
     if sort is not None:
@@ -47,12 +46,6 @@ def arranged(rows: Sequence[Row], sort: str | None = None) -> pd.DataFrame:
     speed = -pd.to_numeric(table["tokens_per_s"]).where(order == 0)
     keys = pd.DataFrame({"order": order, "speed": speed, "row": table["row"]})
     return table.loc[keys.sort_values(["order", "speed", "row"]).index].reset_index(drop=True)
-
-
-_MEASURED = (*(f.name for f in dataclasses.fields(Figures) if f.name in COLUMNS),
-             "attempt", "seconds", "eta_days", "bad_hosts", "hosts", "job_id", "commit",
-             "code", "pred_mem_err_pct", "pred_step_err_pct")  # fmt: skip
-"""Columns that have nothing to say before a run."""
 
 
 def plain(
@@ -74,7 +67,7 @@ def plain(
 
 def narrow(
     rows: Sequence[Mapping[str, Any]],
-    shown: Mapping[str, str],
+    titles: Mapping[str, str],
     notes: Sequence[str],
     sort: str | None = None,
 ) -> pd.DataFrame:
@@ -82,12 +75,12 @@ def narrow(
 
     Args:
         rows: of any columns.
-        shown: the columns, and their titles.
+        titles: the columns, and their titles.
         notes: lines below the table.
         sort: a column of the rows, whether it is shown or not.
     """
-    table = plain(rows, sort)[list(shown)]
-    table.attrs |= {"plain": True, "titles": shown, "notes": notes, "wide": 120}
+    table = plain(rows, sort)[list(titles)]
+    table.attrs |= {"plain": True, "titles": titles, "notes": notes, "wide": 120}
     table.attrs["folded"] = ("model", "layout")
     return table
 
@@ -121,17 +114,16 @@ def write(text: str, path: str | None) -> None:
 
 def sorted_by(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
     """Rows in the order of a column; what is unknown comes last. Raises ConfigError."""
-    column = full(sort.removeprefix("-"), "--sort", dict.fromkeys(rows.columns, ""))
+    column = resolved(sort.removeprefix("-"), "--sort", dict.fromkeys(rows.columns, ""))
     if len(rows) and rows[column].isna().all():
         raise ConfigError(f"--sort: {column} is empty in all rows")
     up = not sort.startswith("-")
-    return rows.sort_values(column, ascending=up, na_position="last", kind="stable").reset_index(
-        drop=True
-    )
+    in_order = rows.sort_values(column, ascending=up, na_position="last", kind="stable")
+    return in_order.reset_index(drop=True)
 
 
 def _rank(outcome: str) -> int:
-    """0 for what ran well, 1 for what failed, 2 for what never ran, 3 for what has not ended."""
+    """Return 0 for ok, 1 for a failure, 2 for what never ran, 3 for what has not ended."""
     kinds: Sequence[Sequence[str]] = (("ok",), (), NEVER_RAN, UNFINISHED)
     return next((rank for rank, kind in enumerate(kinds) if outcome in kind), 1)
 
@@ -141,80 +133,76 @@ _WIDE = 250
 
 
 def _readable(rows: pd.DataFrame) -> tuple[list[str], text.Table]:
-    """What all rows share, and the columns that tell them apart."""
-    shared, shown = split(rows)
+    """Texts that all rows share, and the columns that tell them apart."""
+    shared, columns = split(rows)
     titles = rows.attrs.get("titles", {}) | {"mem_max_gib": rows.attrs.get("memory", "mem_max_gib")}
     table = text.Table(
-        heads=[titles.get(name) or SHORT.get(name, name) for name in shown],
-        cells=[_cells(name, rows[name]) for name in shown],
-        right=[bool(FORMS.get(name)) for name in shown],
-        folds=[name in {*LONG, *rows.attrs.get("folded", ())} for name in shown],
+        heads=[titles.get(name) or column_of(name).title or name for name in columns],
+        cells=[_cells(name, rows[name]) for name in columns],
+        right=[bool(FORMS.get(name)) for name in columns],
+        folds=[column_of(name).long or name in rows.attrs.get("folded", ()) for name in columns],
     )
     return [f"{key} {cell(key, value)}" for key, value in shared.items()], table
 
 
 def _brief(rows: pd.DataFrame, form: str) -> str:
-    """For a pull request or a paper: as a person reads it."""
-    said, table = _readable(rows)
+    """Table for a pull request or a paper: as a person reads it."""
+    shared, table = _readable(rows)
     bar, remark = (r"\|", "") if form == "github" else ("|", "% ")
-    cells = [[one.replace("|", bar) for one in row] for row in zip(*table.cells, strict=True)]
+    cells = [[text.replace("|", bar) for text in row] for row in zip(*table.cells, strict=True)]
     sides = ["right" if right else "left" for right in table.right] if cells else None
     body = tabulate(cells, table.heads, form, colalign=sides, disable_numparse=True)
-    return f"{remark}{'  '.join(said)}\n\n{body}" if said else body
+    return f"{remark}{'  '.join(shared)}\n\n{body}" if shared else body
 
 
 def _text(rows: pd.DataFrame) -> str:
-    """As `_readable` has it; what all rows share is said once, above."""
-    said, table = _readable(rows)
+    """Table for a terminal; what all rows share is said once, above."""
+    shared, table = _readable(rows)
     width = text.terminal_width() or rows.attrs.get("wide", _WIDE)
     notes = [line for note in rows.attrs.get("notes", ()) for line in text.folded(note, width)]
-    lines = [*text.packed(said, width), *text.lines(table, width), *notes]
+    lines = [*text.packed(shared, width), *text.lines(table, width), *notes]
     return "\n".join(line.rstrip() for line in lines)
 
 
-_ALWAYS = ("row", "plan", "outcome", "tokens_per_s", "step_ms_p50", "mem_max_gib", "loss_last")
-_NEVER = ("spec_id", "step_ms_p95", "step_ms_error", "mem_min_gib", "loss_first", "grad_norm_max",
-          "seconds", "hosts", "job_id", "commit", "code", "folder")  # fmt: skip
-LONG = ("cause", "reason", "remark")
-"""Shown last, on several lines where one is too short."""
-
-
 def split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
-    """(what all rows share, the columns that tell them apart)."""
+    """Return the values that all rows share, and the columns that tell the rows apart."""
     if rows.attrs.get("plain"):
         return {}, [name for name in rows.columns if rows[name].notna().any()]
-    shared, shown = {}, []
+    shared, apart = {}, []
     for name in rows.columns:
-        known = rows[name].dropna()
-        if name in _NEVER or known.empty or (name == "sweep" and known.nunique() == 1):
+        column, values = column_of(name), rows[name].dropna()
+        if column.visible == "never" or values.empty or (name == "sweep" and values.nunique() == 1):
             continue
-        complete = len(known) == len(rows) or name in _MEASURED  # what never ran has none of these
-        if complete and known.nunique() == 1 and name not in (*_ALWAYS, *LONG):
-            shared[name] = known.iloc[0]
+        complete = len(values) == len(rows) or column.measured  # what never ran has no such value
+        by_itself = column.visible == "always" or column.long
+        if complete and values.nunique() == 1 and not by_itself:
+            shared[name] = values.iloc[0]
         else:
-            shown.append(name)
-    shown.sort(key=lambda name: name in LONG)
-    return shared, shown
+            apart.append(name)
+    apart.sort(key=lambda name: column_of(name).long)
+    return shared, apart
 
 
 def _cells(name: str, values: "pd.Series[Any]") -> list[str]:
     missing = values.isna().tolist()
-    return ["" if gone else cell(name, value)
-            for value, gone in zip(values.tolist(), missing, strict=True)]  # fmt: skip
+    pairs = zip(values.tolist(), missing, strict=True)
+    return ["" if is_missing else cell(name, value) for value, is_missing in pairs]
 
 
 def cell(name: str, value: Any) -> str:
     """A known value of a column as a person reads it."""
-    if isinstance(value, str):  # of other people's logs and sheets, too
+    if isinstance(value, str):  # from other people's logs and sheets, too
         return " ".join(CONTROL.sub(" ", value).split())
     form = FORMS.get(name)
     return format(value, form) if form else str(value)
 
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+"""Characters that would move the cursor of a terminal, or colour it."""
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters of a text that a spreadsheet takes for a formula."""
 
 
 def _guarded(rows: pd.DataFrame) -> pd.DataFrame:

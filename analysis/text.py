@@ -11,8 +11,8 @@ from rich.cells import cell_len, chop_cells
 
 GAP = "  "
 
-LEAST = 20
-"""Columns of the terminal that a text which is folded has at the least."""
+NARROWEST = 20
+"""Columns of the terminal below which no text is folded."""
 
 BOLD = "\x1b[1m{}\x1b[0m"
 
@@ -24,13 +24,13 @@ class Table:
     heads: Sequence[str]
     cells: Sequence[Sequence[str]]
     right: Sequence[bool]
-    """Whether a column's cells are flush right: numbers."""
+    """True for a column whose cells are flush right: numbers."""
     folds: Sequence[bool]
-    """Whether it takes several lines where a cell is too long."""
+    """True for a column that takes several lines where a cell is too long."""
 
 
 def terminal_width() -> int | None:
-    """Of the terminal that stdout is; None where it is none."""
+    """Columns of the terminal that stdout is; None where it is none."""
     return os.get_terminal_size(sys.stdout.fileno()).columns if _is_terminal() else None
 
 
@@ -38,7 +38,8 @@ def lines(table: Table, width: int) -> Iterator[str]:
     """The head and the rows, in ``width`` columns where what folds can make it so."""
     widths = _widths(table, width)
     sides = list(zip(widths, table.right, strict=True))
-    head = GAP.join(_padded(*one) for one in zip(table.heads, sides, strict=True)).rstrip()
+    heads = zip(table.heads, sides, strict=True)
+    head = GAP.join(_padded(text, side) for text, side in heads).rstrip()
     yield BOLD.format(head) if _is_terminal() else head
     for row in zip(*table.cells, strict=True):
         short = all(len(cell) <= room for cell, room in zip(row, widths, strict=True))
@@ -47,43 +48,43 @@ def lines(table: Table, width: int) -> Iterator[str]:
             continue
         parts = [folded(cell, room) for cell, room in zip(row, widths, strict=True)]
         for line in zip_longest(*parts, fillvalue=""):
-            yield GAP.join(_padded(*one) for one in zip(line, sides, strict=True))
+            yield GAP.join(_padded(text, side) for text, side in zip(line, sides, strict=True))
 
 
 def packed(pieces: Sequence[str], width: int) -> list[str]:
     """Pieces in lines of at most ``width`` columns, none of them broken."""
-    out: list[str] = []
+    lines: list[str] = []
     for piece in pieces:
-        if out and cell_len(f"{out[-1]}{GAP}{piece}") <= width:
-            out[-1] += f"{GAP}{piece}"
+        if lines and cell_len(f"{lines[-1]}{GAP}{piece}") <= width:
+            lines[-1] += f"{GAP}{piece}"
         else:
-            out.append(piece)
-    return out
+            lines.append(piece)
+    return lines
 
 
 def folded(text: str, width: int) -> list[str]:
     """A text in lines of at most ``width`` columns, broken between words where that is possible."""
-    out = [""]
+    lines = [""]
     for word in re.findall(r"\S+\s*", text):
-        if out[-1] and cell_len(out[-1] + word.rstrip()) > width:
-            out.append("")
-        out[-1] += word
-        if cell_len(out[-1].rstrip()) > width:
-            out[-1:] = chop_cells(out[-1].rstrip(), width)
-    return [line.rstrip() for line in out if line.strip()]
+        if lines[-1] and cell_len(lines[-1] + word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+        if cell_len(lines[-1].rstrip()) > width:
+            lines[-1:] = chop_cells(lines[-1].rstrip(), width)
+    return [line.rstrip() for line in lines if line.strip()]
 
 
 def _widths(table: Table, width: int) -> list[int]:
-    found = [max(map(_length, (head, *cells)), default=0)
-             for head, cells in zip(table.heads, table.cells, strict=True)]  # fmt: skip
-    over = sum(found) + len(GAP) * (len(found) - 1) - width
+    columns = zip(table.heads, table.cells, strict=True)
+    widths = [max(map(_length, (head, *cells)), default=0) for head, cells in columns]
+    over = sum(widths) + len(GAP) * (len(widths) - 1) - width
     # The longest gives up most.
-    for index in sorted(range(len(found)), key=lambda i: -found[i]):
+    for index in sorted(range(len(widths)), key=lambda i: -widths[i]):
         if over > 0 and table.folds[index]:
-            room = max(found[index] - over, LEAST, len(table.heads[index]))
-            over -= max(found[index] - room, 0)
-            found[index] = min(found[index], room)
-    return found
+            room = max(widths[index] - over, NARROWEST, len(table.heads[index]))
+            over -= max(widths[index] - room, 0)
+            widths[index] = min(widths[index], room)
+    return widths
 
 
 def _length(text: str) -> int:

@@ -4,24 +4,14 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from launcher.results.columns import COLUMNS
 from launcher.spec.run import RunSpec
 
 NONE = object()
 """Where a point has not a key that another one has."""
 
-IN_COLUMNS = {
-    "backend",
-    "model.name",
-    "model.sequence",
-    "cluster.nodes",
-    "cluster.gpus_per_node",
-    "train.global_batch",
-    "train.precision",
-    "layout.sequence_parallel",
-    *(f"layout.{name}" for name in ("tp", "pp", "vpp", "cp", "ep", "zero", "micro_batch")),
-    "layout.recompute",
-}
-"""Fields that the table shows in columns of their own."""
+IN_COLUMNS = {column.spec_field for column in COLUMNS.values()} - {None}
+"""Fields that the table shows in columns of their own, dotted."""
 
 OF_THE_MODEL = "model."
 """A model is told by its name, unless one model is varied by hand."""

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.charts.names import by_folder, groups, names, short
-from analysis.charts.style import COLOURS, figure, look, plain
+from analysis.charts.style import COLOURS, figure, plain, series_style
 
 POINTS = 30_000
-"""Of all curves of a chart: more than a screen shows, and a browser is slow."""
+"""Points of all curves of a chart: more than a screen shows, and a browser is slow."""
 
 LEGEND = 10
 """Runs that a legend can name; of more it names what they have in common."""
@@ -19,9 +19,8 @@ LEGEND = 10
 SINGLY = 60
 """Runs that are drawn as a curve each, with a name under the pointer."""
 
-
-AT = "%{text}<br>%{x}: %{y}<extra></extra>"
-"""What the pointer shows of a curve."""
+POINTER = "%{text}<br>%{x}: %{y}<extra></extra>"
+"""Template of what the pointer shows of a curve."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +29,7 @@ class Curve:
 
     name: str
     group: str
-    """What decides its losses."""
+    """Values that decide its losses."""
     x: Any
     y: Any
 
@@ -72,9 +71,9 @@ def spread(steps: pd.DataFrame, table: pd.DataFrame) -> float | None:
     ok = table[table["outcome"] == "ok"]
     keys = steps["folder"].map(by_folder(ok, groups(table)[ok.index]))
     frame = pd.DataFrame({"group": keys, "step": steps["step"], "loss": steps["loss"]})
-    at = frame[frame["loss"].notna()].groupby(["group", "step"])["loss"]
-    several = (at.max() - at.min())[at.size() > 1]
-    return float(several.max()) if len(several) else None
+    by_step = frame[frame["loss"].notna()].groupby(["group", "step"])["loss"]
+    differences = (by_step.max() - by_step.min())[by_step.size() > 1]
+    return float(differences.max()) if len(differences) else None
 
 
 def thinned(values: Any, points: int) -> Any:
@@ -85,33 +84,39 @@ def thinned(values: Any, points: int) -> Any:
     length = -(-3 * count // points)  # a stretch has three: its first, its highest, its lowest
     filled = np.append(values, np.repeat(values[-1], -count % length)).reshape(-1, length)
     first = np.arange(len(filled)) * length
-    kept = [first, first + filled.argmax(axis=1), first + filled.argmin(axis=1), [count - 1]]
-    return np.unique(np.minimum(np.concatenate(kept), count - 1))
+    ends = [first, first + filled.argmax(axis=1), first + filled.argmin(axis=1), [count - 1]]
+    return np.unique(np.minimum(np.concatenate(ends), count - 1))
 
 
 def floats(values: "pd.Series[Any]") -> Any:
-    """As an array; NaN where unknown."""
+    """Values as an array; NaN where unknown."""
     return pd.to_numeric(values).astype("Float64").to_numpy(dtype=float, na_value=np.nan)
 
 
 def _curves(steps: pd.DataFrame, table: pd.DataFrame | None, x: str, y: str) -> list[Curve]:
-    """With arrays: a sweep may have thousands of runs."""
+    """Curve of each run, made with arrays: a sweep may have thousands of runs."""
     xs, ys = floats(steps[x]), floats(steps[y])
-    known = ~(np.isnan(xs) | np.isnan(ys))
-    numbers, folders = pd.factorize(steps["folder"][known].astype(str))
+    logged = ~(np.isnan(xs) | np.isnan(ys))
+    numbers, folders = pd.factorize(steps["folder"][logged].astype(str))
     order = np.argsort(numbers, kind="stable")
-    xs, ys = xs[known][order], ys[known][order]
+    xs, ys = xs[logged][order], ys[logged][order]
     counts = np.bincount(numbers, minlength=len(folders))
     ends = np.cumsum(counts)
-    called = by_folder(table)
-    grouped = {} if table is None else by_folder(table, groups(table))
+    names_by_folder = by_folder(table)
+    groups_by_folder = {} if table is None else by_folder(table, groups(table))
     room = max(POINTS // max(len(folders), 1), 12)
-    out = []
+    curves = []
     for folder, end, start in zip(folders, ends, ends - counts, strict=True):
-        kept = start + thinned(ys[start:end], room)
-        out.append(Curve(name=called.get(folder, short(folder)), group=grouped.get(folder, ""),
-                         x=xs[kept], y=ys[kept]))  # fmt: skip
-    return out
+        positions = start + thinned(ys[start:end], room)
+        curves.append(
+            Curve(
+                name=names_by_folder.get(folder, short(folder)),
+                group=groups_by_folder.get(folder, ""),
+                x=xs[positions],
+                y=ys[positions],
+            )
+        )
+    return curves
 
 
 def _best(table: pd.DataFrame | None) -> str | None:
@@ -128,27 +133,35 @@ def _best(table: pd.DataFrame | None) -> str | None:
 def _chart(curves: list[Curve], x: str, y: str, best: str | None) -> Any | None:
     if not curves:
         return None
-    looks = {curve.group for curve in curves} if len(curves) > LEGEND else curves
-    chart = figure(x, y, height=380 + 12 * max(len(looks) - 4, 0))
+    legend = {curve.group for curve in curves} if len(curves) > LEGEND else curves
+    chart = figure(x, y, height=380 + 12 * max(len(legend) - 4, 0))
     if len(curves) <= LEGEND:
         for number, curve in enumerate(curves):
             _add(chart, curve, number, width=2.5 if curve.name == best else 1.5)
     else:
-        for number, (group, several) in enumerate(_by_group(curves)):
-            _add_group(chart, group, several, number)
+        for number, (group, members) in enumerate(_by_group(curves)):
+            _add_group(chart, group, members, number)
         thick = [curve for curve in curves if curve.name == best]
         for curve in thick[:1]:
-            chart.add_scatter(**_xy(curve.x, curve.y), mode="lines", name=f"fastest: {plain(best)}",
-                              line={"color": COLOURS[1], "width": 2.5, "dash": "dash"})  # fmt: skip
+            chart.add_scatter(
+                **_xy(curve.x, curve.y),
+                mode="lines",
+                name=f"fastest: {plain(best)}",
+                line={"color": COLOURS[1], "width": 2.5, "dash": "dash"},
+            )
     return chart
 
 
 def _add(chart: Any, curve: Curve, number: int, width: float) -> None:
-    style = look(number)
+    style = series_style(number)
     alone = len(curve.x) == 1
-    chart.add_scatter(**_xy(curve.x, curve.y), mode="markers" if alone else "lines",
-                      name=plain(curve.name), marker={"symbol": style.symbol},
-                      line={"color": style.colour, "dash": style.dash, "width": width})  # fmt: skip
+    chart.add_scatter(
+        **_xy(curve.x, curve.y),
+        mode="markers" if alone else "lines",
+        name=plain(curve.name),
+        marker={"symbol": style.symbol},
+        line={"color": style.colour, "dash": style.dash, "width": width},
+    )
 
 
 def _by_group(curves: list[Curve]) -> Iterator[tuple[str, list[Curve]]]:
@@ -157,8 +170,8 @@ def _by_group(curves: list[Curve]) -> Iterator[tuple[str, list[Curve]]]:
 
 
 def _add_group(chart: Any, group: str, curves: list[Curve], number: int) -> None:
-    """Thin curves in one look; of very many one trace with gaps, which is far cheaper."""
-    style = look(0 if number == 0 else number + 1)  # the second colour is the fastest one's
+    """Add thin curves of one style; of very many one trace with gaps, which is far cheaper."""
+    style = series_style(0 if number == 0 else number + 1)  # the second colour is the fastest one's
     title = f"{plain(group)}: {len(curves)} runs" if group else f"{len(curves)} runs"
     line = {"color": style.colour, "width": 1, "dash": style.dash}
     shared = {"mode": "lines", "line": line, "opacity": 0.6, "legendgroup": title}
@@ -167,15 +180,19 @@ def _add_group(chart: Any, group: str, curves: list[Curve], number: int) -> None
         ys = np.concatenate([np.append(curve.y, np.nan) for curve in curves])
         chart.add_scatter(**_xy(xs, ys), name=title, hoverinfo="skip", connectgaps=False, **shared)
         return
-    for place, curve in enumerate(curves):
+    for index, curve in enumerate(curves):
         chart.add_scatter(
-            **_xy(curve.x, curve.y), name=title, showlegend=place == 0, **shared, hovertemplate=AT,
+            **_xy(curve.x, curve.y),
+            name=title,
+            showlegend=index == 0,
+            **shared,
+            hovertemplate=POINTER,
             text=[plain(curve.name, 200)] * len(curve.x),
-        )  # fmt: skip
+        )
 
 
 def _xy(x: Any, y: Any) -> dict[str, Any]:
-    """In 4 bytes a number: more digits than a screen has."""
+    """Coordinates in 4 bytes a number: more digits than a screen has."""
     return {"x": x.astype(np.float32), "y": y.astype(np.float32)}
 
 

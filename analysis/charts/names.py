@@ -1,4 +1,4 @@
-"""What tells points apart, in words."""
+"""Names of points: the values in which they differ."""
 
 from typing import Any
 
@@ -6,17 +6,7 @@ import pandas as pd
 
 from analysis import table
 from analysis.charts.style import plain
-from launcher.results.columns import OF_SPEC
-
-OF_LOSS = ("model", "global_batch", "seq_len", "precision")
-"""Columns that decide the losses, as far as there are columns for it; layouts do not."""
-
-FOLLOW = ("dp", "params_b", "gpus")
-"""Columns that others decide, and so say nothing in a name. `analysis.effects.DERIVED` is another
-list: there gpus are an axis, for points of more cards are compared, and a stage is no choice."""
-
-BARE = ("backend", "model", "stage", "remark", "precision")
-"""Columns whose values say what they are."""
+from launcher.results.columns import COLUMNS, OF_SPEC, column_of
 
 
 def short(folder: Any) -> str:
@@ -25,51 +15,53 @@ def short(folder: Any) -> str:
 
 
 def names(rows: pd.DataFrame) -> "pd.Series[str]":
-    """For each row what tells it from the others: ``tp 2 pp 1 zero 1``; of a stage, its name.
+    """Name of each row by what tells it from the others: ``tp 2 pp 1 zero 1``; of a stage, its own.
 
     Args:
         rows: as `Runs.table` gives them.
     """
     if len(rows) and rows["stage"].notna().all():
         return rows["folder"].map(short, na_action="ignore").fillna(rows["stage"]).astype(str)
-    differ = [n for n in OF_SPEC if n not in FOLLOW and rows[n].nunique(dropna=False) > 1]
-    said = _said(rows, [*differ, "remark"])
-    other = rows["folder"].map(short, na_action="ignore").fillna(rows["sweep"]).fillna("run")
-    return said.where(said != "", other).astype(str)
+    columns = [name for name in OF_SPEC if COLUMNS[name].label]
+    differ = [name for name in columns if rows[name].nunique(dropna=False) > 1]
+    labels = _labels(rows, [*differ, "remark"])
+    fallback = rows["folder"].map(short, na_action="ignore").fillna(rows["sweep"]).fillna("run")
+    return labels.where(labels != "", fallback).astype(str)
 
 
 def groups(rows: pd.DataFrame) -> "pd.Series[str]":
-    """For each row what decides its losses, as far as rows differ in it: ``global_batch 16``."""
-    return _said(rows, [n for n in OF_LOSS if rows[n].nunique(dropna=False) > 1])
+    """Values that decide the losses of each row, as far as rows differ: ``global_batch 16``."""
+    decisive = [name for name, column in COLUMNS.items() if column.decides_loss]
+    return _labels(rows, [name for name in decisive if rows[name].nunique(dropna=False) > 1])
 
 
 def by_folder(rows: pd.DataFrame | None, texts: "pd.Series[str] | None" = None) -> dict[str, str]:
-    """Folder -> a text of its row; `names` where none are given."""
+    """Folder -> text of its row; `names` where none are given."""
     if rows is None:
         return {}
-    known = rows["folder"].notna()
-    said = (names(rows) if texts is None else texts)[known]
-    return dict(zip(rows["folder"][known].astype(str), said.astype(str), strict=True))
+    has_folder = rows["folder"].notna()
+    texts = (names(rows) if texts is None else texts)[has_folder]
+    return dict(zip(rows["folder"][has_folder].astype(str), texts.astype(str), strict=True))
 
 
-def hover(rows: pd.DataFrame, called: "pd.Series[str]", shown: tuple[str, ...]) -> list[str]:
-    """For each row lines for the pointer: its name, and some columns of it."""
-    out = []
-    for name, *values in zip(called[rows.index], *(rows[one] for one in shown), strict=True):
+def hover(rows: pd.DataFrame, names: "pd.Series[str]", columns: tuple[str, ...]) -> list[str]:
+    """Text of each row for the pointer: its name, and some columns of it."""
+    texts = []
+    for name, *values in zip(names[rows.index], *(rows[c] for c in columns), strict=True):
         lines = [plain(name, 200)]
-        for column, value in zip(shown, values, strict=True):
+        for column, value in zip(columns, values, strict=True):
             if not pd.isna(value):
                 lines.append(f"{column} {plain(table.cell(column, value), 200)}")
-        out.append("<br>".join(lines))
-    return out
+        texts.append("<br>".join(lines))
+    return texts
 
 
-def _said(rows: pd.DataFrame, columns: list[str]) -> "pd.Series[str]":
-    said = []
+def _labels(rows: pd.DataFrame, columns: list[str]) -> "pd.Series[str]":
+    labels = []
     for values in rows[columns].itertuples(index=False):
         words = (_word(*pair) for pair in zip(columns, values, strict=True))
-        said.append(" ".join(word for word in words if word))
-    return pd.Series(said, index=rows.index, dtype=object)
+        labels.append(" ".join(word for word in words if word))
+    return pd.Series(labels, index=rows.index, dtype=object)
 
 
 def _word(name: str, value: Any) -> str:
@@ -78,4 +70,4 @@ def _word(name: str, value: Any) -> str:
     if value is True:
         return name
     text = table.cell(name, value)
-    return text if name in BARE or not text else f"{name} {text}"
+    return text if column_of(name).label == "value" or not text else f"{name} {text}"

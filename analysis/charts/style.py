@@ -1,4 +1,4 @@
-"""How all charts look: colours, dashes, symbols, patterns, and text that is shown as it is."""
+"""Style of all charts: colours, dashes, symbols, patterns, and text that is shown as it is."""
 
 import html
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito (2008), without the yellow and the black, which one background each swallows."""
 GREY = "#808080"
-"""For what is not one of several: 3.9 to 1 on white, 4.4 on the dark page."""
+"""Colour of what is not one of several: 3.9 to 1 on white, 4.4 on the dark page."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star", "triangle-down")
 PATTERNS = ("", "/", "x", ".", "\\", "+", "-", "|")
@@ -19,8 +19,8 @@ LABEL = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Of one of several series."""
+class SeriesStyle:
+    """Style of one of several series."""
 
     colour: str
     dash: str
@@ -28,10 +28,10 @@ class Look:
     pattern: str
 
 
-def look(number: int) -> Look:
-    """Of series ``number``, from 0; the first 36 differ in colour or dash."""
+def series_style(number: int) -> SeriesStyle:
+    """Style of series ``number``, from 0; the first 36 differ in colour or dash."""
     turn = number + number // len(COLOURS)
-    return Look(
+    return SeriesStyle(
         COLOURS[number % len(COLOURS)],
         DASHES[turn % len(DASHES)],
         SYMBOLS[number % len(SYMBOLS)],
@@ -39,30 +39,36 @@ def look(number: int) -> Look:
     )
 
 
-def visible(text: Any, kept: str = "") -> str:
+def visible(text: Any, allowed: str = "") -> str:
     """A text as it is shown: what no screen shows, and half characters, by their escapes.
 
     Args:
-        kept: characters that stay though they are not printed, such as the end of a line.
+        allowed: characters that stay though they are not printed, such as the end of a line.
     """
     return "".join(
-        c if c.isprintable() or c in kept else c.encode("unicode_escape").decode()
+        c if c.isprintable() or c in allowed else c.encode("unicode_escape").decode()
         for c in str(text)
     )
 
 
 def plain(text: Any, width: int | None = LABEL) -> str:
     """A text for a chart, where plotly would take <b> for markup; cut to a width."""
-    shown = visible(text)
-    if width is not None and len(shown) > width:
-        shown = shown[: width - 1] + "…"
-    return html.escape(shown, quote=False).replace("$", "&#36;")
+    cut = visible(text)
+    if width is not None and len(cut) > width:
+        cut = cut[: width - 1] + "…"
+    return html.escape(cut, quote=False).replace("$", "&#36;")  # two $ would begin LaTeX
 
 
 def figure(x: str, y: str, height: int = 380) -> Any:
     """An empty figure with named axes, as wide as its place."""
-    axis = {"automargin": True, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False,
-            "linecolor": GREY, "ticks": "outside", "tickcolor": GREY}  # fmt: skip
+    axis = {
+        "automargin": True,
+        "gridcolor": "rgba(128,128,128,0.25)",
+        "zeroline": False,
+        "linecolor": GREY,
+        "ticks": "outside",
+        "tickcolor": GREY,
+    }
     return go.Figure(
         layout={
             "template": None,

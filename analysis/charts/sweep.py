@@ -8,11 +8,11 @@ import pandas as pd
 
 from analysis.charts.curves import floats
 from analysis.charts.names import hover, names
-from analysis.charts.style import COLOURS, GREY, HOVER, PATTERNS, figure, look, plain
+from analysis.charts.style import COLOURS, GREY, HOVER, PATTERNS, figure, plain, series_style
 from analysis.loading.rows import UNFINISHED
 
 ROW = ("row", "tokens_per_s", "step_ms_p50", "mem_max_gib", "mfu_pct", "tflops_per_gpu")
-"""What is said of a point under the pointer."""
+"""Columns of a point that the pointer shows."""
 
 BANDS = (10, 25)
 """Errors of a prediction that are drawn, percent."""
@@ -36,71 +36,103 @@ def frontier(table: pd.DataFrame, best: pd.DataFrame, limit_gib: float | None = 
         return None
     kind = "of a process, RSS" if table.attrs.get("memory") == "rss_gib" else "of a card"
     chart = figure(f"peak memory {kind}, GiB", "tokens/s")
-    called = names(table)
-    on = table.index.isin(best.index)
+    labels = names(table)
+    on_frontier = table.index.isin(best.index)
     for rows, title, style in (
-        (table[~on], "other layouts", {"symbol": "circle-open", "color": COLOURS[0], "size": 7}),
-        (table[on], "frontier: nothing is faster in less memory",
-         {"symbol": "diamond", "color": COLOURS[1], "size": 11}),
-    ):  # fmt: skip
+        (
+            table[~on_frontier],
+            "other layouts",
+            {"symbol": "circle-open", "color": COLOURS[0], "size": 7},
+        ),
+        (
+            table[on_frontier],
+            "frontier: nothing is faster in less memory",
+            {"symbol": "diamond", "color": COLOURS[1], "size": 11},
+        ),
+    ):
         rows = rows.sort_values("mem_max_gib")
         if rows.empty:
             continue
         line = rows.index.isin(best.index).all()
         chart.add_scatter(
-            x=floats(rows["mem_max_gib"]), y=floats(rows["tokens_per_s"]), marker=style,
-            mode="lines+markers" if line else "markers", name=title, hovertemplate=HOVER,
+            x=floats(rows["mem_max_gib"]),
+            y=floats(rows["tokens_per_s"]),
+            marker=style,
+            mode="lines+markers" if line else "markers",
+            name=title,
+            hovertemplate=HOVER,
             line={"shape": "hv", "color": COLOURS[1], "width": 1.5},
-            text=hover(rows, called, ROW),
-        )  # fmt: skip
+            text=hover(rows, labels, ROW),
+        )
     if limit_gib is not None:
         _card(chart, limit_gib)
     chart.update_yaxes(rangemode="tozero")
     return chart
 
 
-def effects(found: pd.DataFrame) -> Any | None:
-    """What going from one value of an axis to another does to throughput and memory, others equal.
+def effects(sensitivity: pd.DataFrame) -> Any | None:
+    """Changes of throughput and memory from one value of an axis to another, others equal.
 
     Args:
-        found: as `analysis.sensitivity` gives it: axis, base, value, pairs, tokens_per_s_ratio
-            (median of the pairs), low, high (of it), mem_ratio, failed.
+        sensitivity: as `analysis.sensitivity` gives it: axis, base, value, pairs,
+            tokens_per_s_ratio (median of the pairs), low, high (of it), mem_ratio, failed.
 
     Returns:
         A plotly figure; None where there is nothing to compare.
     """
-    found = found[found["tokens_per_s_ratio"].notna() | (found["failed"].fillna(0) > 0)][::-1]
-    if found.empty:
+    ran = sensitivity["tokens_per_s_ratio"].notna()
+    rows = sensitivity[ran | (sensitivity["failed"].fillna(0) > 0)][::-1]
+    if rows.empty:
         return None
-    said = pd.Series([_step(row) for row in found.itertuples()], index=found.index)
-    chart = figure("change, %", "", height=130 + 26 * len(found))
-    centre = _percent(found["tokens_per_s_ratio"])
-    spans = {"array": _percent(found["high"]) - centre, "symmetric": False,
-             "arrayminus": centre - _percent(found["low"]), "color": COLOURS[0]}  # fmt: skip
+    steps = pd.Series([_step(row) for row in rows.itertuples()], index=rows.index)
+    chart = figure("change, %", "", height=130 + 26 * len(rows))
+    centre = _percent(rows["tokens_per_s_ratio"])
+    spans = {
+        "array": _percent(rows["high"]) - centre,
+        "symmetric": False,
+        "arrayminus": centre - _percent(rows["low"]),
+        "color": COLOURS[0],
+    }
     for values, name, style, error in (
         (centre, "throughput: median, range", {"symbol": "circle", "color": COLOURS[0]}, spans),
-        (_percent(found["mem_ratio"]), "peak memory",
-         {"symbol": "diamond-open", "color": COLOURS[1]}, None),
-    ):  # fmt: skip
+        (
+            _percent(rows["mem_ratio"]),
+            "peak memory",
+            {"symbol": "diamond-open", "color": COLOURS[1]},
+            None,
+        ),
+    ):
         chart.add_scatter(
-            x=values, y=said.tolist(), mode="markers", marker={**style, "size": 9}, name=name,
-            error_x=error, hovertemplate=HOVER,
-            text=[_effect(name, value, row) for value, row in
-                  zip(values, found.itertuples(), strict=True)],
-        )  # fmt: skip
-    none = said[found["tokens_per_s_ratio"].isna()].tolist()
+            x=values,
+            y=steps.tolist(),
+            mode="markers",
+            marker={**style, "size": 9},
+            name=name,
+            error_x=error,
+            hovertemplate=HOVER,
+            text=[
+                _effect(name, value, row)
+                for value, row in zip(values, rows.itertuples(), strict=True)
+            ],
+        )
+    none = steps[rows["tokens_per_s_ratio"].isna()].tolist()
     if none:
-        chart.add_scatter(x=[0] * len(none), y=none, mode="markers", name="all failed",
-                          marker={"symbol": "x", "color": GREY, "size": 9})  # fmt: skip
+        chart.add_scatter(
+            x=[0] * len(none),
+            y=none,
+            mode="markers",
+            name="all failed",
+            marker={"symbol": "x", "color": GREY, "size": 9},
+        )
     chart.add_vline(x=0, line={"color": GREY, "width": 1})
-    chart.update_yaxes(type="category", categoryorder="array", categoryarray=said.tolist())
+    chart.update_yaxes(type="category", categoryorder="array", categoryarray=steps.tolist())
     return chart
 
 
 def predicted_measured(
     table: pd.DataFrame, quantity: Literal["step_ms", "memory"] = "step_ms"
 ) -> Any | None:
-    """What was measured against what was predicted before, with the diagonal and bands of error.
+    """Measured figures against the predicted ones, with the diagonal and bands of error.
 
     Args:
         table: as `Runs.table` gives it.
@@ -122,22 +154,25 @@ def predicted_measured(
     chart = figure(f"predicted {unit}", f"measured {unit}")
     values = np.concatenate([floats(table[x]), floats(table[y])])
     _diagonal(chart, values.min() / 1.3, values.max() * 1.3)
-    called = names(table)
+    labels = names(table)
     for number, (backend, rows) in enumerate(table.groupby("backend", dropna=False)):
-        style = look(number)
+        style = series_style(number)
         chart.add_scatter(
-            x=floats(rows[x]), y=floats(rows[y]), mode="markers", name=plain(backend),
+            x=floats(rows[x]),
+            y=floats(rows[y]),
+            mode="markers",
+            name=plain(backend),
             marker={"symbol": f"{style.symbol}-open", "color": style.colour, "size": 8},
-            text=hover(rows, called, (*ROW[:1], x, y)),
+            text=hover(rows, labels, (*ROW[:1], x, y)),
             hovertemplate=HOVER,
-        )  # fmt: skip
+        )
     chart.update_xaxes(type="log", dtick="D2")
     chart.update_yaxes(type="log", dtick="D2")
     return chart
 
 
 def failures(table: pd.DataFrame) -> Any | None:
-    """How many points ended in each way but well, and of which kinds of cause: a stack each.
+    """Number of points that ended in each way but well: a stack each, of kinds of cause.
 
     Args:
         table: as `Runs.table` gives it; what has not ended is no failure.
@@ -155,15 +190,22 @@ def failures(table: pd.DataFrame) -> Any | None:
     rank = pieces.groupby("outcome").cumcount().clip(upper=len(PATTERNS) - 1)
     for number in range(int(rank.max()) + 1):
         rows = pieces[rank == number]
-        style = look(number)
+        style = series_style(number)
         chart.add_bar(
-            orientation="h", x=rows["count"].tolist(), y=rows["outcome"].tolist(),
-            marker={"color": style.colour, "pattern": {"shape": style.pattern, "size": 6},
-                    "line": {"color": GREY, "width": 1}},
-            text=[f"{n}: {plain(k, 200)}"
-                  for n, k in zip(rows["count"], rows["kind"], strict=True)],
-            textposition="none", hovertemplate=HOVER,
-        )  # fmt: skip
+            orientation="h",
+            x=rows["count"].tolist(),
+            y=rows["outcome"].tolist(),
+            marker={
+                "color": style.colour,
+                "pattern": {"shape": style.pattern, "size": 6},
+                "line": {"color": GREY, "width": 1},
+            },
+            text=[
+                f"{n}: {plain(k, 200)}" for n, k in zip(rows["count"], rows["kind"], strict=True)
+            ],
+            textposition="none",
+            hovertemplate=HOVER,
+        )
     chart.update_layout(barmode="stack", showlegend=False)
     chart.update_yaxes(type="category", categoryorder="array", categoryarray=order[::-1])
     return chart
@@ -180,20 +222,35 @@ def kind_of(cause: Any) -> str:
 
 def _card(chart: Any, limit_gib: float) -> None:
     chart.add_vline(
-        x=limit_gib, line={"dash": "dash", "color": GREY},
-        annotation={"text": f"card: {limit_gib:g} GiB"}, annotation_position="bottom left",
-    )  # fmt: skip
+        x=limit_gib,
+        line={"dash": "dash", "color": GREY},
+        annotation={"text": f"card: {limit_gib:g} GiB"},
+        annotation_position="bottom left",
+    )
 
 
 def _diagonal(chart: Any, low: float, high: float) -> None:
     ends = np.array([low, high])
-    chart.add_scatter(x=ends, y=ends, mode="lines", name="as predicted", hoverinfo="skip",
-                      line={"color": GREY, "width": 1.5})  # fmt: skip
+    chart.add_scatter(
+        x=ends,
+        y=ends,
+        mode="lines",
+        name="as predicted",
+        hoverinfo="skip",
+        line={"color": GREY, "width": 1.5},
+    )
     for percent, dash in zip(BANDS, ("dash", "dot"), strict=True):
-        for factor, shown in ((1 + percent / 100, True), (1 / (1 + percent / 100), False)):
-            chart.add_scatter(x=ends, y=ends * factor, mode="lines", hoverinfo="skip",
-                              name=f"± {percent} %", showlegend=shown, legendgroup=str(percent),
-                              line={"color": GREY, "width": 1, "dash": dash})  # fmt: skip
+        for factor, in_legend in ((1 + percent / 100, True), (1 / (1 + percent / 100), False)):
+            chart.add_scatter(
+                x=ends,
+                y=ends * factor,
+                mode="lines",
+                hoverinfo="skip",
+                name=f"± {percent} %",
+                showlegend=in_legend,
+                legendgroup=str(percent),
+                line={"color": GREY, "width": 1, "dash": dash},
+            )
 
 
 def _effect(name: str, value: float, row: Any) -> str:
@@ -210,5 +267,5 @@ def _percent(ratios: pd.Series) -> Any:
 
 
 def _short(value: Any) -> str:
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value)) if whole else str(value)
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if is_whole else str(value)

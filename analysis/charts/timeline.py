@@ -1,4 +1,4 @@
-"""What happened to a long run: its attempts on the clock, its accidents on the loss."""
+"""Course of a long run: its attempts on the clock, its accidents on the loss."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.charts.curves import POINTS, floats, thinned
 from analysis.charts.names import short
-from analysis.charts.style import COLOURS, GREY, HOVER, SYMBOLS, figure, look, plain
+from analysis.charts.style import COLOURS, GREY, HOVER, SYMBOLS, figure, plain, series_style
 
 MARKS = {
     "spike": ("loss_spike", "norm_spike", "nan", "inf", "creep", "divergence"),
@@ -16,9 +16,9 @@ MARKS = {
     "save failed": ("save_failed",),
     "stopped by the guard": ("stop",),
 }
-"""What is marked, and the kinds of events that it is."""
+"""Title of a mark -> the kinds of events that it is for."""
 
-WELL = ("ok", "running", "ended")
+NO_FAULT = ("ok", "running", "ended")
 """Ends of an attempt that are no fault."""
 
 
@@ -41,22 +41,27 @@ def timeline(
         return None
     lanes = {folder: lane for lane, folder in enumerate(dict.fromkeys(attempts["folder"]))}
     attempts = attempts.assign(end=_ends(attempts, table), lane=attempts["folder"].map(lanes))
-    events = _known(events)
+    events = _drawable(events)
     chart = figure("time, UTC", "", height=150 + 46 * len(lanes))
-    known = np.nanmax([*attempts["started"], *attempts["ended"], *floats(events["time"])])
-    after = attempts.groupby("folder")["started"].shift(-1)  # nobody saw the end of one it follows
-    until = attempts["ended"].fillna(after).fillna(known)
+    newest = np.nanmax([*attempts["started"], *attempts["ended"], *floats(events["time"])])
+    # Nobody saw the end of an attempt that is lost: the start of the next one is the latest it was.
+    next_start = attempts.groupby("folder")["started"].shift(-1)
+    until = attempts["ended"].fillna(next_start).fillna(newest)
     attempts = attempts.assign(until=until)
-    kinds = sorted(set(attempts["end"]), key=lambda one: (one not in WELL, one))
+    kinds = sorted(set(attempts["end"]), key=lambda end: (end not in NO_FAULT, end))
     for number, end in enumerate(kinds):
         _bars(chart, attempts[attempts["end"] == end], end, number)
-    _fault_marks(chart, attempts[~attempts["end"].isin(WELL)])
+    _fault_marks(chart, attempts[~attempts["end"].isin(NO_FAULT)])
     events = events.assign(lane=events["folder"].map(lanes))
     _event_marks(chart, events[events["lane"].notna() & events["time"].notna()])
     chart.update_layout(barmode="overlay")
     chart.update_xaxes(type="date")
-    chart.update_yaxes(tickvals=list(lanes.values()), ticktext=[plain(short(f)) for f in lanes],
-                       range=[len(lanes) - 0.5, -0.5], showgrid=False)  # fmt: skip
+    chart.update_yaxes(
+        tickvals=list(lanes.values()),
+        ticktext=[plain(short(f)) for f in lanes],
+        range=[len(lanes) - 0.5, -0.5],
+        showgrid=False,
+    )
     return chart
 
 
@@ -70,20 +75,25 @@ def spikes(steps: pd.DataFrame, events: pd.DataFrame) -> Any | None:
     Returns:
         A plotly figure; None where nothing was seen.
     """
-    seen = {kind for kinds in MARKS.values() for kind in kinds} - {"save_failed"}
-    events = _known(events)
-    events = events[events["kind"].isin(seen) & events["step"].notna()]
+    by_guard = {kind for kinds in MARKS.values() for kind in kinds} - {"save_failed"}
+    events = _drawable(events)
+    events = events[events["kind"].isin(by_guard) & events["step"].notna()]
     steps = steps[steps["folder"].isin(set(events["folder"]))]
     runs = [(short(folder), rows) for folder, rows in steps.groupby("folder", sort=False)]
     if not runs:
         return None
     chart = figure("step", "loss, nats per token")
     for number, (run, rows) in enumerate(runs):
-        rows, style = rows[rows["loss"].notna()], look(number)
-        kept = rows.iloc[thinned(floats(rows["loss"]), POINTS // len(runs))]
+        rows, style = rows[rows["loss"].notna()], series_style(number)
+        points = rows.iloc[thinned(floats(rows["loss"]), POINTS // len(runs))]
         line = {"color": style.colour, "width": 1.2, "dash": style.dash}
-        chart.add_scatter(x=floats(kept["step"]), y=floats(kept["loss"]), mode="lines",
-                          name=plain(run), line=line)  # fmt: skip
+        chart.add_scatter(
+            x=floats(points["step"]),
+            y=floats(points["loss"]),
+            mode="lines",
+            name=plain(run),
+            line=line,
+        )
     top = _top(steps["loss"])
     _spike_marks(chart, steps, events, top)
     if top is not None:
@@ -93,7 +103,7 @@ def spikes(steps: pd.DataFrame, events: pd.DataFrame) -> Any | None:
 
 
 def _ends(attempts: pd.DataFrame, table: pd.DataFrame | None) -> "pd.Series[str]":
-    """How each attempt ended: as its scheduler ended it, the last one as its run did."""
+    """End of each attempt: as its scheduler ended it, the last one as its run did."""
     outcomes = {} if table is None else dict(zip(table["folder"], table["outcome"], strict=True))
     followed = attempts.duplicated("folder", keep="last")
     ends = attempts["folder"].map(outcomes).astype(object).mask(followed, attempts["stopped"])
@@ -104,22 +114,31 @@ def _ends(attempts: pd.DataFrame, table: pd.DataFrame | None) -> "pd.Series[str]
 
 
 def _bars(chart: Any, rows: pd.DataFrame, end: str, number: int) -> None:
-    style = look(2 if end == "ok" else number + 3)
+    style = series_style(2 if end == "ok" else number + 3)
     chart.add_bar(
-        orientation="h", name=plain(end), base=_dates(rows["started"]),
+        orientation="h",
+        name=plain(end),
+        base=_dates(rows["started"]),
         x=((rows["until"] - rows["started"]) * 1000).round().tolist(),
-        y=rows["lane"].tolist(), width=0.5,
-        marker={"color": style.colour, "line": {"color": GREY, "width": 1},
-                "pattern": {"shape": "" if end == "ok" else style.pattern, "size": 5}},
+        y=rows["lane"].tolist(),
+        width=0.5,
+        marker={
+            "color": style.colour,
+            "line": {"color": GREY, "width": 1},
+            "pattern": {"shape": "" if end == "ok" else style.pattern, "size": 5},
+        },
         text=[_attempt(row) for row in rows.itertuples()],
-        textposition="none", hovertemplate=HOVER,
-    )  # fmt: skip
+        textposition="none",
+        hovertemplate=HOVER,
+    )
 
 
 def _attempt(row: Any) -> str:
     took = _span(row.until - row.started)
-    lines = [f"{plain(short(row.folder))}, attempt {row.attempt}: {plain(row.end)}",
-             f"{took} on {_or(row.gpus)} cards, {_or(row.hosts)}"]  # fmt: skip
+    lines = [
+        f"{plain(short(row.folder))}, attempt {row.attempt}: {plain(row.end)}",
+        f"{took} on {_or(row.gpus)} cards, {_or(row.hosts)}",
+    ]
     if not pd.isna(row.reason):
         lines.append(plain(row.reason, 160))
     return "<br>".join(lines)
@@ -129,12 +148,19 @@ def _fault_marks(chart: Any, attempts: pd.DataFrame) -> None:
     if attempts.empty:
         return
     chart.add_scatter(
-        x=_dates(attempts["until"]), y=attempts["lane"].tolist(), mode="markers",
-        name="fault", marker={"symbol": "x", "size": 10, "color": COLOURS[1],
-                              "line": {"color": "white", "width": 1}},
+        x=_dates(attempts["until"]),
+        y=attempts["lane"].tolist(),
+        mode="markers",
+        name="fault",
+        marker={
+            "symbol": "x",
+            "size": 10,
+            "color": COLOURS[1],
+            "line": {"color": "white", "width": 1},
+        },
         text=[f"{plain(row.end)}: {plain(_or(row.reason), 160)}" for row in attempts.itertuples()],
         hovertemplate=HOVER,
-    )  # fmt: skip
+    )
 
 
 def _event_marks(chart: Any, events: pd.DataFrame) -> None:
@@ -143,17 +169,21 @@ def _event_marks(chart: Any, events: pd.DataFrame) -> None:
         if rows.empty:
             continue
         chart.add_scatter(
-            x=_dates(rows["time"]), y=(rows["lane"].astype(float) + RAISED[number]).tolist(),
-            mode="markers", name=title, marker=_mark(number), hovertemplate=HOVER,
+            x=_dates(rows["time"]),
+            y=(rows["lane"].astype(float) + RAISED[number]).tolist(),
+            mode="markers",
+            name=title,
+            marker=_mark(number),
+            hovertemplate=HOVER,
             text=[_event(row) for row in rows.itertuples()],
-        )  # fmt: skip
+        )
 
 
 def _spike_marks(chart: Any, steps: pd.DataFrame, events: pd.DataFrame, top: float | None) -> None:
-    """At the loss of their step; what is above the chart, or has none, at its upper edge."""
-    at = steps.drop_duplicates(["folder", "step"], keep="last")[["folder", "step", "loss"]]
+    """Mark events at the loss of their step; those above the chart, or without, at its edge."""
+    losses = steps.drop_duplicates(["folder", "step"], keep="last")[["folder", "step", "loss"]]
     placed = events.drop(columns="loss", errors="ignore").merge(
-        at, on=["folder", "step"], how="left"
+        losses, on=["folder", "step"], how="left"
     )
     heights = floats(placed["loss"])
     if top is not None:
@@ -162,23 +192,31 @@ def _spike_marks(chart: Any, steps: pd.DataFrame, events: pd.DataFrame, top: flo
         rows = placed["kind"].isin(kinds)
         if rows.any():
             chart.add_scatter(
-                x=floats(placed["step"][rows]), y=heights[rows], mode="markers", name=title,
-                marker=_mark(number), text=[_event(row) for row in placed[rows].itertuples()],
+                x=floats(placed["step"][rows]),
+                y=heights[rows],
+                mode="markers",
+                name=title,
+                marker=_mark(number),
+                text=[_event(row) for row in placed[rows].itertuples()],
                 hovertemplate=HOVER,
-            )  # fmt: skip
+            )
 
 
 RAISED = (-0.36, -0.18, 0.0, 0.18, 0.36)
-"""Of a lane's height: marks of one moment must not hide each other."""
+"""Share of a lane's height per mark: marks of one moment must not hide each other."""
 
 
 def _mark(number: int) -> dict[str, Any]:
-    """Of a kind of event: neither colour nor symbol is the fault's."""
+    """Marker of a kind of event: neither colour nor symbol is the fault's."""
     symbols = ("triangle-up", "cross", "arrow-left", "square", "star")
     assert len(symbols) == len(MARKS) <= len(SYMBOLS)
     colours = (COLOURS[4], COLOURS[5], COLOURS[3], COLOURS[0], COLOURS[2])
-    return {"symbol": symbols[number], "size": 11, "color": colours[number],
-            "line": {"color": "black", "width": 1}}  # fmt: skip
+    return {
+        "symbol": symbols[number],
+        "size": 11,
+        "color": colours[number],
+        "line": {"color": "black", "width": 1},
+    }
 
 
 def _event(row: Any) -> str:
@@ -187,15 +225,15 @@ def _event(row: Any) -> str:
     for name in ("of", "value", "to", "steps_lost", "tokens_lost", "reason"):
         value = getattr(row, name, None)
         if pd.api.types.is_scalar(value) and not pd.isna(value):
-            shown = f"{value:.4g}" if isinstance(value, float) else value
-            lines.append(f"{name} {plain(shown, 160)}")
+            text = f"{value:.4g}" if isinstance(value, float) else value
+            lines.append(f"{name} {plain(text, 160)}")
     return "<br>".join(lines)
 
 
-def _known(events: pd.DataFrame) -> pd.DataFrame:
+def _drawable(events: pd.DataFrame) -> pd.DataFrame:
     """Events whose kind is a word, with numbers as steps and times, NaN where they are none: what
     is drawn are lines of a file that anybody may have written."""
-    words = [isinstance(one, str) for one in events["kind"]]
+    words = [isinstance(kind, str) for kind in events["kind"]]
     events = events[pd.Series(words, index=events.index, dtype=bool)]
     return events.assign(
         step=_numbers(events["step"], 1e15),  # more has no exact place on an axis
@@ -204,8 +242,8 @@ def _known(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(values: "pd.Series[Any]", limit: float) -> Any:
-    good = [isinstance(one, int | float) and abs(one) < limit for one in values.tolist()]
-    return floats(values.where(pd.Series(good, index=values.index, dtype=bool)))
+    drawable = [isinstance(value, int | float) and abs(value) < limit for value in values.tolist()]
+    return floats(values.where(pd.Series(drawable, index=values.index, dtype=bool)))
 
 
 def _top(losses: pd.Series) -> float | None:

@@ -1,4 +1,4 @@
-"""Rows as they were when a sweep was last read, in a hidden file of its folder."""
+"""Cache of the rows of a sweep, as they were when it was last read, in a hidden file of it."""
 
 import hashlib
 from contextlib import suppress
@@ -8,8 +8,6 @@ from typing import Any
 
 import msgspec
 
-import analysis
-import launcher
 from analysis.loading.rows import FACTS, Row
 from launcher.errors import WorkError
 from launcher.files import write_text
@@ -23,39 +21,43 @@ class _File(msgspec.Struct):
 
 
 def load(sweep: Path) -> dict[str, Row]:
-    """By their keys; none where they were made by other code, or cannot be read."""
+    """Rows by their keys; none where they were made by other code, or cannot be read."""
     try:
-        found = msgspec.json.decode(SweepFolder(sweep).table_cache.read_bytes(), type=_File)
+        file = msgspec.json.decode(SweepFolder(sweep).table_cache.read_bytes(), type=_File)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return {}
-    if found.version != _version() or found.columns != list(FACTS):
+    if file.version != _version() or file.columns != list(FACTS):
         return {}
-    if any(len(row) != len(FACTS) for row in found.rows.values()):
+    if any(len(row) != len(FACTS) for row in file.rows.values()):
         return {}
-    return {key: dict(zip(FACTS, row, strict=True)) for key, row in found.rows.items()}
+    return {key: dict(zip(FACTS, row, strict=True)) for key, row in file.rows.items()}
 
 
 def save(sweep: Path, rows: dict[str, Row]) -> None:
-    """Keep rows; in a folder that cannot be written they are read anew each time.
+    """Cache rows; those of a folder that cannot be written are read anew each time.
 
-    What could not be read is not kept: a file server may have been away.
+    What could not be read is not cached: a file server may have been away.
     """
-    values = {key: [row[name] for name in FACTS] for key, row in rows.items() if _is_whole(row)}
+    values = {key: [row[name] for name in FACTS] for key, row in rows.items() if _is_readable(row)}
     file = _File(version=_version(), columns=list(FACTS), rows=values)
     with suppress(WorkError, ValueError):  # a name that is no text is nothing JSON can hold
         text = msgspec.json.encode(file).decode()
         write_text(SweepFolder(sweep).table_cache, text, durable=False)
 
 
-def _is_whole(row: Row) -> bool:
+def _is_readable(row: Row) -> bool:
     return row["outcome"] != "unreadable" and (row["outcome"], row["attempt"]) != ("failed", None)
+
+
+PACKAGES = Path(__file__).parents[2]
+"""Folder of this package and its siblings."""
 
 
 @cache
 def _version() -> str:
-    """Of the code that makes rows: what another one made may be another."""
+    """Digest of the code that makes rows: other code may make other rows."""
     digest = hashlib.blake2b(digest_size=16)
-    for package in (launcher, analysis):
-        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+    for package in ("launcher", "analysis"):
+        for path in sorted((PACKAGES / package).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What is in the folders of runs besides their rows: steps, events, attempts."""
+"""Frames of what the folders of runs hold besides their rows: steps, events, attempts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -15,44 +15,45 @@ HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RunPlace:
     """A run's folder, and how frames call it."""
 
     sweep: str
     name: str
-    """Of its folder, as a table has it."""
+    """Path of its folder, as a table has it."""
     run: RunFolder
     gpus: int | None
 
 
-def steps(places: Iterable[Place]) -> pd.DataFrame:
-    """The metrics of runs; of a damaged file what can be read."""
+def steps(places: Iterable[RunPlace]) -> pd.DataFrame:
+    """Metrics of runs; of a damaged file the lines that can be read."""
     lines: list[metrics.Line] = []
     sweeps: list[str] = []
     folders: list[str] = []
     for place in places:
         with suppress(ReadError):  # its row in the table says so
-            found = metrics.read(place.run.metrics, metrics.Line).lines
-            lines += found
-            sweeps += [place.sweep] * len(found)
-            folders += [place.name] * len(found)
+            own_lines = metrics.read(place.run.metrics, metrics.Line).lines
+            lines += own_lines
+            sweeps += [place.sweep] * len(own_lines)
+            folders += [place.name] * len(own_lines)
     columns = {name: [getattr(line, name) for line in lines] for name in ORDER}
     frame = pd.DataFrame({"sweep": sweeps, "folder": folders, **columns})
     numbers = dict.fromkeys((name for name in ORDER if name not in TEXTS), float)
-    whole = {"step": "int64", "tokens": "Int64", "attempt": "Int64"}
-    return frame.astype(numbers).astype(whole)
+    counts = {"step": "int64", "tokens": "Int64", "attempt": "Int64"}
+    return frame.astype(numbers).astype(counts)
 
 
 TEXTS = ("stage", "action")
+"""Fields of `ORDER` that are no numbers."""
 
 ORDER = ("step", "tokens", "loss", "grad_norm", "lr", "step_ms", "tokens_per_s", "tflops_per_gpu",
          "stated_tflops_per_gpu", "mem_min_gib", "mem_max_gib", "power_min_w", "power_max_w",
-         *TEXTS[:1], "attempt", *TEXTS[1:])  # fmt: skip
+         "stage", "attempt", "action")  # fmt: skip
 """Fields of `launcher.results.metrics.Line`, as a reader looks for them."""
 
 
-def events(places: Iterable[Place]) -> pd.DataFrame:
-    """What happened besides steps."""
+def events(places: Iterable[RunPlace]) -> pd.DataFrame:
+    """Events besides steps: spikes, saves that failed, starts and stops."""
     rows = [
         {"sweep": place.sweep, "folder": place.name, **event}
         for place in places
@@ -61,7 +62,7 @@ def events(places: Iterable[Place]) -> pd.DataFrame:
     return _frame(rows, ("sweep", "folder", "kind", "step", "time"))
 
 
-def attempts(places: Iterable[Place]) -> pd.DataFrame:
+def attempts(places: Iterable[RunPlace]) -> pd.DataFrame:
     """Every start of every run, in its order."""
     rows = [
         {"sweep": place.sweep, "folder": place.name, **_attempt(status, place.gpus)}
@@ -73,6 +74,7 @@ def attempts(places: Iterable[Place]) -> pd.DataFrame:
 
 ATTEMPT = ("sweep", "folder", "attempt", "state", "started", "ended", "stopped", "reason", "gpus",
            "gpu_hours", "hosts", "job_id")  # fmt: skip
+"""Columns of `attempts`."""
 
 
 def _events(run: RunFolder) -> Sequence[Mapping[str, Any]]:
@@ -82,15 +84,16 @@ def _events(run: RunFolder) -> Sequence[Mapping[str, Any]]:
 
 
 def _statuses(run: RunFolder) -> Iterator[Status]:
-    """Of all attempts that began, the first one first."""
+    """Status of each attempt that began, the first one first."""
     folders = [*reversed(run.attempts()), run]
-    found = (folder.readable_status() for folder in folders)
-    return (status for status in found if status and status.started is not None)
+    statuses = (folder.readable_status() for folder in folders)
+    return (status for status in statuses if status and status.started is not None)
 
 
 def _attempt(status: Status, gpus: int | None) -> dict[str, Any]:
-    known = None not in (status.started, status.ended, gpus)
-    hours = (status.ended - status.started) * gpus / HOUR if known else None  # type: ignore[operator]
+    hours = None
+    if status.started is not None and status.ended is not None and gpus is not None:
+        hours = (status.ended - status.started) * gpus / HOUR
     return {
         "attempt": status.attempt,
         "state": status.state,
@@ -107,5 +110,5 @@ def _attempt(status: Status, gpus: int | None) -> dict[str, Any]:
 
 def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     """Rows with at least these columns."""
-    known = dict.fromkeys([*columns, *(name for row in rows for name in row)])
-    return pd.DataFrame(list(rows), columns=list(known)).convert_dtypes()
+    names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
+    return pd.DataFrame(list(rows), columns=list(names)).convert_dtypes()

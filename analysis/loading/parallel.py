@@ -16,30 +16,33 @@ from analysis.loading.rows import Row, of_folder
 ALONE = 100
 """Folders that one process has read before another has started."""
 
-MOST = 8
+MAX_PROCESSES = 8
 
 
 def read(paths: Sequence[Path]) -> list[Row]:
     """The rows of folders, in their order."""
-    workers = min(len(os.sched_getaffinity(0)), MOST, len(paths) // ALONE)
+    workers = min(len(os.sched_getaffinity(0)), MAX_PROCESSES, len(paths) // ALONE)
     if workers < 2:
         return [of_folder(path) for path in paths]
     shares = [paths[number::workers] for number in range(workers)]
-    started = [_started(share) for share in shares]
+    processes = [_start(share) for share in shares]
     rows: list[Row] = [{}] * len(paths)
-    for number, process in enumerate(started):
-        out, _ = process.communicate()
-        done = process.returncode == 0  # it may have been killed, out of memory
-        rows[number::workers] = json.loads(out) if done else map(of_folder, shares[number])
+    for number, process in enumerate(processes):
+        output, _ = process.communicate()
+        succeeded = process.returncode == 0  # it may have been killed, out of memory
+        share = json.loads(output) if succeeded else map(of_folder, shares[number])
+        rows[number::workers] = share
     return rows
 
 
-def _started(paths: Sequence[Path]) -> "subprocess.Popen[str]":
+def _start(paths: Sequence[Path]) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "analysis.loading.parallel"], text=True,
+        [sys.executable, "-P", "-m", "analysis.loading.parallel"],
+        text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert process.stdin
     with suppress(BrokenPipeError), process.stdin as stdin:
         json.dump([str(path) for path in paths], stdin)

@@ -7,18 +7,18 @@ from typing import Any
 
 from launcher.errors import ReadError
 from launcher.results import imported, metrics, summary
-from launcher.results.columns import COLUMNS, OF_SPEC
+from launcher.results.columns import COLUMNS, FIGURES, OF_RECORD, OF_SPEC
 from launcher.results.imported import Imported
 from launcher.results.metrics import Brief
-from launcher.results.record import Figures, Prediction, RunRecord, read_prediction
+from launcher.results.record import Figures, RunRecord, read_prediction
 from launcher.results.run_folder import IMPORTED, SPEC, STATUS, TRACES, RunFolder, Status
 from launcher.spec.run import RunSpec
 
 UNFINISHED = ("running", "queued", "not started")
-"""What the outcome of a row says that has none yet."""
+"""Outcomes of rows that have not ended: the state of the run."""
 
 FACTS = (*COLUMNS, "name", "memory_kind", "ended")
-"""What is known of each row; the last ones are no columns."""
+"""Keys of each row; the last ones are no columns."""
 
 Row = dict[str, Any]
 
@@ -34,7 +34,7 @@ def of_folder(path: Path) -> Row:
             return of_imported(imported.read(path)) | {"name": path.name}
         return _of_run(RunFolder(path), files)
     except ReadError as error:
-        return unreadable(path, _told(error, path))
+        return unreadable(path, _cause(error, path))
     except OSError as error:
         return unreadable(path, f"{error.strerror}")
 
@@ -44,48 +44,29 @@ def unreadable(path: Path, cause: str) -> Row:
     return _blank() | {"outcome": "unreadable", "cause": cause, "name": path.name}
 
 
-def of_record(found: RunRecord) -> Row:
+def of_record(record: RunRecord) -> Row:
     """The row of a record."""
-    spec, figures = found.spec, found.figures
-    expected, rss = found.prediction or Prediction(), figures.memory_kind == "rss"
-    return _blank() | _of_figures(figures) | {name: get(spec) for name, get in OF_SPEC.items()} | {
-        "row": found.row,
-        "spec_id": spec.id,
-        "outcome": found.outcome,
-        "cause": found.cause,
-        "remark": found.remark,
-        "attempt": found.attempt,
-        "seconds": found.seconds,
-        "eta_days": found.eta_days,
-        "bad_hosts": " ".join(found.bad_hosts) or None,
-        "hosts": " ".join(found.hosts) or None,
-        "job_id": found.job_id,
-        "commit": found.commit,
-        "code": found.code,
-        "pred_mem_gib": expected.memory_gib,
-        "pred_oom_prob": expected.oom,
-        "pred_step_ms": expected.step_ms,
-        "pred_mem_err_pct": None if rss else _error(expected.memory_gib, figures.mem_max_gib),
-        "pred_step_err_pct": _error(expected.step_ms, figures.step_ms_p50),
-        "name": spec.name,
-        "ended": found.ended,
-    }  # fmt: skip
+    row = _blank() | _of_figures(record.figures)
+    row |= {name: value(record.spec) for name, value in OF_SPEC.items()}
+    row |= {name: value(record) for name, value in OF_RECORD.items()}
+    return row | {"name": record.spec.name, "ended": record.ended}
 
 
-def of_imported(found: Imported) -> Row:
+def of_imported(run: Imported) -> Row:
     """The row of a run that this project did not start."""
-    known = {one.name: getattr(found.known, one.name) for one in dataclasses.fields(found.known)}
-    return _blank() | _of_figures(found.figures) | known | {
-        "outcome": found.outcome,
-        "cause": found.cause,
-        "remark": f"{found.source}: {found.remark}" if found.remark else found.source,
-        "stated_tflops_per_gpu": found.stated_tflops_per_gpu,
-        "seconds": found.seconds,
-        "hosts": " ".join(found.hosts) or None,
-        "job_id": found.job_id,
-        "commit": found.commit,
-        "ended": found.ended,
-    }  # fmt: skip
+    facts = {fact.name: getattr(run.known, fact.name) for fact in dataclasses.fields(run.known)}
+    row = _blank() | _of_figures(run.figures) | facts
+    return row | {
+        "outcome": run.outcome,
+        "cause": run.cause,
+        "remark": f"{run.source}: {run.remark}" if run.remark else run.source,
+        "stated_tflops_per_gpu": run.stated_tflops_per_gpu,
+        "seconds": run.seconds,
+        "hosts": " ".join(run.hosts) or None,
+        "job_id": run.job_id,
+        "commit": run.commit,
+        "ended": run.ended,
+    }
 
 
 def _of_run(folder: RunFolder, files: set[str]) -> Row:
@@ -108,27 +89,29 @@ def _so_far(folder: RunFolder, spec: RunSpec, status: Status | None) -> Row:
     """The row of a run that has not ended."""
     lines = metrics.read(folder.metrics, Brief).lines
     figures = summary.measured(spec, lines, {}, folder.events())
-    found = RunRecord(
-        spec=spec, outcome="ok", figures=figures, prediction=read_prediction(folder),
-        attempt=status.attempt if status else None, commit=status.commit if status else None,
-        hosts=status.nodes if status else (), job_id=status.job_id if status else None,
-    )  # fmt: skip
-    return of_record(found) | {"outcome": status.state if status else "not started"}
+    record = RunRecord(
+        spec=spec,
+        outcome="ok",
+        figures=figures,
+        prediction=read_prediction(folder),
+        attempt=status.attempt if status else None,
+        commit=status.commit if status else None,
+        hosts=status.nodes if status else (),
+        job_id=status.job_id if status else None,
+    )
+    return of_record(record) | {"outcome": status.state if status else "not started"}
 
 
 def _of_figures(figures: Figures) -> Row:
-    return {one.name: getattr(figures, one.name) for one in dataclasses.fields(figures)}
+    return {name: getattr(figures, name) for name in (*FIGURES, "memory_kind")}
 
 
 def _blank() -> Row:
     return dict.fromkeys(FACTS)
 
 
-def _error(expected: float | None, measured: float | None) -> float | None:
-    return 100 * (expected / measured - 1) if expected and measured else None
-
-
-def _told(error: ReadError, path: Path) -> str:
-    text = str(error).replace(f"{path}/", "")
-    foreign = "no such key" in text or "is required" in text or "is not one of" in text
-    return f"{text}; another version may have written it" if foreign else text
+def _cause(error: ReadError, path: Path) -> str:
+    cause = str(error).replace(f"{path}/", "")
+    signs = ("no such key", "is required", "is not one of")
+    of_another_version = any(sign in cause for sign in signs)
+    return f"{cause}; another version may have written it" if of_another_version else cause

@@ -14,7 +14,7 @@ from launcher.errors import ConfigError
 STEP = ("iteration", "step")
 LOSS = ("lm_loss", "loss", "lm loss")
 NORM = ("grad_norm", "grad norm")
-"""What a column may be called; the first that is there counts."""
+"""Titles that a column may have; the first that is there counts."""
 
 BOM = "\ufeff"
 
@@ -28,12 +28,12 @@ class Point:
     """May be nan or inf."""
     norm: float | None
     stage: Any
-    """Of a curriculum; None where there is none."""
+    """Stage of a curriculum; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """What was logged of one run, in the order of the file."""
+    """Logged steps of one run, in the order of the file."""
 
     name: str
     points: tuple[Point, ...]
@@ -42,7 +42,7 @@ class Series:
 
 
 def read(path: Path, name: str) -> Series:
-    """A file of comma-separated values, or of JSON lines (``.jsonl``).
+    """Read a file of comma-separated values, or of JSON lines (``.jsonl``).
 
     Raises:
         ConfigError: it cannot be read, has no such columns, or no line of it can be used.
@@ -69,15 +69,15 @@ def _of_csv(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     lines = [(n, line) for n, line in lines if not line.startswith("#")]
     names = [name.strip() for name in _cells(lines[0][1])] if lines else []
-    for wanted in (STEP, LOSS):
-        if not any(name in names for name in wanted):
-            raise ConfigError(f"{path}: no column {' or '.join(wanted[:2])}")
+    for titles in (STEP, LOSS):
+        if not any(title in names for title in titles):
+            raise ConfigError(f"{path}: no column {' or '.join(titles[:2])}")
     for number, line in lines[1:]:
         yield number, dict(zip(names, _cells(line), strict=False))
 
 
 def _cells(line: str) -> list[str]:
-    """Of one line by itself, so that a stray quote does not swallow the rest of the file."""
+    """Cells of one line by itself, so that a stray quote does not swallow the rest of the file."""
     try:
         return next(csv.reader([line]), [])
     except csv.Error:
@@ -95,7 +95,7 @@ def _of_json(text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _point(row: Any) -> Point:
-    """Raises ValueError, with what is wrong in one line."""
+    """Read one logged step. Raises ValueError, with what is wrong in one line."""
     if not isinstance(row, Mapping):
         raise ValueError("is no JSON object")
     step = _number(row, STEP)

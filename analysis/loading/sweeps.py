@@ -1,11 +1,14 @@
-"""The rows of a sweep's folder: what its runs' folders hold, what only records.jsonl has, and what
-both were when they were last read."""
+"""Rows of a sweep's folder, in three steps: scan what is there, load what is new, merge the two.
+
+A row comes of a run's folder or of a line of records.jsonl alone; a cache in the folder keeps both
+as they were when they were last read.
+"""
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,77 +22,133 @@ from launcher.results.sweep_folder import RECORDS, SweepFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What is in a sweep's folder."""
+class SweepRows:
+    """Rows of a sweep."""
 
     rows: list[Row]
-    """Of all that is known, what has not ended too."""
-    notes: list[str] = field(default_factory=list)
-    """What else a reader should know: ``records.jsonl:3 cannot be read: ...``."""
+    """All points that are known, those too that have not ended."""
+    notes: list[str]
+    """Lines that a reader should know: ``records.jsonl:3 cannot be read: ...``."""
 
 
-def found(sweep: Path) -> Found:
-    """The rows of a sweep; only what has changed since the last time is read."""
-    prints = dict(_prints(sweep))
-    lines = dict(_lines(SweepFolder(sweep).records_file))
-    known = cache.load(sweep)
-    new = {key: _recorded(key, line) for key, line in lines.items() if key not in known}
-    paths = {key: sweep / name for key, name in prints.items() if key not in known}
-    new |= dict(zip(paths, parallel.read(list(paths.values())), strict=True))
-    rows = {key: known.get(key) or new[key] for key in (*lines, *prints)}
-    if new or len(known) > len(rows):
-        cache.save(sweep, rows)
-    recorded = {rows[key]["name"]: rows[key] for key in lines}
-    damaged = [str(row["cause"]) for row in recorded.values() if row["outcome"] is None]
-    recorded = {name: row for name, row in recorded.items() if row["outcome"]}
-    numbers = SweepFolder(sweep).positions()
-    there = [(name, rows[key]) for key, name in prints.items()]
-    merged = [_merged(folder, recorded.get(row["name"]), row, numbers) for folder, row in there]
-    gone = recorded.keys() - {row["name"] for _, row in there}
-    return Found([*merged, *(row for name, row in recorded.items() if name in gone)], damaged)
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run's folder in a state that its files were in."""
+
+    key: str
+    """Key of its row in the cache; another one once a file is."""
+    path: Path
 
 
-def _merged(folder: str, noted: Row | None, row: Row, numbers: dict[str, int]) -> Row:
-    """A folder is the truth; its record knows its place, and what it was if it runs again."""
-    if noted is None:
-        name = row["name"]
-        return row | {"folder": folder, "row": numbers[name] + 1 if name in numbers else None}
-    if row["outcome"] in UNFINISHED:
-        return noted | {"folder": folder}
-    said = [text for text in (noted["remark"], row["remark"]) if text]
-    remark = said[0] if len(said) == 2 and said[1] in said[0] else "; ".join(said) or None
-    return row | {"folder": folder, "row": noted["row"], "remark": remark}
+@dataclass(frozen=True, slots=True)
+class RecordLine:
+    """One whole line of records.jsonl."""
+
+    key: str
+    """Key of its row in the cache; another one once its text is."""
+    number: int
+    """Position in the file, from 1."""
+    text: bytes
 
 
-def _prints(sweep: Path) -> Iterator[tuple[str, str]]:
-    """A key for each run's folder, which is another once a file of it is, and its name."""
+@dataclass(frozen=True, slots=True)
+class SweepContents:
+    """Whatever in a sweep's folder has a row."""
+
+    runs: Sequence[RunState]
+    """In the order of the points."""
+    lines: Sequence[RecordLine]
+    positions: Mapping[str, int]
+    """Name of a point -> its position, from 0."""
+
+
+def read(sweep: Path) -> SweepRows:
+    """Rows of a sweep; only what has changed since the last time is read."""
+    contents = _scan(sweep)
+    return _merge(contents, _load(sweep, contents))
+
+
+def _scan(sweep: Path) -> SweepContents:
+    return SweepContents(
+        runs=list(_run_states(sweep)),
+        lines=list(_record_lines(SweepFolder(sweep).records_file)),
+        positions=SweepFolder(sweep).positions(),
+    )
+
+
+def _run_states(sweep: Path) -> Iterator[RunState]:
     for path in find.in_order(sweep):
         try:
             with os.scandir(path) as entries:
-                files = {one.name: one.stat() for one in entries if one.name in RECORDED}
+                files = {entry.name: entry.stat() for entry in entries if entry.name in RECORDED}
         except OSError as error:
-            yield f"{path.name}/{error.errno}", path.name
+            yield RunState(f"{path.name}/{error.errno}", path)
             continue
         if files.keys() & {*SPECS, *TRACES}:
-            told = [f"{n}:{s.st_mtime_ns}:{s.st_size}" for n, s in sorted(files.items())]
-            yield f"{path.name}/{' '.join(told)}", path.name
+            stamps = [f"{n}:{s.st_mtime_ns}:{s.st_size}" for n, s in sorted(files.items())]
+            yield RunState(f"{path.name}/{' '.join(stamps)}", path)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """A key for each whole line of a records file, and the line."""
+def _record_lines(path: Path) -> Iterator[RecordLine]:
     text = b""
     with suppress(OSError):
         text = path.read_bytes()
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
         digest = hashlib.blake2b(line, digest_size=16).hexdigest()
-        yield f"{RECORDS}:{number} {digest}", line
+        yield RecordLine(f"{RECORDS}:{number} {digest}", number, line)
 
 
-def _recorded(key: str, line: bytes) -> Row:
-    """The row of a record; without an outcome where it cannot be read."""
+def _load(sweep: Path, contents: SweepContents) -> dict[str, Row]:
+    """Row of each key; what is not in the cache is read, and put there."""
+    cached = cache.load(sweep)
+    new_runs = [run for run in contents.runs if run.key not in cached]
+    new = {line.key: _row_of_line(line) for line in contents.lines if line.key not in cached}
+    read_rows = parallel.read([run.path for run in new_runs])
+    new |= {run.key: row for run, row in zip(new_runs, read_rows, strict=True)}
+    keys = [*(line.key for line in contents.lines), *(run.key for run in contents.runs)]
+    rows = {key: cached.get(key) or new[key] for key in keys}
+    if new or len(cached) > len(rows):
+        cache.save(sweep, rows)
+    return rows
+
+
+def _row_of_line(line: RecordLine) -> Row:
+    """Row of a record; one without an outcome where it cannot be read."""
     try:
-        return of_record(record.decoded(msgspec.json.decode(line)))
+        return of_record(record.decoded(msgspec.json.decode(line.text)))
     except (ConfigError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        place, _ = key.split()
-        cause = f"{place} cannot be read: {error}; the same launch makes it again"
+        where = f"{RECORDS}:{line.number}"
+        cause = f"{where} cannot be read: {error}; the same launch makes it again"
         return dict.fromkeys(FACTS) | {"name": cause, "cause": cause}
+
+
+def _merge(contents: SweepContents, rows: Mapping[str, Row]) -> SweepRows:
+    """One row a point: of its folder, with what its record knows besides, else of its record."""
+    recorded: dict[str, Row] = {}
+    notes = []
+    for line in contents.lines:
+        row = rows[line.key]
+        if row["outcome"] is None:
+            notes.append(str(row["cause"]))
+        else:
+            recorded[row["name"]] = row  # the last line of a point counts
+    merged = []
+    for run in contents.runs:
+        row = rows[run.key]
+        merged.append(_merged(run.path.name, recorded.get(row["name"]), row, contents.positions))
+    in_folders = {rows[run.key]["name"] for run in contents.runs}
+    merged += [row for name, row in recorded.items() if name not in in_folders]
+    return SweepRows(merged, notes)
+
+
+def _merged(folder: str, recorded: Row | None, row: Row, positions: Mapping[str, int]) -> Row:
+    """A folder is the truth; its record knows its place, and what it was if it runs again."""
+    if recorded is None:
+        position = positions.get(row["name"])
+        return row | {"folder": folder, "row": None if position is None else position + 1}
+    if row["outcome"] in UNFINISHED:
+        return recorded | {"folder": folder}
+    remarks = [remark for remark in (recorded["remark"], row["remark"]) if remark]
+    repeated = len(remarks) == 2 and remarks[1] in remarks[0]
+    remark = remarks[0] if repeated else "; ".join(remarks) or None
+    return row | {"folder": folder, "row": recorded["row"], "remark": remark}

@@ -1,4 +1,4 @@
-"""What a part of the report says in words and small tables: the best, the lost, the versions."""
+"""Facts of a part of the report in words and small tables: the best, the lost, the versions."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
@@ -11,13 +11,30 @@ from analysis.report import markup
 from analysis.report.markup import Html, tag
 from analysis.report.parts import Part, gpu_hours
 from launcher.results.outcomes import NEVER_RAN, OUTCOMES, advice
+from launcher.spec.layout import DEGREES, layout_label
 
 Fact = tuple[str, str, str | None]
 """A title, a figure, and what there is to say about it."""
 
-BEST = (("tflops_per_gpu", "TFLOP/s per card"), ("mfu_pct", "% MFU"), ("step_ms_p50", "ms a step"),
-        ("mem_max_gib", "GiB"), ("eta_days", "days for all tokens"))  # fmt: skip
-"""What is said of the fastest layout besides its speed."""
+BEST = (
+    ("tflops_per_gpu", "TFLOP/s per card"),
+    ("mfu_pct", "% MFU"),
+    ("step_ms_p50", "ms a step"),
+    ("mem_max_gib", "GiB"),
+    ("eta_days", "days for all tokens"),
+)
+"""Columns of the fastest layout that stand beside its speed, and their units."""
+
+STAGE_HEADS = ("stage", "outcome", "steps", "tokens until", "first loss", "last loss", "attempts",
+               "spikes", "rollbacks", "GPU hours", "layout")  # fmt: skip
+
+VERSIONS = (
+    ("commit", "commit"),
+    ("code", "digest of the code"),
+    ("backend", "engine"),
+    ("hosts", "hosts"),
+)
+"""Columns that say what ran a part and where, and how they are called."""
 
 CAUSES = 4
 """Kinds of causes of an outcome that are named."""
@@ -28,10 +45,14 @@ LISTED = 12
 
 def cards(facts: Iterable[Fact]) -> Html:
     """Facts as a row of small cards."""
-    return tag("dl", *(
-        tag("div", tag("dt", title), tag("dd", value, small and tag("small", small)))
-        for title, value, small in facts
-    ), _class="facts")  # fmt: skip
+    return tag(
+        "dl",
+        *(
+            tag("div", tag("dt", title), tag("dd", value, small and tag("small", small)))
+            for title, value, small in facts
+        ),
+        _class="facts",
+    )
 
 
 def of_part(part: Part, price: float | None) -> Iterator[Fact]:
@@ -41,8 +62,8 @@ def of_part(part: Part, price: float | None) -> Iterator[Fact]:
     if part.kind == "run":
         yield "outcome", str(counts.index[0]), None
     else:
-        said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-        yield unit, f"{len(part.table):,}", said
+        by_outcome = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        yield unit, f"{len(part.table):,}", by_outcome
     if part.best is not None:
         yield _best(part)
     yield from _hours(part, price)
@@ -50,55 +71,66 @@ def of_part(part: Part, price: float | None) -> Iterator[Fact]:
 
 
 def outcomes(part: Part) -> Html | None:
-    """What became of the points, what it took, and what to do about it; None where all is well."""
+    """Outcomes of the points, what they took, and what to do about them; None where all is well."""
     counts = part.table["outcome"].value_counts()
     if set(counts.index) <= {"ok"}:
         return None
     hours = gpu_hours(part)
     rows = []
     for outcome, count in counts.items():
-        of = part.table["outcome"] == outcome
-        # What others started no command of this project runs again.
-        advised = "" if part.foreign[of].all() else _advice(str(outcome))
-        rows.append((outcome, f"{count:,}", hour(hours.get(outcome)),
-                     _causes(part.table.loc[of, "cause"].dropna()),
-                     tag("div", advised, _class="text")))  # fmt: skip
+        ended_so = part.table["outcome"] == outcome
+        # No command of this project runs again what others started.
+        next_step = "" if part.foreign[ended_so].all() else _advice(str(outcome))
+        rows.append(
+            (
+                outcome,
+                f"{count:,}",
+                hour(hours.get(outcome)),
+                _causes(part.table.loc[ended_so, "cause"].dropna()),
+                tag("div", next_step, _class="text"),
+            )
+        )
     heads = ("outcome", "points", "GPU hours", "most frequent causes", "what to do")
-    shown = len(heads) - part.imported
-    return markup.table(heads[:shown], [row[:shown] for row in rows], (1, 2), stacks=True)
+    count = len(heads) - part.imported  # nothing is to do about runs of others
+    return markup.table(heads[:count], [row[:count] for row in rows], (1, 2), stacks=True)
 
 
 def stages(part: Part) -> Html | None:
     """The stages of a curriculum, one row each."""
     if part.kind != "curriculum":
         return None
-    heads = ("stage", "outcome", "steps", "tokens until", "first loss", "last loss", "attempts",
-             "spikes", "rollbacks", "GPU hours", "layout")  # fmt: skip
-    by = dict(list(part.attempts.groupby("folder", sort=False)))
+    by_folder = dict(list(part.attempts.groupby("folder", sort=False)))
     tokens = part.steps.groupby("folder")["tokens"].agg(["min", "max"])
     rows = []
     for _, row in part.table.iterrows():
-        tried = by.get(row["folder"], part.attempts.iloc[:0])
-        rows.append([
-            row["stage"], row["outcome"], _cell(row, "steps"),
-            f"{int(tokens['max'][row['folder']]):,}" if row["folder"] in tokens.index else "",
-            _cell(row, "loss_first"), _cell(row, "loss_last"), str(len(tried)),
-            _cell(row, "spikes"), _cell(row, "rollbacks"),
-            hour(pd.to_numeric(tried["gpu_hours"]).sum(min_count=1)), _layout(row),
-        ])  # fmt: skip
-    return markup.table(heads, rows, numbers=range(2, 10))
+        attempts = by_folder.get(row["folder"], part.attempts.iloc[:0])
+        rows.append(
+            [
+                row["stage"],
+                row["outcome"],
+                _cell(row, "steps"),
+                f"{int(tokens['max'][row['folder']]):,}" if row["folder"] in tokens.index else "",
+                _cell(row, "loss_first"),
+                _cell(row, "loss_last"),
+                str(len(attempts)),
+                _cell(row, "spikes"),
+                _cell(row, "rollbacks"),
+                hour(pd.to_numeric(attempts["gpu_hours"]).sum(min_count=1)),
+                _layout(row),
+            ]
+        )
+    return markup.table(STAGE_HEADS, rows, numbers=range(2, 10))
 
 
 def versions(part: Part) -> Html:
-    """What ran it, and where."""
+    """Code, engine and hosts that ran it."""
     facts = []
-    for column, title in (("commit", "commit"), ("code", "digest of the code"),
-                          ("backend", "engine"), ("hosts", "hosts")):  # fmt: skip
+    for column, title in VERSIONS:
         values = part.attempts["hosts"] if column == "hosts" else part.table[column]
-        found = sorted({word for one in values.dropna() for word in str(one).split()})
-        if found:
-            more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
-            facts.append(f"{title} {', '.join(found[:LISTED])}{more}")
+        words = sorted({word for value in values.dropna() for word in str(value).split()})
+        if words:
+            more = f" and {len(words) - LISTED} more" if len(words) > LISTED else ""
+            facts.append(f"{title} {', '.join(words[:LISTED])}{more}")
     return tag("p", "; ".join(facts) or "No version is known.", _class="dim")
 
 
@@ -106,8 +138,10 @@ def _causes(causes: "pd.Series[str]") -> Html:
     """The most frequent kinds, each by an example."""
     kinds = causes.map(kind_of)
     counts = kinds.value_counts()
-    lines = [f"{count:,} x {causes[kinds == kind].iloc[0]}" if len(causes) > 1 else causes.iloc[0]
-             for kind, count in counts.head(CAUSES).items()]  # fmt: skip
+    lines = [
+        f"{count:,} x {causes[kinds == kind].iloc[0]}" if len(causes) > 1 else causes.iloc[0]
+        for kind, count in counts.head(CAUSES).items()
+    ]
     if len(counts) > CAUSES:
         lines.append(f"{counts[CAUSES:].sum():,} of {len(counts) - CAUSES} other kinds")
     return tag("div", "\n".join(lines), _class="text")
@@ -115,8 +149,9 @@ def _causes(causes: "pd.Series[str]") -> Html:
 
 def _best(part: Part) -> Fact:
     best = cast("pd.Series[Any]", part.best)
-    figures = [f"{table.cell(name, best[name])} {unit}" for name, unit in BEST
-               if not pd.isna(best[name])]  # fmt: skip
+    figures = [
+        f"{table.cell(name, best[name])} {unit}" for name, unit in BEST if not pd.isna(best[name])
+    ]
     title = {"sweep": "fastest layout", "curriculum": "fastest stage", "run": "speed"}[part.kind]
     if part.imported and part.kind == "sweep":
         title = "fastest run"
@@ -131,23 +166,23 @@ def _hours(part: Part, price: float | None) -> Iterator[Fact]:
     if not len(hours):
         return
     lost = hours.drop(index="ok", errors="ignore").sum()
-    said = f"{hour(hours.get('ok', 0.0))} in {'runs' if part.kind != 'curriculum' else 'stages'}"
-    unseen = int(part.attempts["gpu_hours"].isna().sum())
-    more = f"; of {unseen} attempts it is not known" if unseen else ""
-    yield "GPU hours", hour(hours.sum()), f"{said} that went well, {hour(lost)} in others{more}"
+    in_ok = f"{hour(hours.get('ok', 0.0))} in {'runs' if part.kind != 'curriculum' else 'stages'}"
+    unknown = int(part.attempts["gpu_hours"].isna().sum())
+    more = f"; of {unknown} attempts it is not known" if unknown else ""
+    yield "GPU hours", hour(hours.sum()), f"{in_ok} that went well, {hour(lost)} in others{more}"
     if price is not None:
         yield "price", f"{hours.sum() * price:,.2f}", f"at {price:g} per GPU hour"
 
 
 def _goodput(part: Part) -> Iterator[Fact]:
-    """Of a sweep it would be what its trials spend on their start, which is no loss."""
-    useful, all_of = part.useful_seconds, part.seconds
-    if part.kind != "sweep" and useful is not None and all_of:
-        share = min(100 * useful / all_of, 100.0)
-        said = (
-            f"{useful:,.0f} s in steps that were kept, of {all_of:,.0f} s from its start to its end"
+    """Share of the time in steps that count; in a sweep the rest, starts of trials, is no loss."""
+    useful, total = part.useful_seconds, part.seconds
+    if part.kind != "sweep" and useful is not None and total:
+        share = min(100 * useful / total, 100.0)
+        spans = (
+            f"{useful:,.0f} s in steps that were kept, of {total:,.0f} s from its start to its end"
         )
-        yield "goodput", f"{share:.1f} %", said
+        yield "goodput", f"{share:.1f} %", spans
 
 
 def _advice(outcome: str) -> str:
@@ -161,10 +196,9 @@ def _advice(outcome: str) -> str:
 
 
 def _layout(row: "pd.Series[Any]") -> str:
-    sizes = " ".join(f"{name}{row[name]}" for name in ("tp", "pp", "cp", "ep")
-                     if not pd.isna(row[name]) and row[name] > 1)  # fmt: skip
-    words = [row["backend"], sizes, f"zero{row['zero']}", f"{row['gpus']} cards"]
-    return " ".join(str(word) for word in words if word and not pd.isna(word))
+    degrees = {name: row[name] for name in DEGREES if not pd.isna(row[name])}
+    label = layout_label(degrees, f"zero{row['zero']}", f"{row['gpus']} cards")
+    return label if pd.isna(row["backend"]) else f"{row['backend']} {label}"
 
 
 def _cell(row: "pd.Series[Any]", name: str) -> str:

@@ -22,12 +22,12 @@ def tag(name: str, *children: Any, **attributes: str | None) -> Html:
 
     An attribute's leading underscore is for names that are words of Python; None leaves it out.
     """
-    said = "".join(
+    in_tag = "".join(
         f' {key.strip("_").replace("_", "-")}="{html.escape(clean(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Html(f"<{name}{said}>" + ("" if name in VOID else f"{joined(children)}</{name}>"))
+    return Html(f"<{name}{in_tag}>" + ("" if name in VOID else f"{joined(children)}</{name}>"))
 
 
 def joined(children: Iterable[Any]) -> Html:
@@ -49,14 +49,14 @@ def table(
     right = set(numbers)
     sides = ["number" if place in right else None for place in range(len(heads))]
     head = (
-        tag("th", one, scope="col", _class=side) for one, side in zip(heads, sides, strict=True)
+        tag("th", text, scope="col", _class=side) for text, side in zip(heads, sides, strict=True)
     )
     body = (
         tag(
             "tr",
             *(
-                tag("td", one, _class=side, data_label=said if stacks else None)
-                for one, side, said in zip(row, sides, heads, strict=True)
+                tag("td", cell, _class=side, data_label=label if stacks else None)
+                for cell, side, label in zip(row, sides, heads, strict=True)
             ),
         )
         for row in rows
@@ -67,7 +67,7 @@ def table(
 
 def clean(text: Any) -> str:
     """A text as it is shown, with its lines."""
-    return visible(text, kept="\n\t")
+    return visible(text, allowed="\n\t")
 
 
 def script_json(data: Any) -> Html:

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from analysis.report import grid, sections
 from analysis.report.facts import Fact, cards, hour
 from analysis.report.markup import Html, joined, script_json, tag
-from analysis.report.parts import Part, gpu_hours, parts, placed
+from analysis.report.parts import Part, gpu_hours, parts, with_whole_paths
 from launcher.files import write_text
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """What a report says besides what the runs say."""
+    """Contents of a report that the runs do not decide."""
 
     title: str
     price: float | None = None
-    """Of one GPU hour; None where nobody knows it."""
+    """Price of one GPU hour; None where nobody knows it."""
     commit: str | None = None
-    """Of this project's checkout, which makes the report."""
-    made: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """Commit of this project's checkout, which makes the report."""
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def write(runs: "Runs", path: Path, options: Options) -> None:
@@ -43,45 +43,52 @@ def write(runs: "Runs", path: Path, options: Options) -> None:
 
 def html(runs: "Runs", options: Options) -> str:
     """The report of runs: a document that needs no other and no network."""
-    table = placed(runs.table(unfinished=True))
-    found = parts(table, *map(placed, (runs.steps(), runs.events(), runs.attempts())))
-    drawn = sections.Drawn()
-    body = joined([
-        tag("header", *_head(found, runs.notes, options)),
-        sections.contents(found),
-        *(sections.section(part, n, options.price, drawn) for n, part in enumerate(found)),
-        sections.points(len(table), grid.shared_line(table)),
-    ])  # fmt: skip
+    table = with_whole_paths(runs.table(unfinished=True))
+    frames = (runs.steps(), runs.events(), runs.attempts())
+    of_sweeps = parts(table, *map(with_whole_paths, frames))
+    page = sections.PageFigures()
+    body = joined(
+        [
+            tag("header", *_head(of_sweeps, runs.notes, options)),
+            sections.contents(of_sweeps),
+            *(sections.section(part, n, options.price, page) for n, part in enumerate(of_sweeps)),
+            sections.points(len(table), grid.shared_line(table)),
+        ]
+    )
     scripts = {"plotly": _script(get_plotlyjs()), "script": _script(_shipped("page.js"))}
     return Template(_shipped("page.html")).substitute(
-        policy=_policy(scripts.values()), title=joined([options.title]), body=body,
-        style=_shipped("page.css"), points=grid.payload(table), charts=script_json(drawn.figures),
+        policy=_policy(scripts.values()),
+        title=joined([options.title]),
+        body=body,
+        style=_shipped("page.css"),
+        points=grid.payload(table),
+        charts=script_json(page.figures),
         **scripts,
-    )  # fmt: skip
+    )
 
 
-def _head(found: Sequence[Part], notes: Sequence[str], options: Options) -> list[Html]:
+def _head(parts: Sequence[Part], notes: Sequence[str], options: Options) -> list[Html]:
     version = _version()
     by = " ".join(word for word in ("megalaunch", version, options.commit) if word)
-    made = f"{options.made:%Y-%m-%d %H:%M} UTC"
+    time = f"{options.time:%Y-%m-%d %H:%M} UTC"
     head = [
         tag("h1", options.title),
-        tag("p", f"Made {made} by {by}, with plotly {plotly.__version__}.", _class="dim"),
+        tag("p", f"Made {time} by {by}, with plotly {plotly.__version__}.", _class="dim"),
     ]
-    if len(found) > 1:
-        head.append(cards(_totals(found, options.price)))
+    if len(parts) > 1:
+        head.append(cards(_totals(parts, options.price)))
     if notes:
         head.append(tag("ul", *(tag("li", note) for note in notes), _class="warn"))
     return head
 
 
-def _totals(found: Sequence[Part], price: float | None) -> list[Fact]:
-    """Of several parts together."""
-    well = sum(len(part.ok) for part in found)
-    hours = sum(float(gpu_hours(part).sum()) for part in found)
+def _totals(parts: Sequence[Part], price: float | None) -> list[Fact]:
+    """Figures of several parts together."""
+    ok = sum(len(part.ok) for part in parts)
+    hours = sum(float(gpu_hours(part).sum()) for part in parts)
     facts: list[Fact] = [
-        ("sweeps and runs", str(len(found)), None),
-        ("points", f"{sum(len(part.table) for part in found):,}", f"{well:,} ran well"),
+        ("sweeps and runs", str(len(parts)), None),
+        ("points", f"{sum(len(part.table) for part in parts):,}", f"{ok:,} ran well"),
         ("GPU hours", hour(hours), None),
     ]
     if price is not None:
@@ -90,11 +97,14 @@ def _totals(found: Sequence[Part], price: float | None) -> list[Fact]:
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """Nothing is fetched, no script runs but these two, and nothing is sent."""
-    digests = (base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts)
+    """Policy of a page that fetches and sends nothing, and runs no script but these."""
+    hashes = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    digests = (base64.b64encode(digest).decode() for digest in hashes)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline';"
-            " img-src data: blob:; base-uri 'none'; form-action 'none'")  # fmt: skip
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline';"
+        " img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _script(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a report is about, in parts: each sweep, each curriculum, each run by itself."""
+"""Parts of a report: each sweep, each curriculum, each run by itself."""
 
 import os
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ class Part:
 
     @property
     def kind(self) -> Kind:
-        """What it is."""
+        """Kind of its runs."""
         if len(self.table) and self.table["stage"].notna().all():
             return "curriculum"
         return "run" if len(self.table) == 1 else "sweep"
@@ -43,18 +43,18 @@ class Part:
 
     @cached_property
     def imported(self) -> bool:
-        """Whether this project started none of it, as far as it can be read."""
-        own = ~self.foreign & (self.table["outcome"] != "unreadable")
-        return bool(self.foreign.any() and not own.any())
+        """True where this project started none of it, as far as it can be read."""
+        ours = ~self.foreign & (self.table["outcome"] != "unreadable")
+        return bool(self.foreign.any() and not ours.any())
 
     @cached_property
     def foreign(self) -> "pd.Series[bool]":
-        """Of each point whether this project did not start it."""
+        """True for each point that this project did not start."""
         unknown = self.table["spec_id"].isna()
         damaged = unknown & (self.table["outcome"] == "unreadable")
         folders = self.table["folder"][damaged].dropna().astype(str)
-        found = [RunFolder(Path(folder)).is_imported for folder in folders]
-        return (unknown & ~damaged) | self.table.index.isin(folders[found].index)
+        is_imported = [RunFolder(Path(folder)).is_imported for folder in folders]
+        return (unknown & ~damaged) | self.table.index.isin(folders[is_imported].index)
 
     @cached_property
     def ok(self) -> pd.DataFrame:
@@ -63,7 +63,7 @@ class Part:
 
     @cached_property
     def names(self) -> "pd.Series[str]":
-        """What tells each point from the others."""
+        """Name of each point by what tells it from the others."""
         return names(self.table)
 
     @cached_property
@@ -84,56 +84,64 @@ class Part:
 
     @cached_property
     def useful_seconds(self) -> float | None:
-        """Those of optimizer steps that were kept; a step that was done again counts once."""
-        kept = self.steps.drop_duplicates(["folder", "step"], keep="last")
-        spans = floats(kept["step_ms"])
+        """Seconds of optimizer steps that count; a step that was done again counts once."""
+        counted = self.steps.drop_duplicates(["folder", "step"], keep="last")
+        spans = floats(counted["step_ms"])
         return None if np.isnan(spans).all() else float(np.nansum(spans)) / 1000
 
 
 def gpu_hours(part: Part) -> "pd.Series[float]":
     """Hours of cards of all attempts, by the outcome of their point; unknown ones are left out."""
     outcomes = dict(zip(part.table["folder"], part.table["outcome"], strict=True))
-    of = part.attempts["folder"].map(outcomes)
-    return _series(part.attempts["gpu_hours"]).groupby(of).sum(min_count=1).dropna()
+    by_outcome = part.attempts["folder"].map(outcomes)
+    return _series(part.attempts["gpu_hours"]).groupby(by_outcome).sum(min_count=1).dropna()
 
 
-def placed(frame: pd.DataFrame) -> pd.DataFrame:
+def with_whole_paths(frame: pd.DataFrame) -> pd.DataFrame:
     """A table of runs with whole paths as sweeps: of a run that was given by itself there is but
     the name of its sweep, or of ``.`` none, and two sweeps may have one name."""
     folders = frame["folder"].dropna().astype(str)
-    above = {one: os.path.dirname(os.path.abspath(one)) for one in folders.unique()}
-    sweeps = {one: os.path.abspath(one) for one in frame["sweep"].dropna().unique()}
-    known = frame["sweep"].map(sweeps).astype(object)
-    whole = folders.map(above).astype(object).reindex(frame.index)
-    return frame.assign(sweep=whole.where(whole.notna(), known))
+    parents = {folder: os.path.dirname(os.path.abspath(folder)) for folder in folders.unique()}
+    sweeps = {sweep: os.path.abspath(sweep) for sweep in frame["sweep"].dropna().unique()}
+    by_sweep = frame["sweep"].map(sweeps).astype(object)
+    by_folder = folders.map(parents).astype(object).reindex(frame.index)
+    return frame.assign(sweep=by_folder.where(by_folder.notna(), by_sweep))
 
 
 def parts(
     table: pd.DataFrame, steps: pd.DataFrame, events: pd.DataFrame, attempts: pd.DataFrame
 ) -> list[Part]:
     """One for each sweep, in the order of the table."""
-    names_of = called(table["sweep"].dropna().unique())
-    by = [dict(list(frame.groupby("sweep", sort=False))) for frame in (steps, events, attempts)]
-    nothing = [frame.iloc[:0] for frame in (steps, events, attempts)]
-    out = []
+    short_names = short_sweeps(table["sweep"].dropna().unique())
+    steps_of, events_of, attempts_of = map(_by_sweep, (steps, events, attempts))
+    sweeps = []
     for name, rows in table.groupby("sweep", sort=False):
-        own = [found.get(name, none) for found, none in zip(by, nothing, strict=True)]
         if rows["stage"].notna().all():
             rows = rows.sort_values("row", kind="stable")
         rows.attrs = table.attrs | ({"memory": "rss_gib"} if _of_processes(rows) else {})
-        out.append(
-            Part(name=names_of[str(name)], table=rows, steps=own[0], events=own[1], attempts=own[2])
+        sweeps.append(
+            Part(
+                name=short_names[str(name)],
+                table=rows,
+                steps=steps_of.get(name, steps.iloc[:0]),
+                events=events_of.get(name, events.iloc[:0]),
+                attempts=attempts_of.get(name, attempts.iloc[:0]),
+            )
         )
-    return out
+    return sweeps
+
+
+def _by_sweep(frame: pd.DataFrame) -> dict[Any, pd.DataFrame]:
+    return dict(list(frame.groupby("sweep", sort=False)))
 
 
 def _of_processes(rows: pd.DataFrame) -> bool:
-    """Whether the memory is that of processes, which no prediction of a card's is compared with."""
-    both = rows[rows["pred_mem_gib"].notna() & rows["mem_max_gib"].notna()]
-    return len(both) > 0 and bool(both["pred_mem_err_pct"].isna().all())
+    """True where the memory is that of processes: no prediction of a card is compared with it."""
+    predicted = rows[rows["pred_mem_gib"].notna() & rows["mem_max_gib"].notna()]
+    return len(predicted) > 0 and bool(predicted["pred_mem_err_pct"].isna().all())
 
 
-def called(sweeps: Iterable[str]) -> dict[str, str]:
+def short_sweeps(sweeps: Iterable[str]) -> dict[str, str]:
     """Folders of sweeps -> what is left of them without the folder that they are all in."""
     paths = [str(sweep) for sweep in sweeps]
     try:

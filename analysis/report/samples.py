@@ -1,4 +1,4 @@
-"""What was generated from checkpoints, for the page: the flagged texts first."""
+"""Texts generated from checkpoints, for the page: the flagged ones first."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -13,31 +13,34 @@ from launcher.results.run_folder import RunFolder
 from launcher.results.samples import Answer, Sampled
 
 RUNS = 6
-"""Whose newest checkpoint's texts are shown, those with flagged ones first."""
+"""Runs whose newest checkpoint's texts are shown, those with flagged ones first."""
 
 PROMPTS = 8
 """Texts of each."""
 
 
-def shown(folders: Iterable[str]) -> Html | None:
+def section(folders: Iterable[str]) -> Html | None:
     """Texts of each run's newest sampled checkpoint; None where there are none."""
-    found = [(folder, one) for folder in folders if (one := _newest(RunFolder(Path(folder))))]
-    if not found:
+    newest = ((folder, _newest(RunFolder(Path(folder)))) for folder in folders)
+    by_run = [(short(folder), sampled) for folder, sampled in newest if sampled]
+    if not by_run:
         return None
-    first = sorted(found, key=lambda pair: not _flagged(pair[1]))[:RUNS]
-    rows = [row for folder, one in first for row in _rows(short(folder), one)]
-    flagged = sum(_flagged(one) for _, one in found)
-    count = sum(len(one.prompts) for _, one in found)
-    said = f"{flagged} of {count} texts of the newest checkpoints are flagged."
-    if len(found) > RUNS:
-        said += f" Here are {RUNS} of {len(found)} runs, those with flagged texts first."
-    losses = [line for folder, one in first for line in _losses(short(folder), one)]
-    return joined([
-        tag("h3", "Samples"),
-        tag("p", said, _class="warn" if flagged else "dim"),
-        markup.table(("run", "step", "prompt", "text", "flags"), rows, numbers=(1,)),
-        tag("p", "Held-out loss: ", "; ".join(losses)) if losses else None,
-    ])  # fmt: skip
+    first = sorted(by_run, key=lambda pair: not _flagged(pair[1]))[:RUNS]
+    rows = [row for name, sampled in first for row in _rows(name, sampled)]
+    flagged = sum(_flagged(sampled) for _, sampled in by_run)
+    count = sum(len(sampled.prompts) for _, sampled in by_run)
+    summary = f"{flagged} of {count} texts of the newest checkpoints are flagged."
+    if len(by_run) > RUNS:
+        summary += f" Here are {RUNS} of {len(by_run)} runs, those with flagged texts first."
+    losses = [line for name, sampled in first for line in _losses(name, sampled)]
+    return joined(
+        [
+            tag("h3", "Samples"),
+            tag("p", summary, _class="warn" if flagged else "dim"),
+            markup.table(("run", "step", "prompt", "text", "flags"), rows, numbers=(1,)),
+            tag("p", "Held-out loss: ", "; ".join(losses)) if losses else None,
+        ]
+    )
 
 
 def _newest(run: RunFolder) -> Sampled | None:
@@ -47,22 +50,27 @@ def _newest(run: RunFolder) -> Sampled | None:
     return None
 
 
-def _flagged(one: Sampled) -> int:
-    return sum(bool(answer.flags) for answer in one.prompts)
+def _flagged(sampled: Sampled) -> int:
+    return sum(bool(answer.flags) for answer in sampled.prompts)
 
 
-def _rows(name: str, one: Sampled) -> Iterator[list[str | Html]]:
-    answers = sorted(one.prompts, key=lambda answer: not answer.flags)
+def _rows(name: str, sampled: Sampled) -> Iterator[list[str | Html]]:
+    answers = sorted(sampled.prompts, key=lambda answer: not answer.flags)
     for answer in answers[:PROMPTS]:
-        yield [name, str(one.step), tag("div", answer.prompt, _class="text"),
-               tag("div", answer.text, _class="text"), _flags(answer)]  # fmt: skip
+        yield [
+            name,
+            str(sampled.step),
+            tag("div", answer.prompt, _class="text"),
+            tag("div", answer.text, _class="text"),
+            _flags(answer),
+        ]
 
 
 def _flags(answer: Answer) -> Html:
     return tag("span", ", ".join(answer.flags), _class="warn" if answer.flags else None)
 
 
-def _losses(name: str, one: Sampled) -> Iterator[str]:
-    for source, found in one.validation.items():
-        if found.loss is not None:
-            yield f"{name} {source} {found.loss:.4f}"
+def _losses(name: str, sampled: Sampled) -> Iterator[str]:
+    for source, validation in sampled.validation.items():
+        if validation.loss is not None:
+            yield f"{name} {source} {validation.loss:.4f}"

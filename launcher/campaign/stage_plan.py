@@ -16,6 +16,7 @@ from launcher.files import format_bytes
 from launcher.results.record import Planned
 from launcher.results.run_folder import RunFolder
 from launcher.spec.curriculum import most_samples
+from launcher.spec.layout import layout_label
 from launcher.spec.run import SECONDS_A_DAY, RunSpec
 
 CERTAIN = 0.99
@@ -174,11 +175,8 @@ def _batch(spec: RunSpec) -> str:
 
 
 def _layout(spec: RunSpec) -> str:
-    layout = spec.layout
-    sizes_of = [("tp", layout.tp), ("pp", layout.pp), ("vpp", layout.vpp), ("cp", layout.cp),
-                ("ep", layout.ep)]  # fmt: skip
-    split = " ".join(f"{name}{value}" for name, value in sizes_of if value > 1)
-    return f"{spec.backend} {split} dp{spec.dp} zero{layout.zero}".replace("  ", " ")
+    label = layout_label(spec.layout.degrees, f"dp{spec.dp}", f"zero{spec.layout.zero}")
+    return f"{spec.backend} {label}"
 
 
 def _cost(planned: Planned) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from launcher.foreign.logs.reader import Step
-from launcher.results.imported import Known
+from launcher.results.imported import RunFacts
 from launcher.results.record import Figures, MemoryKind
 from launcher.results.summary import p95
 from launcher.spec.cluster import Accelerator
@@ -25,7 +25,7 @@ class Measured:
 
     steps: Sequence[Step]
     """In order; of what is no number only a loss is kept."""
-    known: Known
+    known: RunFacts
     shape: ModelShape | None
     accelerator: Accelerator | None
     """The card, where it is one whose peaks are known."""

@@ -1,13 +1,14 @@
 """A sheet kept by hand: every row is a run, as far as its columns tell."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from launcher.errors import ConfigError, ReadError
 from launcher.foreign import sheet_columns, sheet_outcomes
 from launcher.foreign.source import Found, Source
 from launcher.results.classify import named
-from launcher.results.imported import Imported, Known
+from launcher.results.columns import COLUMNS, FIGURES
+from launcher.results.imported import Imported, RunFacts
 from launcher.results.outcomes import OUTCOMES, Outcome
 from launcher.results.record import Figures
 from launcher.sheets import aliases as names
@@ -36,11 +37,9 @@ def _row(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]
     shape = names.model(understood.get("model", ""), models)
     figures = _figures(understood, by_name, known)
     outcome, cause = _outcome(understood, by_name, figures, sheet_columns.odd(row).values())
-    causes, notes = (
-        _joined(by_name, titles) for titles in (sheet_columns.CAUSES, sheet_columns.NOTES)
-    )
+    causes, notes = (sheet_columns.texts(by_name, name) for name in ("cause", "remark"))
     if outcome == "ok" or not causes:  # a table of this project has both, others have one of them
-        causes, notes = _joined(by_name, (*sheet_columns.CAUSES, *sheet_columns.NOTES)), ""
+        causes, notes = [*causes, *notes], []
     return Found(
         lines=[],
         imported=Imported(
@@ -50,11 +49,11 @@ def _row(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]
             sha256=source.sha256,
             known=known,
             outcome=outcome,
-            cause=None if outcome == "ok" else causes or cause,
-            remark=(causes if outcome == "ok" else notes) or None,
+            cause=None if outcome == "ok" else "; ".join(causes) or cause,
+            remark="; ".join(causes if outcome == "ok" else notes) or None,
             figures=_with_tflops(figures, known, shape, by_name),
             stated_tflops_per_gpu=_stated(by_name),
-            seconds=sheet_columns.number(by_name, sheet_columns.SECONDS),
+            seconds=sheet_columns.figure(by_name, "seconds"),
             job_id=by_name.get("jobid") or None,
             hosts=tuple(by_name.get("hosts", "").split()),
             commit=by_name.get("commit") or None,
@@ -62,22 +61,17 @@ def _row(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]
     )
 
 
-def _joined(by_name: Row, titles: Sequence[str]) -> str:
-    return "; ".join(text for name in titles if (text := by_name.get(name)))
-
-
 def _ours(by_name: Row) -> bool:
     """Whether it is a table of this project, which has its own TFLOP/s beside the stated."""
-    return sheet_columns.STATED[0] in by_name
+    return sheet_columns.TITLES["stated_tflops_per_gpu"][0] in by_name
 
 
 def _stated(by_name: Row) -> float | None:
-    return sheet_columns.number(
-        by_name, sheet_columns.STATED[:1] if _ours(by_name) else sheet_columns.STATED
-    )
+    titles = sheet_columns.TITLES["stated_tflops_per_gpu"]
+    return sheet_columns.number(by_name, titles[:1] if _ours(by_name) else titles)
 
 
-def _known(row: Row) -> Known:
+def _known(row: Row) -> RunFacts:
     sizes = {name: _whole(row, name) for name in sheet_columns.SIZES}
     sequence = _whole(row, "seq_len", 1024)
     gpus, per_node = _whole(row, "n_gpus"), _whole(row, "gpus_per_node")
@@ -87,7 +81,7 @@ def _known(row: Row) -> Known:
     strategy = row.get("zero_stage_or_strategy", "")
     recompute = row.get("recompute", "")
     precision = row.get("precision", "")
-    return Known(
+    return RunFacts(
         **sizes,
         gpus=gpus,
         backend=row.get("backend") or None,
@@ -116,9 +110,8 @@ def _batch(row: Row, sequence: int | None) -> int | None:
     return stated
 
 
-def _figures(row: Row, by_name: Row, known: Known) -> Figures:
+def _figures(row: Row, by_name: Row, known: RunFacts) -> Figures:
     """What its columns state, which a hand rounded."""
-    one = sheet_columns.number
     per_gpu, total, seconds, memory = (
         spelling.number(row.get(name, ""))
         for name in ("tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb")
@@ -127,30 +120,25 @@ def _figures(row: Row, by_name: Row, known: Known) -> Figures:
     speed = total or (per_gpu * known.gpus if per_gpu and known.gpus else None)
     if speed is None and tokens and seconds:
         speed = tokens / seconds
-    watts, most = sheet_columns.ends(by_name, sheet_columns.POWER), one(by_name, sheet_columns.MOST)
-    least, highest = one(by_name, sheet_columns.POWER_LEAST), one(by_name, sheet_columns.POWER_MOST)
-    return Figures(
-        steps=sheet_columns.count(by_name, sheet_columns.STEPS),
-        tokens_per_s=speed,
-        step_ms_p50=1000 * seconds if seconds else None,
-        step_ms_p95=one(by_name, sheet_columns.P95),
-        step_ms_error=one(by_name, sheet_columns.ERROR),
-        mfu_pct=one(by_name, sheet_columns.MFU),
-        hfu_pct=one(by_name, sheet_columns.HFU),
-        mem_min_gib=one(by_name, sheet_columns.LEAST),
-        mem_max_gib=memory if most is None else most,
-        power_min_w=watts[0] if least is None else least,
-        power_max_w=watts[1] if highest is None else highest,
-        loss_first=one(by_name, sheet_columns.FIRST_LOSS),
-        loss_last=one(by_name, sheet_columns.LAST_LOSS),
-        grad_norm_max=one(by_name, sheet_columns.NORM),
-        spikes=sheet_columns.count(by_name, ("spikes",)),
-        skipped=sheet_columns.count(by_name, ("skipped",)),
-        rollbacks=sheet_columns.count(by_name, ("rollbacks",)),
-    )
+    least_watts, most_watts = sheet_columns.ends(by_name, sheet_columns.POWER)
+    others = {  # by more than a column of their own
+        "tokens_per_s": speed,
+        "step_ms_p50": 1000 * seconds if seconds else None,
+        "mem_max_gib": memory,
+        "power_min_w": least_watts,
+        "power_max_w": most_watts,
+    }
+    stated = {
+        name: sheet_columns.figure(by_name, name)
+        for name in FIGURES
+        if COLUMNS[name].from_sheet is not None
+    }
+    return Figures(**others | {name: value for name, value in stated.items() if value is not None})  # type: ignore[arg-type]
 
 
-def _with_tflops(figures: Figures, known: Known, shape: ModelShape | None, by_name: Row) -> Figures:
+def _with_tflops(
+    figures: Figures, known: RunFacts, shape: ModelShape | None, by_name: Row
+) -> Figures:
     """Model FLOPs as this project counts them, where the sheet names a model it knows."""
     if _ours(by_name):
         ours = sheet_columns.number(by_name, ("tflopspergpu",))
@@ -166,7 +154,7 @@ def _outcome(
     row: Row, by_name: Row, figures: Figures, odd: Iterable[str]
 ) -> tuple[Outcome, str | None]:
     """What a row says of its end: in its own column, else by its notes, else by its figures."""
-    stated = (by_name.get(title, "") for title in sheet_columns.STATUS)
+    stated = sheet_columns.texts(by_name, "outcome")
     # A number is no word: a column "result" may be of speeds.
     said = next(
         (cell for cell in stated if not (sheet_columns.blank(cell) or spelling.number(cell))), ""
@@ -179,13 +167,11 @@ def _outcome(
     if oom:
         return "oom", "out of memory"
     # "OOM" may stand where a speed should.
-    for text in (
-        *(by_name.get(title, "") for title in (*sheet_columns.CAUSES, *sheet_columns.NOTES)),
-        *odd,
-    ):
-        if text and (verdict := named(text)):
+    causes, notes = (sheet_columns.texts(by_name, name) for name in ("cause", "remark"))
+    for text in (*causes, *notes, *odd):
+        if verdict := named(text):
             return verdict.outcome, text
-        if text and (word := sheet_outcomes.noted(text)):
+        if word := sheet_outcomes.noted(text):
             return word, text
     if said:
         return "failed", f"no outcome is known by {said!r}"

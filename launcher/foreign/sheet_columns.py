@@ -3,39 +3,39 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from launcher.results.columns import COLUMNS
 from launcher.sheets import spelling
 from launcher.sheets.row import BLANK
+from launcher.spec.layout import DEGREES
 
 Row = Mapping[str, str]
 
-STATUS = ("outcome", "status", "result", "state")
-CAUSES = ("cause", "reason", "error")
-NOTES = ("remark", "remarks", "notes", "note", "comment", "comments", "memo")
-STATED = ("statedtflopspergpu", "tflopspergpu", "tflopsgpu", "tflops", "tflopsgpus", "tflopsdevice",
-          "tflopss")  # fmt: skip
-LEAST = ("memmingb", "memmingib", "minmemgb")
-MOST = ("memmaxgb", "memmaxgib", "maxmemgb")
-POWER = ("powerw", "power", "watts")
-POWER_LEAST, POWER_MOST = ("powerminw",), ("powermaxw",)
-MFU = ("mfupct", "mfu")
-HFU = ("hfupct", "hfu")
-STEPS = ("steps", "numsteps", "nsteps")
-P95, ERROR = ("stepmsp95",), ("stepmserror",)
-FIRST_LOSS = ("lossfirst", "firstloss", "initialloss")
-LAST_LOSS = ("losslast", "finalloss", "lastloss", "loss", "trainloss", "lmloss")
-NORM = ("gradnormmax",)
-SECONDS = ("seconds",)
-COUNTS = ("spikes", "skipped", "rollbacks")
-"""What titles are, as letters and digits; the first that a row has counts."""
+TITLES = {
+    name: (spelling.bare(name), *column.from_sheet)
+    for name, column in COLUMNS.items()
+    if column.from_sheet is not None
+}
+"""Column of our own table -> its titles, as letters and digits; the first that a row has counts."""
 
-NUMBERS = {
-    *STATED, *LEAST, *MOST, *POWER_LEAST, *POWER_MOST, *MFU, *HFU, *STEPS, *P95, *ERROR,
-    *FIRST_LOSS, *LAST_LOSS, *NORM, *SECONDS,
-    *COUNTS,
-}  # fmt: skip
-SIZES = ("nodes", "dp", "tp", "pp", "vpp", "cp", "ep")
-COUNTED = {*SIZES, "n_gpus", "gpus_per_node", "global_batch", "micro_batch", "seq_len", "params_b",
-           "tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb"}  # fmt: skip
+POWER = ("powerw", "power", "watts")
+"""Titles of a range: of the card that drew least, and of the one that drew most."""
+
+READ = {*POWER, *(title for titles in TITLES.values() for title in titles)}
+NUMBERS = {title for name, titles in TITLES.items() if COLUMNS[name].form for title in titles}
+SIZES = ("nodes", "dp", *DEGREES)
+COUNTED = {
+    *SIZES,
+    "n_gpus",
+    "gpus_per_node",
+    "global_batch",
+    "micro_batch",
+    "seq_len",
+    "params_b",
+    "tokens_per_s_per_gpu",
+    "tokens_per_s",
+    "step_s",
+    "mem_gb",
+}
 WORDS = {
     "zero_stage_or_strategy",
     "recompute",
@@ -54,7 +54,7 @@ MOST_SHOWN = 12
 def name(title: str) -> str:
     """A title's letters and digits; none of a ``step_s`` and a ``step/s``, which are no count."""
     plain = spelling.bare(title)
-    return "" if plain == STEPS[0] and STEPS[0] not in title.lower() else plain
+    return "" if plain == "steps" and "steps" not in title.lower() else plain
 
 
 def blank(text: str) -> bool:
@@ -62,16 +62,21 @@ def blank(text: str) -> bool:
     return text.strip().lower() in BLANK
 
 
+def texts(by_name: Row, column: str) -> list[str]:
+    """The cells of a column of our own, by each title that a row has for it."""
+    return [by_name[title] for title in TITLES[column] if by_name.get(title)]
+
+
+def figure(by_name: Row, column: str) -> float | None:
+    """The number of a column of our own; a whole one where the column has whole ones."""
+    value = number(by_name, TITLES[column])
+    return value if value is None or COLUMNS[column].form != "d" else int(value)
+
+
 def number(by_name: Row, titles: Sequence[str]) -> float | None:
     """The first number of some columns."""
     found = (spelling.number(by_name[title]) for title in titles if by_name.get(title))
     return next((value for value in found if value is not None), None)
-
-
-def count(by_name: Row, titles: Sequence[str]) -> int | None:
-    """The same, whole."""
-    value = number(by_name, titles)
-    return None if value is None else int(value)
 
 
 def ends(by_name: Row, titles: Sequence[str]) -> tuple[float | None, float | None]:
@@ -88,8 +93,11 @@ def is_number(title: str) -> bool:
 
 def odd(row: Row) -> dict[str, str]:
     """The cells of a row that should be numbers and are none."""
-    return {title: text for title, text in row.items()
-            if is_number(title) and not blank(text) and spelling.number(text) is None}  # fmt: skip
+    return {
+        title: text
+        for title, text in row.items()
+        if is_number(title) and not blank(text) and spelling.number(text) is None
+    }
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
@@ -97,8 +105,11 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     unread = [title for title in rows[0] if not _read(title) and not _empty(rows, title)]
     more = f" and {len(unread) - MOST_SHOWN} more" if len(unread) > MOST_SHOWN else ""
     lines = [f"not read: {', '.join(unread[:MOST_SHOWN])}{more}"] if unread else []
-    cells = [f"row {number}: {title} {text!r}" for number, row in enumerate(rows, 1)
-             for title, text in odd(row).items()]  # fmt: skip
+    cells = [
+        f"row {number}: {title} {text!r}"
+        for number, row in enumerate(rows, 1)
+        for title, text in odd(row).items()
+    ]
     if cells:
         more = f", and {len(cells) - SHOWN} more such cells" if len(cells) > SHOWN else ""
         lines.append(f"{'; '.join(f'{cell} is no number' for cell in cells[:SHOWN])}{more}")
@@ -106,8 +117,7 @@ def remarks(rows: Sequence[Row]) -> list[str]:
 
 
 def _read(title: str) -> bool:
-    other = (*STATUS, *CAUSES, *NOTES, *POWER, "jobid", "hosts", "commit")
-    return is_number(title) or spelling.column(title) in WORDS or name(title) in other
+    return is_number(title) or spelling.column(title) in WORDS or name(title) in READ
 
 
 def _empty(rows: Iterable[Row], title: str) -> bool:

@@ -32,9 +32,12 @@ ENDED: Sequence[tuple[Outcome, str]] = (
     ("cancelled", r"\bkill|stopped|interrupt|terminat|中断|停止"),
     ("pruned", r"\bpending|queued|\bto.?do\b|\bplanned|\bwaiting|\btbd\b"),
     ("failed", r"\brunning|in progress|ongoing|\bstarted\b|実行中"),
-    ("ok", r"\bok(?:ay)?\b|\bsucce|\bdone\b|\bcomplet|\bfinish|\bpass(?:ed|es)?\b|\bfine\b"
-           r"|成功|完了|^(?:[o\u25cb\u25ef\u2713\u2714]|yes|true|good)$"),
-)  # fmt: skip
+    (
+        "ok",
+        r"\bok(?:ay)?\b|\bsucce|\bdone\b|\bcomplet|\bfinish|\bpass(?:ed|es)?\b|\bfine\b"
+        r"|成功|完了|^(?:[o\u25cb\u25ef\u2713\u2714]|yes|true|good)$",
+    ),
+)
 """What counts only in a column for it: notes may say that a run was started or stopped anyway."""
 
 _FAULT = (

@@ -18,28 +18,49 @@ from launcher.foreign.source import EVENTS, Found, Source
 from launcher.results.classify import Verdict
 
 TAGS: dict[str, tuple[str, ...]] = {
-    "loss": ("lm loss", "lm-loss-training/lm loss", "loss_metrics/global_avg_loss",
-             "reduced_train_loss", "train/loss", "train_loss", "loss", "Train/Samples/train_loss"),
+    "loss": (
+        "lm loss",
+        "lm-loss-training/lm loss",
+        "loss_metrics/global_avg_loss",
+        "reduced_train_loss",
+        "train/loss",
+        "train_loss",
+        "loss",
+        "Train/Samples/train_loss",
+    ),
     "grad_norm": ("grad-norm", "grad-norm/grad-norm", "grad_norm", "train/grad_norm"),
-    "lr": ("learning-rate", "learning-rate/learning-rate", "lr", "train/learning_rate",
-           "Train/Samples/lr"),
-    "seconds": ("iteration-time", "iteration-time/iteration-time", "train_step_timing in s",
-                "time_metrics/end_to_end(s)"),
+    "lr": (
+        "learning-rate",
+        "learning-rate/learning-rate",
+        "lr",
+        "train/learning_rate",
+        "Train/Samples/lr",
+    ),
+    "seconds": (
+        "iteration-time",
+        "iteration-time/iteration-time",
+        "train_step_timing in s",
+        "time_metrics/end_to_end(s)",
+    ),
     "batch": ("batch-size", "batch-size/batch-size", "global_batch_size"),
     "samples": ("consumed_samples",),
     "tflops": ("throughput", "tflops", "TFLOPS_per_GPU", "throughput/tflops/device"),
     "tokens_per_s_per_gpu": ("throughput(tps)", "tokens_per_sec_per_gpu"),
     "memory_gib": ("memory/max_reserved(GiB)",),
     "memory_bytes": ("mem-reserved-bytes", "max_memory_reserved"),
-}  # fmt: skip
+}
 """Field -> what writers call it, the first one that is there counts."""
 
 BY_SAMPLES = "Train/Samples/"
 """DeepSpeed counts sequences in place of steps."""
 
-FIRST_SIGN = {"loss_metrics/global_avg_loss": "torchtitan", "reduced_train_loss": "nemo",
-              "lm loss": "megatron-lm", "lm-loss-training/lm loss": "megatron-deepspeed",
-              "Train/Samples/train_loss": "deepspeed"}  # fmt: skip
+FIRST_SIGN = {
+    "loss_metrics/global_avg_loss": "torchtitan",
+    "reduced_train_loss": "nemo",
+    "lm loss": "megatron-lm",
+    "lm-loss-training/lm loss": "megatron-deepspeed",
+    "Train/Samples/train_loss": "deepspeed",
+}
 
 Series = dict[int, float]
 

@@ -1,77 +1,60 @@
-"""The columns of a table, and what can be asked of one: without pandas, which takes a while."""
+"""Columns of the tables, one row each: table, sort, effects, labels, import and report go by it.
+
+Without pandas, which takes a while to import.
+"""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from launcher.decode import look_up
 from launcher.errors import ConfigError
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape
 
-COLUMNS = {
-    "row": "d",
-    "sweep": "",
-    "spec_id": "",
-    "outcome": "",
-    "cause": "",
-    "remark": "",
-    "stage": "",
-    "backend": "",
-    "model": "",
-    "params_b": ",.4f",
-    "nodes": "d",
-    "gpus": "d",
-    "dp": "d",
-    "tp": "d",
-    "pp": "d",
-    "vpp": "d",
-    "cp": "d",
-    "ep": "d",
-    "sp": "",
-    "zero": "d",
-    "global_batch": "d",
-    "micro_batch": "d",
-    "recompute": "",
-    "seq_len": "d",
-    "precision": "",
-    "tflops_per_gpu": ",.4g",
-    "stated_tflops_per_gpu": ",.4g",
-    "mfu_pct": ",.1f",
-    "hfu_pct": ",.1f",
-    "tokens_per_s": ",.0f",
-    "step_ms_p50": ",.1f",
-    "step_ms_p95": ",.1f",
-    "step_ms_error": ",.2f",
-    "mem_min_gib": ",.2f",
-    "mem_max_gib": ",.2f",
-    "power_min_w": ",.0f",
-    "power_max_w": ",.0f",
-    "loss_first": ",.4f",
-    "loss_last": ",.4f",
-    "grad_norm_max": ",.3f",
-    "spikes": "d",
-    "skipped": "d",
-    "rollbacks": "d",
-    "steps": "d",
-    "attempt": "d",
-    "seconds": ",.1f",
-    "eta_days": ",.2f",
-    "bad_hosts": "",
-    "hosts": "",
-    "job_id": "",
-    "commit": "",
-    "code": "",
-    "pred_mem_gib": ",.2f",
-    "pred_oom_prob": ".3f",
-    "pred_step_ms": ",.1f",
-    "pred_mem_err_pct": "+,.1f",
-    "pred_step_err_pct": "+,.1f",
-    "folder": "",
-}
-"""Every column in its order, and how a person reads it: text, "d" a whole number, or a number
-of so many digits."""
+if TYPE_CHECKING:
+    from launcher.results.record import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: how it is shown, compared, filled and read back."""
+
+    name: str
+    form: str = ""
+    """Format of a known value: empty for text, "d" for a whole number, else of a number."""
+    better: Literal["more", "less"] | None = None
+    """Direction in which a value is the better one of two; None where there is none."""
+    title: str | None = None
+    """Head where there is little room; None is the name."""
+    other_titles: tuple[str, ...] = ()
+    """Heads that depend on the rows; like ``title``, a user may name the column by them."""
+    visible: Literal["always", "where rows differ", "never"] = "where rows differ"
+    """When a text for people has it; a file for programs has every column."""
+    long: bool = False
+    """Shown last, and on several lines where one is too short."""
+    measured: bool = False
+    """Empty before a run: what never ran differs from nothing in it."""
+    figure: bool = False
+    """Filled from the field of `launcher.results.record.Figures` with the same name."""
+    spec_field: str | None = None
+    """Field of `RunSpec` that it shows, dotted."""
+    of_spec: Callable[[RunSpec], Any] | None = None
+    """Value that a spec gives it, where that is not ``spec_field`` as it is."""
+    of_record: Callable[["RunRecord"], Any] | None = None
+    """Value that a record gives it, besides its spec and its figures."""
+    axis: bool = False
+    """Choice of a sweep, whose effect is compared; a column that follows from others is none."""
+    label: Literal["name and value", "value"] | None = None
+    """Part of the label of a point that differs from others in it."""
+    decides_loss: bool = False
+    """Runs that agree in all such columns have the same losses: a layout changes none."""
+    from_sheet: tuple[str, ...] | None = None
+    """Titles besides its name that an imported sheet may give it, as lower-case letters and digits,
+    the best first; None where a sheet's column is not taken as it is (`launcher.foreign.sheet`)."""
 
 
 @lru_cache(maxsize=4096)
@@ -84,82 +67,176 @@ def _dp(spec: RunSpec) -> int | None:
     return None if spec.cluster.gpus % (layout.tp * layout.pp * layout.cp) else spec.dp
 
 
-OF_SPEC: dict[str, Callable[[RunSpec], Any]] = {
-    "stage": lambda spec: spec.stage.name if spec.stage else None,
-    "backend": lambda spec: spec.backend,
-    "model": lambda spec: spec.model.name,
-    "params_b": lambda spec: _params(spec.model) / 1e9,
-    "nodes": lambda spec: spec.cluster.nodes,
-    "gpus": lambda spec: spec.cluster.gpus,
-    "dp": lambda spec: _dp(spec),
-    "tp": lambda spec: spec.layout.tp,
-    "pp": lambda spec: spec.layout.pp,
-    "vpp": lambda spec: spec.layout.vpp,
-    "cp": lambda spec: spec.layout.cp,
-    "ep": lambda spec: spec.layout.ep,
-    "sp": lambda spec: spec.layout.sp,
-    "zero": lambda spec: spec.layout.zero,
-    "global_batch": lambda spec: spec.train.global_batch,
-    "micro_batch": lambda spec: spec.layout.micro_batch,
-    "recompute": lambda spec: spec.layout.recompute,
-    "seq_len": lambda spec: spec.model.sequence,
-    "precision": lambda spec: spec.train.precision,
+def _predicted(field: str) -> Callable[["RunRecord"], Any]:
+    return lambda record: getattr(record.prediction, field, None)
+
+
+def _error_pct(predicted: float | None, measured: float | None) -> float | None:
+    return 100 * (predicted / measured - 1) if predicted and measured else None
+
+
+def _memory_error_pct(record: "RunRecord") -> float | None:
+    figures = record.figures
+    if figures.memory_kind == "rss":  # of a process, which no prediction of a card is about
+        return None
+    return _error_pct(_predicted("memory_gib")(record), figures.mem_max_gib)
+
+
+def _step_error_pct(record: "RunRecord") -> float | None:
+    return _error_pct(_predicted("step_ms")(record), record.figures.step_ms_p50)
+
+
+_choice = partial(Column, axis=True, label="name and value")
+_figure = partial(Column, measured=True, figure=True)
+_fact = partial(Column, measured=True)
+
+COLUMNS: Mapping[str, Column] = {column.name: column for column in (
+    Column("row", "d", "more", visible="always", of_record=attrgetter("row")),
+    Column("sweep"),
+    Column("spec_id", visible="never", of_record=attrgetter("spec.id")),
+    Column("outcome", visible="always", of_record=attrgetter("outcome"),
+           from_sheet=("status", "result", "state")),
+    Column("cause", long=True, of_record=attrgetter("cause"), from_sheet=("reason", "error")),
+    Column("remark", long=True, of_record=attrgetter("remark"), label="value",
+           from_sheet=("remarks", "notes", "note", "comment", "comments", "memo")),
+    Column("stage", of_spec=lambda spec: spec.stage.name if spec.stage else None, label="value"),
+    _choice("backend", spec_field="backend", label="value"),
+    _choice("model", spec_field="model.name", label="value", decides_loss=True),
+    Column("params_b", ",.4f", "more", of_spec=lambda spec: _params(spec.model) / 1e9),
+    _choice("nodes", "d", "less", spec_field="cluster.nodes"),
+    # More cards are a choice; the label of a point has its nodes and need not say it twice.
+    _choice("gpus", "d", "less", spec_field="cluster.gpus_per_node",
+            of_spec=attrgetter("cluster.gpus"), label=None),
+    Column("dp", "d", "more", of_spec=_dp),
+    _choice("tp", "d", "more", spec_field="layout.tp"),
+    _choice("pp", "d", "more", spec_field="layout.pp"),
+    _choice("vpp", "d", "more", spec_field="layout.vpp"),
+    _choice("cp", "d", "more", spec_field="layout.cp"),
+    _choice("ep", "d", "more", spec_field="layout.ep"),
+    _choice("sp", spec_field="layout.sequence_parallel", of_spec=attrgetter("layout.sp")),
+    _choice("zero", "d", "more", spec_field="layout.zero"),
+    _choice("global_batch", "d", "more", "gbs", spec_field="train.global_batch",
+            decides_loss=True),
+    _choice("micro_batch", "d", "more", "mbs", spec_field="layout.micro_batch"),
+    _choice("recompute", spec_field="layout.recompute"),
+    _choice("seq_len", "d", "more", spec_field="model.sequence", decides_loss=True),
+    _choice("precision", spec_field="train.precision", label="value", decides_loss=True),
+    _figure("tflops_per_gpu", ",.4g", "more", "tflops"),
+    Column("stated_tflops_per_gpu", ",.4g", "more", from_sheet=(
+        "tflopspergpu", "tflopsgpu", "tflops", "tflopsgpus", "tflopsdevice", "tflopss")),
+    _figure("mfu_pct", ",.1f", "more", from_sheet=("mfu",)),
+    _figure("hfu_pct", ",.1f", "more", from_sheet=("hfu",)),
+    _figure("tokens_per_s", ",.0f", "more", visible="always"),
+    _figure("step_ms_p50", ",.1f", "less", "step_ms", visible="always"),
+    _figure("step_ms_p95", ",.1f", "less", visible="never", from_sheet=()),
+    _figure("step_ms_error", ",.2f", "less", visible="never", from_sheet=()),
+    _figure("mem_min_gib", ",.2f", "less", visible="never", from_sheet=("memmingb", "minmemgb")),
+    _figure("mem_max_gib", ",.2f", "less", other_titles=("rss_gib", "mem_gib"), visible="always",
+            from_sheet=("memmaxgb", "maxmemgb")),
+    _figure("power_min_w", ",.0f", "less", from_sheet=()),
+    _figure("power_max_w", ",.0f", "less", from_sheet=()),
+    _figure("loss_first", ",.4f", "less", visible="never", from_sheet=("firstloss", "initialloss")),
+    _figure("loss_last", ",.4f", "less", visible="always",
+            from_sheet=("finalloss", "lastloss", "loss", "trainloss", "lmloss")),
+    _figure("grad_norm_max", ",.3f", "less", visible="never", from_sheet=()),
+    _figure("spikes", "d", "less", from_sheet=()),
+    _figure("skipped", "d", "less", from_sheet=()),
+    _figure("rollbacks", "d", "less", from_sheet=()),
+    _figure("steps", "d", "more", from_sheet=("numsteps", "nsteps")),
+    _fact("attempt", "d", "more", of_record=attrgetter("attempt")),
+    _fact("seconds", ",.1f", "less", visible="never", of_record=attrgetter("seconds"),
+          from_sheet=()),
+    _fact("eta_days", ",.2f", "less", of_record=attrgetter("eta_days")),
+    _fact("bad_hosts", of_record=lambda record: " ".join(record.bad_hosts) or None),
+    _fact("hosts", visible="never", of_record=lambda record: " ".join(record.hosts) or None,
+          from_sheet=()),
+    _fact("job_id", visible="never", of_record=attrgetter("job_id"), from_sheet=()),
+    _fact("commit", visible="never", of_record=attrgetter("commit"), from_sheet=()),
+    _fact("code", visible="never", of_record=attrgetter("code")),
+    Column("pred_mem_gib", ",.2f", "less", of_record=_predicted("memory_gib")),
+    Column("pred_oom_prob", ".3f", "less", of_record=_predicted("oom")),
+    Column("pred_step_ms", ",.1f", "less", of_record=_predicted("step_ms")),
+    _fact("pred_mem_err_pct", "+,.1f", of_record=_memory_error_pct),
+    _fact("pred_step_err_pct", "+,.1f", of_record=_step_error_pct),
+    Column("folder", visible="never"),
+)}  # fmt: skip
+"""Columns of the table of runs, in their order; a figure that is added to one of `Figures` and to
+`launcher.results.summary` needs no more than its row here."""
+
+PLANNED: Mapping[str, Column] = {column.name: column for column in (
+    Column("plan", visible="always"),
+    Column("reason", long=True),
+    Column("days", ",.2f"),
+    Column("gpu_hours", ",.0f"),
+    Column("price", ",.0f"),
+)}  # fmt: skip
+"""Columns that only a plan has."""
+
+STAGES: Mapping[str, Column] = {column.name: column for column in (
+    Column("tokens", ",d"),
+    Column("until_step", "d"),
+    Column("sequence", "d"),
+    Column("lr_first", ".4g"),
+    Column("lr_last", ".4g"),
+    Column("checkpoint_gib", ",.3g"),
+    Column("checkpoints", "d"),
+)}  # fmt: skip
+"""Columns that only the stages of a curriculum have; those that are no text."""
+
+_ALL = {**STAGES, **PLANNED, **COLUMNS}
+
+FORMS = {name: column.form for name, column in _ALL.items()}
+"""Formats of all columns, of which a table of anything else has none."""
+
+NUMERIC = {name: column for name, column in COLUMNS.items() if column.better}
+"""Columns of which more, or less, is better."""
+
+OF_SPEC: Mapping[str, Callable[[RunSpec], Any]] = {
+    name: column.of_spec or attrgetter(str(column.spec_field))
+    for name, column in COLUMNS.items()
+    if column.of_spec or column.spec_field
 }
-"""Columns that the spec alone decides."""
+"""Columns that the spec alone decides, and their values."""
 
-PLANNED = {
-    "tokens_per_s": ",.0f",
-    "tflops_per_gpu": ",.4g",
-    "days": ",.2f",
-    "gpu_hours": ",.0f",
-    "price": ",.0f",
+OF_RECORD: Mapping[str, Callable[["RunRecord"], Any]] = {
+    name: column.of_record for name, column in COLUMNS.items() if column.of_record
+}
+"""Columns that a record decides besides its spec and its figures, and their values."""
+
+FIGURES = tuple(name for name, column in COLUMNS.items() if column.figure)
+"""Columns that are fields of `launcher.results.record.Figures`."""
+
+CHOICES = tuple(name for name, column in COLUMNS.items() if column.axis)
+"""Columns that tell the points of a sweep from each other, none of which follows from others."""
+
+_NAMES = {
+    title: name
+    for name, column in COLUMNS.items()
+    for title in (column.title, *column.other_titles)
+    if title
 }
 
-STAGES = {
-    "tokens": ",d",
-    "until_step": "d",
-    "sequence": "d",
-    "lr_first": ".4g",
-    "lr_last": ".4g",
-    "checkpoint_gib": ",.3g",
-    "checkpoints": "d",
-}
-"""Columns that the stages of a curriculum have besides; those that are no text."""
 
-FORMS = {**STAGES, **PLANNED, **COLUMNS}
+def column_of(name: str) -> Column:
+    """Row of a column; of one that no table here has, a row that says no more than its name."""
+    return _ALL.get(name) or Column(name)
 
 
-SHORT = {
-    "micro_batch": "mbs",
-    "global_batch": "gbs",
-    "tflops_per_gpu": "tflops",
-    "step_ms_p50": "step_ms",
-}
-"""What a column is called where there is little room."""
-
-NUMERIC = {name: form for name, form in COLUMNS.items() if form and not name.endswith("err_pct")}
-"""Columns of which more, or less, may be better."""
-
-_FULL = {short: name for name, short in SHORT.items()} | dict.fromkeys(
-    ("rss_gib", "mem_gib"), "mem_max_gib"
-)
-
-
-def full(name: str, where: str, known: Mapping[str, str] = NUMERIC) -> str:
-    """The name of a column, by that or by the title that a table shows it under.
+def resolved(title: str, where: str, among: Mapping[str, Any] = NUMERIC) -> str:
+    """Name of a column that is given by it or by a title that a table shows it under.
 
     Raises:
-        ConfigError: none of ``known`` is called that.
+        ConfigError: none of ``among`` is called that.
     """
-    found = _FULL.get(name, name)
-    look_up(found, known, where)
-    return found
+    name = _NAMES.get(title, title)
+    look_up(name, among, where)
+    return name
 
 
 def check(sort: str | None, form: str, path: str | None) -> None:
     """Raise ConfigError on what `analysis.table` could not do once all has run."""
     if sort is not None:
-        full(sort.removeprefix("-"), "--sort", COLUMNS)
+        resolved(sort.removeprefix("-"), "--sort", COLUMNS)
     if path is None and form == "parquet":
         raise ConfigError("--format parquet is not text: say where with --output FILE")
     if path is not None and not Path(path).parent.is_dir():

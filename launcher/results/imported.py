@@ -16,9 +16,9 @@ from launcher.results.run_folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Known:
-    """What a source says a run was: as the columns of a table that a spec decides. None where it
-    does not say."""
+class RunFacts:
+    """Facts that a source states of a run: the columns that a spec decides of one of our own
+    (`launcher.results.columns.OF_SPEC`), but for the stage. None is "not stated"."""
 
     backend: str | None = None
     """The program that trained it: megatron-lm, megatron-deepspeed, deepspeed, torchtitan, nemo."""
@@ -53,7 +53,7 @@ class Imported:
     """Name of the file or folder; of a sheet with the row: ``grid.csv row 7``."""
     sha256: str
     """Of what was read; the same source is not read twice."""
-    known: Known = field(default_factory=Known)
+    known: RunFacts = field(default_factory=RunFacts)
     outcome: Outcome
     """As far as the end of the log shows."""
     cause: str | None = None

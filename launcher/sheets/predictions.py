@@ -20,6 +20,7 @@ from launcher.planner.points import GIB, RECOMPUTE
 from launcher.sheets import file, fit, rules, sheet, spelling, validation
 from launcher.sheets.sheet import Sheet
 from launcher.spec.cluster import Cluster
+from launcher.spec.layout import layout_label
 from launcher.spec.shape import ModelShape
 
 SIMILARITY = 0.85
@@ -96,14 +97,13 @@ def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
     for i, (row, prediction) in enumerate(zip(sheet.rows, rows, strict=True)):
         point = {name: array[i] for name, array in arrays.items()}
         name = row.get("model") or f"{point['layers']:g} x {point['hidden']:g}"
-        splits = ("tp", "pp", "vpp", "cp", "ep")
         recompute = RECOMPUTE[int(point["recompute"])]
-        layout = [
-            *(f"{split}{point[split]:g}" for split in splits if point[split] > 1),
+        layout = layout_label(
+            point,
             f"z{point['zero']:g}{'+offload' if point['offload'] else ''}",
             *([recompute] if recompute != "none" else []),
             f"mbs{point['micro_batch']:g}",
-        ]
+        )
         reason = [prediction[name] for name in ("plan_outcome", "plan_reason") if prediction[name]]
         title = next((title for title in ("id", "run", "row") if title in row), None)
         identity = {"id": row[title]} if title else {}
@@ -112,7 +112,7 @@ def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
             | {
                 "row": i + 1,
                 "model": name if len(name) < 21 else f"{name[:18]}..",
-                "layout": " ".join(layout),
+                "layout": layout,
                 "gpus": int(point["gpus"]),
                 "reason": ": ".join(reason),
                 "tokens_per_s": prediction["pred_tokens_per_s_per_gpu"],

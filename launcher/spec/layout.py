@@ -1,11 +1,21 @@
 """The split of one run over accelerators, and the arithmetic that it has to obey."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from launcher.decode import Count
 from launcher.errors import LayoutError
 from launcher.spec.shape import ModelShape, Recompute
+
+DEGREES = ("tp", "pp", "vpp", "cp", "ep")
+"""Sizes that split one model over ranks, in the order in which a label has them."""
+
+
+def layout_label(degrees: Mapping[str, float], *words: str) -> str:
+    """``tp2 pp4 zero1``: the degrees above 1, then what else is to say of a layout."""
+    sizes = ((name, degrees.get(name, 1)) for name in DEGREES)
+    return " ".join([*(f"{name}{size:g}" for name, size in sizes if size > 1), *words])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +50,11 @@ class ParallelLayout:
     def sp(self) -> bool:
         """True where activations are split along the sequence between tensor parallel blocks."""
         return self.tp > 1 if self.sequence_parallel is None else self.sequence_parallel
+
+    @property
+    def degrees(self) -> dict[str, int]:
+        """Sizes of `DEGREES`."""
+        return {name: getattr(self, name) for name in DEGREES}
 
     def dp(self, gpus: int) -> int:
         """Data parallel size on ``gpus`` accelerators."""

@@ -11,6 +11,7 @@ import analysis
 from analysis.comparison import ERROR, band
 from analysis.effects import pareto, sensitivity
 from launcher.errors import ConfigError
+from launcher.results.columns import OF_SPEC
 from launcher.results.run_folder import RunFolder
 from tests.analysis.grids import LAYOUTS, made, point, run
 
@@ -153,9 +154,7 @@ def test_what_an_axis_costs(tmp_path: Path) -> None:
 def test_what_fails_with_an_axis_is_counted() -> None:
     rows = pd.DataFrame({"outcome": ["ok", "oom", "ok", "ok"], "tp": [1, 1, 2, 2], "zero": [0, 1, 0, 1],
                          "sweep": "s", "tokens_per_s": [10.0, None, 8.0, 9.0], "mem_max_gib": [1.0, None, 1, 1]})  # fmt: skip
-    rows = rows.reindex(columns=[*rows.columns, *analysis.effects.OF_SPEC]).loc[
-        :, lambda d: ~d.columns.duplicated()
-    ]  # type: ignore[attr-defined]
+    rows = rows.reindex(columns=[*rows.columns, *OF_SPEC]).loc[:, lambda d: ~d.columns.duplicated()]  # type: ignore[attr-defined]
     found = {row["axis"]: row for row in sensitivity(rows).to_dict(orient="records")}
     assert (found["tp"]["pairs"], found["tp"]["failed"], found["tp"]["mended"]) == (1, 0, 1)
     assert (found["zero"]["pairs"], found["zero"]["failed"]) == (1, 1)

@@ -15,7 +15,7 @@ from analysis.loading import parallel, sweeps
 from analysis.loading.rows import of_folder
 from launcher.errors import ConfigError
 from launcher.results import imported, record
-from launcher.results.imported import Imported, Known
+from launcher.results.imported import Imported, RunFacts
 from launcher.results.record import Figures, RunRecord
 from launcher.results.run_folder import RunFolder, Status
 from tests.analysis.grids import LAYOUTS, made, point, run
@@ -260,6 +260,9 @@ def test_the_same_folder_counts_once(sweep: Path) -> None:
     runs = analysis.load(sweep.parent, sweep, sweep / ".." / "s", one)
     assert len(runs.table()) == len(LAYOUTS)
     assert repr(runs) == f"Runs({sweep.parent}, {sweep}, {sweep}/../s, {one}): 8 points, 8 ok"
+    assert runs.price_per_gpu_hour is None
+    assert len(analysis.load(sweep, sweep).table()) == len(LAYOUTS)
+    assert len(analysis.load(one, one).table()) == 1
 
 
 def test_the_best_has_to_be_here(sweep: Path) -> None:
@@ -273,7 +276,7 @@ def test_the_best_has_to_be_here(sweep: Path) -> None:
 def test_imported_runs_are_rows(tmp_path: Path) -> None:
     folder = tmp_path / "imported" / "log"
     folder.mkdir(parents=True)
-    known = Known(backend="megatron-lm", tp=4, pp=8, global_batch=1024)
+    known = RunFacts(backend="megatron-lm", tp=4, pp=8, global_batch=1024)
     imported.write(folder, Imported(format="megatron-lm", source="a.out", sha256="0" * 64, known=known,
                                     outcome="timeout", cause="DUE TO TIME LIMIT",
                                     figures=Figures(steps=62), stated_tflops_per_gpu=41.5))  # fmt: skip

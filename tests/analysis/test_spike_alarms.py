@@ -159,13 +159,13 @@ def test_what_the_guard_would_have_done_is_counted() -> None:
 )
 def test_an_alarm_near_a_label_is_for_it(label: Label, found: int) -> None:
     verdict = judge(series([*[2.0] * 16, 3.0]), GUARD, [label])
-    assert (verdict.found, verdict.false_alarms) == (found, 1 - found)
+    assert (verdict.detected, verdict.false_alarms) == (found, 1 - found)
 
 
 def test_two_alarms_for_a_label_are_one_event_and_no_false_alarm() -> None:
     losses = [*[2.0] * 16, 3.0, 2.0, 3.0]
     verdict = judge(series(losses), GUARD, [Label(17, 19), Label(500, 500)])
-    assert (len(verdict.alarms), verdict.found, verdict.false_alarms) == (2, 1, 0)
+    assert (len(verdict.alarms), verdict.detected, verdict.false_alarms) == (2, 1, 0)
 
 
 def test_alarms_of_series_without_a_label_are_counted_apart() -> None:

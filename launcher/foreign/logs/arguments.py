@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from launcher.foreign.logs.lines import number, whole
-from launcher.results.imported import Known
+from launcher.results.imported import RunFacts
 from launcher.sheets import spelling
 from launcher.spec.shape import ModelShape
 
@@ -19,12 +19,17 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "cp": ("context_parallel_size", "cp"),
     "ep": ("expert_model_parallel_size", "moe_expert_parallel_size", "ep"),
     "global_batch": (
-        "global_batch_size", "engine.train_batch_size", "train_batch_size",
+        "global_batch_size",
+        "engine.train_batch_size",
+        "train_batch_size",
         "Total train batch size",
     ),
     "micro_batch": (
-        "micro_batch_size", "engine.train_micro_batch_size_per_gpu", "batch_size",
-        "train_micro_batch_size_per_gpu", "Instantaneous batch size per device",
+        "micro_batch_size",
+        "engine.train_micro_batch_size_per_gpu",
+        "batch_size",
+        "train_micro_batch_size_per_gpu",
+        "Instantaneous batch size per device",
     ),
     "seq_len": ("seq_length", "encoder_seq_length", "args.max_seq_len"),
     "layers": ("num_layers", "args.n_layers"),
@@ -32,13 +37,19 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "heads": ("num_attention_heads", "args.n_heads"),
     "vocab": ("padded_vocab_size", "vocab_size", "args.vocab_size"),
     "total": ("train_iters",),
-}  # fmt: skip
+}
 """Field -> what sources call it, the first one that is there counts."""
 
 NAMED = {name for names in NAMES.values() for name in names} | {
-    "sequence_parallel", "recompute_granularity", "precision", "use_distributed_optimizer",
-    "ffn_hidden_size", "num_query_groups", "kv_channels", "position_embedding_type",
-}  # fmt: skip
+    "sequence_parallel",
+    "recompute_granularity",
+    "precision",
+    "use_distributed_optimizer",
+    "ffn_hidden_size",
+    "num_query_groups",
+    "kv_channels",
+    "position_embedding_type",
+}
 """What is taken from a dump that has much else."""
 
 DUMPED = ("tensor_model_parallel_size", "model_parallel_size")
@@ -61,7 +72,7 @@ def count(facts: Facts, field: str) -> int | None:
     return None
 
 
-def known(facts: Facts, backend: str | None, params: float | None) -> Known:
+def known(facts: Facts, backend: str | None, params: float | None) -> RunFacts:
     """What a run was."""
     dumped = any(name in facts for name in DUMPED)
     default = 1 if dumped else None
@@ -76,12 +87,17 @@ def known(facts: Facts, backend: str | None, params: float | None) -> Known:
     if batch is None and dp and "batch_size" in facts:  # before there was accumulation
         batch = count(facts, "micro_batch")
         batch = None if batch is None else batch * dp
-    return Known(
+    return RunFacts(
         backend=backend,
         model=facts.get("model"),
         params_b=None if params is None else params / 1e9,
         nodes=_nodes(facts, gpus),
-        gpus=gpus, dp=dp, tp=tp, pp=pp, cp=cp, ep=ep,
+        gpus=gpus,
+        dp=dp,
+        tp=tp,
+        pp=pp,
+        cp=cp,
+        ep=ep,
         vpp=_virtual(facts, pp) or default,
         sp=_flag(facts, "sequence_parallel", False if dumped else None),
         zero=_zero(facts, dumped),
@@ -90,7 +106,7 @@ def known(facts: Facts, backend: str | None, params: float | None) -> Known:
         recompute=_recompute(facts, dumped),
         seq_len=count(facts, "seq_len"),
         precision=_precision(facts, dumped),
-    )  # fmt: skip
+    )
 
 
 def _engine_ranks(facts: Facts, dumped: bool) -> int | None:
@@ -145,8 +161,10 @@ def _recompute(facts: Facts, dumped: bool) -> str | None:
 def _precision(facts: Facts, dumped: bool) -> str | None:
     if facts.get("fp8", "None") not in ("None", "False", "null"):
         return "fp8"
-    for name, flags in (("bf16", ("bf16", "engine.bfloat16_enabled")),
-                        ("fp16", ("fp16", "engine.fp16_enabled"))):  # fmt: skip
+    for name, flags in (
+        ("bf16", ("bf16", "engine.bfloat16_enabled")),
+        ("fp16", ("fp16", "engine.fp16_enabled")),
+    ):
         if any(_flag(facts, flag, False) for flag in flags):
             return name
     said = facts.get("precision") or facts.get("params_dtype") or ""
@@ -178,7 +196,11 @@ def _shape(facts: Facts) -> ModelShape | None:
     width = whole(facts.get("kv_channels"))
     return ModelShape(
         name=facts.get("model", "imported"),
-        layers=layers, hidden=hidden, heads=heads, vocab=vocab, sequence=sequence,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        vocab=vocab,
+        sequence=sequence,
         ffn=_titan_ffn(facts, hidden) if titan else inner or 4 * hidden,
         kv_heads=groups if groups and grouped else heads,
         head_width=width or None,
@@ -187,7 +209,7 @@ def _shape(facts: Facts) -> ModelShape | None:
         gated=titan or bool(_flag(facts, "swiglu", False)),
         tied=not titan and not _flag(facts, "untie_embeddings_and_output_weights", False),
         vocab_multiple=1,  # the vocabulary is the padded one, where the source says it
-    )  # fmt: skip
+    )
 
 
 def _unlike(facts: Facts) -> bool:

@@ -23,9 +23,11 @@ ENDED = re.compile(
     r"\{'train_runtime': [^}]*\}|train_runtime +=|Training completed\. Do not forget"
 )
 KNOWN = re.compile(r"\bTrainingArguments\(|\*{5} Running training \*{5}")
-ANNOUNCED = re.compile(r"(Total train batch size|Total optimization steps|"
-                       r"Instantaneous batch size per device|Number of trainable parameters)"
-                       r"[^=]*= (\d[\d,]{0,15})")  # fmt: skip
+ANNOUNCED = re.compile(
+    r"(Total train batch size|Total optimization steps|"
+    r"Instantaneous batch size per device|Number of trainable parameters)"
+    r"[^=]*= (\d[\d,]{0,15})"
+)
 LOGGING_STEPS = re.compile(r"\blogging_steps=(\d{1,12})")
 
 

@@ -90,7 +90,7 @@ class LogReader:
 
     @property
     def backend(self) -> str | None:
-        """What trained it: a value of `launcher.results.imported.Known.backend`."""
+        """What trained it: a value of `launcher.results.imported.RunFacts.backend`."""
         return self.name
 
     def add(self, step: Step) -> None:

@@ -187,7 +187,7 @@ def test_of_nothing_there_is_no_chart(draw: Callable[[Any], Any], grid: Any) -> 
 
 
 def test_series_differ_by_more_than_colour() -> None:
-    looks = [style.look(number) for number in range(36)]
+    looks = [style.series_style(number) for number in range(36)]
     assert len({(one.colour, one.dash) for one in looks}) == 36
     assert len({one.dash for one in looks[:6]}) == len({one.colour for one in looks[:6]}) == 6
     assert len({one.symbol for one in looks[:8]}) == len({one.pattern for one in looks[:8]}) == 8

@@ -36,7 +36,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("pages")
     made.sweep(place / "runs" / "grid", 120, cause=made.HOSTILE)
     made.curriculum(place / "runs" / "stages")
-    about = Options(title=made.HOSTILE, made=datetime(2026, 1, 2, tzinfo=UTC))
+    about = Options(title=made.HOSTILE, time=datetime(2026, 1, 2, tzinfo=UTC))
     out = {"both": place / "both.html", "many": place / "many.html"}
     report.write(analysis.load(place / "runs"), out["both"], about)
     out["many"].write_text(report.html(Many(), about))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import pytest
 import analysis
 from analysis import report
 from analysis.report import Options, markup, parts
-from analysis.report.samples import shown
+from analysis.report.samples import section
 from launcher.cli import main
 from launcher.results import imported, samples
 from launcher.results.imported import Imported
@@ -24,7 +24,7 @@ from launcher.results.run_folder import RunFolder
 from launcher.results.samples import Answer, Sampled
 from tests.analysis import made
 
-MADE = Options(title="made", price=2.0, commit="feed123", made=datetime(2026, 1, 2, tzinfo=UTC))
+MADE = Options(title="made", price=2.0, commit="feed123", time=datetime(2026, 1, 2, tzinfo=UTC))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_unknown_is_null_and_numbers_are_numbers(place: Path) -> None:
     ],
 )
 def test_sweeps_are_called_by_what_tells_them_apart(sweeps: list[str], called: list[str]) -> None:
-    assert list(parts.called(sweeps).values()) == called
+    assert list(parts.short_sweeps(sweeps).values()) == called
 
 
 def test_tags_escape() -> None:
@@ -154,7 +154,7 @@ def test_the_runs_with_flagged_texts_are_those_shown(tmp_path: Path) -> None:
     folders = [tmp_path / f"run-{number}" for number in range(9)]
     for number, folder in enumerate(folders):
         sampled(RunFolder(folder), *(["loop"] if number == 7 else []))
-    text = shown(map(str, folders))
+    text = section(map(str, folders))
     assert text and "1 of 9 texts" in text and "6 of 9 runs" in text
     assert re.findall(r"<td>(run-\d)</td>", text) == [f"run-{n}" for n in (7, 0, 1, 2, 3, 4)]
 

@@ -8,7 +8,7 @@ import pytest
 from launcher import foreign
 from launcher.errors import ReadError
 from launcher.foreign.source import Found
-from launcher.results.imported import Known
+from launcher.results.imported import RunFacts
 from launcher.results.record import Figures
 from launcher.sheets import predictions
 from tests.conftest import ROOT
@@ -37,7 +37,7 @@ def test_its_rows() -> None:
     by_remark = {run.imported.remark or run.imported.cause: run.imported for run in
                  foreign.read(source(GRID))}  # fmt: skip
     one = by_remark["llama 13B; 16 days"]
-    assert one.known == Known(
+    assert one.known == RunFacts(
         nodes=3, global_batch=1536, micro_batch=6, params_b=13.0, zero=1, pp=6, tp=1,
         recompute="none",
     )  # fmt: skip
@@ -171,7 +171,7 @@ EXPORT = (
 def test_a_table_of_ours_comes_back_as_it_was(tmp_path: Path) -> None:
     (run,) = rows(tmp_path / "t.csv", EXPORT)
     one = run.imported
-    assert one.known == Known(
+    assert one.known == RunFacts(
         backend="megatron-deepspeed", params_b=51.970064384, nodes=16, gpus=64, dp=16, tp=4, pp=1,
         vpp=1, cp=1, ep=1, sp=False, zero=3, global_batch=768, micro_batch=48, recompute="full",
         seq_len=1024, precision="fp16",
@@ -192,7 +192,7 @@ def test_a_table_of_ours_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_what_people_call_their_figures(tmp_path: Path) -> None:
     text = "GPUs,tensor,pipeline,Global BS,Tokens/sec,s/it,peak_mem_mb,final loss\n16,2,4,64,48k,3.5,40000,2.25\n"
     (run,) = rows(tmp_path / "runs.csv", text)
-    assert run.imported.known == Known(gpus=16, tp=2, pp=4, global_batch=64)
+    assert run.imported.known == RunFacts(gpus=16, tp=2, pp=4, global_batch=64)
     assert run.imported.figures == Figures(
         tokens_per_s=48000, step_ms_p50=3500, mem_max_gib=40, loss_last=2.25
     )

@@ -8,7 +8,7 @@ import pytest
 
 from launcher import foreign
 from launcher.errors import ReadError
-from launcher.results.imported import Known
+from launcher.results.imported import RunFacts
 from tests.launcher.foreign.made import said, source
 
 Scalars = dict[str, dict[int, float]]
@@ -64,7 +64,7 @@ def test_megatron(tmp_path: Path) -> None:
     one = run.imported
     assert (one.format, one.outcome, one.stated_tflops_per_gpu) == ("tensorboard", "failed", 44.0)
     assert one.cause == "the events end at step 3 of 4 without saying why"
-    assert one.known == Known(
+    assert one.known == RunFacts(
         backend="megatron-lm", gpus=8, dp=4, tp=2, pp=1, vpp=1, cp=1, ep=1, sp=False, zero=0,
         global_batch=64, recompute="none", seq_len=1024, precision="bf16",
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 
 from launcher.errors import LayoutError
-from launcher.spec.layout import ParallelLayout
+from launcher.spec.layout import ParallelLayout, layout_label
 from launcher.spec.shape import ModelShape
 from tests.conftest import shape
 
@@ -83,3 +83,17 @@ def test_sequence_parallelism_follows_tensor_parallelism_unless_said_otherwise()
     assert not ParallelLayout().sp
     assert ParallelLayout(tp=2).sp
     assert not ParallelLayout(tp=2, sequence_parallel=False).sp
+
+
+@pytest.mark.parametrize(
+    ("layout", "words", "label"),
+    [
+        (ParallelLayout(), ("dp8", "zero1"), "dp8 zero1"),
+        (ParallelLayout(tp=2, pp=4, vpp=2, cp=2, ep=2), ("zero0",), "tp2 pp4 vpp2 cp2 ep2 zero0"),
+        (ParallelLayout(pp=4), (), "pp4"),
+    ],
+)
+def test_a_label_has_the_degrees_above_one(
+    layout: ParallelLayout, words: tuple[str, ...], label: str
+) -> None:
+    assert layout_label(layout.degrees, *words) == label

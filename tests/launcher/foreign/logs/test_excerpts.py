@@ -7,7 +7,7 @@ import pytest
 
 from launcher import foreign
 from launcher.foreign.source import Found
-from launcher.results.imported import Known
+from launcher.results.imported import RunFacts
 from tests.conftest import ROOT
 from tests.launcher.foreign.made import said, source
 
@@ -22,7 +22,7 @@ def found(name: str) -> Found:
 def test_megatron_lm() -> None:
     run = found("megatron_lm_cancelled.txt")
     one, figures = run.imported, run.imported.figures
-    assert one.known == Known(
+    assert one.known == RunFacts(
         backend="megatron-lm", params_b=18.440318976, nodes=4, gpus=16, dp=1, tp=4, pp=4, vpp=1,
         cp=1, ep=1, sp=False, zero=0, global_batch=4, micro_batch=1, recompute="full",
         seq_len=1024, precision="fp16",
@@ -59,7 +59,7 @@ def test_its_parameters_are_those_that_its_ranks_count() -> None:
 def test_megatron_deepspeed() -> None:
     run = found("megatron_deepspeed_time_limit.txt")
     one, figures = run.imported, run.imported.figures
-    assert one.known == Known(
+    assert one.known == RunFacts(
         backend="megatron-deepspeed", params_b=51.970064384, nodes=16, gpus=64, dp=16, tp=4, pp=1,
         vpp=1, cp=1, ep=1, sp=False, zero=3, global_batch=768, micro_batch=48, recompute="full",
         seq_len=1024, precision="fp16",
@@ -81,7 +81,7 @@ def test_megatron_deepspeed() -> None:
 def test_hugging_face_on_deepspeed() -> None:
     run = found("huggingface_done.txt")
     one = run.imported
-    assert one.known == Known(
+    assert one.known == RunFacts(
         backend="deepspeed", gpus=16, dp=16, zero=3, global_batch=64, micro_batch=4,
         precision="fp16",
     )  # fmt: skip

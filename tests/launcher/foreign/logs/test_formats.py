@@ -6,7 +6,7 @@ import pytest
 
 from launcher import foreign
 from launcher.errors import ReadError
-from launcher.results.imported import Known
+from launcher.results.imported import RunFacts
 from tests.launcher.foreign.made import read, said, source
 
 TITAN = """\
@@ -27,7 +27,7 @@ TITAN = """\
 def test_torchtitan(tmp_path: Path) -> None:
     found = read(tmp_path, TITAN)
     one, figures = found.imported, found.imported.figures
-    assert one.known == Known(
+    assert one.known == RunFacts(
         backend="torchtitan", model="llama3 debugmodel", params_b=0.006163712, gpus=8, dp=8, tp=1,
         pp=1, cp=1, ep=1, zero=3, global_batch=64, micro_batch=8, recompute="selective",
         seq_len=2048,
@@ -77,7 +77,7 @@ def test_nemo_2(tmp_path: Path) -> None:
         "mem_max_gib": 127785762816 / 2**30,
     }  # fmt: skip
     one = found.imported
-    assert one.known == Known(backend="nemo", gpus=8, dp=8, global_batch=128)
+    assert one.known == RunFacts(backend="nemo", gpus=8, dp=8, global_batch=128)
     # It counts from 0: four steps are done.
     assert (one.outcome, one.figures.steps, one.figures.step_ms_p50) == ("ok", 4, 6100.0)
 
@@ -136,7 +136,7 @@ def test_deepspeed(tmp_path: Path) -> None:
         {"step": 20, "lr": 4e-05, "step_ms": 2000.0},
     ]
     one = found.imported
-    assert one.known == Known(
+    assert one.known == RunFacts(
         backend="deepspeed", gpus=16, dp=16, zero=2, global_batch=64, micro_batch=4,
         precision="bf16",
     )  # fmt: skip
