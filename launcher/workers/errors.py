@@ -1,4 +1,4 @@
-"""What a rank raises on purpose; the name and the message end up in its log."""
+"""Exceptions that a rank raises on purpose; the name and the message end up in its log."""
 
 
 class DataError(Exception):

@@ -1,4 +1,4 @@
-"""What a step cost: time, memory and power of every rank, reduced by one small collective."""
+"""Cost of a step: time, memory and power of every rank, reduced by one small collective."""
 
 import json
 import math
@@ -26,19 +26,20 @@ POWER_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class StepFigures:
-    """A step over all ranks; the same on each of them."""
+    """Loss and gradient norm of a step over all ranks; equal on each of them."""
 
     loss: float
-    """Mean of the tokens of the batch, nats."""
+    """Mean over the tokens of the batch, nats."""
     grad_norm: float
     """L2 norm of the gradient of the whole model, before clipping."""
 
 
-def reduce(done: RankStep) -> StepFigures:
-    """The loss and the norm of a step; a NaN of any rank is not lost."""
-    table = gather([done.loss_sum, done.tokens, done.grad_norm])
+def reduce(rank_step: RankStep) -> StepFigures:
+    """Reduce the loss and the norm of a step over all ranks; a NaN of any rank is not lost."""
+    table = gather([rank_step.loss_sum, rank_step.tokens, rank_step.grad_norm])
     return StepFigures(
         sum(row[0] for row in table) / sum(row[1] for row in table),
+        # max alone would pass over a NaN, which compares as not greater.
         max((row[2] for row in table), key=lambda value: (math.isnan(value), value)),
     )
 
@@ -52,18 +53,18 @@ class Meter:
         self._line: dict[str, Any] = {}
         self._unwritten = ""
         self.seconds: float | None = None
-        """Of the last step."""
+        """Seconds of the last step; None before the first."""
         self._began = time.perf_counter()
 
     def record(
-        self, step: int, reduced: StepFigures | None, flags: Sequence[float]
+        self, step: int, figures: StepFigures | None, flags: Sequence[float]
     ) -> list[list[float]]:
-        """Take the figures of a step, for `write`, and return the flags of all ranks.
+        """Measure a step that ends now, for `write`; return the flags of all ranks, a row for each.
 
         Args:
             step: its number.
-            reduced: its loss; None where nothing was trained.
-            flags: what each rank tells the others; whole numbers are exact below 2**53.
+            figures: its loss and gradient norm; None where nothing was trained.
+            flags: numbers that each rank passes to the others, in the same collective.
         """
         table = gather([*_memory(), self._power.mean(), *flags])
         now = time.perf_counter()
@@ -71,19 +72,19 @@ class Meter:
         stage = self._spec.stage
         self._line = (
             {"step": step, "tokens": self._spec.tokens_through(step)}
-            | {"loss": _finite(reduced.loss) if reduced else None}
-            | {"grad_norm": _finite(reduced.grad_norm) if reduced else None}
-            | self._speed(step, trained=reduced is not None)
+            | {"loss": _finite(figures.loss) if figures else None}
+            | {"grad_norm": _finite(figures.grad_norm) if figures else None}
+            | self._speed(step, trained=figures is not None)
             | _extremes(table)
             | {"stage": stage.name if stage else None}
         )
         return [row[3:] for row in table]
 
-    def write(self, said: dict[str, Any]) -> None:
-        """Append the line of the step on rank 0, with what the caller knows of it."""
+    def write(self, extra: dict[str, Any]) -> None:
+        """Append the line of the step on rank 0, with ``extra`` keys of the caller's."""
         if dist.get_rank() == 0:
-            self._unwritten += json.dumps(self._line | said, allow_nan=False) + "\n"
-            with suppress(OSError):  # a full disk, which may have room again at the next step
+            self._unwritten += json.dumps(self._line | extra, allow_nan=False) + "\n"
+            with suppress(OSError):  # a full disk; it may have room again at the next step
                 self._flush()
 
     def _flush(self) -> None:
@@ -102,15 +103,15 @@ class Meter:
         }
 
     def forget(self) -> None:
-        """Drop lines that a full disk has kept from being written: a rollback gives them up."""
+        """Drop the lines that a full disk has kept unwritten: a rollback gives them up."""
         self._unwritten = ""
 
     def start(self) -> None:
-        """The next step begins now."""
+        """Begin to time the next step now."""
         self._began = time.perf_counter()
 
     def close(self) -> None:
-        """Have the lines on disk before the result says that they are all there.
+        """Flush the lines to the disk, before the result says that they are complete.
 
         Raises:
             OSError: they cannot be written.
@@ -121,7 +122,7 @@ class Meter:
 
 
 class Power:
-    """Samples the watts of this rank's card in a thread; knows nothing where there is no NVML."""
+    """Samples the power of this rank's card, W, in a thread; NaN where there is no NVML."""
 
     def __init__(self) -> None:
         self._samples: list[float] = []
@@ -149,7 +150,7 @@ class Power:
 
 
 def memory_kind() -> str:
-    """What the memory figures are."""
+    """Kind of memory that the memory figures measure."""
     return "cuda reserved" if torch.cuda.is_available() else "rss"
 
 
@@ -167,7 +168,7 @@ def _nvml_handle() -> Any:
 
 
 def _memory() -> tuple[float, float]:
-    """Peak GiB of this rank: taken from the machine, and in tensors (NaN on the CPU)."""
+    """Peak GiB of this rank: reserved from the device or host, and in tensors (NaN on the CPU)."""
     if torch.cuda.is_available():
         reserved, allocated = torch.cuda.max_memory_reserved(), torch.cuda.max_memory_allocated()
         return reserved / GIB, allocated / GIB

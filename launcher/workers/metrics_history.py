@@ -1,4 +1,4 @@
-"""The metrics that a resumed run starts with: what earlier attempts wrote before its checkpoint."""
+"""Metrics that a resumed run starts with: the lines of earlier attempts up to its checkpoint."""
 
 import json
 from pathlib import Path
@@ -10,31 +10,31 @@ from launcher.results.run_folder import RunFolder
 
 
 def restart(folder: RunFolder, first: int, step: int, start: Path | None = None) -> None:
-    """Have metrics.jsonl end with ``step``, so that what follows is appended once.
+    """Make metrics.jsonl end with ``step``, so that each step is in it once.
 
-    The lines are those of the newest attempt that has them all, or else the most.
+    The lines are those of the newest attempt that has all of them, or else the most.
 
     Args:
         folder: the run's.
-        first: optimizer steps before the run's own.
-        step: the last one that is done.
+        first: number of optimizer steps before the run's own.
+        step: last step done.
         start: folder of a run that this one goes on from.
     """
     paths = [path / "metrics.jsonl" for path in folder.path.glob("attempts/*")]
     paths.sort(key=lambda path: int(path.parent.name))
     if start:
         paths.insert(0, start / "metrics.jsonl")
-    found = [_between(first, step, path) for path in [*paths, folder.metrics]]
-    best = max(reversed(found), key=len)
-    if best or folder.metrics.exists():
-        write_text(folder.metrics, "".join(f"{json.dumps(line)}\n" for line in best))
-    if len(best) < step - first:
-        lost = step - first - len(best)
+    histories = [_between(first, step, path) for path in [*paths, folder.metrics]]
+    lines = max(reversed(histories), key=len)  # the first of equal ones, so the newest
+    if lines or folder.metrics.exists():
+        write_text(folder.metrics, "".join(f"{json.dumps(entry)}\n" for entry in lines))
+    if len(lines) < step - first:
+        lost = step - first - len(lines)
         print(f"WARNING metrics of {lost} of the {step - first} steps so far are lost")
 
 
 def give_up(folder: RunFolder, step: int) -> None:
-    """Set the lines after ``step`` aside, which a rollback has gone back to."""
+    """Move the lines after ``step``, to which a rollback went back, to a file of their own."""
     lines = list(read_jsonl(folder.metrics))
     given_up = [line for line in lines if line["step"] > step]
     if given_up:
@@ -42,12 +42,12 @@ def give_up(folder: RunFolder, step: int) -> None:
         aside.mkdir(exist_ok=True)
         path = aside / f"{given_up[0]['step']}-{given_up[-1]['step']}.jsonl"
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in given_up))
-        kept = lines[: -len(given_up)]
-        write_text(folder.metrics, "".join(f"{json.dumps(line)}\n" for line in kept))
+        retained = lines[: -len(given_up)]
+        write_text(folder.metrics, "".join(f"{json.dumps(line)}\n" for line in retained))
 
 
 def _between(first: int, last: int, path: Path) -> list[dict[str, Any]]:
-    """The lines of the steps after ``first`` up to ``last``."""
+    """Lines of the steps after ``first`` up to ``last``."""
     try:
         return [line for line in read_jsonl(path) if first < line["step"] <= last]
     except ReadError:  # damaged from outside

@@ -1,4 +1,4 @@
-"""The spike guard of a run: its detector, its ladder, and what of them outlives a rollback."""
+"""The spike guard of a run: its detector, its ladder, and the state that outlives a rollback."""
 
 import dataclasses
 import math
@@ -15,39 +15,44 @@ from launcher.workers.collectives import broadcast_json
 from launcher.workers.measure import StepFigures
 
 NAME = "guard.json"
-"""In the run's folder: the ladder as of the last rollback, and where that goes to until it is done.
-Checkpoints are from before, and would forget it."""
+"""File in the run's folder: the ladder as of the last rollback and, until that is done, its target.
+Checkpoints are from before the rollback, and know nothing of it."""
 
 
 class Guard:
-    """Decides about each step. Every rank has one, is told the same, and so decides the same."""
+    """Decides about each step. Every rank has one, with equal figures, and so decides alike."""
 
     def __init__(self, spec: RunSpec, folder: RunFolder, start: Path | None, first: bool) -> None:
-        """For a run that may go on from the folder ``start``; on the ``first`` rank or another."""
+        """Read the state that an earlier attempt, or the run in ``start``, has saved.
+
+        ``first`` is True on the rank that reads and writes it.
+        """
         self._path, self._first_rank = folder.path / NAME, first
         settings = spec.train.spike_guard
         self._detector = Detector(settings) if settings else None
         self._ladder = Ladder(settings) if settings else None
-        others = [start / NAME] if start and not spec.stage else []
-        places = [path for path in (self._path, *others) if path.exists()] if first else []
-        self._kept = broadcast_json(read_json(places[0]) if places else None) or {"to": None}
+        inherited = [start / NAME] if start and not spec.stage else []
+        paths = [path for path in (self._path, *inherited) if path.exists()] if first else []
+        self._saved = broadcast_json(read_json(paths[0]) if paths else None) or {"to": None}
         self.events: tuple[Event, ...] = ()
-        """Of the last step."""
+        """Events that the detector has found in the last step."""
 
     @property
     def rolls_back(self) -> bool:
-        """Whether there is a guard that may, so that there has to be something to go back to."""
+        """True where the guard may roll back, so that it needs a checkpoint to go back to."""
         return self._ladder is not None
 
     @property
     def unfinished(self) -> dict[str, Any] | None:
-        """A rollback that was decided and is not done: ``to`` where, at which ``step``, for what
-        ``reason``; None where there is none."""
-        return self._kept if self._kept["to"] is not None else None
+        """Rollback that was decided and is not done, None where there is none.
 
-    def decide(self, step: int, reduced: StepFigures) -> Action:
-        """What to do about a step, before its update."""
-        loss, norm = reduced.loss, reduced.grad_norm
+        Keys: ``to``, the step that it goes back to; ``step``, at which it was decided; ``reason``.
+        """
+        return self._saved if self._saved["to"] is not None else None
+
+    def decide(self, step: int, figures: StepFigures) -> Action:
+        """Decide what to do about a step, before its update."""
+        loss, norm = figures.loss, figures.grad_norm
         if self._detector is None or self._ladder is None:
             if math.isfinite(loss) and math.isfinite(norm):
                 return APPLY
@@ -57,54 +62,54 @@ class Guard:
         return self._ladder.decide(reading)
 
     def passes_over(self, step: int) -> bool:
-        """Whether nothing is trained on the samples of a step."""
+        """Return True if the samples of a step are not trained on."""
         return self._ladder is not None and self._ladder.passes_over(step)
 
     def lr_factor(self, step: int) -> float:
-        """What the learning rate of the plan is multiplied by."""
+        """Factor to multiply the learning rate of the schedule by."""
         return self._ladder.lr_factor(step) if self._ladder else 1.0
 
     def expect_shift(self, step: int) -> None:
-        """The data changes there."""
+        """Note that the data change at a step, so that a jump of the loss there is no spike."""
         if self._detector:
             self._detector.expect_shift(step)
 
-    def begin(self) -> None:
-        """Start without a checkpoint: what earlier attempts gave up is passed over all the same."""
-        if self._ladder is not None and self._kept.get("ladder"):
-            self._ladder.load_state_dict(self._kept["ladder"])
+    def begin_anew(self) -> None:
+        """Start without a checkpoint, but pass over the samples that earlier attempts gave up."""
+        if self._ladder is not None and self._saved.get("ladder"):
+            self._ladder.load_state_dict(self._saved["ladder"])
 
-    def rolls(self, step: int, to: int, reason: str | None) -> None:
-        """Remember a rollback before it is begun."""
-        self._keep({"to": to, "step": step, "reason": reason})
+    def begin_rollback(self, step: int, to: int, reason: str | None) -> None:
+        """Save a rollback before it is begun, for a next attempt to finish if this is killed."""
+        self._save({"to": to, "step": step, "reason": reason})
 
-    def rolled(self) -> None:
-        """It is done."""
-        self._keep({"to": None})
+    def end_rollback(self) -> None:
+        """Save that the rollback is done."""
+        self._save({"to": None})
 
-    def _keep(self, rollback: dict[str, Any]) -> None:
+    def _save(self, rollback: dict[str, Any]) -> None:
         assert self._ladder is not None
-        self._kept = {"ladder": self._ladder.state_dict(), **rollback}
+        self._saved = {"ladder": self._ladder.state_dict(), **rollback}
         if self._first_rank:
             try:
-                write_json(self._path, self._kept)
-            except WorkError as error:  # a full disk: only a kill in this moment would forget it
+                write_json(self._path, self._saved)
+            except WorkError as error:  # a full disk: lost only if the run is killed right now
                 print(f"WARNING {error}")
 
     def state_dict(self) -> dict[str, Any] | None:
-        """For a checkpoint."""
+        """State for a checkpoint; None without a guard."""
         if self._detector is None or self._ladder is None:
             return None
         return {"detector": self._detector.state_dict(), "ladder": self._ladder.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Go on from a checkpoint; the ladder from what was kept, where that knows more."""
+        """Go on from a checkpoint; the ladder from the saved state where that is newer."""
         if self._detector is None or self._ladder is None or state is None:
             return
         self._detector.load_state_dict(state["detector"])
-        self._ladder.load_state_dict(state["ladder"], self._kept.get("ladder"))
+        self._ladder.load_state_dict(state["ladder"], self._saved.get("ladder"))
 
 
-def described(event: Event) -> dict[str, Any]:
-    """An event of the detector, as the record keeps it."""
+def event_fields(event: Event) -> dict[str, Any]:
+    """Fields of an event of the detector, as the event log has them."""
     return {key: value for key, value in dataclasses.asdict(event).items() if key != "kind"}

@@ -25,7 +25,7 @@ from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
 
 SAMPLING_SECONDS = 120.0
-"""What a run that is done waits for the samples of its last checkpoint."""
+"""Seconds that a finished run waits for the samples of its last checkpoint."""
 
 
 def main() -> None:
@@ -38,22 +38,23 @@ def main() -> None:
     options = _options()
     stop = StopRequest(heeded=options.checkpoint_every is not None)
     folder = RunFolder(options.folder)
-    beat = Heartbeat(folder, options.hang_after)
-    watchdog = Watchdog(options.hang_after, beat.silent_peers)
-    beat.start(lambda: watchdog.step)
-    # The log then has a block on the disk: should that be full one day, the reason still fits.
+    heartbeat = Heartbeat(folder, options.hang_after)
+    watchdog = Watchdog(options.hang_after, heartbeat.silent_peers)
+    heartbeat.start(lambda: watchdog.step)
+    # Gives the log a block on the disk: should that be full one day, the error message still fits.
     print(
-        f"rank {os.environ['RANK']} on {host.node()}, process {os.getpid()}, attempt {beat.attempt}"
+        f"rank {os.environ['RANK']} on {host.node()}, process {os.getpid()},"
+        f" attempt {heartbeat.attempt}"
     )
     try:
-        done = _train(options, folder, watchdog, stop, beat.attempt)
+        finished = _train(options, folder, watchdog, stop, heartbeat.attempt)
     except BaseException as error:
-        # Leaving through the interpreter would wait in destructors for peers that wait for us.
+        # A normal exit would wait, in destructors of process groups, for peers that wait for us.
         if isinstance(error, OSError | WorkError):
             print(error, file=sys.stderr)  # on a full disk there may be room for no more than that
         traceback.print_exc()
         _leave(1)
-    _leave(0 if done else os.EX_TEMPFAIL)
+    _leave(0 if finished else os.EX_TEMPFAIL)
 
 
 def _train(
@@ -73,21 +74,31 @@ def _train(
     engine, batches, meter = _set_up(spec, folder, options)
     first_rank = int(os.environ["RANK"]) == 0
     sampler = _sampler(folder, options) if first_rank else None
-    run = Run(Parts(
-        spec=spec, folder=folder, engine=engine, batches=batches, meter=meter, watchdog=watchdog,
-        stop=stop, attempt=attempt, start=options.start, every=options.checkpoint_every or 0,
-        checkpoints=_checkpoints(spec, folder, options, attempt), sampler=sampler,
-    ))  # fmt: skip
+    parts = Parts(
+        spec=spec,
+        folder=folder,
+        engine=engine,
+        batches=batches,
+        meter=meter,
+        watchdog=watchdog,
+        stop=stop,
+        attempt=attempt,
+        start=options.start,
+        checkpoints=_checkpoints(spec, folder, options, attempt),
+        every=options.checkpoint_every or 0,
+        sampler=sampler,
+    )
+    run = Run(parts)
     resumed = run.resume()
     clock.lap("setup")
-    # After that, so that it follows what the run starts with too.
+    # Started after `resume`, so that it follows the metrics that this restores, too.
     follower = tracker.start(folder) if first_rank else None
-    done = run.steps(spec.first if resumed is None else resumed)
+    finished = run.steps(spec.first if resumed is None else resumed)
     clock.lap("train")
     watchdog.stop()
     if sampler:
-        sampler.finish(SAMPLING_SECONDS if done else 0.0)
-    if not done:
+        sampler.finish(SAMPLING_SECONDS if finished else 0.0)
+    if not finished:
         return False
     if first_rank:
         meter.close()
@@ -105,39 +116,41 @@ class Clock:
         self._began = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """The phase ends now, and the next one begins."""
+        """End a phase now, and begin the next one."""
         now = time.perf_counter()
         self.seconds[phase], self._began = now - self._began, now
 
 
 def _import(spec: RunSpec) -> None:
-    """Everything heavy, so that its time is known and the watchdog runs before it.
+    """Import the libraries: here, so that their time is measured and the watchdog runs before.
 
     Raises:
         DeviceError: the spec asks for cards, and there is none for this rank.
     """
-    wanted = spec.cluster.accelerator.name
-    if wanted == "cpu":
+    accelerator = spec.cluster.accelerator.name
+    if accelerator == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where there are cards
     import torch
 
     from launcher.workers.model import fixes, platform
 
     cards = torch.cuda.device_count()
-    if wanted != "cpu" and (local := platform.card()) >= cards:
-        raise DeviceError(f"local rank {local} wants a {wanted}, torch finds {cards} cards here")
+    if accelerator != "cpu" and (local := platform.card()) >= cards:
+        raise DeviceError(
+            f"local rank {local} wants a {accelerator}, torch finds {cards} cards here"
+        )
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-    # Said beforehand, because DeepSpeed warns when it has to find out.
+    # Set here, because DeepSpeed warns when it has to find out.
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
-    # Kernels then start in the order they were asked for, so that communication comes first.
+    # One hardware queue: kernels start in the order of their launch, so communication comes first.
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     platform.import_megatron()
     fixes.apply()
 
 
 def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """The engine, its batches, and what measures it."""
+    """Connect the ranks, prepare the data, and build engine, batches and meter."""
     from launcher.workers import collectives, measure
     from launcher.workers.data import dataset
     from launcher.workers.data.batches import Batches
@@ -145,16 +158,16 @@ def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tu
 
     place = _connect(spec, folder)
     if int(os.environ["RANK"]) == 0:
-        # Data that later stages lack is to be known now.
-        for one in (spec, *(RunFolder(path).spec() for path in options.prepare)):
-            dataset.prepare(one, options.cache)
+        # Data that later stages lack is an error now, not weeks later.
+        for needed in (spec, *(RunFolder(path).spec() for path in options.prepare)):
+            dataset.prepare(needed, options.cache)
     collectives.gather([0.0])  # the others wait here
     batches = Batches(spec, place, options.cache)
     return engine.build(spec, place, batches), batches, measure.Meter(spec, folder.metrics)
 
 
 def _sampler(folder: RunFolder, options: argparse.Namespace) -> Any:
-    """What tries checkpoints; None where nothing is to be tried."""
+    """Return the sampler of checkpoints; None where none is asked for."""
     if options.sampling is None:
         return None
     from launcher.workers.sampling.sampler import Sampler
@@ -166,7 +179,7 @@ def _sampler(folder: RunFolder, options: argparse.Namespace) -> Any:
 def _checkpoints(
     spec: RunSpec, folder: RunFolder, options: argparse.Namespace, attempt: int
 ) -> Any:
-    """Where they are written and read; None for a run that makes none."""
+    """Return the run's checkpoints; None for a run that makes none."""
     if options.checkpoint_every is None:
         return None
     from launcher.workers.checkpoints.checkpoints import Checkpoints
@@ -176,7 +189,7 @@ def _checkpoints(
 
 
 def _connect(spec: RunSpec, folder: RunFolder) -> Any:
-    """Meet the other ranks, and try how fast they can talk where that is asked for."""
+    """Meet the other ranks, and measure their connection where that is asked for."""
     from launcher.workers.model import groups
     from launcher.workers.process import linkcheck
 
@@ -226,8 +239,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--checkpoints", default="{}", metavar="JSON", help="a Checkpointing")
     parser.add_argument("--sampling", metavar="JSON", help="a Sampling")
     parser.add_argument("--start", type=Path, help="folder of the run that this one goes on from")
-    parser.add_argument("--prepare", type=Path, nargs="*", default=(), metavar="FOLDER",
-                        help="of runs to come, whose data is looked at now")  # fmt: skip
+    parser.add_argument(
+        "--prepare",
+        type=Path,
+        nargs="*",
+        default=(),
+        metavar="FOLDER",
+        help="of runs to come, whose data is looked at now",
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""One rank's way through the steps of a run: train, save, roll back, stop, go on."""
+"""Training loop of one rank: train, save, roll back, stop, go on."""
 
 import os
 from collections.abc import Callable
@@ -21,14 +21,14 @@ from launcher.workers.measure import Meter, StepFigures, reduce
 from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
 from launcher.workers.sampling.sampler import Sampler
-from launcher.workers.spike_guard import Guard, described
+from launcher.workers.spike_guard import Guard, event_fields
 
 PASS_OVER = Action(kind="skip", reason="its samples are passed over after a rollback")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What a run is made of."""
+    """Parts that `Run` drives."""
 
     spec: RunSpec
     folder: RunFolder
@@ -45,11 +45,11 @@ class Parts:
     every: int
     """Optimizer steps from one checkpoint to the next."""
     sampler: Sampler | None
-    """What tries each checkpoint; on rank 0, where that is asked for."""
+    """Generates texts from each checkpoint; on rank 0, where that is asked for."""
 
 
 class Run:
-    """One attempt at a run. What it has to know to go on is in the progress of a checkpoint."""
+    """One attempt at a run. Its own state is in the ``progress`` of each checkpoint."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts, self._spec, self._checkpoints = parts, parts.spec, parts.checkpoints
@@ -58,12 +58,12 @@ class Run:
         self._samples = "0" * 16
         """Running digest of the samples of all steps so far, those of earlier stages included."""
         self._digest = 0
-        """Of the samples of the last step."""
+        """Digest of the samples of the last step."""
         self._losses: list[float] = []
-        """Since the last checkpoint."""
+        """Losses since the last checkpoint."""
 
     def resume(self) -> int | None:
-        """Go on from the newest checkpoint; its step, None where there is none."""
+        """Go on from the newest checkpoint; return its step, None where there is none."""
         if self._checkpoints is None:
             return None
         first, rollback = self._spec.first, self._guard.unfinished
@@ -71,13 +71,13 @@ class Run:
         if step is None and self._parts.start:
             raise CheckpointError(f"no whole checkpoint is in {self._parts.start} to go on from")
         if step is None:
-            self._guard.begin()
+            self._guard.begin_anew()
         if self._first_rank:
             metrics_history.restart(self._parts.folder, first, step or first, self._parts.start)
         return step
 
     def steps(self, first: int) -> bool:
-        """Every step after ``first``; False where any rank was asked to stop.
+        """Do every step after ``first``; False where any rank was asked to stop.
 
         Raises:
             DivergedError: the loss is lost, and no rollback is left.
@@ -94,33 +94,36 @@ class Run:
         parts.meter.start()
         while step < self._spec.last:
             step += 1
-            action, asked = self._step(step)
+            action, stop_asked = self._step(step)
             parts.watchdog.beat(step)
             if action.kind == "roll_back":
                 step = self._roll_back(step, action)
-            elif not self._saved(step, asked):
+            elif not self._save_if_due(step, stop_asked):
                 return False
         return True
 
     def _step(self, step: int) -> tuple[Action, bool]:
-        """Train on the samples of a step, or pass over them; whether any rank is asked to stop."""
-        parts, guard, seen = self._parts, self._guard, _Seen(PASS_OVER)
+        """Train on the samples of a step, or pass over them.
+
+        Return the guard's action, and True if any rank is asked to stop.
+        """
+        parts, guard, decision = self._parts, self._guard, _Decision(PASS_OVER)
         lr = self._spec.rate(step) * guard.lr_factor(step)
         if guard.passes_over(step):
             digest = parts.batches.expected(step)
         else:
-            parts.engine.step(step, lr, seen.asks(guard, step))
+            parts.engine.step(step, lr, decision.apply_function(guard, step))
             digest = parts.batches.read(step)
         flag = self._checkpoints.flag if self._checkpoints else 0
-        rows = parts.meter.record(step, seen.reduced, [parts.stop.asked, digest, flag])
+        rows = parts.meter.record(step, decision.figures, [parts.stop.asked, digest, flag])
         self._digest = sum(int(row[1]) for row in rows) % DIGESTS
         self._samples = f"{hash64(self._samples, step, self._digest):016x}"
-        action = seen.action
-        if seen.reduced:
-            self._losses.append(seen.reduced.loss)
-        said = {"lr": lr, "samples": self._samples, "attempt": parts.attempt}
-        parts.meter.write(said | {"action": None if action.kind == "apply" else action.kind})
-        self._tell(step, action, seen.reduced)
+        action = decision.action
+        if decision.figures:
+            self._losses.append(decision.figures.loss)
+        fields = {"lr": lr, "samples": self._samples, "attempt": parts.attempt}
+        parts.meter.write(fields | {"action": None if action.kind == "apply" else action.kind})
+        self._report(step, action, decision.figures)
         if self._checkpoints:
             self._checkpoints.settle([int(row[2]) for row in rows])
             self._checkpoints.step_seconds = parts.meter.seconds
@@ -128,36 +131,36 @@ class Run:
             parts.sampler.poll()
         return action, any(row[0] for row in rows)
 
-    def _tell(self, step: int, action: Action, reduced: StepFigures | None) -> None:
-        """Put down what happened in a step; end the run where that is what is to be done."""
-        for event in self._guard.events if reduced else ():
-            self._event(event.kind, **described(event))
-        if action.kind == "skip" and reduced:
+    def _report(self, step: int, action: Action, figures: StepFigures | None) -> None:
+        """Log the events of a step; raise DivergedError where the guard ends the run."""
+        for event in self._guard.events if figures else ():
+            self._event(event.kind, **event_fields(event))
+        if action.kind == "skip" and figures:
             self._event("skip", step, reason=action.reason)
         if action.kind == "stop":
             self._event("stop", step, reason=action.reason)
             raise DivergedError(action.reason)
 
-    def _saved(self, step: int, asked: bool) -> bool:
+    def _save_if_due(self, step: int, stop_asked: bool) -> bool:
         """Write a checkpoint where one is due; False where the run is to end here."""
         if self._checkpoints is None:
             return True
         last = step == self._spec.last
-        if last or asked or step % self._parts.every == 0:
-            saved = self._save(step, wait=last or asked)
+        if last or stop_asked or step % self._parts.every == 0:
+            saved = self._save(step, wait=last or stop_asked)
             if last and self._spec.stage and not saved:
                 raise CheckpointError(
                     f"the last checkpoint of stage {self._spec.stage.name}, which the next one goes"
                     f" on from, is not written: {self._checkpoints.problem}"
                 )
-            if asked and not last:
-                what = "checkpoint written" if saved else "checkpoint not written"
-                print(f"stopped on request at step {step}, {what}")
+            if stop_asked and not last:
+                outcome = "checkpoint written" if saved else "checkpoint not written"
+                print(f"stopped on request at step {step}, {outcome}")
                 return False
         return True
 
     def _save(self, step: int, wait: bool = False) -> bool:
-        """Write a checkpoint, in nobody's step; with ``wait`` it is there when this returns."""
+        """Write a checkpoint, outside of the time of steps; with ``wait`` it is then complete."""
         assert self._checkpoints
         losses = self._losses
         progress = {
@@ -167,58 +170,65 @@ class Run:
         }
         self._parts.watchdog.saving()
         score = sum(losses) / len(losses) if losses else None
-        done = self._checkpoints.save(step, self._parts.engine.state(), progress, score)
+        saved = self._checkpoints.save(step, self._parts.engine.state(), progress, score)
         if wait:
-            done = self._checkpoints.finish() is not False and done
-        if done and self._parts.sampler and step > self._spec.first:
+            saved = self._checkpoints.finish() is not False and saved
+        if saved and self._parts.sampler and step > self._spec.first:
             self._parts.sampler.start(step)
         self._losses = []
         self._parts.watchdog.beat(step)
         self._parts.meter.start()
-        return done
+        return saved
 
     def _roll_back(self, step: int, action: Action) -> int:
-        """Give up all since a checkpoint before what happened; its step."""
+        """Go back to a checkpoint from before the spike; return its step."""
         assert self._checkpoints and action.to is not None
-        self._guard.rolls(step, max(action.to, self._spec.first), action.reason)
+        self._guard.begin_rollback(step, max(action.to, self._spec.first), action.reason)
         self._parts.watchdog.saving()
         self._checkpoints.finish()
         rollback = self._guard.unfinished
         assert rollback
-        found = self._go_back(rollback)
-        self._parts.watchdog.beat(found)
+        restored = self._go_back(rollback)
+        self._parts.watchdog.beat(restored)
         self._parts.meter.start()
-        return found
+        return restored
 
     def _go_back(self, rollback: dict[str, Any]) -> int:
-        """Do a rollback that was decided, now or by an attempt that was killed; its step.
+        """Do a rollback decided now or by an attempt that was killed; return the restored step.
 
         Raises:
             DivergedError: there is no checkpoint to go back to.
         """
         assert self._checkpoints
         step, to, reason = rollback["step"], rollback["to"], rollback["reason"]
-        found = self._load(to)
-        if found is None:
-            self._guard.rolled()
+        restored = self._load(to)
+        if restored is None:
+            self._guard.end_rollback()
             raise DivergedError(f"{reason}; no checkpoint of step {to} or before to go back to")
         self._parts.meter.forget()
         if self._first_rank:
-            metrics_history.give_up(self._parts.folder, found)
-        lost = self._spec.tokens_through(step) - self._spec.tokens_through(found)
-        self._event("rollback", step, to=found, reason=reason,
-                    steps_lost=step - found, tokens_lost=lost)  # fmt: skip
-        gone = self._checkpoints.forget_after(found)
+            metrics_history.give_up(self._parts.folder, restored)
+        tokens_lost = self._spec.tokens_through(step) - self._spec.tokens_through(restored)
+        self._event(
+            "rollback",
+            step,
+            to=restored,
+            reason=reason,
+            steps_lost=step - restored,
+            tokens_lost=tokens_lost,
+        )
+        is_done = self._checkpoints.forget_after(restored)
         if self._parts.start and not self._spec.stage:
-            gone = self._save(found, wait=True) and gone  # newer ones of that run are not ours
-        if gone:
-            self._guard.rolled()
+            # Newer checkpoints of that run are not ours to remove; one of our own precedes them.
+            is_done = self._save(restored, wait=True) and is_done
+        if is_done:  # else the next attempt does it again
+            self._guard.end_rollback()
         if self._parts.sampler:
-            self._parts.sampler.forget_after(found)
-        return found
+            self._parts.sampler.forget_after(restored)
+        return restored
 
     def _load(self, until: int | None) -> int | None:
-        """Become what a checkpoint holds; its step, None where there is none.
+        """Restore the newest checkpoint up to a step; return its step, None where there is none.
 
         Raises:
             CheckpointError: there has to be one, of the stage before.
@@ -229,22 +239,22 @@ class Run:
         self._losses = []
         if loaded is None:
             return None
-        known = loaded.progress
-        self._samples, self._digest = known["samples"], known["digest"]
-        self._guard.load_state_dict(known["guard"])
+        progress = loaded.progress
+        self._samples, self._digest = progress["samples"], progress["digest"]
+        self._guard.load_state_dict(progress["guard"])
         if loaded.step > self._spec.first:
             self._check_samples(loaded.step)
         elif self._spec.stage:
-            self._guard.expect_shift(loaded.step + 1)  # another blend, and a schedule perhaps
+            self._guard.expect_shift(loaded.step + 1)  # another blend, perhaps another schedule
         return loaded.step
 
     def _check_samples(self, step: int) -> None:
         rows = gather([self._parts.batches.expected(step)])
-        found = sum(int(row[0]) for row in rows) % DIGESTS
-        if found != self._digest:
+        digest = sum(int(row[0]) for row in rows) % DIGESTS
+        if digest != self._digest:
             raise DataError(
                 f"step {step} was trained on other samples than the data holds now: digest"
-                f" {self._digest:013x} in the checkpoint, {found:013x} here"
+                f" {self._digest:013x} in the checkpoint, {digest:013x} here"
             )
 
     def _event(self, kind: str, step: int, **figures: Any) -> None:
@@ -254,18 +264,18 @@ class Run:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What a step showed when its engine asked whether to apply the update."""
+class _Decision:
+    """Decision about a step, made when its engine asks whether to apply the update."""
 
     action: Action
-    reduced: StepFigures | None = None
+    figures: StepFigures | None = None
 
-    def asks(self, guard: Guard, step: int) -> Callable[[RankStep], bool]:
-        """What the engine asks."""
+    def apply_function(self, guard: Guard, step: int) -> Callable[[RankStep], bool]:
+        """Return the function for the engine to ask, which decides and remembers the decision."""
 
-        def apply(done: RankStep) -> bool:
-            self.reduced = reduce(done)
-            self.action = guard.decide(step, self.reduced)
+        def apply(rank_step: RankStep) -> bool:
+            self.figures = reduce(rank_step)
+            self.action = guard.decide(step, self.figures)
             return self.action.kind == "apply"
 
         return apply

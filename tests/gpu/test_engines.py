@@ -1,4 +1,4 @@
-"""What can only be seen on a card: the same curves as on the CPU, and how memory runs out."""
+"""Engines on a card: the same curves as on the CPU, and running out of memory."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ MODELS: list[dict[str, Any]] = [{}, {"model__experts": 4, "train__moe_aux_loss":
 
 
 def name(changes: dict[str, Any]) -> str:
-    """What pytest calls a case."""
+    """Name of a case, for pytest."""
     return ",".join(f"{key.split('__')[-1]}={value}" for key, value in changes.items()) or "dense"
 
 

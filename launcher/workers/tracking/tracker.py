@@ -232,8 +232,8 @@ def _log(
     for name in METRIC_NAMES.values():
         run.define_metric(name, step_metric=STEP)
     # W&B's step is ahead of training's by the steps that rollbacks repeat, those of earlier
-    # attempts included. Lines that an earlier attempt has logged come again at the same step of
-    # W&B's, which drops them.
+    # attempts included. Lines that one of those has logged come again at steps that W&B has
+    # already, and are dropped.
     steps_repeated = sum(event.get("steps_lost", 0) for event in folder.events())
     last_step = wandb_step = 0
     for line in follow(folder, over):
@@ -272,6 +272,7 @@ def _start_wandb(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
 def _init(wandb: Any, tracked: Tracked, folder: RunFolder, mode: str) -> Any:
     # The user's value is in ``mode`` by now, and may be one that wandb itself does not know.
     os.environ["WANDB_MODE"] = mode
+    run_settings = settings(wandb)
     return wandb.init(
         mode=mode,
         dir=str(folder.path),
@@ -283,7 +284,7 @@ def _init(wandb: Any, tracked: Tracked, folder: RunFolder, mode: str) -> Any:
         tags=tracked.tags,
         config=tracked.config,
         resume="allow",
-        settings=settings(wandb),
+        settings=run_settings,
     )
 
 

@@ -1,4 +1,4 @@
-"""Imported once by the process that ranks are forked from: what every rank would import itself."""
+"""Import, in the process that ranks are forked from, all that every rank would import itself."""
 
 import gc
 

@@ -42,16 +42,16 @@ class Ended:
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl."""
+        """Lines of metrics.jsonl."""
         return self.folder.steps()
 
     @property
     def losses(self) -> list[float]:
-        """The loss of every step."""
+        """Loss of every step."""
         return [line["loss"] for line in self.steps]
 
     def log(self, rank: int = 0) -> str:
-        """What a rank printed."""
+        """Output of a rank."""
         return self.folder.log(rank).read_text()
 
 
@@ -75,11 +75,11 @@ def spec(ranks: int = 1, **changes: Any) -> RunSpec:
     data = encode(base)
     data["train"]["optimizer"]["lr"] = 2e-3
     for path, value in changes.items():
-        *above, last = path.split("__")
-        at = data
-        for name in above:
-            at = at[name]
-        at[last] = value
+        *parents, key = path.split("__")
+        section = data
+        for parent in parents:
+            section = section[parent]
+        section[key] = value
     return decode(RunSpec, data)
 
 
@@ -92,11 +92,11 @@ def patched(spec):
 train._import = patched
 train.main()
 """
-"""A rank in which ``patch`` runs after the libraries are imported."""
+"""Program of a rank in which ``patch`` runs after the libraries are imported."""
 
 
 class Started(Protocol):
-    """What is common to a rank of its own and a forked one."""
+    """A rank that was started: as a process of its own, or by a fork."""
 
     pid: int
 
@@ -106,7 +106,7 @@ class Started(Protocol):
 
 
 class Forked:
-    """A rank that finds the libraries imported."""
+    """A rank forked from a process that has imported the libraries."""
 
     def __init__(self, process: BaseProcess) -> None:
         process.start()
@@ -125,7 +125,7 @@ class Forked:
 
 @functools.cache
 def forks() -> ForkServerContext:
-    """The process that ranks are forked from; it ends with this one."""
+    """Start the process that ranks are forked from; it ends with this one."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOAD])
     path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
@@ -135,7 +135,7 @@ def forks() -> ForkServerContext:
 
 
 def become_rank(code: str, options: Sequence[str], env: dict[str, str], log: str) -> None:
-    """In a fork: what ``python -c CODE OPTIONS`` is in a process of its own."""
+    """Do in a fork what ``python -c CODE OPTIONS`` does in a process of its own."""
     assert PRELOAD in sys.modules, "the libraries could not be imported beforehand"
     target = os.open(log, os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
@@ -156,13 +156,13 @@ def start(
     every: int | None = None,
     keep: int = 2,
     program: str = "",
-    own: bool = False,
+    fresh: bool = False,
 ) -> list[Started]:
     """Start every rank, of `launcher.workers.train` or of another program; the caller ends them.
 
-    ``own`` starts each from scratch, as the launcher does; so do cards, which nobody can share.
+    ``fresh`` starts each from scratch, as the launcher does; so do cards, which nobody can share.
     """
-    own = own or run.cluster.accelerator.name != "cpu"
+    fresh = fresh or run.cluster.accelerator.name != "cpu"
     target = RunFolder(folder)
     target.create(run)
     shared = {**os.environ, "WORLD_SIZE": str(run.cluster.gpus), "MASTER_ADDR": "127.0.0.1"}
@@ -175,15 +175,15 @@ def start(
         options += ["--checkpoints", json.dumps({"keep_last": keep})]
     processes: list[Started] = []
     for rank in range(run.cluster.gpus):
-        here = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        rank_env = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         log = target.log(rank)
-        if not own:
-            args = (code, options, here, str(log))
+        if not fresh:
+            args = (code, options, rank_env, str(log))
             processes.append(Forked(forks().Process(target=become_rank, args=args)))
             continue
-        with log.open("wb") as out:
+        with log.open("wb") as output:
             words = [sys.executable, "-c", code, *options]
-            processes.append(subprocess.Popen(words, env=here, stdout=out, stderr=out))
+            processes.append(subprocess.Popen(words, env=rank_env, stdout=output, stderr=output))
     return processes
 
 
@@ -222,7 +222,7 @@ def train(
 
 
 def free_port() -> int:
-    """A port nobody listens on at this moment."""
+    """Return a port nobody listens on at this moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,6 +1,8 @@
-"""The spike guard in the trainer: what heals is left alone, what does not is rolled back.
+"""The spike guard in training: spikes that heal are left alone, others are rolled back.
 
-Faults are put into the weights of a real run, so that what follows is what training makes of them.
+Faults are put into the weights of a real run; the rest is what training makes of them.
+
+Modules: launcher.workers.training_loop.
 """
 
 import json
@@ -17,30 +19,35 @@ from launcher.spec.run import RunSpec
 from tests.launcher.workers import ranks
 
 GUARD = {
-    "window": 16, "patience": 15, "margin": 10, "lr_factor": 0.5, "lr_steps": 10,
-    "norm_factor": 20.0, "skip_factor": 20.0,  # norms of so small a model vary by themselves
-}  # fmt: skip
+    "window": 16,
+    "patience": 15,
+    "margin": 10,
+    "lr_factor": 0.5,
+    "lr_steps": 10,
+    "norm_factor": 20.0,  # norms of so small a model vary by themselves
+    "skip_factor": 20.0,
+}
 
 FAULT = """
     from launcher.workers.engines import megatron as megatron_engine, deepspeed as deepspeed_engine, deepspeed_pipeline
     import torch
     def matrices(engine):
-        for name, one in engine._named:
-            if one.dim() == 2 and "embed" not in name:
-                yield getattr(one, "main_param", one)
+        for name, weight in engine._named:
+            if weight.dim() == 2 and "embed" not in name:
+                yield getattr(weight, "main_param", weight)
     def faulty(kind):
         real = kind.step
         def step(self, number, lr, apply):
             scale = {scales}.get(number, 1.0)
             with torch.no_grad():
-                for one in matrices(self):
-                    one.mul_(scale)
-            def healed(done):
+                for matrix in matrices(self):
+                    matrix.mul_(scale)
+            def healed(rank_step):
                 if {heals} and scale != 1.0:
                     with torch.no_grad():
-                        for one in matrices(self):
-                            one.div_(scale)
-                return apply(done)
+                        for matrix in matrices(self):
+                            matrix.div_(scale)
+                return apply(rank_step)
             real(self, number, lr, healed)
         kind.step = step
     for kind in (megatron_engine.MegatronEngine, deepspeed_engine.DeepSpeedEngine,
@@ -60,7 +67,7 @@ def train(run: RunSpec, folder: Path, cache: Path, patch: str = "") -> ranks.End
 
 
 def events(run: ranks.Ended, *kinds: str) -> list[tuple[str, int]]:
-    """What happened from step 20 on; before, the baselines are hardly known. Of the loss alone."""
+    """Kind and step of the loss's events from step 20 on; before, there are hardly baselines."""
     return [
         (event["kind"], event["step"])
         for event in run.folder.events()
@@ -94,13 +101,16 @@ LAYOUTS = [
 
 
 def test_a_spike_that_heals(tmp_path: Path, cache: Path) -> None:
-    """It is recorded, its updates are skipped, and nothing is rolled back."""
+    """Record it and skip its updates, but roll nothing back."""
     patch = FAULT.format(scales={50: 4.0, 51: 4.0}, heals=True)
     run = train(spec(), tmp_path, cache, patch)
     assert run.codes == [0], run.log()
     assert events(run, "loss_spike", "skip", "recovery", "rollback") == [
-        ("loss_spike", 50), ("skip", 50), ("skip", 51), ("recovery", 52)
-    ]  # fmt: skip
+        ("loss_spike", 50),
+        ("skip", 50),
+        ("skip", 51),
+        ("recovery", 52),
+    ]
     assert [line["action"] for line in run.steps[48:53]] == [None, "skip", "skip", None, None]
     assert [line["step"] for line in run.steps] == list(range(1, 91))
 
@@ -109,20 +119,18 @@ def test_a_spike_that_heals(tmp_path: Path, cache: Path) -> None:
 def test_a_skipped_update_changes_nothing(
     size: int, layout: dict[str, Any], tmp_path: Path, cache: Path
 ) -> None:
-    """Not the weights, not the moments, not Adam's count of steps: whatever the engine."""
+    """Leave weights, moments and Adam's count of steps as they are, on every engine."""
     patch = """
         from launcher.workers import spike_guard as guard
         from launcher.spikes.ladder import Action
         real = guard.Guard.decide
-        def decide(self, step, reduced):
-            found = real(self, step, reduced)
+        def decide(self, step, figures):
+            real(self, step, figures)
             return Action(kind="skip" if 3 < step < 6 else "apply", reason="told to")
         guard.Guard.decide = decide
     """
-    run = ranks.train(
-        ranks.spec(size, train__steps=7, train__spike_guard=GUARD, **layout), tmp_path, cache,
-        every=1, keep=7, patch=patch,
-    )  # fmt: skip
+    spec = ranks.spec(size, train__steps=7, train__spike_guard=GUARD, **layout)
+    run = ranks.train(spec, tmp_path, cache, every=1, keep=7, patch=patch)
     assert run.codes == [0] * size, run.log()
     three, four, five, six = (hashes(run, step) for step in (3, 4, 5, 6))
     assert three == four == five != six
@@ -135,7 +143,7 @@ def hashes(run: ranks.Ended, step: int) -> dict[str, str]:
 
 
 def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
-    """Rolled back to before it, its samples are passed over, and the loss is what it was."""
+    """Roll back to before it and pass over its samples: the loss is then what it was."""
     calm = train(spec(), tmp_path / "calm", cache)
     patch = FAULT.format(scales={50: 4.0}, heals=False)
     run = train(spec(guard={"max_skips": 0}), tmp_path / "run", cache, patch)
@@ -146,8 +154,10 @@ def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
     assert [line["step"] for line in run.steps] == list(range(1, 91))
     actions = {line["step"]: line["action"] for line in run.steps}
     assert [step for step, action in actions.items() if action == "skip"] == list(range(40, 66))
-    lowered = [a["step"] for a, b in zip(run.steps, calm.steps, strict=True)
-               if math.isclose(a["lr"], b["lr"] / 2)]  # fmt: skip
+    pairs = zip(run.steps, calm.steps, strict=True)
+    lowered = [
+        line["step"] for line, calm_line in pairs if math.isclose(line["lr"], calm_line["lr"] / 2)
+    ]
     assert lowered == list(range(31, 76))
     assert samples(run) == samples(calm)
     assert median(run.losses[65:]) < calm.losses[29] < min(thrown_away(run)[20:])
@@ -169,7 +179,7 @@ def rolled_back(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> ranks.
 def test_killed_in_a_rollback(
     moment: str, rolled_back: ranks.Ended, tmp_path: Path, cache: Path
 ) -> None:
-    """Before the given-up lines are set aside, or once all is done: it is done, and done once."""
+    """Kill a rank before the given-up lines are moved, or after all: the rollback is done once."""
     kill = f"""
     import os, signal
     from launcher.workers import metrics_history as history
@@ -188,12 +198,12 @@ def test_killed_in_a_rollback(
     assert killed.codes == [-9], killed.log()
     killed.folder.write_status(Status(state="ended"))
     assert killed.folder.next_attempt() == 2
-    again = ranks.train(
+    resumed = ranks.train(
         spec(), tmp_path, cache, every=10, patch=NAN + kill, env={"MEGALAUNCH_ATTEMPT": "2"}
     )
-    assert again.codes == [0], again.log()
-    assert (again.losses, samples(again)) == (rolled_back.losses, samples(rolled_back))
-    for run in (rolled_back, again):
+    assert resumed.codes == [0], resumed.log()
+    assert (resumed.losses, samples(resumed)) == (rolled_back.losses, samples(rolled_back))
+    for run in (rolled_back, resumed):
         rollbacks = {e["step"]: e["to"] for e in run.folder.events() if e["kind"] == "rollback"}
         assert rollbacks == {50: 30}
         assert read_json(run.folder.path / "guard.json")["to"] is None
@@ -209,7 +219,7 @@ def thrown_away(run: ranks.Ended) -> list[float]:
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path, cache: Path) -> None:
-    """Rolled back at once; the second time the budget is spent, and the run says why it ends."""
+    """Roll back at once; the second time the budget is spent, and the run says why it ends."""
     patch = FAULT.format(scales={30: math.inf, 60: math.inf}, heals=False).replace(
         "inf", "1e38 ** 2"
     )

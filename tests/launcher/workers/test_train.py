@@ -1,4 +1,8 @@
-"""How a rank ends: done, failed, diverged, hanging, orphaned; and what it leaves behind."""
+"""Ends of a rank: done, failed, diverged, hanging, orphaned; and what it leaves behind.
+
+Modules: launcher.workers.collectives, launcher.workers.errors, launcher.workers.process.orphans,
+launcher.workers.process.watchdog, launcher.workers.data.batches, launcher.workers.measure.
+"""
 
 import json
 import math
@@ -12,14 +16,15 @@ from pathlib import Path
 from tests.launcher.workers import ranks
 
 METRICS = {
-    "step", "tokens", "loss", "grad_norm", "lr", "step_ms", "tokens_per_s", "tflops_per_gpu",
-    "mem_min_gib", "mem_max_gib", "mem_allocated_max_gib", "power_min_w", "power_max_w", "stage", "action", "attempt", "samples",
-}  # fmt: skip
+    *("step", "tokens", "loss", "grad_norm", "lr", "step_ms", "tokens_per_s", "tflops_per_gpu"),
+    *("mem_min_gib", "mem_max_gib", "mem_allocated_max_gib", "power_min_w", "power_max_w"),
+    *("stage", "action", "attempt", "samples"),
+}
 
 
 def test_metrics_and_result(tmp_path: Path, cache: Path) -> None:
     spec = ranks.spec(2, layout__tp=2, train__steps=4)
-    run = ranks.train(spec, tmp_path, cache, own=True)
+    run = ranks.train(spec, tmp_path, cache, fresh=True)
     assert run.codes == [0, 0], run.log()
     assert [line["step"] for line in run.steps] == [1, 2, 3, 4]
     assert [line["tokens"] for line in run.steps] == [256, 512, 768, 1024]
@@ -45,9 +50,10 @@ def test_divergence_is_told_on_every_rank(tmp_path: Path, cache: Path) -> None:
         import dataclasses
         real = MegatronEngine.step
         def step(self, number, lr, apply):
-            def spoilt(done):
-                here = number == 3 and self._place.tp == 0
-                return apply(dataclasses.replace(done, loss_sum=float("nan")) if here else done)
+            def spoilt(rank_step):
+                if number == 3 and self._place.tp == 0:
+                    rank_step = dataclasses.replace(rank_step, loss_sum=float("nan"))
+                return apply(rank_step)
             real(self, number, lr, spoilt)
         MegatronEngine.step = step
     """
@@ -104,7 +110,7 @@ def test_a_hang_shows_the_stacks_of_every_rank(tmp_path: Path, cache: Path) -> N
 
 
 def test_a_rank_that_holds_the_interpreter_is_ended_too(tmp_path: Path) -> None:
-    """No thread can run then; the backstop is C."""
+    """End a rank in which no thread can run any more: the backstop is in C."""
     code = (
         "import ctypes\n"
         "from launcher.workers.process import watchdog\n"
@@ -120,14 +126,14 @@ def test_a_rank_that_holds_the_interpreter_is_ended_too(tmp_path: Path) -> None:
 
 
 def test_ranks_end_with_their_launcher(tmp_path: Path, cache: Path) -> None:
-    """The launcher is killed with SIGKILL, so that it can do nothing about its ranks."""
+    """Kill the launcher with SIGKILL, so that it can do nothing about its ranks."""
     code = (
         "import json, os, sys, time\n"
         "from pathlib import Path\n"
         "from tests.launcher.workers import ranks\n"
         "started = ranks.start(ranks.spec(2, layout__tp=2, train__steps=10**6),\n"
         "    Path(sys.argv[1]), Path(sys.argv[2]),\n"
-        "    env={'MEGALAUNCH_PARENT': str(os.getpid())}, own=True)\n"
+        "    env={'MEGALAUNCH_PARENT': str(os.getpid())}, fresh=True)\n"
         "print(json.dumps([process.pid for process in started]), flush=True)\n"
         "time.sleep(600)\n"
     )
@@ -169,7 +175,7 @@ def test_a_model_that_is_not_what_was_asked_for(tmp_path: Path, cache: Path) -> 
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be reaped does not."""
+    """Return True if a process runs; one that only waits to be reaped does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:

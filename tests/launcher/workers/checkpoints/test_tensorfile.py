@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from launcher.workers.checkpoints import manifest, tensorfile
 from launcher.workers.checkpoints.manifest import Part, Piece
 from launcher.workers.checkpoints.matrix_regions import Region
-from launcher.workers.checkpoints.optimizer_state import OptimizerSlice
 from launcher.workers.checkpoints.tensorfile import KINDS, CheckpointReader, PieceTensors
 from tests.conftest import spec
 
@@ -76,25 +75,6 @@ def test_a_part_of_a_large_file_is_not_the_whole_in_memory(tmp_path: Path) -> No
     source.read(NAME, "weight", Region(1000, 1002, 0, 4096), target)
     assert target[1, 4095] == 1002 * 4096 - 1
     assert resident() - resident_before < 9e6 < size / 10  # a page of the cache may be 2 MiB
-
-
-def test_adam_that_counts_in_its_groups() -> None:
-    """Count steps as Transformer Engine and apex do; torch counts for each tensor."""
-
-    class Fused(torch.optim.Optimizer):
-        def step(self, closure: object = None) -> None:  # type: ignore[override]
-            pass
-
-    master = torch.ones(6)
-    for optimizer in (Fused([master], {}), torch.optim.AdamW([master], fused=True)):
-        in_optimizer = OptimizerSlice(
-            start=2, stop=5, optimizer=optimizer, master=master, offset=1, sharded=True
-        )
-        in_optimizer.prepare(9)
-        assert in_optimizer.steps == 9
-        in_optimizer.tensor("exp_avg").fill_(3)
-        assert optimizer.state[master]["exp_avg"].tolist() == [0, 3, 3, 3, 0, 0]
-        assert ("step" in optimizer.param_groups[0]) is isinstance(optimizer, Fused)
 
 
 def resident() -> int:

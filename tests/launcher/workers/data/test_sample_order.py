@@ -17,7 +17,7 @@ def test_a_shuffle_is_a_permutation(size: int) -> None:
 
 
 def test_a_shuffle_leaves_no_trace_of_the_order() -> None:
-    """Neighbours are as far apart as those of a random order, a third of the size on average."""
+    """Neighbours end up as far apart as in a random order, a third of the size on average."""
     size = 10_000
     places = np.array([Shuffle(hash64("key"), size)(number) for number in range(size)])
     apart = np.abs(np.diff(places)).mean() / size
@@ -42,7 +42,7 @@ WEIGHTS = [
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_a_blend_keeps_to_its_weights(weights: tuple[float, ...]) -> None:
-    """At any moment within two samples, each of which is counted once."""
+    """Each source is within two samples of its weight at any moment, and each sample counts once."""
     blend, names = Blend(weights), [str(i) for i in range(len(weights))]
     shares = np.array(weights) / sum(weights)
     for start in (0, 5_000_000_017):
@@ -53,19 +53,19 @@ def test_a_blend_keeps_to_its_weights(weights: tuple[float, ...]) -> None:
             assert place == counts[source], "numbers of a source go up by one"
             counts[source] += 1
             assert np.abs(counts - (number + 1) * shares).max() < 2
-        found = blend.counts(names, start, start + 1500)
+        in_range = blend.counts(names, start, start + 1500)
         assert [*blend.counts(names, 0, start + 1500).values()] == counts.tolist()
-        assert sum(found.values()) == 1500
+        assert sum(in_range.values()) == 1500
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_a_plan_takes_what_a_blend_does_at_the_most(weights: tuple[float, ...]) -> None:
-    """What is refused in advance, for want of text, is what might be taken."""
+    """The plan, which refuses a run for want of text, never counts less than the blend takes."""
     names = [str(i) for i in range(len(weights))]
     blend = Blend(weights)
     data = replace(ranks.spec().data, blend=dict(zip(names, weights, strict=True)))
     for steps in (1, 2, 7, 1000, 131_072, 131_073, 10**8):
         spec = ranks.spec(train__steps=steps)
-        most = most_samples(replace(spec, data=data))
-        taken = blend.counts(names, 0, spec.samples_through(spec.last))
-        assert all(taken[name] <= most[name] for name in names)
+        planned = most_samples(replace(spec, data=data))
+        counts = blend.counts(names, 0, spec.samples_through(spec.last))
+        assert all(counts[name] <= planned[name] for name in names)
