@@ -39,7 +39,7 @@ def reduce(rank_step: RankStep) -> StepFigures:
     table = gather([rank_step.loss_sum, rank_step.tokens, rank_step.grad_norm])
     return StepFigures(
         sum(row[0] for row in table) / sum(row[1] for row in table),
-        # max alone would pass over a NaN, which compares as not greater.
+        # max alone may pass over a NaN: every comparison with one is False.
         max((row[2] for row in table), key=lambda value: (math.isnan(value), value)),
     )
 

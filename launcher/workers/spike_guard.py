@@ -72,7 +72,7 @@ class Guard:
         return self._ladder.lr_factor(step) if self._ladder else 1.0
 
     def expect_shift(self, step: int) -> None:
-        """Note that the data change at a step, so that a jump of the loss there is no spike."""
+        """Let the detector learn its baselines anew from a step on, because the data change there."""
         if self._detector:
             self._detector.expect_shift(step)
 

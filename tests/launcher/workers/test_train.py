@@ -1,7 +1,7 @@
 """Ends of a rank: done, failed, diverged, hanging, orphaned; and what it leaves behind.
 
 Modules: launcher.workers.collectives, launcher.workers.errors, launcher.workers.process.orphans,
-launcher.workers.process.watchdog, launcher.workers.data.batches.
+launcher.workers.process.watchdog, launcher.workers.data.batches, launcher.workers.measure.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Model, optimizer and schedule of each engine against a Llama written out in plain PyTorch.
 
 Modules: launcher.workers.model.attention, launcher.workers.model.gpt,
-launcher.workers.model.weights, launcher.workers.measure.
+launcher.workers.model.weights.
 """
 
 from pathlib import Path
