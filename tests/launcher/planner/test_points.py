@@ -1,4 +1,7 @@
-"""Points as columns: from specs and from rows, and what follows from their fields."""
+"""Points as columns: from specs and from rows, and what follows from their fields.
+
+Modules: launcher.planner.points, launcher.planner.engines.
+"""
 
 import itertools
 import math

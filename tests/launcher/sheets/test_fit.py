@@ -1,4 +1,7 @@
-"""Constants from measured runs: those that made the runs come back, and errors are told."""
+"""Constants from measured runs: those that made the runs come back, with their errors.
+
+Modules: launcher.sheets.fit, launcher.sheets.validation.
+"""
 
 import dataclasses
 import itertools
