@@ -114,8 +114,13 @@ def test_it_ends_when_a_budget_is_spent(stop: Stop, spent: float, reason: str) -
 
 
 def test_failed_trials_count_and_so_do_those_that_run() -> None:
-    search = Search(grid=GRID, stop=Stop(trials=3), observations={0: Observation(fitted=None)},
-                    running=frozenset({1, 2}), room=8)  # fmt: skip
+    search = Search(
+        grid=GRID,
+        stop=Stop(trials=3),
+        observations={0: Observation(fitted=None)},
+        running=frozenset({1, 2}),
+        room=8,
+    )
     assert best_first(search).next == ()
 
 

@@ -47,8 +47,14 @@ def test_budgets(stop: Stop, gpu_hours: float, reason: str | None) -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_no_more_is_asked_for_than_the_budget_has_left(name: str) -> None:
-    search = Search(grid=GRID, stop=Stop(trials=3), running=frozenset({0}), room=8,
-                    steps=np.zeros(64), twins=np.arange(64))  # fmt: skip
+    search = Search(
+        grid=GRID,
+        stop=Stop(trials=3),
+        running=frozenset({0}),
+        room=8,
+        steps=np.zeros(64),
+        twins=np.arange(64),
+    )
     assert len(STRATEGIES[name](search).next) == (0 if name == "in_order" else 2)  # one at a time
 
 

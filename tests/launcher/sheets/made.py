@@ -10,8 +10,15 @@ from launcher.spec.shape import ModelShape
 
 
 def cluster(name: str, peak: float) -> Cluster:
-    card = Accelerator(name=name.upper(), memory_gib=78.6, bf16_tflops=peak, fp32_tflops=20.0,
-                       fp8_tflops=2 * peak, memory_gb_s=3000.0, link_gb_s=300.0)  # fmt: skip
+    card = Accelerator(
+        name=name.upper(),
+        memory_gib=78.6,
+        bf16_tflops=peak,
+        fp32_tflops=20.0,
+        fp8_tflops=2 * peak,
+        memory_gb_s=3000.0,
+        link_gb_s=300.0,
+    )
     return Cluster(name=name, nodes=2, gpus_per_node=8, accelerator=card, network_gb_s=50.0)
 
 

@@ -22,8 +22,10 @@ def test_columns_are_passed_through_as_they_are(tmp_path: Path) -> None:
 
 
 def test_predictions_are_beside_the_columns_of_the_sheet(tmp_path: Path) -> None:
-    text = "model,hardware,n_gpus,global_batch,micro_batch,remark\n" \
-           "llama_7b,h100,8,64,1,mine\nllama3_70b,h100,8,64,1,too large\n"  # fmt: skip
+    text = (
+        "model,hardware,n_gpus,global_batch,micro_batch,remark\n"
+        "llama_7b,h100,8,64,1,mine\nllama3_70b,h100,8,64,1,too large\n"
+    )
     small, large = predictions.predicted(
         predictions.read(write(tmp_path / "runs.csv", text)), FIXED
     )
