@@ -30,9 +30,14 @@ def launch(tmp_path: Path, cache: Path) -> Launch:
 
     def run(*words: str, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            command(words), cwd=tmp_path, env=environment(cache), timeout=timeout,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            command(words),
+            cwd=tmp_path,
+            env=environment(cache),
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     return run
 

@@ -28,11 +28,16 @@ def words(times: int = 1) -> tuple[str, ...]:
     """Twelve, ten, eight and ten steps, or so many times as many; a checkpoint every other one."""
     steps = zip(STAGES, (12, 10, 8, 10), strict=True)
     return (
-        "curriculum=four_stage", "checkpoint_every=2", "max_attempts=100",
-        "train.optimizer.warmup_steps=3", "train.optimizer.decay_steps=6",
-        *(f"curriculum.stages.{name.split('-')[1]}.tokens={times * count * 1024}"
-          for name, count in steps),
-    )  # fmt: skip
+        "curriculum=four_stage",
+        "checkpoint_every=2",
+        "max_attempts=100",
+        "train.optimizer.warmup_steps=3",
+        "train.optimizer.decay_steps=6",
+        *(
+            f"curriculum.stages.{name.split('-')[1]}.tokens={times * count * 1024}"
+            for name, count in steps
+        ),
+    )
 
 
 WORDS = words()
@@ -49,8 +54,11 @@ def start(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> "subproc
     with (folder / "launch.txt").open("ab") as log:
         return subprocess.Popen(
             command([*request, f"output={folder}"]),
-            env=environment(cache), cwd=folder, stdout=log, stderr=log,
-        )  # fmt: skip
+            env=environment(cache),
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
 
 
 def finished(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> int:
@@ -154,8 +162,11 @@ def main() -> None:
                 kind = "write"  # the next one would be the end
             began = time.monotonic()
             hits[kind] += killed(disturbed, cache, kind, request)
-            print(f"kill {number + 1}: {kind}, {time.monotonic() - began:.1f} s after the start,"
-                  f" at {_steps(disturbed / 'four_stage')} steps", flush=True)  # fmt: skip
+            print(
+                f"kill {number + 1}: {kind}, {time.monotonic() - began:.1f} s after the start,"
+                f" at {_steps(disturbed / 'four_stage')} steps",
+                flush=True,
+            )
         assert finished(disturbed, cache, request) == 0
         undisturbed, resumed = (outcome(path / "four_stage") for path in (left_alone, disturbed))
         equal = {key: undisturbed[key] == resumed[key] for key in undisturbed}

@@ -22,12 +22,20 @@ def main() -> None:
         page = Path(folder) / "report.html"
         write(analysis.load(runs), page, Options(title=Path(runs).name))
         subprocess.run(
-            [shutil.which("chromium") or "chromium", "--headless=new", "--no-sandbox",
-             "--disable-dev-shm-usage", "--hide-scrollbars", "--virtual-time-budget=20000",
-             f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={Path(picture).resolve()}",
-             page.as_uri()],
-            check=True, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                shutil.which("chromium") or "chromium",
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-dev-shm-usage",
+                "--hide-scrollbars",
+                "--virtual-time-budget=20000",
+                f"--window-size={WIDTH},{HEIGHT}",
+                f"--screenshot={Path(picture).resolve()}",
+                page.as_uri(),
+            ],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
     print(f"{picture}  {Path(picture).stat().st_size / 1e3:.0f} kB")
 
 

@@ -28,9 +28,13 @@ sys.exit(code)
 def launch(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT, *words], cwd=folder, env=environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", WITHOUT, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_plan_works_and_rejects(tmp_path: Path) -> None:
@@ -64,10 +68,14 @@ def test_training_says_what_to_install(tmp_path: Path) -> None:
 def test_an_error_of_stdout_is_one_line(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         process = subprocess.run(
-            [sys.executable, "-c", WITHOUT, "plan"], cwd=tmp_path, stdout=full,
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-c", WITHOUT, "plan"],
+            cwd=tmp_path,
+            stdout=full,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
     assert (process.returncode, "Traceback" in process.stderr) == (1, False)
     assert process.stderr.splitlines()[0] == "launch: No space left on device"
 
@@ -99,8 +107,12 @@ def traced(words: list[str], folder: Path) -> tuple["subprocess.CompletedProcess
     """Run a launch, and list what it imported."""
     code = "import sys; from launcher.cli import main; sys.exit(main(sys.argv[1:]))"
     trace = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", code, *words], cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-X", "importtime", "-c", code, *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     lines = trace.stderr.splitlines()
     return trace, {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in lines}

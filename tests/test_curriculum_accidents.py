@@ -159,9 +159,12 @@ def start(
 
     with log.open("ab") as output:
         return subprocess.Popen(
-            command([*request, f"output={folder}"]), env=environment(cache),
-            cwd=log.parent, stdout=output, stderr=output,
-        )  # fmt: skip
+            command([*request, f"output={folder}"]),
+            env=environment(cache),
+            cwd=log.parent,
+            stdout=output,
+            stderr=output,
+        )
 
 
 def until(reached: Callable[[], bool]) -> None:

@@ -40,9 +40,13 @@ def test_layouts_take_over_at_every_boundary(launch: Launch, tmp_path: Path) -> 
         ).replace(", }", "}")
         process = launch(
             f"curriculum={{name: {name}, stages: {{{written}}}}}",
-            f"cluster.gpus_per_node={ranks}", "checkpoint_every=4", "train.global_batch=8",
-            "train.untimed_steps=0", LR, timeout=500,
-        )  # fmt: skip
+            f"cluster.gpus_per_node={ranks}",
+            "checkpoint_every=4",
+            "train.global_batch=8",
+            "train.untimed_steps=0",
+            LR,
+            timeout=500,
+        )
         assert process.returncode == 0, process.stderr
         folder = tmp_path / "runs" / name
         runs = [RunFolder(folder / f"{number}-{stage}") for number, stage in enumerate(stages, 1)]

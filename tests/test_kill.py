@@ -68,9 +68,12 @@ def test_killed_at_five_random_moments(
 
 def start(folder: Path, cache: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        command([*WORDS, f"output={folder}"]), env=environment(cache), cwd=folder,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command([*WORDS, f"output={folder}"]),
+        env=environment(cache),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def table(folder: Path, cache: Path) -> list[tuple[str, ...]]:
@@ -122,9 +125,12 @@ def test_no_rank_outlives_its_launcher(tmp_path: Path, cache: Path) -> None:
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, cache: Path) -> None:
     words = ["-m", "layout.tp=1,2", f"output={tmp_path}", "name=my runs"]
     launcher = subprocess.Popen(
-        command(words), env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        command(words),
+        env=environment(cache),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 60
     while not (ranks := ranks_of(launcher)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -43,9 +43,11 @@ def model(params_b: str) -> ModelShape:
 def spec(row: dict[str, str], backend: str) -> RunSpec:
     gpus = 8 * int(row["nodes"])
     layout = ParallelLayout(
-        tp=int(row["tp"]), pp=int(row["pp"]), zero=int(row["zero"]),  # type: ignore[arg-type]
+        tp=int(row["tp"]),
+        pp=int(row["pp"]),
+        zero=int(row["zero"]),  # type: ignore[arg-type]
         recompute=row["recompute"],  # type: ignore[arg-type]
-    )  # fmt: skip
+    )
     batch = int(row["global_batch"])
     micro = int(row["micro_batch"] or batch // max(layout.dp(gpus), 1))
     card = Accelerator(name="h100")

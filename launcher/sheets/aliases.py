@@ -32,7 +32,7 @@ class Hardware:
     cards: float | None
     """Number of cards, 8 of "8xA100"; None where none is stated."""
     names: tuple[str, ...]
-    """Words that end in a number, as letters and digits: ``a100``, ``hbm3``."""
+    """Letters before a number, with it: ``a100``, ``hbm3``; most are names of no card."""
     memory_gb: float | None
     """Memory of a card, as sold; None where it is not stated."""
     slower: bool

@@ -69,9 +69,13 @@ class Story:
         """A command of the story."""
         print(f"\n$ launch {' '.join(words)}", flush=True)
         return subprocess.Popen(
-            command(words), cwd=self.place, env=self.environment(), text=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            command(words),
+            cwd=self.place,
+            env=self.environment(),
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
 
     def end(self, launcher: "subprocess.Popen[str]") -> int:
         """Wait for it, and show what it said besides its tables."""

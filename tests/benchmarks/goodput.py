@@ -98,8 +98,10 @@ def show(columns: list[Column]) -> None:
         if previous is None:
             row("by hand, %", [goodput(column, name) for column in columns])
         else:
-            row(f"  {name}",
-                [f"{100 * (column.mean(name) - column.mean(previous)):+.2f}" for column in columns])  # fmt: skip
+            row(
+                f"  {name}",
+                [f"{100 * (column.mean(name) - column.mean(previous)):+.2f}" for column in columns],
+            )
     row("ours, %", [goodput(column, names[-1]) for column in columns])
     for title, name in (("by hand", names[0]), ("ours", names[-1])):
         for kind in LOST:
@@ -125,9 +127,11 @@ def measure() -> None:
     with tempfile.TemporaryDirectory() as place:
         began = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, *WORDS, f"output={place}"], cwd=place,
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, "-c", LAUNCH, *WORDS, f"output={place}"],
+            cwd=place,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+        )
         while process.poll() is None:
             for what, pattern in SIGNS.items():
                 if what not in moments and any(Path(place).glob(pattern)):
@@ -137,8 +141,10 @@ def measure() -> None:
         mib = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors")) / 2**20
     if process.returncode or len(moments) < len(SIGNS):
         raise SystemExit(f"launch ended with {process.returncode} after {moments}")
-    print(f"measured here, in no row of the table: {moments['step']:.1f} s from the command to the"
-          f" first step, {moments['saved'] - moments['saving']:.2f} s to save {mib:.0f} MiB")  # fmt: skip
+    print(
+        f"measured here, in no row of the table: {moments['step']:.1f} s from the command to the"
+        f" first step, {moments['saved'] - moments['saving']:.2f} s to save {mib:.0f} MiB"
+    )
 
 
 def main() -> int:
@@ -161,8 +167,10 @@ def main() -> int:
              ("16,384 GPUs", 2048, LLAMA3_H)]  # fmt: skip
     columns = [column(machine(*size, rates), options.seeds) for size in sizes]
     show(columns)
-    print(f"{options.seeds} runs of {DAYS:g} days each, {time.perf_counter() - began:.1f} s;"
-          " ±: 95 % confidence")  # fmt: skip
+    print(
+        f"{options.seeds} runs of {DAYS:g} days each, {time.perf_counter() - began:.1f} s;"
+        " ±: 95 % confidence"
+    )
     return judge(columns)
 
 
@@ -172,8 +180,10 @@ def judge(columns: list[Column]) -> int:
     for column in columns:
         ours = list(column.results)[-1]
         met[column.machine.name] = column.mean(ours) - column.error(ours) >= TARGET
-        print(f"{'yes' if met[column.machine.name] else 'NO':5}{column.machine.name}:"
-              f" {goodput(column, ours)} % (target {100 * TARGET:g})")  # fmt: skip
+        print(
+            f"{'yes' if met[column.machine.name] else 'NO':5}{column.machine.name}:"
+            f" {goodput(column, ours)} % (target {100 * TARGET:g})"
+        )
     return int(not met[TARGET_COLUMN])
 
 

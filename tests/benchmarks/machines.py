@@ -117,6 +117,11 @@ def machine(name: str, nodes: int, mtbf_h: float, rates: Rates) -> Machine:
     billions, cards, tokens = {3: (8, 2, 4e6), 128: (70, 32, 8e6), 2048: (405, 128, 16e6)}[nodes]
     step_s = 6 * billions * 1e9 * tokens / (8 * nodes * CARD_FLOPS)
     return Machine(
-        name=name, nodes=nodes, params=billions * 1e9, model_parallel=cards, step_s=step_s,
-        node_mtbf_h=mtbf_h, rates=rates,
-    )  # fmt: skip
+        name=name,
+        nodes=nodes,
+        params=billions * 1e9,
+        model_parallel=cards,
+        step_s=step_s,
+        node_mtbf_h=mtbf_h,
+        rates=rates,
+    )

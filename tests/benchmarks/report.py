@@ -30,8 +30,10 @@ def main() -> int:
         second = timed("report", str(place / "sweep"), "-o", str(page))
         table = timed("table", str(place / "sweep"), "-o", str(place / "table.csv"))
         size = page.stat().st_size / 1e6
-    print(f"{TRIALS:,} trials: {first:.1f} s the first time, {second:.1f} s the next"
-          f" ({second / table:.1f} times what the table alone takes), {size:.1f} MB")  # fmt: skip
+    print(
+        f"{TRIALS:,} trials: {first:.1f} s the first time, {second:.1f} s the next"
+        f" ({second / table:.1f} times what the table alone takes), {size:.1f} MB"
+    )
     return 0 if max(first, second) < SECONDS and size < MB else 1
 
 

@@ -28,8 +28,18 @@ from launcher.spikes.ladder import Ladder
 LIMIT = 50.0
 """Microseconds a step."""
 STEPS, TURNS = 2000, 9
-LINE = json.dumps({"step": 12345, "tokens": 6321000, "loss": 2.3456789, "grad_norm": 0.2345,
-                   "lr": 1.2e-4, "step_ms": 812.3, "tokens_per_s": 630123.0, "stage": None})  # fmt: skip
+LINE = json.dumps(
+    {
+        "step": 12345,
+        "tokens": 6321000,
+        "loss": 2.3456789,
+        "grad_norm": 0.2345,
+        "lr": 1.2e-4,
+        "step_ms": 812.3,
+        "tokens_per_s": 630123.0,
+        "stage": None,
+    }
+)
 GRID = [
     SpikeGuard(window=window, sigmas=sigmas, loss_nats=nats)
     for window, sigmas, nats in itertools.product(
@@ -41,8 +51,10 @@ GRID = [
 def main() -> int:
     """Print the figures; 1 where a step costs too much."""
     calm, spiky, line = (statistics.median(times) for times in zip(*_turns(), strict=True))
-    print(f"a calm step {calm:.1f} us, a step at the edge of a spike {spiky:.1f} us (limit {LIMIT:g}):"
-          f" {calm / line:.1f} and {spiky / line:.1f} times reading a line of metrics")  # fmt: skip
+    print(
+        f"a calm step {calm:.1f} us, a step at the edge of a spike {spiky:.1f} us (limit {LIMIT:g}):"
+        f" {calm / line:.1f} and {spiky / line:.1f} times reading a line of metrics"
+    )
     if len(sys.argv) > 1:
         leave_out(Path(sys.argv[1]))
     return int(max(calm, spiky) > LIMIT)
@@ -86,8 +98,10 @@ def leave_out(folder: Path) -> None:
         print(f"thresholds chosen without one {what}, {len(folds)} times:")
         for fold, (guard, unseen) in zip(folds, parts, strict=True):
             if what == "family" or any(v.labels for v in unseen) or _alarms(unseen):
-                print(f"  {fold[:60]}: {_text(unseen)}; window {guard.window}, sigmas"
-                      f" {guard.sigmas:g}, nats {guard.loss_nats:g}")  # fmt: skip
+                print(
+                    f"  {fold[:60]}: {_text(unseen)}; window {guard.window}, sigmas"
+                    f" {guard.sigmas:g}, nats {guard.loss_nats:g}"
+                )
         print(f"  together: {_text([verdict for _, unseen in parts for verdict in unseen])}")
 
 
@@ -126,8 +140,10 @@ def _text(verdicts: Sequence[SpikeVerdict]) -> str:
     labelled = sum(len(verdict.labels or ()) for verdict in verdicts)
     detected = sum(verdict.found for verdict in verdicts)
     clean = [verdict for verdict in verdicts if not verdict.labels]
-    return (f"{detected}/{labelled} found, {_alarms(clean)} alarms on {len(clean)} clean runs,"
-            f" {_alarms(verdicts) - _alarms(clean)} others")  # fmt: skip
+    return (
+        f"{detected}/{labelled} found, {_alarms(clean)} alarms on {len(clean)} clean runs,"
+        f" {_alarms(verdicts) - _alarms(clean)} others"
+    )
 
 
 if __name__ == "__main__":

@@ -137,9 +137,13 @@ def measure(contestant: Contestant, environment: dict[str, str]) -> Measured:
     measured = Measured(contestant=contestant, began=time.time())
     with (contestant.folder / "printed.txt").open("w") as printed:
         process = subprocess.Popen(
-            contestant.words, env=environment, cwd=contestant.folder,
-            stdout=printed, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            contestant.words,
+            env=environment,
+            cwd=contestant.folder,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
     try:
         while process.poll() is None and time.time() < measured.began + PATIENCE:
             look(process.pid, measured)

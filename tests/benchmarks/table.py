@@ -40,8 +40,10 @@ def main() -> int:
         for number in range(options.folders):
             make(folder, number, options.steps)
         size = sum(path.stat().st_size for path in folder.glob("*/metrics.jsonl"))
-        print(f"{options.folders} folders, {size / 1e9:.2f} GB of metrics, made in"
-              f" {time.perf_counter() - began:.0f} s")  # fmt: skip
+        print(
+            f"{options.folders} folders, {size / 1e9:.2f} GB of metrics, made in"
+            f" {time.perf_counter() - began:.0f} s"
+        )
         cold = _table(folder, "from cold")
         _table(folder, "the second time", cold)
         make(folder, options.folders, options.steps)
@@ -73,8 +75,22 @@ def make(folder: Path, number: int, steps: int) -> None:
     text = []
     for step in range(1, steps + 1):
         ms = usual * noise.gauss(1, 0.02)
-        text.append(LINE % (step, step * 1536, 7 - step / 400, noise.random(), ms, 1.5e6 / ms,
-                            3.2 / ms, 0.5, 0.55, 1e-3, number * steps + step))  # fmt: skip
+        text.append(
+            LINE
+            % (
+                step,
+                step * 1536,
+                7 - step / 400,
+                noise.random(),
+                ms,
+                1.5e6 / ms,
+                3.2 / ms,
+                0.5,
+                0.55,
+                1e-3,
+                number * steps + step,
+            )
+        )
     run.metrics.write_text("".join(text))
     (run.logs / "rank0.txt").write_text("process\n")
 
@@ -91,14 +107,19 @@ def _table(folder: Path, what: str, cold: float | None = None) -> float:
     earlier = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     began = time.perf_counter()
     process = subprocess.run(
-        [sys.executable, "-c", command, "table", str(folder)], text=True, check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True,
-    )  # fmt: skip
+        [sys.executable, "-c", command, "table", str(folder)],
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+    )
     took = time.perf_counter() - began
     peak = max(earlier, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 2**20
     share = "" if cold is None else f", 1/{cold / took:.0f} of it"
-    print(f"{what}: {took:.2f} s{share}, {peak:.2f} GiB at the most in one process,"
-          f" {len(process.stdout.splitlines())} lines")  # fmt: skip
+    print(
+        f"{what}: {took:.2f} s{share}, {peak:.2f} GiB at the most in one process,"
+        f" {len(process.stdout.splitlines())} lines"
+    )
     return took
 
 

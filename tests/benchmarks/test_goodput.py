@@ -13,9 +13,14 @@ QUIET = Rates(
 )
 """Crashes alone, seen at once."""
 OURS = Policy(
-    interval_s=None, asynchronous=True, watchdog=True, requeues=True, excludes=True, verifies=True,
+    interval_s=None,
+    asynchronous=True,
+    watchdog=True,
+    requeues=True,
+    excludes=True,
+    verifies=True,
     rolls_back=True,
-)  # fmt: skip
+)
 
 
 def lost(cluster: Machine, policy: Policy, seeds: int = 20, days: float = 200) -> float:
@@ -57,6 +62,8 @@ def test_all_time_is_accounted_for(nodes: int, policy: Policy) -> None:
 def test_the_watchdog_bounds_what_a_hang_costs() -> None:
     hangs = replace(QUIET, hang_share=1.0)
     cluster = machine("", 128, LLAMA3_H, hangs)
-    unnoticed = [simulate(cluster, Policy(requeues=True, watchdog=watched), 1).lost["unnoticed"]
-             for watched in (True, False)]  # fmt: skip
+    unnoticed = [
+        simulate(cluster, Policy(requeues=True, watchdog=watched), 1).lost["unnoticed"]
+        for watched in (True, False)
+    ]
     assert 0 < unnoticed[0] < 0.003 < 0.1 < unnoticed[1]  # 300 s and 6 to 18 h of every 49.5 h

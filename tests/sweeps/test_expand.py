@@ -78,13 +78,23 @@ def test_a_point_listed_twice_runs_once() -> None:
 def test_an_axis_can_be_any_field() -> None:
     specs = points(
         axes={
-            "model": [{"name": "other", "layers": 2, "hidden": 64, "ffn": 64, "heads": 2,
-                       "kv_heads": 2, "vocab": 300, "sequence": 32}],
+            "model": [
+                {
+                    "name": "other",
+                    "layers": 2,
+                    "hidden": 64,
+                    "ffn": 64,
+                    "heads": 2,
+                    "kv_heads": 2,
+                    "vocab": 300,
+                    "sequence": 32,
+                }
+            ],
             "cluster": {"nodes": [1, 2]},
             "backend": ["megatron", "deepspeed"],
             "data": {"blend": [{"bundled/code": 1.0}]},
         }
-    )  # fmt: skip
+    )
     assert [(p.model.name, p.cluster.nodes, p.backend) for p in specs] == [
         ("other", 1, "megatron"), ("other", 1, "deepspeed"),
         ("other", 2, "megatron"), ("other", 2, "deepspeed"),

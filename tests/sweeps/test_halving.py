@@ -28,10 +28,11 @@ def ask(runs: dict[int, Observation], **options: Any) -> Answer:
 def ran(rung: int, twins: Any, oom: frozenset[int] = frozenset()) -> dict[int, Observation]:
     """Runs on one rung: the higher the twin's number, the faster; some did not fit."""
     return {
-        3 * twin + rung: Observation(fitted=False) if twin in oom
+        3 * twin + rung: Observation(fitted=False)
+        if twin in oom
         else Observation(fitted=True, step=float(GRID.tokens_per_device[3 * twin] / (100 + twin)))
         for twin in twins
-    }  # fmt: skip
+    }
 
 
 def test_the_lowest_rung_comes_first() -> None:

@@ -1,9 +1,9 @@
-"""Strategies that look at no result, and which strategy is taken where none is named."""
+"""Strategies that look at no result."""
 
 import pytest
 
 from launcher.planner.forecast import Observation
-from sweeps import LEARNING, STRATEGIES, Search, Stop, Strategy, Sweep, strategy
+from sweeps import Search, Stop, Strategy
 from sweeps.listed import grid, shuffled
 from tests.sweeps.made import layouts
 
@@ -46,17 +46,3 @@ def test_a_budget_ends_them(choose: Strategy) -> None:
     assert answer.given_up == dict.fromkeys(
         set(range(64)) - RUNS.keys(), "sweep.stop.trials=3 have run"
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "expected"),
-    [
-        (None, 8, "grid"),
-        (None, 9, "best_first"),
-        ("random", 9, "random"),
-        ("halving", 1, "halving"),
-    ],
-)
-def test_the_strategy_of_a_sweep(name: str | None, count: int, expected: str) -> None:
-    assert strategy(Sweep(strategy=name), count) == (expected, STRATEGIES[expected])
-    assert STRATEGIES.keys() >= LEARNING

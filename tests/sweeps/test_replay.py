@@ -29,14 +29,24 @@ def table(seed: int = 0) -> list[Row]:
     cluster = Machine(layouts(), slower=np.array([draw.uniform(0.95, 1.05) for _ in LAYOUTS]))
     return [
         {
-            "model": "llama_7b", "hardware": "A100", "n_gpus": 16, "global_batch": 128,
-            "zero": "mcore zero1", "vpp": 1, "cp": 1, "ep": 1, "seq_len": 4096, **layout,
-            "seq_parallel": int(layout["sp"]), "flash_attn": 1, "precision": "bf16",
+            "model": "llama_7b",
+            "hardware": "A100",
+            "n_gpus": 16,
+            "global_batch": 128,
+            "zero": "mcore zero1",
+            "vpp": 1,
+            "cp": 1,
+            "ep": 1,
+            "seq_len": 4096,
+            **layout,
+            "seq_parallel": int(layout["sp"]),
+            "flash_attn": 1,
+            "precision": "bf16",
             "tokens_per_s_per_gpu": round(float(speed), 1) if speed else "",
             "oom": int(not speed),
         }
         for layout, speed in zip(LAYOUTS, cluster.speed, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def read(folder: Path, rows: list[Row]) -> Sheet:
@@ -116,8 +126,10 @@ def test_memory_of_a_row_is_seen_once_it_was_chosen(tmp_path: Path) -> None:
     first_search, second_search = searches
     assert second_search.observations[first].memory == 20 * GIB
     assert (second_search.forecast.reported_bytes < first_search.forecast.reported_bytes).all()
-    mixed = [{**row, "mem_gb": 20, "mem_kind": kind}
-             for row, kind in zip(rows, ["reserved", "nvidia-smi"] * 32, strict=True)]  # fmt: skip
+    mixed = [
+        {**row, "mem_gb": 20, "mem_kind": kind}
+        for row, kind in zip(rows, ["reserved", "nvidia-smi"] * 32, strict=True)
+    ]
     searches.clear()
     replay(read(tmp_path, mixed), range(64), spy, FIXED)
     assert searches[1].observations[first].memory is None  # figures that do not mean the same
@@ -243,10 +255,15 @@ def test_a_column_there_is_not(tmp_path: Path, changes: Any, message: str) -> No
 def test_an_axis_is_learnt_for_each_of_its_values(tmp_path: Path) -> None:
     """Kernel b is 40 % slower: once both have been tried, b is not tried on all of the layouts."""
     rows = [
-        {**row, "kernel": kernel,
-         "tokens_per_s_per_gpu": speed and round(speed * (1.0 if kernel == "a" else 0.6), 1)}
-        for row in table() for kernel in "ba" for speed in [row["tokens_per_s_per_gpu"]]
-    ]  # fmt: skip
+        {
+            **row,
+            "kernel": kernel,
+            "tokens_per_s_per_gpu": speed and round(speed * (1.0 if kernel == "a" else 0.6), 1),
+        }
+        for row in table()
+        for kernel in "ba"
+        for speed in [row["tokens_per_s_per_gpu"]]
+    ]
     chosen = order(tmp_path, rows, axes=("kernel",))
     tried = [rows[i]["kernel"] for i in chosen]
     assert {"a", "b"} == set(tried)

@@ -13,25 +13,61 @@ from launcher.planner.points import GIB, NUMBER_FORMATS, RECOMPUTE, Points
 from launcher.planner.steptime import TimeConstants
 
 PLAIN = MemoryConstants(
-    activations=1.0, unfused=1.0, logit_bytes=8.0, fused_logit_bytes=4.0, score_bytes=5.0, workspace_gib=0.0,
-    bucket_gib=0.0, reserved=1.0, squeezed=1.0, context_gib=0.0, communicator_gib=0.0,
-)  # fmt: skip
+    activations=1.0,
+    unfused=1.0,
+    logit_bytes=8.0,
+    fused_logit_bytes=4.0,
+    score_bytes=5.0,
+    workspace_gib=0.0,
+    bucket_gib=0.0,
+    reserved=1.0,
+    squeezed=1.0,
+    context_gib=0.0,
+    communicator_gib=0.0,
+)
 """The formulas' own bytes and nothing besides."""
 
 FIXED = Constants(
     memory=MemoryConstants(
-        activations=1.0, unfused=1.15, logit_bytes=8.0, fused_logit_bytes=4.0, score_bytes=5.0, workspace_gib=0.15,
-        bucket_gib=1.0, reserved=1.1, squeezed=1.03, context_gib=1.0, communicator_gib=0.5,
+        activations=1.0,
+        unfused=1.15,
+        logit_bytes=8.0,
+        fused_logit_bytes=4.0,
+        score_bytes=5.0,
+        workspace_gib=0.15,
+        bucket_gib=1.0,
+        reserved=1.1,
+        squeezed=1.03,
+        context_gib=1.0,
+        communicator_gib=0.5,
     ),
     time=TimeConstants(
-        matmul=0.8, matmul_h100=0.9, matmul_fp8=0.8, half_rows=300.0, half_width=100.0,
-        memory=0.8, hidden_bytes=26.0, ffn_bytes=8.0, score_traffic=10.0, flash=0.6,
-        flash_h100=0.6, launch=30e-6, link=0.7, network=0.75, collective=20e-6, ring=0.0,
+        matmul=0.8,
+        matmul_h100=0.9,
+        matmul_fp8=0.8,
+        half_rows=300.0,
+        half_width=100.0,
+        memory=0.8,
+        hidden_bytes=26.0,
+        ffn_bytes=8.0,
+        score_traffic=10.0,
+        flash=0.6,
+        flash_h100=0.6,
+        launch=30e-6,
+        link=0.7,
+        network=0.75,
+        collective=20e-6,
+        ring=0.0,
         send=40e-6,
-        exposed_gradients=0.3, exposed_gathers=0.2, exposed_sends=0.5, step=5e-3,
-        cpu_launch=25e-6, cpu_collective=300e-6, cpu_step=5e-3,
+        exposed_gradients=0.3,
+        exposed_gathers=0.2,
+        exposed_sends=0.5,
+        step=5e-3,
+        cpu_launch=25e-6,
+        cpu_collective=300e-6,
+        cpu_step=5e-3,
     ),
-)  # fmt: skip
+)
 """Plausible figures that stay as they are when those of the package are fitted anew."""
 
 GPT = {

@@ -80,8 +80,10 @@ def test_an_axis_that_no_formula_knows_is_learnt() -> None:
     rows = [{**row} for row in ROWS for _ in range(2)]
     kernel = [[i % 2] for i in range(len(rows))]
     grid = grid_of(points(*rows, gpus=8, zero=1, global_batch=64), kernel)
-    runs = {i: Observation(fitted=True, step=(1.4 if i % 2 else 1.0) * grid.seconds[i])
-            for i in (0, 1, 6, 7)}  # fmt: skip
+    runs = {
+        i: Observation(fitted=True, step=(1.4 if i % 2 else 1.0) * grid.seconds[i])
+        for i in (0, 1, 6, 7)
+    }
     factor = np.exp(forecast(runs, grid).log_seconds) / grid.seconds
     assert factor[[10, 16]] == pytest.approx([1.0, 1.0], rel=0.06)
     assert factor[[11, 17]] == pytest.approx([1.4, 1.4], rel=0.06)

@@ -278,10 +278,14 @@ def test_what_each_tool_shows() -> None:
     )
     assert first_stage > last_stage
     figures = {kind: memory.reported_bytes(point, c, kind)[0] / GIB for kind in memory.KINDS}
-    assert figures == pytest.approx({
-        "reserved": 1.1 * first_stage, "device": 1.1 * first_stage + 2.5,
-        "allocated first": first_stage, "allocated last": last_stage,
-    })  # fmt: skip
+    assert figures == pytest.approx(
+        {
+            "reserved": 1.1 * first_stage,
+            "device": 1.1 * first_stage + 2.5,
+            "allocated first": first_stage,
+            "allocated last": last_stage,
+        }
+    )
     assert required_bytes(point, c)[0] / GIB == pytest.approx(1.02 * first_stage + 2.5)
 
 
@@ -309,8 +313,10 @@ def many(*names: str) -> list[dict[str, Any]]:
         "flash": (0, 1), "number_format": ("fp32", "bf16"),
     }  # fmt: skip
     free = [name for name in values if name not in names]
-    return [dict(zip(free, combination, strict=True))
-            for combination in itertools.product(*(values[name] for name in free))]  # fmt: skip
+    return [
+        dict(zip(free, combination, strict=True))
+        for combination in itertools.product(*(values[name] for name in free))
+    ]
 
 
 BIG = {"layers": 32, "hidden": 4096, "ffn": 11008, "heads": 32, "kv_heads": 32, "gated": 1,

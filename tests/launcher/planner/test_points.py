@@ -1,4 +1,7 @@
-"""Points as columns: from specs and from rows, and what follows from their fields."""
+"""Points as columns: from specs and from rows, and what follows from their fields.
+
+Modules: launcher.planner.points, launcher.planner.engines.
+"""
 
 import itertools
 import math
@@ -21,12 +24,29 @@ from tests.conftest import spec
 from tests.launcher.planner.made import FIXED, point, points
 
 MODEL = ModelShape(
-    name="moe", layers=4, hidden=64, ffn=128, heads=4, kv_heads=2, vocab=300, sequence=32,
-    head_width=32, experts=8, top_k=3, gated=False, tied=True,
-)  # fmt: skip
+    name="moe",
+    layers=4,
+    hidden=64,
+    ffn=128,
+    heads=4,
+    kv_heads=2,
+    vocab=300,
+    sequence=32,
+    head_width=32,
+    experts=8,
+    top_k=3,
+    gated=False,
+    tied=True,
+)
 
-H100 = Accelerator(name="h100", memory_gib=78.6, bf16_tflops=989.0, fp32_tflops=67.0,
-                   memory_gb_s=3350.0, link_gb_s=450.0)  # fmt: skip
+H100 = Accelerator(
+    name="h100",
+    memory_gib=78.6,
+    bf16_tflops=989.0,
+    fp32_tflops=67.0,
+    memory_gb_s=3350.0,
+    link_gb_s=450.0,
+)
 
 
 def moe_spec(
@@ -38,17 +58,49 @@ def moe_spec(
 
 
 def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
-    layout = ParallelLayout(tp=2, pp=2, vpp=2, cp=2, ep=4, zero=2, micro_batch=4, offload=True,
-                            recompute="full")  # fmt: skip
+    layout = ParallelLayout(
+        tp=2, pp=2, vpp=2, cp=2, ep=4, zero=2, micro_batch=4, offload=True, recompute="full"
+    )
     row = point(
-        layers=4, hidden=64, ffn=128, heads=4, kv_heads=2, head_dim=32, vocab=384, sequence=32,
-        experts=8, top_k=3, gated=0, tied=1, tp=2, pp=2, vpp=2, cp=2, ep=4, sp=1, zero=2,
+        layers=4,
+        hidden=64,
+        ffn=128,
+        heads=4,
+        kv_heads=2,
+        head_dim=32,
+        vocab=384,
+        sequence=32,
+        experts=8,
+        top_k=3,
+        gated=0,
+        tied=1,
+        tp=2,
+        pp=2,
+        vpp=2,
+        cp=2,
+        ep=4,
+        sp=1,
+        zero=2,
         shards=4,  # 16 cards / (tp 2 x pp 2): the ranks of cp have the same weights
-        micro_batch=4, recompute="full", offload=1, flash=1, fused=0, engine="deepspeed",
-        number_format="bf16", gradient_bytes=4, gpus=16, gpus_per_node=8, global_batch=64, cpu=0,
-        peak=989e12, peak_half=989e12, memory=78.6 * 2**30, memory_rate=3350e9, link_rate=450e9,
+        micro_batch=4,
+        recompute="full",
+        offload=1,
+        flash=1,
+        fused=0,
+        engine="deepspeed",
+        number_format="bf16",
+        gradient_bytes=4,
+        gpus=16,
+        gpus_per_node=8,
+        global_batch=64,
+        cpu=0,
+        peak=989e12,
+        peak_half=989e12,
+        memory=78.6 * 2**30,
+        memory_rate=3350e9,
+        link_rate=450e9,
         network_rate=50e9,
-    )  # fmt: skip
+    )
     columns = Points.from_specs([moe_spec(layout)], engine_traits)
     expected = Points.from_rows([row])
     for field in fields(Points):
@@ -97,8 +149,10 @@ def test_an_engine_of_ones_own_is_predicted_like_the_one_it_names(engine: Engine
 
 def test_a_thousand_specs_are_columns_of_a_thousand() -> None:
     sizes = itertools.product((1, 2, 4, 8), (1, 2, 4), range(1, 22), (0, 1, 2, 3))
-    layouts = [ParallelLayout(tp=tp, pp=pp, micro_batch=micro, zero=zero)  # type: ignore[arg-type]
-               for tp, pp, micro, zero in sizes][:1000]  # fmt: skip
+    layouts = [
+        ParallelLayout(tp=tp, pp=pp, micro_batch=micro, zero=zero)  # type: ignore[arg-type]
+        for tp, pp, micro, zero in sizes
+    ][:1000]
     columns = Points.from_specs([moe_spec(layout) for layout in layouts], engine_traits)
     assert len(columns) == 1000
     for name in ("tp", "pp", "micro_batch", "zero", "sp"):

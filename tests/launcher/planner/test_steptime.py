@@ -64,8 +64,16 @@ def test_matrix_products_take_their_flops_at_the_share_of_the_peak(
 
 
 def test_a_large_model_takes_its_model_flops() -> None:
-    model = ModelShape(name="7b", layers=32, hidden=4096, ffn=11008, heads=32, kv_heads=32,
-                       vocab=32000, sequence=2048)  # fmt: skip
+    model = ModelShape(
+        name="7b",
+        layers=32,
+        hidden=4096,
+        ffn=11008,
+        heads=32,
+        kv_heads=32,
+        vocab=32000,
+        sequence=2048,
+    )
     run = replace(
         spec(global_batch=8, precision="bf16"), model=model, cluster=cluster("a100", 1, 1)
     )
@@ -334,8 +342,11 @@ def test_zero_3_never_communicates_less_than_zero_1(
 ) -> None:
     rows = [
         {"gpus": gpus, "micro_batch": micro, "tp": tp, "gpus_per_node": node}
-        for gpus in (2, 8, 64) for micro in (1, 4) for tp in (1, 2) for node in (1, 8)
-    ]  # fmt: skip
+        for gpus in (2, 8, 64)
+        for micro in (1, 4)
+        for tp in (1, 2)
+        for node in (1, 8)
+    ]
     common = {"global_batch": 256, "engine": "deepspeed", **machine}
     zero3, zero1 = (
         step_time(points(*rows, **common, zero=zero), constants).data for zero in (3, 1)
@@ -344,10 +355,18 @@ def test_zero_3_never_communicates_less_than_zero_1(
 
 
 def cluster(name: str, nodes: int, cards: int) -> Cluster:
-    peak, fp32, memory, link = {"a100": (312.0, 19.5, 2039.0, 300.0),
-                                "h100": (989.4, 66.9, 3350.0, 450.0)}[name]  # fmt: skip
-    card = Accelerator(name=name, memory_gib=78.6, bf16_tflops=peak, fp32_tflops=fp32,
-                       memory_gb_s=memory, link_gb_s=link)  # fmt: skip
+    peak, fp32, memory, link = {
+        "a100": (312.0, 19.5, 2039.0, 300.0),
+        "h100": (989.4, 66.9, 3350.0, 450.0),
+    }[name]
+    card = Accelerator(
+        name=name,
+        memory_gib=78.6,
+        bf16_tflops=peak,
+        fp32_tflops=fp32,
+        memory_gb_s=memory,
+        link_gb_s=link,
+    )
     return Cluster(name=name, nodes=nodes, gpus_per_node=cards, accelerator=card, network_gb_s=25.0)
 
 
@@ -368,15 +387,22 @@ def some_specs(count: int) -> Iterator[RunSpec]:
     draw = random.Random(0)
     while count:
         layout = ParallelLayout(
-            tp=draw.choice((1, 2, 4, 8)), pp=draw.choice((1, 2, 4)), vpp=draw.choice((1, 2)),
-            cp=draw.choice((1, 2)), zero=draw.choice((0, 1, 2, 3)),
-            micro_batch=draw.choice((1, 2, 4, 16)), ep=draw.choice((1, 1, 2)),
+            tp=draw.choice((1, 2, 4, 8)),
+            pp=draw.choice((1, 2, 4)),
+            vpp=draw.choice((1, 2)),
+            cp=draw.choice((1, 2)),
+            zero=draw.choice((0, 1, 2, 3)),
+            micro_batch=draw.choice((1, 2, 4, 16)),
+            ep=draw.choice((1, 1, 2)),
             recompute=draw.choice(("none", "selective", "full")),
-        )  # fmt: skip
+        )
         where = cluster(draw.choice(("a100", "h100")), draw.choice((1, 4, 32)), 8)
-        base = spec(layout, backend=draw.choice(("megatron", "deepspeed")),
-                    global_batch=draw.choice((256, 4096)),
-                    precision=draw.choice(("bf16", "fp32")))  # fmt: skip
+        base = spec(
+            layout,
+            backend=draw.choice(("megatron", "deepspeed")),
+            global_batch=draw.choice((256, 4096)),
+            precision=draw.choice(("bf16", "fp32")),
+        )
         drawn = dataclasses.replace(base, model=draw.choice(MODELS), cluster=where)
         try:
             drawn.check()

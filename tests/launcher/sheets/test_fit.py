@@ -1,4 +1,7 @@
-"""Constants from measured runs: those that made the runs come back, and errors are told."""
+"""Constants from measured runs: those that made the runs come back, with their errors.
+
+Modules: launcher.sheets.fit, launcher.sheets.validation.
+"""
 
 import dataclasses
 import itertools
@@ -22,10 +25,19 @@ from launcher.sheets.validation import Errors
 from launcher.spec.cluster import Accelerator, Cluster
 
 A100 = Cluster(
-    name="a100", nodes=2, gpus_per_node=8, network_gb_s=25.0,
-    accelerator=Accelerator(name="A100", memory_gib=78.6, bf16_tflops=312.0, fp32_tflops=19.5,
-                            memory_gb_s=2039.0, link_gb_s=300.0),
-)  # fmt: skip
+    name="a100",
+    nodes=2,
+    gpus_per_node=8,
+    network_gb_s=25.0,
+    accelerator=Accelerator(
+        name="A100",
+        memory_gib=78.6,
+        bf16_tflops=312.0,
+        fp32_tflops=19.5,
+        memory_gb_s=2039.0,
+        link_gb_s=300.0,
+    ),
+)
 
 SIZES = {"one": (32, 4096, 11008, 16), "two": (40, 5120, 13824, 32), "three": (24, 2048, 5632, 8)}
 """For each source: layers, hidden, ffn, cards."""
@@ -34,7 +46,7 @@ TIME, MEMORY = TimeConstants(), MemoryConstants()
 TRUE = Constants(
     time=dataclasses.replace(TIME, matmul=0.85 * TIME.matmul, launch=2 * TIME.launch),
     memory=dataclasses.replace(MEMORY, activations=1.25 * MEMORY.activations),
-)  # fmt: skip
+)
 """Constants of the machine on which the rows were measured."""
 
 
@@ -45,15 +57,33 @@ def rows(source: str, **changes: str) -> list[dict[str, str]]:
     grid = itertools.product((1, 2, 4), (1, 2), (1, 2, 4), ("none", "full"))
     return [
         {
-            "source": source, "model": "x", "hardware": "A100", "layers": str(layers),
-            "hidden": str(hidden), "ffn": str(ffn), "heads": heads, "kv_heads": heads,
-            "vocab": "32000", "seq_len": "2048", "vpp": "1", "cp": "1", "ep": "1", "tp": str(tp),
-            "pp": str(pp), "micro_batch": str(micro), "recompute": recompute, "precision": "bf16",
-            "seq_parallel": "0", "flash_attn": "1", "zero": "1", "n_gpus": str(gpus),
-            "global_batch": "512", **changes,
+            "source": source,
+            "model": "x",
+            "hardware": "A100",
+            "layers": str(layers),
+            "hidden": str(hidden),
+            "ffn": str(ffn),
+            "heads": heads,
+            "kv_heads": heads,
+            "vocab": "32000",
+            "seq_len": "2048",
+            "vpp": "1",
+            "cp": "1",
+            "ep": "1",
+            "tp": str(tp),
+            "pp": str(pp),
+            "micro_batch": str(micro),
+            "recompute": recompute,
+            "precision": "bf16",
+            "seq_parallel": "0",
+            "flash_attn": "1",
+            "zero": "1",
+            "n_gpus": str(gpus),
+            "global_batch": "512",
+            **changes,
         }
         for tp, pp, micro, recompute in list(grid)[::2]
-    ]  # fmt: skip
+    ]
 
 
 def read(rows: Sequence[Mapping[str, str]]) -> Sheet:

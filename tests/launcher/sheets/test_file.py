@@ -1,0 +1,74 @@
+"""Files as people write them: separators, remarks, titles, encodings."""
+
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import ConfigError
+from launcher.sheets import predictions
+from tests.launcher.sheets.made import write
+
+TABLE = """\
+# Source: somebody's runs, transcribed
+# of last year
+model,n_gpus,tp,tokens_per_s_per_gpu,comment
+llama_7b,8,2,1000,"fine, though # is no remark here"
+# the second node was slow
+llama_7b,16,4,2000,#
+"""
+
+
+def test_lines_that_begin_with_a_hash_are_remarks(tmp_path: Path) -> None:
+    sheet = predictions.read(write(tmp_path / "runs.csv", TABLE))
+    assert sheet.speed.tolist() == [1000, 2000]
+    assert sheet.points.tp.tolist() == [2, 4]
+    assert [row["comment"] for row in sheet.rows] == ["fine, though # is no remark here", "#"]
+    assert sheet.points.layers.tolist() == [32, 32]  # of conf/model/llama_7b.yaml
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a remark\n", "model,n_gpus\n"])
+def test_a_file_without_rows_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"no\.csv: no rows below its first line$"):
+        predictions.read(write(tmp_path / "no.csv", text))
+
+
+MESS = [
+    ("\ufeffModel , # GPUs,TP size,Micro Batch Size\r\nllama_7b, 16 ,2,1\r\n,,,\r\n", 16, 2, 1),
+    ("model;gpus;tensor_parallel;mbs\nllama_7b;16;2;1\n", 16, 2, 1),
+    ("model\tnum_gpus\ttp\tmicro_batch_size\nllama_7b\t1,024\t2\t1\n", 1024, 2, 1),
+    ('# gpus,model,tp,mbs,what\n16,llama_7b,2,1,"two\nlines"\n', 16, 2, 1),
+    ("model,n_gpus,tp,micro_batch\nllama_7b,16,2,1,and,more\n", 16, 2, 1),
+    ("model,n_gpus,gpus,tp,micro_batch\nllama_7b,,16,2,1\n", 16, 2, 1),
+    ("mbs,model,GPUs,Tensor-Parallelism,n_gpus\n1,llama_7b,9,2,16\n", 16, 2, 1),
+]
+
+
+@pytest.mark.parametrize(("text", "gpus", "tp", "micro"), MESS)
+def test_a_file_as_people_write_it(
+    tmp_path: Path, text: str, gpus: float, tp: float, micro: float
+) -> None:
+    sheet = predictions.read(write(tmp_path / "runs.csv", text))
+    p = sheet.points
+    assert [len(p), p.gpus[0], p.tp[0], p.micro_batch[0], p.layers[0]] == [1, gpus, tp, micro, 32]
+    title = text.lstrip("\ufeff").splitlines()[0]
+    assert next(iter(sheet.written[0])) == title.replace(";", ",").replace("\t", ",").split(",")[0]
+
+
+def test_a_sheet_none_of_whose_columns_is_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none of its columns is known: name, value$"):
+        predictions.read(write(tmp_path / "r.csv", "name,value\na,1\n"))
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.csv: No such file or directory$"):
+        predictions.read(tmp_path / "none.csv")
+    (tmp_path / "latin.csv").write_bytes(b"model\n\xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.csv: .*can't decode"):
+        predictions.read(tmp_path / "latin.csv")
+
+
+def test_a_row_may_be_short(tmp_path: Path) -> None:
+    sheet = predictions.read(
+        write(tmp_path / "runs.csv", "model,n_gpus,tp,recompute\nllama_7b,8\n")
+    )
+    assert sheet.points.tp.tolist() == [1]
