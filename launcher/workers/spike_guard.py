@@ -72,7 +72,7 @@ class Guard:
         return self._ladder.lr_factor(step) if self._ladder else 1.0
 
     def expect_shift(self, step: int) -> None:
-        """Let the detector learn its baselines anew from a step on, because the data change there."""
+        """Let the detector learn its baselines anew from a step at which the data change."""
         if self._detector:
             self._detector.expect_shift(step)
 
