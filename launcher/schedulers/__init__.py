@@ -54,11 +54,11 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """What all jobs of one command share."""
+    """Settings that all jobs of one command share."""
 
     options: SchedulerOptions
     folder: Path
-    """The sweep's."""
+    """Folder of the sweep."""
     code: Path
     """Folder of the copies of this project's code."""
     cluster: str = ""

@@ -10,8 +10,8 @@ import analysis
 from launcher.campaign import jobs
 from launcher.cli import main
 from launcher.results.run_folder import RunFolder, Status
+from launcher.schedulers import Setting
 from slurm import scheduler as module
-from slurm.handover import Setting
 from slurm.scheduler import Slurm
 from tests.conftest import spec
 from tests.slurm.fakes import Commands, Limit, make_job, make_options

@@ -11,10 +11,10 @@ import pytest
 
 from launcher.errors import RequestError, WorkError
 from launcher.results.run_folder import RunFolder, Status
-from launcher.schedulers import Job
+from launcher.schedulers import Job, Setting
 from slurm import handover
 from slurm import scheduler as module
-from slurm.handover import Setting, groups
+from slurm.handover import groups
 from slurm.scheduler import Slurm
 from tests.conftest import spec
 from tests.slurm.fakes import Commands, Limit, make_job, make_options
