@@ -1,4 +1,4 @@
-"""What tells the points of a sweep apart, in words."""
+"""Texts that tell the points of a sweep apart."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,17 +8,17 @@ from launcher.results.columns import COLUMNS
 from launcher.spec.run import RunSpec
 
 NONE = object()
-"""Where a point has not a key that another one has."""
+"""Value of a key that a point lacks and another one has."""
 
 IN_COLUMNS = {column.spec_field for column in COLUMNS.values()} - {None}
 """Fields that the table shows in columns of their own, dotted."""
 
 OF_THE_MODEL = "model."
-"""A model is told by its name, unless one model is varied by hand."""
+"""Prefix of the model's fields: its name tells it, unless one model is varied by hand."""
 
 
 def labels(points: Sequence[RunSpec]) -> dict[str, str]:
-    """For each spec's name the values of the fields in which the points differ, the engine first.
+    """By the name of each spec, the values of the fields in which they differ, the engine first.
 
     A stage has a name that tells it already.
     """
@@ -27,7 +27,7 @@ def labels(points: Sequence[RunSpec]) -> dict[str, str]:
     columns = _in_order(points)
     return {
         spec.name: " ".join(
-            _said(name, column[i]) for name, column in columns if column[i] is not NONE
+            _text(name, column[i]) for name, column in columns if column[i] is not NONE
         )
         or spec.name
         for i, spec in enumerate(points)
@@ -35,48 +35,52 @@ def labels(points: Sequence[RunSpec]) -> dict[str, str]:
 
 
 def remarks(points: Sequence[RunSpec]) -> dict[str, str]:
-    """For each spec's name what the table's columns do not tell: offload, and other differences."""
+    """By the name of each spec, what the table's columns lack: offload, and other differences."""
     if all(spec.stage for spec in points):
         return {}
     columns = _in_order(points)
-    named = any(name == "model.name" for name, _ in columns)
-    told = [
+    by_name = any(name == "model.name" for name, _ in columns)
+    without_column = [
         (name, column)
         for name, column in columns
-        if name not in IN_COLUMNS and name not in ("layout.offload", "data.content")
-        and not (named and name.startswith(OF_THE_MODEL))
-    ]  # fmt: skip
-    out = {}
+        if name not in IN_COLUMNS
+        and name not in ("layout.offload", "data.content")
+        and not (by_name and name.startswith(OF_THE_MODEL))
+    ]
+    texts = {}
     for i, spec in enumerate(points):
-        said = ["offload"] if spec.layout.offload else []
-        said += [_said(name, column[i]) for name, column in told if column[i] is not NONE]
-        if said:
-            out[spec.name] = ", ".join(said)
-    return out
+        parts = ["offload"] if spec.layout.offload else []
+        parts += [
+            _text(name, column[i]) for name, column in without_column if column[i] is not NONE
+        ]
+        if parts:
+            texts[spec.name] = ", ".join(parts)
+    return texts
 
 
 def differences(points: Sequence[Any]) -> dict[str, list[Any]]:
-    """The fields in which values of one dataclass differ, dotted, each with its column of values.
+    """Fields in which values of one dataclass differ, dotted, each with its column of values.
 
-    A key of a mapping that one point has and another has not is `NONE` there.
+    Of mappings that differ, such as blends, every key is there; `NONE` where a point lacks it.
     """
-    out: dict[str, list[Any]] = {}
-    for name in (one.name for one in dataclasses.fields(points[0])) if points else ():
-        column = [getattr(point, name) for point in points]
-        out.update((f"{name}{rest}", values) for rest, values in _split(column))
-    return out
+    columns: dict[str, list[Any]] = {}
+    for field in dataclasses.fields(points[0]) if points else ():
+        column = [getattr(point, field.name) for point in points]
+        columns.update((f"{field.name}{path}", values) for path, values in _split(column))
+    return columns
 
 
 def _split(column: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the paths below a field whose values differ, and their columns; "" is the field."""
     first = column[0]
     if all(value is first or value == first for value in column):
         return
     if all(dataclasses.is_dataclass(value) for value in column):
-        kinds = {id(value): value for value in column}  # many points share few
-        parts = list(kinds.values())
-        place = {key: i for i, key in enumerate(kinds)}
+        by_id = {id(value): value for value in column}  # many points share few
+        parts = list(by_id.values())
+        position = {key: i for i, key in enumerate(by_id)}
         for name, values in differences(parts).items():
-            yield f".{name}", [values[place[id(value)]] for value in column]
+            yield f".{name}", [values[position[id(value)]] for value in column]
     elif all(isinstance(value, Mapping) for value in column):
         for key in dict.fromkeys(key for value in column for key in value):
             yield f".{key}", [value.get(key, NONE) for value in column]
@@ -88,6 +92,6 @@ def _in_order(points: Sequence[RunSpec]) -> list[tuple[str, list[Any]]]:
     return sorted(differences(points).items(), key=lambda item: item[0] != "backend")
 
 
-def _said(name: str, value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     leaf = name.removeprefix("data.blend.") if "blend." in name else name.rsplit(".", 1)[-1]
     return str(value) if leaf in ("backend", "name") else f"{leaf} {value}"
