@@ -240,7 +240,7 @@ class Slurm:
                 self._end_without_nodes(jobs, planned.token, str(error))
                 return
             for job in jobs:
-                (job.folder / "status.json").unlink()  # nothing was submitted
+                RunFolder(job.folder).withdraw_status()  # nothing was submitted
             shutil.rmtree(folder, ignore_errors=True)
             if not nowhere_else:
                 raise
@@ -280,7 +280,7 @@ class Slurm:
     def _has_ended(self, watched: _Watched) -> bool:
         run = RunFolder(watched.job.folder)
         try:
-            stat = (run.path / "status.json").stat()
+            stat = run.status_file.stat()
             version = (stat.st_mtime_ns, stat.st_ino)
             if version != watched.status_version:
                 status = run.status()

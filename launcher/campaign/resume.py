@@ -44,18 +44,13 @@ def kind_of(request: Request) -> Kind:
 
 def _refuse_other_kind(folder: SweepFolder, kind: Kind) -> None:
     """Refuse a sweep in a folder of stages, and the other way round."""
-    for holder in (folder, *_folders_with_command(folder)[:1]):
+    for holder in (folder, *folder.single_runs()[:1]):
         try:
             earlier = holder.command().kind
         except (ReadError, ConfigError):  # none, or damaged: this command writes it anew
             continue
         if earlier not in (None, kind) and "curriculum" in (earlier, kind):
             raise ConfigError(f"output: {folder.path} holds a {earlier}; give another name=")
-
-
-def _folders_with_command(folder: SweepFolder) -> list[SweepFolder]:
-    """Folders of single runs in one."""
-    return [SweepFolder(path.parent) for path in sorted(folder.path.glob(f"*/{REQUEST}"))]
 
 
 def resumed(path: Path, overrides: Sequence[str]) -> Plan:
@@ -89,7 +84,7 @@ def _started(path: Path) -> SweepFolder:
     for folder in map(SweepFolder, (path, *above)):
         if folder.command_file.exists():
             return folder
-    below = _folders_with_command(SweepFolder(path))
+    below = SweepFolder(path).single_runs()
     if len(below) > 1:
         raise ConfigError(f"{path}: holds {len(below)} runs; name one: {below[0].path} ...")
     if not below:

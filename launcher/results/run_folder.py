@@ -41,7 +41,8 @@ T = TypeVar("T")
 SPEC, IMPORTED = "spec.json", "imported.json"
 STATUS, RESULT = "status.json", "result.json"
 METRICS, EVENTS = "metrics.jsonl", "events.jsonl"
-PREDICTION = "prediction.json"
+PREDICTION, TRACKING = "prediction.json", "tracking.json"
+LINK, GUARD = "link.json", "guard.json"
 
 SPECS = (SPEC, IMPORTED)
 """A run's folder has one of them."""
@@ -133,6 +134,11 @@ class RunFolder:
         return self.path / STATUS
 
     @property
+    def result_file(self) -> Path:
+        """Summary of a run whose every step was done."""
+        return self.path / RESULT
+
+    @property
     def metrics(self) -> Path:
         """One JSON line per optimizer step."""
         return self.path / METRICS
@@ -150,17 +156,17 @@ class RunFolder:
     @property
     def tracking_file(self) -> Path:
         """The settings of W&B and TensorBoard; see `launcher.results.tracking`."""
-        return self.path / "tracking.json"
+        return self.path / TRACKING
 
     @property
     def link_file(self) -> Path:
         """Figures of the all-reduce before training."""
-        return self.path / "link.json"
+        return self.path / LINK
 
     @property
     def guard_file(self) -> Path:
         """State of the spike guard."""
-        return self.path / "guard.json"
+        return self.path / GUARD
 
     @property
     def rolled_back(self) -> Path:
@@ -176,6 +182,11 @@ class RunFolder:
     def wandb_lock(self) -> Path:
         """Lock that the tracker holds while it writes to `wandb`."""
         return self.wandb / ".lock"
+
+    @property
+    def wandb_temporary(self) -> Path:
+        """Folder of what W&B leaves behind, for the tracker to remove."""
+        return self.wandb / ".tmp"
 
     @property
     def tensorboard(self) -> Path:
@@ -289,27 +300,26 @@ class RunFolder:
     @property
     def is_done(self) -> bool:
         """True where rank 0 has written the result: every step was done."""
-        return (self.path / RESULT).exists()
+        return self.result_file.exists()
 
     def result(self) -> dict[str, Any] | None:
         """The summary of rank 0; None unless every step was done. Raises ReadError."""
-        path = self.path / RESULT
-        result = read_json(path) if path.exists() else None
+        result = read_json(self.result_file) if self.is_done else None
         if not isinstance(result, dict | None):
-            raise ReadError(f"{path}: is no mapping")
+            raise ReadError(f"{self.result_file}: is no mapping")
         return result
 
     def result_time(self) -> float:
         """Time at which the result was written, in seconds since 1970. Raises OSError."""
-        return (self.path / RESULT).stat().st_mtime
+        return self.result_file.stat().st_mtime
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Mark the run as done."""
-        write_json(self.path / RESULT, result)
+        write_json(self.result_file, result)
 
     def withdraw_result(self) -> None:
         """Take back the result of an attempt that was given up."""
-        (self.path / RESULT).unlink(missing_ok=True)
+        self.result_file.unlink(missing_ok=True)
 
     # Metrics and events.
 

@@ -13,7 +13,7 @@ from launcher.results import metrics
 from launcher.results.classify import Verdict, classify, tail
 from launcher.results.metrics import Brief
 from launcher.results.record import Figures, MemoryKind, RunRecord, read_prediction
-from launcher.results.run_folder import RunFolder, Status
+from launcher.results.run_folder import METRICS, RunFolder, Status
 from launcher.spec.run import RunSpec
 
 
@@ -64,8 +64,8 @@ def _cut(steps: Sequence[Brief], result: dict[str, Any] | None, spec: RunSpec) -
     if result is None or (steps and steps[-1].step >= spec.last):
         return None
     if not steps:
-        return "metrics.jsonl has no steps"
-    return f"metrics.jsonl ends at step {steps[-1].step} of {spec.last}"
+        return f"{METRICS} has no steps"
+    return f"{METRICS} ends at step {steps[-1].step} of {spec.last}"
 
 
 def _verdict(folder: RunFolder, status: Status | None, ranks: int, done: bool) -> Verdict:

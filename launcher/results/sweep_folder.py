@@ -29,6 +29,7 @@ from launcher.results.record import RunRecord
 from launcher.results.run_folder import SPEC, RunFolder
 
 RECORDS, POINTS, REQUEST = "records.jsonl", "points.json", "request.json"
+TABLE_CACHE, LOCK, LOCK_HOLDER = ".table.json", ".lock", ".lock.holder"
 
 Kind = Literal["curriculum", "sweep", "run"]
 
@@ -61,6 +62,10 @@ class SweepFolder:
     def runs(self) -> list[RunFolder]:
         """The folders of all runs that this project started here, by name."""
         return [RunFolder(path.parent) for path in sorted(self.path.glob(f"*/{SPEC}"))]
+
+    def single_runs(self) -> list["SweepFolder"]:
+        """The folders in this one that keep a command of their own, by name."""
+        return [SweepFolder(path.parent) for path in sorted(self.path.glob(f"*/{REQUEST}"))]
 
     def make(self) -> None:
         """Make the folder. Raises ConfigError."""
@@ -162,7 +167,7 @@ class SweepFolder:
     @property
     def table_cache(self) -> Path:
         """Rows of the last table."""
-        return self.path / ".table.json"
+        return self.path / TABLE_CACHE
 
     # The lock.
 
@@ -173,7 +178,7 @@ class SweepFolder:
         Raises:
             ConfigError: the folder cannot be written, or another launcher is at work in it.
         """
-        lock, holder = FileLock(self.path / ".lock", mode=0o666), self.path / ".lock.holder"
+        lock, holder = FileLock(self.path / LOCK, mode=0o666), self.path / LOCK_HOLDER
         self.make()
         try:
             lock.acquire(timeout=0)

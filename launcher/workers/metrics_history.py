@@ -20,10 +20,9 @@ def restart(folder: RunFolder, first: int, step: int, start: Path | None = None)
         step: last step done.
         start: folder of a run that this one goes on from.
     """
-    paths = [path / "metrics.jsonl" for path in folder.path.glob("attempts/*")]
-    paths.sort(key=lambda path: int(path.parent.name))
+    paths = [attempt.metrics for attempt in reversed(folder.attempts())]
     if start:
-        paths.insert(0, start / "metrics.jsonl")
+        paths.insert(0, RunFolder(start).metrics)
     histories = [_between(first, step, path) for path in [*paths, folder.metrics]]
     lines = max(reversed(histories), key=len)  # the first of equal ones, so the newest
     if lines or folder.metrics.exists():
@@ -38,9 +37,8 @@ def give_up(folder: RunFolder, step: int) -> None:
     lines = list(read_jsonl(folder.metrics))
     given_up = [line for line in lines if line["step"] > step]
     if given_up:
-        aside = folder.path / "rolled_back"
-        aside.mkdir(exist_ok=True)
-        path = aside / f"{given_up[0]['step']}-{given_up[-1]['step']}.jsonl"
+        folder.rolled_back.mkdir(exist_ok=True)
+        path = folder.rolled_back / f"{given_up[0]['step']}-{given_up[-1]['step']}.jsonl"
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in given_up))
         retained = lines[: -len(given_up)]
         write_text(folder.metrics, "".join(f"{json.dumps(line)}\n" for line in retained))

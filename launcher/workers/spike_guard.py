@@ -14,24 +14,24 @@ from launcher.spikes.ladder import APPLY, GuardAction, Ladder
 from launcher.workers.collectives import broadcast_json
 from launcher.workers.measure import StepFigures
 
-NAME = "guard.json"
-"""File in the run's folder: the ladder as of the last rollback and, until that is done, its target.
-Checkpoints are from before the rollback, and know nothing of it."""
-
 
 class Guard:
-    """Decides about each step. Every rank has one, with equal figures, and so decides alike."""
+    """Decides about each step. Every rank has one, with equal figures, and so decides alike.
+
+    `RunFolder.guard_file` has the ladder as of the last rollback and, until that is done, its
+    target: checkpoints are from before the rollback, and know nothing of it.
+    """
 
     def __init__(self, spec: RunSpec, folder: RunFolder, start: Path | None, first: bool) -> None:
         """Read the state that an earlier attempt, or the run in ``start``, has saved.
 
         ``first`` is True on the rank that reads and writes it.
         """
-        self._path, self._first_rank = folder.path / NAME, first
+        self._path, self._first_rank = folder.guard_file, first
         settings = spec.train.spike_guard
         self._detector = Detector(settings) if settings else None
         self._ladder = Ladder(settings) if settings else None
-        inherited = [start / NAME] if start and not spec.stage else []
+        inherited = [RunFolder(start).guard_file] if start and not spec.stage else []
         paths = [path for path in (self._path, *inherited) if path.exists()] if first else []
         self._saved = broadcast_json(read_json(paths[0]) if paths else None) or {"to": None}
         self.events: tuple[Event, ...] = ()

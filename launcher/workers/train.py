@@ -199,7 +199,7 @@ def _connect(spec: RunSpec, folder: RunFolder) -> Any:
     with check.limit():
         place, link = groups.connect(spec), check.measure()
     if int(os.environ["RANK"]) == 0:
-        write_json(folder.path / "link.json", dataclasses.asdict(link))
+        write_json(folder.link_file, dataclasses.asdict(link))
     return place
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from launcher.results.run_folder import RunFolder
+from launcher.results.run_folder import RESULT, RunFolder
 from launcher.spec.checkpointing import Checkpointing, young_daly
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints import manifest, tensorfile
@@ -149,7 +149,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"stage {stage.number} ({stage.name}) goes on from step {self._spec.first}, of"
                 f" which no whole checkpoint is in {self._start or self._folder.path}; without its"
-                " result.json the same command trains the end of that stage again"
+                f" {RESULT} the same command trains the end of that stage again"
             )
         return None
 

@@ -109,7 +109,7 @@ def main() -> None:
     assert tracked is not None
 
     def over() -> bool:
-        return os.getppid() != options.rank or (folder.path / "result.json").exists()
+        return os.getppid() != options.rank or folder.is_done
 
     threads = [
         threading.Thread(
@@ -129,7 +129,7 @@ def main() -> None:
     for thread in threads:
         thread.start()
     _join(threads, over)
-    shutil.rmtree(_temporary(folder), ignore_errors=True)
+    shutil.rmtree(folder.wandb_temporary, ignore_errors=True)
     sys.stdout.flush()
     os._exit(0)  # a thread may hang, and so may what wandb does at exit
 
@@ -173,7 +173,7 @@ def _to_tensorboard(
     except ImportError:
         print("tensorboard: tensorboardX is not installed: pip install 'megalaunch[train]'")
         return
-    path = folder.path / "tensorboard"
+    path = folder.tensorboard
     path.mkdir(exist_ok=True)
     writer, last_step = EventsWriter(str(path / "events"), f".{os.getpid()}"), math.inf
 
@@ -203,20 +203,20 @@ def _to_wandb(
     os.environ["WANDB_SILENT"] = "true"
     # wandb reports errors to its makers, with the values of local variables.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    _temporary(folder).mkdir(parents=True, exist_ok=True)
+    folder.wandb_temporary.mkdir(parents=True, exist_ok=True)
     # wandb leaves two temporary folders of each run behind; `main` removes them from here.
-    os.environ["TMPDIR"] = str(_temporary(folder))
+    os.environ["TMPDIR"] = str(folder.wandb_temporary)
     try:
         import wandb
     except ImportError:
         if tracked.wandb != "auto":
             print("wandb: not installed: pip install 'megalaunch[train]'")
         return
-    with FileLock(folder.path / "wandb" / ".lock"):  # `launch sync` leaves what is written alone
+    with FileLock(folder.wandb_lock):  # `launch sync` leaves what is written alone
         run = _start_wandb(wandb, tracked, folder)
         _log(wandb, run, folder, over, new_samples)
         run.summary.update(_figures(folder))
-        run.finish(exit_code=0 if (folder.path / "result.json").exists() else 1)
+        run.finish(exit_code=0 if folder.is_done else 1)
         if not run.offline:  # wandb's own mark, without which `launch sync` uploads it again
             Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
 
@@ -245,10 +245,6 @@ def _log(
             run.log(samples.wandb_row(wandb, sampled), step=wandb_step)
     for sampled in new_samples.take():
         run.log(samples.wandb_row(wandb, sampled), step=wandb_step)
-
-
-def _temporary(folder: RunFolder) -> Path:
-    return folder.path / "wandb" / ".tmp"
 
 
 def _start_wandb(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
