@@ -10,10 +10,10 @@ from launcher.foreign.logs.megatron import Megatron
 from launcher.foreign.logs.nemo import Nemo
 from launcher.foreign.logs.read import read as read_log
 from launcher.foreign.logs.torchtitan import Torchtitan
-from launcher.foreign.source import EVENTS, Found, Source
+from launcher.foreign.source import EVENTS, Source, SourceRun
 from launcher.sheets.file import WORKBOOKS
 
-FORMATS: dict[str, Callable[[Source], list[Found]]] = {
+FORMATS: dict[str, Callable[[Source], list[SourceRun]]] = {
     "megatron": partial(read_log, kinds=(Megatron,)),
     "nemo": partial(read_log, kinds=(Nemo,)),
     "torchtitan": partial(read_log, kinds=(Torchtitan,)),
@@ -22,13 +22,13 @@ FORMATS: dict[str, Callable[[Source], list[Found]]] = {
     "tensorboard": tensorboard.read,
     "sheet": sheet.read,
 }
-"""What a source may be."""
+"""Name of a kind of source -> its reader."""
 
 AUTO = "auto"
 SHEETS = (".csv", ".tsv", *WORKBOOKS)
 
 
-def read(source: Source, name: str = AUTO) -> list[Found]:
+def read(source: Source, name: str = AUTO) -> list[SourceRun]:
     """The runs of a source: one of a log, one a row of a sheet.
 
     Args:

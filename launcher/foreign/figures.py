@@ -8,7 +8,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from launcher.foreign.logs.reader import Step
+from launcher.foreign.logs.reader import LoggedStep
 from launcher.results.imported import RunFacts
 from launcher.results.record import Figures, MemoryKind
 from launcher.results.summary import p95
@@ -20,12 +20,12 @@ UNTIMED = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """What was logged, and what is known of the run."""
+class LoggedRun:
+    """Logged steps of a run, and what its source states of it."""
 
-    steps: Sequence[Step]
-    """In order; of what is no number only a loss is kept."""
-    known: RunFacts
+    steps: Sequence[LoggedStep]
+    """In order; of what is no number only a loss is left."""
+    facts: RunFacts
     shape: ModelShape | None
     accelerator: Accelerator | None
     """The card, where it is one whose peaks are known."""
@@ -36,7 +36,7 @@ class Measured:
         """One line a step, as a run of our own writes them; None is "not known"."""
         return [self._line(step) for step in self.steps]
 
-    def _line(self, step: Step) -> dict[str, Any]:
+    def _line(self, step: LoggedStep) -> dict[str, Any]:
         speed = self._speed(step)
         return {
             "step": step.step,
@@ -62,9 +62,9 @@ class Measured:
 
     @property
     def _spans(self) -> list[int]:
-        """How many steps each line is of; the first one, those of a source's first interval."""
+        """Steps that each line is of; the first one stands for those up to it, or one interval."""
         numbers = [step.step for step in self.steps]
-        spans = [after - before for before, after in pairwise(numbers)]
+        spans = [second - first for first, second in pairwise(numbers)]
         if not numbers:
             return []
         return [min(max(numbers[0], 1), spans[0] if spans else 1), *spans]
@@ -97,63 +97,64 @@ class Measured:
 
     def stated(self) -> float | None:
         """The median of what the source calls its TFLOP/s per card, over the same steps."""
-        said = [step.tflops for step in self._timed() if step.tflops]
-        return median(said) if said else None
+        tflops = [step.tflops for step in self._timed() if step.tflops]
+        return median(tflops) if tflops else None
 
-    def _timed(self) -> Sequence[Step]:
+    def _timed(self) -> Sequence[LoggedStep]:
         if len(self.steps) < 2:
             return ()
         every = max(self.steps[1].step - self.steps[0].step, 1)
-        rest = self.steps[math.ceil(UNTIMED / every) :]
-        whole = max((step.batch or 0 for step in rest), default=0)
-        return [step for step in rest if step.batch in (None, whole)]
+        timed = self.steps[math.ceil(UNTIMED / every) :]
+        # With a batch that grows, only steps of the whole batch tell the speed.
+        whole_batch = max((step.batch or 0 for step in timed), default=0)
+        return [step for step in timed if step.batch in (None, whole_batch)]
 
-    def _batch(self, step: Step) -> float | None:
-        return step.batch or self.known.global_batch
+    def _batch(self, step: LoggedStep) -> float | None:
+        return step.batch or self.facts.global_batch
 
-    def _tokens(self, step: Step) -> int | None:
+    def _tokens(self, step: LoggedStep) -> int | None:
         if step.tokens is not None:
             return int(step.tokens)
-        batch, sequence = self._batch(step), self.known.seq_len
+        batch, sequence = self._batch(step), self.facts.seq_len
         samples = step.samples if step.samples is not None else batch and batch * step.step
         tokens = _finite(samples * sequence) if samples and sequence else None
         return None if tokens is None else int(tokens)
 
-    def _ms(self, step: Step) -> float | None:
-        """As stated, else what the stated speed means for a step of that size."""
-        batch, sequence = self._batch(step), self.known.seq_len
-        per_gpu, gpus = step.tokens_per_s_per_gpu, self.known.gpus
+    def _ms(self, step: LoggedStep) -> float | None:
+        """Milliseconds of a step: as stated, else by the stated speed and the size of the step."""
+        batch, sequence = self._batch(step), self.facts.seq_len
+        per_gpu, gpus = step.tokens_per_s_per_gpu, self.facts.gpus
         if step.step_ms is None and step.samples_per_s and batch:
             return _finite(1000 * batch / step.samples_per_s)
         if step.step_ms is None and per_gpu and batch and sequence and gpus:
             return _finite(1000 * batch * sequence / (per_gpu * gpus))
         return step.step_ms
 
-    def _speed(self, step: Step) -> float | None:
+    def _speed(self, step: LoggedStep) -> float | None:
         """Tokens per second over all ranks."""
-        batch, sequence, ms = self._batch(step), self.known.seq_len, self._ms(step)
+        batch, sequence, ms = self._batch(step), self.facts.seq_len, self._ms(step)
         if batch and sequence and ms:
             return _finite(1000 * batch * sequence / ms)
         if step.samples_per_s and sequence:
             return _finite(step.samples_per_s * sequence)
-        gpus = self.known.gpus
+        gpus = self.facts.gpus
         return _finite(
             step.tokens_per_s_per_gpu * gpus if step.tokens_per_s_per_gpu and gpus else None
         )
 
     def _tflops(self, speed: float | None) -> float | None:
         """Model FLOPs (`launcher.spec.shape`) per second and rank."""
-        if speed is None or self.shape is None or not self.known.gpus:
+        if speed is None or self.shape is None or not self.facts.gpus:
             return None
-        return _finite(speed * self.shape.flops_per_token / self.known.gpus / 1e12)
+        return _finite(speed * self.shape.flops_per_token / self.facts.gpus / 1e12)
 
     def _mfu(self, tflops: float | None) -> float | None:
-        peak = peak_of(self.accelerator, self.known.precision)
+        peak = peak_of(self.accelerator, self.facts.precision)
         return 100 * tflops / peak if tflops is not None and peak else None
 
 
 def peak_of(accelerator: Accelerator | None, precision: str | None) -> float | None:
-    """TFLOP/s; tensor cores of every card known here do fp16 at the speed of bf16."""
+    """Peak in TFLOP/s; tensor cores of every card known here do fp16 at the speed of bf16."""
     if accelerator is None or precision is None:
         return None
     peaks = {"fp32": accelerator.fp32_tflops, "fp8": accelerator.fp8_tflops}

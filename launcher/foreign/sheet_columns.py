@@ -20,22 +20,11 @@ TITLES = {
 POWER = ("powerw", "power", "watts")
 """Titles of a range: of the card that drew least, and of the one that drew most."""
 
-READ = {*POWER, *(title for titles in TITLES.values() for title in titles)}
+AS_THEY_ARE = {*POWER, *(title for titles in TITLES.values() for title in titles)}
 NUMBERS = {title for name, titles in TITLES.items() if COLUMNS[name].form for title in titles}
 SIZES = ("nodes", "dp", *DEGREES)
-COUNTED = {
-    *SIZES,
-    "n_gpus",
-    "gpus_per_node",
-    "global_batch",
-    "micro_batch",
-    "seq_len",
-    "params_b",
-    "tokens_per_s_per_gpu",
-    "tokens_per_s",
-    "step_s",
-    "mem_gb",
-}
+COUNTED = {*SIZES, "n_gpus", "gpus_per_node", "global_batch", "micro_batch", "seq_len", "params_b",
+           "tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb"}  # fmt: skip
 WORDS = {
     "zero_stage_or_strategy",
     "recompute",
@@ -45,9 +34,9 @@ WORDS = {
     "seq_parallel",
     "oom",
 }
-SHOWN = 3
-"""Cells that are shown of those that are no number."""
-MOST_SHOWN = 12
+LISTED_CELLS = 3
+"""Cells that are named of those that are no number."""
+LISTED_COLUMNS = 12
 """Columns that are named of those that are not read."""
 
 
@@ -58,7 +47,7 @@ def name(title: str) -> str:
 
 
 def blank(text: str) -> bool:
-    """Whether a cell says nothing."""
+    """Return True for a cell that says nothing."""
     return text.strip().lower() in BLANK
 
 
@@ -75,19 +64,21 @@ def figure(by_name: Row, column: str) -> float | None:
 
 def number(by_name: Row, titles: Sequence[str]) -> float | None:
     """The first number of some columns."""
-    found = (spelling.number(by_name[title]) for title in titles if by_name.get(title))
-    return next((value for value in found if value is not None), None)
+    numbers = (spelling.number(by_name[title]) for title in titles if by_name.get(title))
+    return next((value for value in numbers if value is not None), None)
 
 
 def ends(by_name: Row, titles: Sequence[str]) -> tuple[float | None, float | None]:
-    """``490-600`` or one number."""
+    """Both ends of a range such as ``490-600``; of one number, that number twice."""
     text = next((by_name[title] for title in titles if by_name.get(title)), "")
-    found = [spelling.number(end) for end in re.split(r"\s*(?:-|~|\u2013|to)\s*", text, maxsplit=1)]
-    return found[0], found[-1]
+    numbers = [
+        spelling.number(end) for end in re.split(r"\s*(?:-|~|\u2013|to)\s*", text, maxsplit=1)
+    ]
+    return numbers[0], numbers[-1]
 
 
 def is_number(title: str) -> bool:
-    """Whether a column is one of numbers."""
+    """Return True for a column of numbers."""
     return name(title) in NUMBERS or spelling.column(title) in COUNTED
 
 
@@ -101,23 +92,27 @@ def odd(row: Row) -> dict[str, str]:
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """What of a sheet is not read: one line of columns, one of cells."""
+    """Remarks on what is not read of a sheet: one line of columns, one of cells."""
     unread = [title for title in rows[0] if not _read(title) and not _empty(rows, title)]
-    more = f" and {len(unread) - MOST_SHOWN} more" if len(unread) > MOST_SHOWN else ""
-    lines = [f"not read: {', '.join(unread[:MOST_SHOWN])}{more}"] if unread else []
+    more = f" and {len(unread) - LISTED_COLUMNS} more" if len(unread) > LISTED_COLUMNS else ""
+    lines = [f"not read: {', '.join(unread[:LISTED_COLUMNS])}{more}"] if unread else []
     cells = [
         f"row {number}: {title} {text!r}"
         for number, row in enumerate(rows, 1)
         for title, text in odd(row).items()
     ]
     if cells:
-        more = f", and {len(cells) - SHOWN} more such cells" if len(cells) > SHOWN else ""
-        lines.append(f"{'; '.join(f'{cell} is no number' for cell in cells[:SHOWN])}{more}")
+        more = (
+            f", and {len(cells) - LISTED_CELLS} more such cells"
+            if len(cells) > LISTED_CELLS
+            else ""
+        )
+        lines.append(f"{'; '.join(f'{cell} is no number' for cell in cells[:LISTED_CELLS])}{more}")
     return lines
 
 
 def _read(title: str) -> bool:
-    return is_number(title) or spelling.column(title) in WORDS or name(title) in READ
+    return is_number(title) or spelling.column(title) in WORDS or name(title) in AS_THEY_ARE
 
 
 def _empty(rows: Iterable[Row], title: str) -> bool:

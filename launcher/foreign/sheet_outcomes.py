@@ -1,4 +1,4 @@
-"""What people write of a run's end: in a column for it, in words, or in passing among notes."""
+"""Outcomes as people write them: in a column for it, in words, or in passing among notes."""
 
 import re
 from collections.abc import Sequence
@@ -32,13 +32,10 @@ ENDED: Sequence[tuple[Outcome, str]] = (
     ("cancelled", r"\bkill|stopped|interrupt|terminat|中断|停止"),
     ("pruned", r"\bpending|queued|\bto.?do\b|\bplanned|\bwaiting|\btbd\b"),
     ("failed", r"\brunning|in progress|ongoing|\bstarted\b|実行中"),
-    (
-        "ok",
-        r"\bok(?:ay)?\b|\bsucce|\bdone\b|\bcomplet|\bfinish|\bpass(?:ed|es)?\b|\bfine\b"
-        r"|成功|完了|^(?:[o\u25cb\u25ef\u2713\u2714]|yes|true|good)$",
-    ),
-)
-"""What counts only in a column for it: notes may say that a run was started or stopped anyway."""
+    ("ok", r"\bok(?:ay)?\b|\bsucce|\bdone\b|\bcomplet|\bfinish|\bpass(?:ed|es)?\b|\bfine\b"
+           r"|成功|完了|^(?:[o\u25cb\u25ef\u2713\u2714]|yes|true|good)$"),
+)  # fmt: skip
+"""Words that count only in a column for it: notes may say that a run was started anyway."""
 
 _FAULT = (
     r"(?:errors?|fail\w*|crash\w*|ooms?|out.of.memory|hangs?|hung|nans?|issues?|problems?"
@@ -60,7 +57,7 @@ def noted(text: str) -> Outcome | None:
 
 
 def stated(text: str) -> Outcome | None:
-    """What a column for it says; None where it says nothing that is known here."""
+    """Outcome in a column for it; None where no word of it is known here."""
     plain = re.sub(DENIED, "fine", text.lower().strip())
     fault = spelling.first(FAULTS, plain)
     return spelling.first(ENDED, plain) if fault is None else fault

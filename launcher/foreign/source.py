@@ -1,4 +1,4 @@
-"""What is to be read, and what was found in it."""
+"""A source of runs that this project did not start, and the runs that were read from it."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ EVENTS = "*tfevents*"
 """Files of TensorBoard."""
 
 GENERIC = ("tensorboard", "tb", "tb_logs")
-"""What folders of events are called in every run."""
+"""Names that folders of events have in every run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,12 +36,12 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What it is called where it is shown."""
-        return called(self.path)
+        """Name for messages and tables."""
+        return source_name(self.path)
 
-    def accelerator(self, named: str | None) -> Accelerator | None:
+    def accelerator(self, card: str | None) -> Accelerator | None:
         """The card that a log names; None where its peaks are not known."""
-        name = self.hardware or named
+        name = self.hardware or card
         if name is None:
             return None
         machine = aliases.machine(name, self.clusters)
@@ -49,7 +49,7 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class SourceRun:
     """A run of a source."""
 
     imported: Imported
@@ -58,29 +58,29 @@ class Found:
     total: int | None = None
     """Steps it was to do."""
     remarks: tuple[str, ...] = ()
-    """What of the whole source was not read, one line each; with its first run."""
+    """Parts of the whole source that were not read, one line each; with its first run."""
     unread: int = 0
     """Lines that look like one of a step, and cannot be read."""
     first_unread: str | None = None
 
 
-def called(path: Path) -> str:
+def source_name(path: Path) -> str:
     """The name of a source; with its folder's where that alone tells it from others."""
-    whole = path.resolve() if path.name in ("", "..") else path
-    generic = whole.name.lower() in GENERIC
-    return f"{whole.resolve().parent.name}/{whole.name}" if generic else whole.name
+    path = path.resolve() if path.name in ("", "..") else path
+    generic = path.name.lower() in GENERIC
+    return f"{path.resolve().parent.name}/{path.name}" if generic else path.name
 
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, or of all event files of a folder. Raises ReadError."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     try:
         for file in sorted(path.rglob(EVENTS)) if path.is_dir() else [path]:
             for block in _blocks(file):
-                found.update(block)
+                sha256.update(block)
     except OSError as error:
         raise ReadError(f"{error.filename or path}: {error.strerror}") from error
-    return found.hexdigest()
+    return sha256.hexdigest()
 
 
 def _blocks(file: Path) -> Iterator[bytes]:

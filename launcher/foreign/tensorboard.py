@@ -10,74 +10,54 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from launcher.errors import ReadError
-from launcher.foreign.logs.context import Surroundings
-from launcher.foreign.logs.lines import whole
-from launcher.foreign.logs.read import found
-from launcher.foreign.logs.reader import LogReader, Step
-from launcher.foreign.source import EVENTS, Found, Source
+from launcher.foreign.logs.context import LogContext
+from launcher.foreign.logs.lines import whole_number
+from launcher.foreign.logs.read import source_run
+from launcher.foreign.logs.reader import LoggedStep, LogReader
+from launcher.foreign.source import EVENTS, Source, SourceRun
 from launcher.results.classify import Verdict
 
 TAGS: dict[str, tuple[str, ...]] = {
-    "loss": (
-        "lm loss",
-        "lm-loss-training/lm loss",
-        "loss_metrics/global_avg_loss",
-        "reduced_train_loss",
-        "train/loss",
-        "train_loss",
-        "loss",
-        "Train/Samples/train_loss",
-    ),
+    "loss": ("lm loss", "lm-loss-training/lm loss", "loss_metrics/global_avg_loss",
+             "reduced_train_loss", "train/loss", "train_loss", "loss", "Train/Samples/train_loss"),
     "grad_norm": ("grad-norm", "grad-norm/grad-norm", "grad_norm", "train/grad_norm"),
-    "lr": (
-        "learning-rate",
-        "learning-rate/learning-rate",
-        "lr",
-        "train/learning_rate",
-        "Train/Samples/lr",
-    ),
-    "seconds": (
-        "iteration-time",
-        "iteration-time/iteration-time",
-        "train_step_timing in s",
-        "time_metrics/end_to_end(s)",
-    ),
+    "lr": ("learning-rate", "learning-rate/learning-rate", "lr", "train/learning_rate",
+           "Train/Samples/lr"),
+    "seconds": ("iteration-time", "iteration-time/iteration-time", "train_step_timing in s",
+                "time_metrics/end_to_end(s)"),
     "batch": ("batch-size", "batch-size/batch-size", "global_batch_size"),
     "samples": ("consumed_samples",),
     "tflops": ("throughput", "tflops", "TFLOPS_per_GPU", "throughput/tflops/device"),
     "tokens_per_s_per_gpu": ("throughput(tps)", "tokens_per_sec_per_gpu"),
     "memory_gib": ("memory/max_reserved(GiB)",),
     "memory_bytes": ("mem-reserved-bytes", "max_memory_reserved"),
-}
+}  # fmt: skip
 """Field -> what writers call it, the first one that is there counts."""
 
 BY_SAMPLES = "Train/Samples/"
 """DeepSpeed counts sequences in place of steps."""
 
-FIRST_SIGN = {
-    "loss_metrics/global_avg_loss": "torchtitan",
-    "reduced_train_loss": "nemo",
-    "lm loss": "megatron-lm",
-    "lm-loss-training/lm loss": "megatron-deepspeed",
-    "Train/Samples/train_loss": "deepspeed",
-}
+FIRST_SIGN = {"loss_metrics/global_avg_loss": "torchtitan", "reduced_train_loss": "nemo",
+              "lm loss": "megatron-lm", "lm-loss-training/lm loss": "megatron-deepspeed",
+              "Train/Samples/train_loss": "deepspeed"}  # fmt: skip
 
-Series = dict[int, float]
+StepValues = dict[int, float]
+"""Step -> value of a scalar."""
 
 
 @dataclass(kw_only=True)
 class Events(LogReader):
-    """What the files of one folder hold."""
+    """Scalars and texts of the event files of one folder."""
 
     name: ClassVar[str] = "tensorboard"
     looks_like: ClassVar[str] = "files called events.out.tfevents..."
 
-    scalars: dict[str, Series] = field(default_factory=dict)
-    around: Surroundings = field(default_factory=Surroundings)
+    scalars: dict[str, StepValues] = field(default_factory=dict)
+    context: LogContext = field(default_factory=LogContext)
 
     @property
     def backend(self) -> str | None:
-        """By the names of its scalars."""
+        """Program that wrote them, by the names of its scalars."""
         return next((name for tag, name in FIRST_SIGN.items() if tag in self.scalars), None)
 
     def take(self, event: Any) -> None:
@@ -85,29 +65,29 @@ class Events(LogReader):
         for value in event.summary.value:
             if value.tag.endswith("/text_summary"):
                 text = value.tensor.string_val
-                self.facts[value.tag.removesuffix("/text_summary")] = (
+                self.arguments[value.tag.removesuffix("/text_summary")] = (
                     text[0].decode(errors="replace") if text else ""
                 )
             elif (scalar := _scalar(value)) is not None:
                 self.scalars.setdefault(value.tag, {})[event.step] = scalar
-                at = event.wall_time
-                self.around.began = min(at, self.around.began or at)
-                self.around.ended = max(at, self.around.ended or at)
+                time = event.wall_time
+                self.context.began = min(time, self.context.began or time)
+                self.context.ended = max(time, self.context.ended or time)
 
     def gather(self) -> None:
         """Make steps of the scalars."""
         series = {name: self._series(tags) for name, tags in TAGS.items()}
         logged = series["loss"] or series["seconds"] or series["tokens_per_s_per_gpu"]
         for number in sorted(logged):
-            said = {name: values.get(number) for name, values in series.items()}
-            seconds, size = said.pop("seconds"), said.pop("memory_bytes")
-            if said["memory_gib"] is None and size is not None:
-                said["memory_gib"] = size / 2**30
+            values = {name: by_step.get(number) for name, by_step in series.items()}
+            seconds, memory_bytes = values.pop("seconds"), values.pop("memory_bytes")
+            if values["memory_gib"] is None and memory_bytes is not None:
+                values["memory_gib"] = memory_bytes / 2**30
             ms = None if seconds is None else 1000 * seconds
-            self.add(Step(step=number, step_ms=ms, **said))  # type: ignore[arg-type]
-        self.total = whole(self.facts.get("train_iters"))
+            self.add(LoggedStep(step=number, step_ms=ms, **values))  # type: ignore[arg-type]
+        self.total = whole_number(self.arguments.get("train_iters"))
 
-    def _series(self, tags: tuple[str, ...]) -> Series:
+    def _series(self, tags: tuple[str, ...]) -> StepValues:
         tag = next((tag for tag in tags if self.scalars.get(tag)), None)
         if tag is None:
             return {}
@@ -118,7 +98,7 @@ class Events(LogReader):
         return {samples // batch: value for samples, value in values.items()}
 
 
-def read(source: Source) -> list[Found]:
+def read(source: Source) -> list[SourceRun]:
     """The run whose events a folder or a file holds.
 
     Raises:
@@ -141,17 +121,17 @@ def read(source: Source) -> list[Found]:
     if not full:
         raise ReadError(f"{source.path}: its event files have no loss and no step time")
     if len(full) > 1:
-        some = ", ".join(str(folder) for folder in list(full)[:3])
-        raise ReadError(f"{source.path}: event files of {len(full)} runs; name one: {some}")
+        examples = ", ".join(str(folder) for folder in list(full)[:3])
+        raise ReadError(f"{source.path}: event files of {len(full)} runs; name one: {examples}")
     (log,) = full.values()
-    return [found(source, log, log.around, _verdict(log))]
+    return [source_run(source, log, log.context, _verdict(log))]
 
 
 def _verdict(log: Events) -> Verdict:
     if log.done:
         return Verdict("ok")
-    of = "" if log.total is None else f" of {log.total}"
-    return Verdict("failed", f"the events end at step {log.last}{of} without saying why")
+    total = "" if log.total is None else f" of {log.total}"
+    return Verdict("failed", f"the events end at step {log.last}{total} without saying why")
 
 
 def _events(file: Path) -> Iterator[Any]:

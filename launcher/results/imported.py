@@ -1,4 +1,4 @@
-"""A run that this project did not start: what its log, or a row of somebody's sheet, says of it.
+"""A run that this project did not start, as far as its log, or a row of somebody's sheet, tells.
 
 Its folder holds ``imported.json`` in place of ``spec.json``, and ``metrics.jsonl`` as of any run,
 where its log has steps.
@@ -48,11 +48,11 @@ class Imported:
     """One run, as far as its source tells."""
 
     format: str
-    """What the source was read as: a key of ``launcher.foreign.FORMATS``."""
+    """Kind that the source was read as: a key of ``launcher.foreign.FORMATS``."""
     source: str
     """Name of the file or folder; of a sheet with the row: ``grid.csv row 7``."""
     sha256: str
-    """Of what was read; the same source is not read twice."""
+    """Digest of the source: the same one is not read twice."""
     known: RunFacts = field(default_factory=RunFacts)
     outcome: Outcome
     """As far as the end of the log shows."""
@@ -70,16 +70,16 @@ class Imported:
     hosts: tuple[str, ...] = ()
     commit: str | None = None
     path: str | None = None
-    """Where the source was: read there again once it has grown, it replaces what is here."""
+    """Path of the source: read there again once it has grown, it replaces what is here."""
 
 
 def write(folder: Path, imported: Imported) -> None:
-    """Keep it in a folder. Raises WorkError."""
+    """Write a run to its folder. Raises WorkError."""
     write_json(RunFolder(folder).imported_file, encode(imported))
 
 
 def read(folder: Path) -> Imported:
-    """What is kept in a folder. Raises ReadError."""
+    """Read the run of a folder. Raises ReadError."""
     path = RunFolder(folder).imported_file
     try:
         return decode(Imported, read_json(path))

@@ -10,7 +10,7 @@ from launcher.errors import ReadError
 
 
 class Brief(msgspec.Struct, frozen=True, gc=False):
-    """What the figures of a run are made of; to read no more takes a third less."""
+    """Fields that the figures of a run are made of; to read no more takes a third less time."""
 
     step: int
     loss: float | None = None
@@ -38,7 +38,7 @@ class Line(Brief, frozen=True, gc=False):
     """As the log of another program states it."""
     stage: str | None = None
     action: str | None = None
-    """What the spike guard, or the loss scaler, did instead of an update."""
+    """Action of the spike guard, or of the loss scaler, in place of an update."""
 
 
 T = TypeVar("T", Brief, Line)
@@ -46,11 +46,11 @@ T = TypeVar("T", Brief, Line)
 
 @dataclass(frozen=True, slots=True)
 class Metrics(Generic[T]):
-    """What is in the file of a run."""
+    """Lines of the file of a run."""
 
     lines: list[T]
     damage: str | None = None
-    """What cannot be read of it: ``metrics.jsonl:17 and 2 more lines cannot be read``."""
+    """Lines that cannot be read: ``metrics.jsonl:17 and 2 more lines cannot be read``."""
 
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
@@ -59,7 +59,7 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
 
 
 def read(path: Path, kind: type[T]) -> Metrics[T]:
-    """The whole lines of a file; none where there is no file.
+    """Complete lines of a file; none where there is no file.
 
     Half a line at the end is what a kill leaves, and no damage.
 
@@ -72,14 +72,14 @@ def read(path: Path, kind: type[T]) -> Metrics[T]:
         return Metrics([])
     except OSError as error:
         raise ReadError(f"{path.name}: {error.strerror}") from error
-    whole = text[: text.rfind(b"\n") + 1]
+    complete = text[: text.rfind(b"\n") + 1]
     try:
-        return Metrics(_DECODERS[kind].decode_lines(whole))
+        return Metrics(_DECODERS[kind].decode_lines(complete))
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _one_by_one(whole, kind, path.name)
+        return _line_by_line(complete, kind, path.name)
 
 
-def _one_by_one(text: bytes, kind: type[T], name: str) -> Metrics[T]:
+def _line_by_line(text: bytes, kind: type[T], name: str) -> Metrics[T]:
     lines, damaged = [], []
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
         try:

@@ -1,4 +1,4 @@
-"""What any log may say of where and when it was written: times, job, hosts, cards, commit."""
+"""Context that a log of any kind may state: times, job, hosts, cards, commit."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ BEGINNING = 80
 """Characters of a line in which a time is its own, not one that it tells of."""
 JOB = re.compile(r"\*\*\* (?:JOB|STEP) (\d+)(?:\.\S+)? ON (\S+) |\bSLURM_JOB_?ID[=:] ?(\d+)")
 NCCL_HOST = re.compile(r"^(\S+?):\d+:\d+ \[\d+\] NCCL INFO")
-NAMED = re.compile(r"(?:^\+ |\bexport )(NNODES|GPUS_PER_NODE)=(\d+)\s*$")
+SIZES = re.compile(r"(?:^\+ |\bexport )(NNODES|GPUS_PER_NODE)=(\d+)\s*$")
 MAKERS = ("NVIDIA", "Tesla", "AMD", "Quadro")
 CARD = re.compile(
     r"(?:CUDA capacity: |\|\s+\d+\s+|\[\d+\] )((?:NVIDIA|Tesla|AMD|Quadro) [\w. -]*?[\w.])"
@@ -20,7 +20,7 @@ COMMIT = re.compile(r"git_hash=([0-9a-f]{7,40})\b")
 
 
 @dataclass
-class Surroundings:
+class LogContext:
     """Fed with every line."""
 
     began: float | None = None
@@ -30,7 +30,7 @@ class Surroundings:
     hosts: set[str] = field(default_factory=set)
     card: str | None = None
     commit: str | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, str] = field(default_factory=dict)
     """NNODES and GPUS_PER_NODE, where a script was traced."""
 
     def feed(self, line: str) -> None:
@@ -40,8 +40,8 @@ class Surroundings:
             self.hosts.add(host[1])
         elif ("SLURM_JOB" in line or "CANCELLED" in line) and (job := JOB.search(line)):
             self.job_id = job[1] or job[3]
-        elif named := NAMED.search(line) if "NODE" in line else None:
-            self.facts[named[1]] = named[2]
+        elif "NODE" in line and (size := SIZES.search(line)):
+            self.arguments[size[1]] = size[2]
         if self.card is None and any(maker in line for maker in MAKERS):
             card = CARD.search(line)
             self.card = card[1] if card else None
@@ -50,13 +50,13 @@ class Surroundings:
 
     def _time(self, line: str) -> None:
         dated = DATED.search(line) if "CANCELLED AT" in line or "datetime" in line else None
-        found = TIME.search(line, dated.end()) if dated else TIME.search(line[:BEGINNING])
-        if found is None:
+        match = TIME.search(line, dated.end()) if dated else TIME.search(line[:BEGINNING])
+        if match is None:
             return
         try:
-            read = datetime.fromisoformat(f"{found[1]}T{found[2]}").replace(tzinfo=UTC)
-        except ValueError:
+            written = datetime.fromisoformat(f"{match[1]}T{match[2]}").replace(tzinfo=UTC)
+        except ValueError:  # digits that are no date
             return
-        at = read.timestamp()
-        self.began = at if self.began is None else min(self.began, at)
-        self.ended = at if self.ended is None else max(self.ended, at)
+        time = written.timestamp()
+        self.began = time if self.began is None else min(self.began, time)
+        self.ended = time if self.ended is None else max(self.ended, time)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from launcher.foreign.logs.lines import number
 from launcher.foreign.logs.megatron import ENGINE_ARGUMENT
-from launcher.foreign.logs.reader import LogReader, Step
+from launcher.foreign.logs.reader import LoggedStep, LogReader
 
 PROGRESS = re.compile(r"\bstep=(\d{1,12}), skipped=(\d{1,12}), lr=\[([^\]]*)\]")
 PIPELINE = re.compile(
@@ -24,7 +24,7 @@ SPEED = re.compile(
 EXITED = re.compile(
     r"\bProcess \d+ exits successfully\.?|Killing subprocess|exits with return code"
 )
-KNOWN = re.compile(r"DeepSpeed info: version|\[INFO\] \[(?:logging|engine|config)\.py:\d+:")
+SIGNS = re.compile(r"DeepSpeed info: version|\[INFO\] \[(?:logging|engine|config)\.py:\d+:")
 
 
 @dataclass(kw_only=True)
@@ -51,30 +51,30 @@ class DeepSpeed(LogReader):
             self.add(replace(self._at(int(speed[1])), samples_per_s=number(speed[3])))
             return True
         if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
-            self.facts[f"engine.{engine[1]}"] = engine[2].strip()
+            self.arguments[f"engine.{engine[1]}"] = engine[2].strip()
         if self.last is not None and ("exits " in line or "Killing" in line):
             self._exit(line)
-        self.known = self.known or bool(KNOWN.search(line))
+        self.recognized = self.recognized or bool(SIGNS.search(line))
         return False
 
     def _exit(self, line: str) -> None:
-        """Once a process has failed, the launcher kills what has not ended well by then."""
+        """Take a line of a process that ends: after one that failed the launcher kills the rest."""
         if exited := EXITED.search(line):
-            well = exited[0].startswith("Process") and not self._failed
-            self._failed = not well
-            self.finished = exited[0] if well else None
+            succeeded = exited[0].startswith("Process") and not self._failed
+            self._failed = not succeeded
+            self.finished = exited[0] if succeeded else None
 
-    def _progress(self, found: re.Match[str]) -> bool:
-        number_, skipped = int(found[1]), int(found[2])
-        self.known = True
-        if not number_:  # printed by the engine's start, before any step
+    def _progress(self, match: re.Match[str]) -> bool:
+        step, skipped = int(match[1]), int(match[2])
+        self.recognized = True
+        if not step:  # printed by the engine's start, before any step
             return False
         new = max(skipped - self._skipped, 0)
         self._skipped = skipped
-        lr = number(found[3].split(",")[0])
-        self.add(replace(self._at(number_), lr=lr, skipped=new))
+        lr = number(match[3].split(",")[0])
+        self.add(replace(self._at(step), lr=lr, skipped=new))
         return True
 
-    def _at(self, step: int) -> Step:
+    def _at(self, step: int) -> LoggedStep:
         """The step so far, where the line before was of it too."""
-        return self.steps[step] if step == self.last else Step(step=step)
+        return self.steps[step] if step == self.last else LoggedStep(step=step)

@@ -1,4 +1,4 @@
-"""How a log ends -> outcome and cause, by the messages that `launcher.results.classify` knows."""
+"""End of a log -> outcome and cause, by the messages that `launcher.results.classify` knows."""
 
 import math
 from collections import deque
@@ -7,55 +7,57 @@ from dataclasses import dataclass, field
 from launcher.foreign.logs.reader import LogReader
 from launcher.results.classify import Verdict, named
 
-BEGINNING, REST = 2000, 4000
-"""Lines that are kept after the last step: the first error is near its beginning, what the batch
-system says near its end."""
+FIRST_LINES, LAST_LINES = 2000, 4000
+"""Lines that are kept of what follows the last step: the first error is near its beginning, what
+the batch system says near its end."""
 
 LONGEST = 2000
 """Characters of a line that are kept."""
 
-BEFORE = 400
-"""Lines before the last step: output of several streams is not in order."""
+EARLIER_LINES = 400
+"""Lines that are kept of before the last step: output of several streams is not in order."""
 
 
 @dataclass
-class Ending:
-    """The lines that may say why a log ends, whatever its length."""
+class EndClassifier:
+    """Outcome of a log by its last lines, of which it keeps few however long the log is."""
 
     _first: list[str] = field(default_factory=list)
-    _rest: deque[str] = field(default_factory=lambda: deque(maxlen=REST))
-    _before: deque[str] = field(default_factory=lambda: deque(maxlen=BEFORE))
+    _last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
+    _earlier: deque[str] = field(default_factory=lambda: deque(maxlen=EARLIER_LINES))
 
     def feed(self, line: str) -> None:
         """Take a line that is none of a step."""
-        lines = self._first if len(self._first) < BEGINNING else self._rest
+        lines = self._first if len(self._first) < FIRST_LINES else self._last
         lines.append(line[:LONGEST])
 
     def step(self) -> None:
-        """A step was done: what was said before did not end it."""
-        self._before.extend(self._first[-BEFORE:])
-        self._before.extend(self._rest)
+        """Note that a step was done: no line before ended the run."""
+        self._earlier.extend(self._first[-EARLIER_LINES:])
+        self._earlier.extend(self._last)
         self._first.clear()
-        self._rest.clear()
+        self._last.clear()
 
     def start(self) -> None:
-        """It begins anew: what was said before ended another one."""
+        """Note that the run begins anew: lines before ended another start."""
         self._first.clear()
-        self._rest.clear()
-        self._before.clear()
+        self._last.clear()
+        self._earlier.clear()
 
     def verdict(self, log: LogReader) -> Verdict:
-        """What became of it."""
+        """Outcome and cause."""
         if log.done:
             return _diverged(log) or Verdict("ok")
-        found = named("\n".join((*self._first, *self._rest))) or named("\n".join(self._before))
-        if found and found.outcome not in ("timeout", "cancelled", "preempted"):
-            return found
-        return _diverged(log) or found or _stopped(log) or Verdict("failed", _silent(log))
+        newest = named("\n".join((*self._first, *self._last)))
+        message = newest or named("\n".join(self._earlier))
+        # A batch system that ends a run says not why its loss is none: what diverged is said first.
+        if message and message.outcome not in ("timeout", "cancelled", "preempted"):
+            return message
+        return _diverged(log) or message or _stopped(log) or Verdict("failed", _silent(log))
 
 
 def _diverged(log: LogReader) -> Verdict | None:
-    """The loss of the last steps is none any more."""
+    """Verdict on a run whose last losses are not finite; None where they are."""
     bad = None
     for number in sorted(log.steps, reverse=True):
         step = log.steps[number]
@@ -70,19 +72,19 @@ def _diverged(log: LogReader) -> Verdict | None:
 
 
 def _stopped(log: LogReader) -> Verdict | None:
-    """It ended itself before its last step."""
-    said = log.stopped
-    if said is None:
+    """Verdict on a run that ended itself before its last step; None where it did not."""
+    message = log.stopped
+    if message is None:
         return None
-    if "SIG" in said or "signal" in said:
-        return Verdict("preempted", said)
-    if "minutes" in said or "Time limit" in said or "Signaling" in said:
-        return Verdict("timeout", said)
+    if "SIG" in message or "signal" in message:
+        return Verdict("preempted", message)
+    if "minutes" in message or "Time limit" in message or "Signaling" in message:
+        return Verdict("timeout", message)
     return Verdict("ok")  # --exit-interval: as many steps as were asked for
 
 
 def _silent(log: LogReader) -> str:
-    of = "" if log.total is None else f" of {log.total}"
+    total = "" if log.total is None else f" of {log.total}"
     if log.last is None:
-        return f"the log ends before the first step{of} without saying why"
-    return f"the log ends at iteration {log.last}{of} without saying why"
+        return f"the log ends before the first step{total} without saying why"
+    return f"the log ends at iteration {log.last}{total} without saying why"

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from launcher.foreign.logs.lines import number
 from launcher.foreign.logs.megatron import ENGINE_ARGUMENT
-from launcher.foreign.logs.reader import LogReader, Step
+from launcher.foreign.logs.reader import LoggedStep, LogReader
 
 # Without a description: with one it is of the tokenizer, of a download.
 BAR = re.compile(
@@ -22,7 +22,7 @@ FIELD = re.compile(r"'(\w+)': '?([-+\w.]+)")
 ENDED = re.compile(
     r"\{'train_runtime': [^}]*\}|train_runtime +=|Training completed\. Do not forget"
 )
-KNOWN = re.compile(r"\bTrainingArguments\(|\*{5} Running training \*{5}")
+SIGNS = re.compile(r"\bTrainingArguments\(|\*{5} Running training \*{5}")
 ANNOUNCED = re.compile(
     r"(Total train batch size|Total optimization steps|"
     r"Instantaneous batch size per device|Number of trainable parameters)"
@@ -48,74 +48,74 @@ class HuggingFace(LogReader):
     _dicts: list[tuple[tuple[int, int] | None, dict[str, float | None]]] = field(
         default_factory=list
     )
-    """What was logged, and the bar's length and step before it."""
+    """Length and step of the bar that was printed last, and the dict that was logged after it."""
 
     @property
     def backend(self) -> str | None:
         """DeepSpeed, where its engine says how it is set up."""
-        return "deepspeed" if any(name.startswith("engine.") for name in self.facts) else None
+        return "deepspeed" if any(name.startswith("engine.") for name in self.arguments) else None
 
     def feed(self, line: str) -> bool:
         """Take a line. True where it is one of a step."""
         steps = [self._bar(bar) for bar in BAR.finditer(line)] if "%|" in line else []
         if "{'loss'" in line:
-            steps += [self._logged(found[0]) for found in LOGGED.finditer(line)]
+            steps += [self._logged(logged[0]) for logged in LOGGED.finditer(line)]
         if "rain" in line or " = " in line:
             self._remark(line)
         elif "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
-            self.facts[f"engine.{engine[1]}"] = engine[2].strip()
+            self.arguments[f"engine.{engine[1]}"] = engine[2].strip()
         return any(steps)
 
     def _remark(self, line: str) -> None:
-        if KNOWN.search(line):
-            self.known, self.finished = True, None  # a log may hold several starts
-        if found := LOGGING_STEPS.search(line):
-            self._every = int(found[1])
+        if SIGNS.search(line):
+            self.recognized, self.finished = True, None  # a log may hold several starts
+        if every := LOGGING_STEPS.search(line):
+            self._every = int(every[1])
         for name, value in ANNOUNCED.findall(line):
-            self.facts[name] = value.replace(",", "")
+            self.arguments[name] = value.replace(",", "")
             if name == "Total optimization steps":
-                self._announced = int(self.facts[name])
+                self._announced = int(self.arguments[name])
         if ENDED.search(line):
-            self.finished, self.known = "train_runtime", True
+            self.finished, self.recognized = "train_runtime", True
         if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
-            self.facts[f"engine.{engine[1]}"] = engine[2].strip()
+            self.arguments[f"engine.{engine[1]}"] = engine[2].strip()
 
-    def _bar(self, found: re.Match[str]) -> bool:
-        step, of = int(found[1]), int(found[2])
-        at = sum(60**i * int(part or 0) for i, part in enumerate(reversed(found[3].split(":"))))
-        self._bars.setdefault(of, {}).setdefault(step, at)
-        if found[4] == "?":  # it has just been drawn
-            self._started.setdefault(of, step)
+    def _bar(self, match: re.Match[str]) -> bool:
+        step, length = int(match[1]), int(match[2])
+        clock = reversed(match[3].split(":"))  # seconds, minutes, hours
+        seconds = sum(60**i * int(part or 0) for i, part in enumerate(clock))
+        self._bars.setdefault(length, {}).setdefault(step, seconds)
+        if match[4] == "?":  # it has just been drawn
+            self._started.setdefault(length, step)
             return False
-        self._newest = of, step
+        self._newest = length, step
         return True
 
     def _logged(self, text: str) -> bool:
-        said = {name: number(value) for name, value in FIELD.findall(text)}
-        self._dicts.append((self._newest, said))
-        self.known = True
+        values = {name: number(value) for name, value in FIELD.findall(text)}
+        self._dicts.append((self._newest, values))
+        self.recognized = True
         return True
 
     def close(self) -> None:
-        """Which of the bars is of training is known at the end."""
+        """Make steps of the bar of training: only now is it known which one that is."""
         finished, longest = self.finished, max(self._bars, default=None)
-        self.total = self._announced or (longest if self.known else None)
+        self.total = self._announced or (longest if self.recognized else None)
         bar = self._bars.get(self.total or 0, {})
-        for (before, since), (step, at) in pairwise(sorted(bar.items())):
-            self.add(Step(step=step, step_ms=1000 * (at - since) / (step - before)))
+        for (earlier, began), (step, ended) in pairwise(sorted(bar.items())):
+            self.add(LoggedStep(step=step, step_ms=1000 * (ended - began) / (step - earlier)))
         if bar and min(bar) != self._started.get(self.total or 0):
-            self.add(Step(step=min(bar)))
-        for count, (newest, said) in enumerate(self._dicts, 1):
-            self._put(
-                newest[1] if newest and newest[0] == self.total else count * self._every, said
-            )
+            self.add(LoggedStep(step=min(bar)))
+        for count, (newest, values) in enumerate(self._dicts, 1):
+            in_bar = newest is not None and newest[0] == self.total
+            self._put(newest[1] if newest and in_bar else count * self._every, values)
         self.last = max(self.steps, default=None)
         self.finished = finished
 
-    def _put(self, step: int, said: dict[str, float | None]) -> None:
+    def _put(self, step: int, values: dict[str, float | None]) -> None:
         self.steps[step] = replace(
-            self.steps.get(step, Step(step=step)),
-            loss=said.get("loss"),
-            grad_norm=said.get("grad_norm"),
-            lr=said.get("learning_rate"),
+            self.steps.get(step, LoggedStep(step=step)),
+            loss=values.get("loss"),
+            grad_norm=values.get("grad_norm"),
+            lr=values.get("learning_rate"),
         )

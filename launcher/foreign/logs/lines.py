@@ -46,15 +46,17 @@ def clean(line: str) -> str:
 
 def number(text: str | None) -> float | None:
     """The number that a text begins with; nan and inf are numbers, "None" is none."""
-    found = NUMBER.match(text.strip()) if text else None
-    return float(found[0].replace(",", "")) if found else None
+    match = NUMBER.match(text.strip()) if text else None
+    return float(match[0].replace(",", "")) if match else None
 
 
-MOST = 1e15
-"""What is counted here has fewer."""
+LARGEST = 1e15
+"""Bound of the counts of a log: a larger number is none of them."""
 
 
-def whole(text: str | None) -> int | None:
+def whole_number(text: str | None) -> int | None:
     """The whole number that a text begins with; None where it has none, or no possible one."""
     value = number(text)
-    return int(value) if value is not None and math.isfinite(value) and abs(value) < MOST else None
+    return (
+        int(value) if value is not None and math.isfinite(value) and abs(value) < LARGEST else None
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from launcher.foreign.logs.lines import number
-from launcher.foreign.logs.reader import LogReader, Step
+from launcher.foreign.logs.reader import LoggedStep, LogReader
 
 # A literal first, and what must not be before it after it: lines are searched faster so.
 _ITERATION = r"iteration(?<!\witeration)(?<!, iteration)(?<!at iteration):?\s+"
@@ -45,7 +45,7 @@ MORE = re.compile(
     r"|grad norm|number of (?:skipped|nan) iterations|consumed (?:samples|tokens)|TFLOPs"
     r"|TFLOP/s/GPU\)|samples per second):\s*[-\dni]"
 )
-"""What the rest of a torn step line has."""
+"""Fields that the rest of a torn step line may begin with."""
 
 SPEED = (
     ("samples_per_s", "samples per second", "samples/sec"),
@@ -57,7 +57,7 @@ SPEED = (
     ("samples", "consumed samples"),
     ("tokens", "consumed tokens"),
 )
-"""Field of `Step` -> what lines call it."""
+"""Field of `LoggedStep` -> what lines call it."""
 
 
 @dataclass(kw_only=True)
@@ -76,8 +76,8 @@ class Megatron(LogReader):
     @property
     def backend(self) -> str | None:
         """DeepSpeed's, where its engine prints or the arguments ask for it."""
-        asked = self.facts.get("deepspeed")
-        uses = self._deepspeed if asked is None else asked == "True"
+        flag = self.arguments.get("deepspeed")
+        uses = self._deepspeed if flag is None else flag == "True"
         return "megatron-deepspeed" if uses else "megatron-lm"
 
     def feed(self, line: str) -> bool:
@@ -95,50 +95,50 @@ class Megatron(LogReader):
     def _step_line(self, line: str) -> bool:
         starts = [match.start() for match in STEP.finditer(line)]
         if not starts:
-            self.give_up(line)
+            self.count_unread(line)
             return False
-        before = line[: starts[0]]  # GPT-NeoX says samples/sec first
+        prefix = line[: starts[0]]  # GPT-NeoX says samples/sec first
         if "memory (MB)" in line:
             self._memory(line)
         for begin, end in zip(starts, [*starts[1:], len(line)], strict=True):
             text = line[begin:end]
-            self._keep(f"{text}|{before}" if begin == starts[0] and "|" in before else text)
+            self._keep(f"{text}|{prefix}" if begin == starts[0] and "|" in prefix else text)
         last = line[starts[-1] :].rstrip()
-        whole = "elapsed time per iteration" in last and last.endswith("|")
-        self._torn, self._pieces = "" if whole else MEMORY.sub("", last), 0
+        complete = "elapsed time per iteration" in last and last.endswith("|")
+        self._torn, self._pieces = "" if complete else MEMORY.sub("", last), 0
         return True
 
     def _goes_on(self, line: str) -> bool:
-        """Whether a line is more of one that another rank's output has torn in two."""
+        """Return True for the rest of a step line that another rank's output has torn in two."""
         self._pieces += 1
         if LOOKS.search(line) or self._pieces > TORN:
             self._torn = ""
             return False
         if not MORE.search(line):
             return False
-        whole = self._torn[-1].isdigit() and re.match(r"\s*[A-Za-z]{2}", line)
-        self._torn += f"|{line}" if whole else line
-        self._keep(self._torn, again=True)
+        new_field = self._torn[-1].isdigit() and re.match(r"\s*[A-Za-z]{2}", line)
+        self._torn += f"|{line}" if new_field else line
+        self._keep(self._torn, replaces=True)
         if "number of nan iterations" in line:
             self._torn = ""
         return True
 
-    def _keep(self, text: str, again: bool = False) -> None:
+    def _keep(self, text: str, replaces: bool = False) -> None:
         head = STEP.match(text)
         assert head, text
         self.total = int(head[2]) if head[2] else self.total  # None where it is cut off
         pieces = (piece.partition(":") for piece in text[head.end() :].split("|"))
-        said = {name.strip().lower(): value for name, _, value in pieces}
-        numbers = {key: _first(said, names) for key, *names in SPEED}
-        numbers["tflops"] = _tflops(said, numbers["tflops"], text, self._utilization)
+        fields = {name.strip().lower(): value for name, _, value in pieces}
+        numbers = {key: _first(fields, names) for key, *names in SPEED}
+        numbers["tflops"] = _tflops(fields, numbers["tflops"], text, self._utilization)
         self._utilization = None
-        if again:
+        if replaces:
             self.steps.pop(int(head[1]), None)
-        step = Step(
+        step = LoggedStep(
             step=int(head[1]),
-            loss=_loss(said),
-            step_ms=_milliseconds(said),
-            skipped=number(said.get("number of skipped iterations")) or 0,
+            loss=_loss(fields),
+            step_ms=_milliseconds(fields),
+            skipped=number(fields.get("number of skipped iterations")) or 0,
             **numbers,
         )
         self.add(step)
@@ -147,22 +147,22 @@ class Megatron(LogReader):
         if ARGUMENTS_END.search(line):
             self._in_arguments = False
         elif ARGUMENTS.search(line):
-            self._in_arguments, self.known = True, True
+            self._in_arguments, self.recognized = True, True
             self.starts += 1
-            self.facts.clear()
-        elif found := ARGUMENT.search(line.rstrip()):
-            self.facts[found[1]] = found[2]
+            self.arguments.clear()
+        elif argument := ARGUMENT.search(line.rstrip()):
+            self.arguments[argument[1]] = argument[2]
 
     def _remark(self, line: str) -> None:
         if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
-            self.facts[f"engine.{engine[1]}"] = engine[2].strip()
+            self.arguments[f"engine.{engine[1]}"] = engine[2].strip()
         elif "memory (MB)" in line:
             self._memory(line)
         elif "padded vocab" in line and (vocabulary := VOCABULARY.search(line)):
-            self.facts["vocab_size"], self.facts["padded_vocab_size"] = vocabulary.groups()
+            self.arguments["vocab_size"], self.arguments["padded_vocab_size"] = vocabulary.groups()
         elif "number of parameters on" in line:
             for rank, count in RANK_PARAMS.findall(line):
-                self.facts[f"params.{rank.replace(' ', '')}"] = count
+                self.arguments[f"params.{rank.replace(' ', '')}"] = count
         elif "GPU utilization" in line and (use := UTILIZATION.search(line)):
             self._utilization = number(use[1])
         elif "Effective Tera" in line and (effective := EFFECTIVE.search(line)):
@@ -181,30 +181,30 @@ class Megatron(LogReader):
                 self.memory[rank or "0"] = max(mib / 1024, self.memory.get(rank or "0", 0.0))
 
 
-def _first(said: dict[str, str], names: list[str]) -> float | None:
-    return next((value for name in names if (value := number(said.get(name))) is not None), None)
+def _first(fields: dict[str, str], names: list[str]) -> float | None:
+    return next((value for name in names if (value := number(fields.get(name))) is not None), None)
 
 
 def _tflops(
-    said: dict[str, str], stated: float | None, text: str, utilization: float | None
+    fields: dict[str, str], in_field: float | None, text: str, utilization: float | None
 ) -> float | None:
     """TFLOP/s per card, wherever a version puts it: a field, its own piece, the line before."""
-    if stated is not None:
+    if in_field is not None:
         # GPT-NeoX scales to a readable unit: 150.3TFLOPS, 980.1GFLOPS.
-        return stated / 1000 if "GFLOPS" in said.get("approx flops per gpu", "") else stated
+        return in_field / 1000 if "GFLOPS" in fields.get("approx flops per gpu", "") else in_field
     inside = TFLOPS.search(text) if "TFLOP/s/GPU" in text else None
     return number(inside[1]) if inside else utilization
 
 
-def _milliseconds(said: dict[str, str]) -> float | None:
-    ms = number(said.get("elapsed time per iteration (ms)"))
-    seconds = number(said.get("elapsed time per iteration (s)"))
+def _milliseconds(fields: dict[str, str]) -> float | None:
+    ms = number(fields.get("elapsed time per iteration (ms)"))
+    seconds = number(fields.get("elapsed time per iteration (s)"))
     return ms if ms is not None else None if seconds is None else 1000 * seconds
 
 
-def _loss(said: dict[str, str]) -> float | None:
+def _loss(fields: dict[str, str]) -> float | None:
     """The language model's; other losses of a line are those of routers and of later tokens."""
     for name in ("lm loss", "lm_loss", "loss", "reduced_train_loss", "total loss"):
-        if (value := number(said.get(name))) is not None:
+        if (value := number(fields.get(name))) is not None:
             return value
     return None

@@ -8,15 +8,15 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from launcher.foreign.logs.arguments import NAMED
-from launcher.foreign.logs.lines import number, whole
-from launcher.foreign.logs.reader import LogReader, Step
+from launcher.foreign.logs.arguments import DUMP_NAMES
+from launcher.foreign.logs.lines import number, whole_number
+from launcher.foreign.logs.reader import LoggedStep, LogReader
 
 PRINTED = re.compile(r"Training epoch (\d{1,12}), iteration (\d{1,12})(?:/(\d{1,12}))? \|(.*)")
 BAR = re.compile(
     r"Epoch (\d{1,12}): (?:: )?.*?(?:(\d{1,12})/(\d{1,12})|(\d{1,12})it) \[([^\]]*)\]?"
 )
-KNOWN = re.compile(r"\[NeMo [IWEDC] |\bnemo_logging\b|\bNeMo\b.*\bExperiment")
+SIGNS = re.compile(r"\[NeMo [IWEDC] |\bnemo_logging\b|\bNeMo\b.*\bExperiment")
 FINISHED = re.compile(r"`?Trainer\.fit`? stopped: `?max_(?:steps|epochs)=(\d+)`? reached")
 MAX_STEPS = re.compile(r"\bmax_steps['\"]?[:=] ?(-?\d{1,12})\b")
 TIMED_OUT = re.compile(r"Time limit reached\..*|Signaling Trainer to stop.*")
@@ -50,69 +50,68 @@ class Nemo(LogReader):
                 self._bar(bar)
             if bars:
                 return True
-        self.known = self.known or bool(KNOWN.search(line))
+        self.recognized = self.recognized or bool(SIGNS.search(line))
         if "Training epoch" in line and "iteration" in line:
-            self.give_up(line)
+            self.count_unread(line)
         elif self.last is None:
-            self._before(line)
+            self._preamble(line)
         elif FINISHED.search(line):
             self.finished = line.strip()
         elif stopped := TIMED_OUT.search(line):
             self.stopped = stopped[0]
         return False
 
-    def _before(self, line: str) -> None:
-        """What is printed before the first step."""
-        if "max_steps" in line and (most := MAX_STEPS.search(line)):
-            self._max_steps = int(most[1])
-        if (argument := ARGUMENT.match(line)) and argument[1] in NAMED:
-            self.facts.setdefault(argument[1], argument[2].strip("'\",)"))
+    def _preamble(self, line: str) -> None:
+        """Take a line from before the first step."""
+        if "max_steps" in line and (limit := MAX_STEPS.search(line)):
+            self._max_steps = int(limit[1])
+        if (argument := ARGUMENT.match(line)) and argument[1] in DUMP_NAMES:
+            self.arguments.setdefault(argument[1], argument[2].strip("'\",)"))
         elif processes := PROCESSES.search(line):
-            self.facts["world_size"] = processes[1]
+            self.arguments["world_size"] = processes[1]
         elif params := PARAMS.search(line):
             count, unit = params[1] or params[3], params[2] or params[4]
-            self.facts["params"] = f"{(number(count) or 0) * TIMES[unit]:.0f}"
+            self.arguments["params"] = f"{(number(count) or 0) * TIMES[unit]:.0f}"
 
-    def _printed(self, found: re.Match[str]) -> bool:
-        pairs = re.findall(r"([^|:]+): *([^|\s]+)", found[4])
-        said = {name.strip().lower(): number(value) for name, value in pairs}
-        logged = whole(
-            dict((name.strip().lower(), value) for name, value in pairs).get("global_step")
-        )
-        self.total = int(found[3]) if found[3] and self._of_all(int(found[1])) else None
-        self._keep(int(found[2]) if logged is None else logged, said)
+    def _printed(self, match: re.Match[str]) -> bool:
+        pairs = re.findall(r"([^|:]+): *([^|\s]+)", match[4])
+        texts = {name.strip().lower(): value for name, value in pairs}
+        global_step = whole_number(texts.get("global_step"))
+        self.total = int(match[3]) if match[3] and self._of_all(int(match[1])) else None
+        step = int(match[2]) if global_step is None else global_step
+        self._keep(step, {name: number(text) for name, text in texts.items()})
         return True
 
     def _of_all(self, epoch: int) -> bool:
-        """Whether a step line's total is one of the run; without max_steps it is an epoch's."""
+        """Return True if a step line's total is the run's; without max_steps it is an epoch's."""
         if self._max_steps is not None:
             return self._max_steps > 0
         return epoch == 0
 
-    def _bar(self, found: re.Match[str]) -> None:
-        pairs = re.findall(r"([\w/ ]+)=([^,\]]+)", found[5])
-        said = {name.strip().lower(): number(value) for name, value in pairs}
-        epoch, done = int(found[1]), int(found[2] or found[4])
-        of = int(found[3] or 0)
-        self.total = (epoch + 1) * of if of and self._of_all(epoch) else None
-        if done:
+    def _bar(self, match: re.Match[str]) -> None:
+        pairs = re.findall(r"([\w/ ]+)=([^,\]]+)", match[5])
+        values = {name.strip().lower(): number(value) for name, value in pairs}
+        epoch, step = int(match[1]), int(match[2] or match[4])
+        length = int(match[3] or 0)
+        self.total = (epoch + 1) * length if length and self._of_all(epoch) else None
+        if step:
             # A postfix rounds global_step to three digits, so the bar's own count is taken.
-            self._keep(epoch * of + done, said)
+            self._keep(epoch * length + step, values)
 
-    def _keep(self, step: int, said: dict[str, float | None]) -> None:
-        seconds = said.get("train_step_timing in s")
-        reserved = said.get("max_memory_reserved")
+    def _keep(self, step: int, values: dict[str, float | None]) -> None:
+        seconds = values.get("train_step_timing in s")
+        reserved = values.get("max_memory_reserved")
         self.add(
-            Step(
+            LoggedStep(
                 step=step,
-                loss=said.get("reduced_train_loss", said.get("loss")),
-                grad_norm=said.get("grad_norm", said.get("gradient_norm")),
-                lr=said.get("lr"),
+                loss=values.get("reduced_train_loss", values.get("loss")),
+                grad_norm=values.get("grad_norm", values.get("gradient_norm")),
+                lr=values.get("lr"),
                 step_ms=None if seconds is None else 1000 * seconds,
-                batch=said.get("global_batch_size"),
-                samples=said.get("consumed_samples"),
-                tokens_per_s_per_gpu=said.get("tokens_per_sec_per_gpu"),
-                tflops=said.get("tflops_per_gpu"),
+                batch=values.get("global_batch_size"),
+                samples=values.get("consumed_samples"),
+                tokens_per_s_per_gpu=values.get("tokens_per_sec_per_gpu"),
+                tflops=values.get("tflops_per_gpu"),
                 memory_gib=None if reserved is None else reserved / GIB,
             )
         )

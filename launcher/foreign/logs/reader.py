@@ -1,15 +1,15 @@
-"""What a reader of one kind of log gathers while its lines pass by."""
+"""Base of the readers of logs: each gathers the steps of one kind while its lines pass by."""
 
 import math
 from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
-SHOWN = 160
+QUOTED = 160
 """Characters of a line that a message quotes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class LoggedStep:
     """One logged step. None is "the line does not say"."""
 
     step: int
@@ -35,12 +35,13 @@ class Step:
     skipped: float = 0
     """Updates that were left out since the line before."""
 
-    def finite(self) -> "Step":
+    def finite(self) -> "LoggedStep":
         """The step, with what is no number as "the line does not say"; of a loss, that is one."""
-        said = (one.name for one in fields(self) if one.name not in ("step", "loss", "skipped"))
-        bad = {name: None for name in said if not math.isfinite(getattr(self, name) or 0)}
+        names = (field.name for field in fields(self))
+        figures = (name for name in names if name not in ("step", "loss", "skipped"))
+        unknown = {name: None for name in figures if not math.isfinite(getattr(self, name) or 0)}
         skipped = self.skipped if math.isfinite(self.skipped) else 0
-        return replace(self, skipped=skipped, **bad)  # type: ignore[arg-type]
+        return replace(self, skipped=skipped, **unknown)  # type: ignore[arg-type]
 
 
 @dataclass(kw_only=True)
@@ -50,20 +51,20 @@ class LogReader:
     name: ClassVar[str]
     """A key of `launcher.foreign.FORMATS`."""
     looks_like: ClassVar[str]
-    """What its step lines look like, for a message."""
+    """Examples of its step lines, for a message."""
 
-    steps: dict[int, Step] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
+    steps: dict[int, LoggedStep] = field(default_factory=dict)
+    arguments: dict[str, str] = field(default_factory=dict)
     """Arguments as the source names them."""
     total: int | None = None
     """Steps it was to do."""
     last: int | None = None
     """The step of the last line."""
     finished: str | None = None
-    """What the source prints once training is over, where it was."""
+    """Line that the source prints once training is over; None where it printed none."""
     stopped: str | None = None
-    """What it prints where it ends itself before that."""
-    known: bool = False
+    """Line that it prints where it ends itself before that."""
+    recognized: bool = False
     """A line of this kind of log was there, if only before the first step."""
     repeated: int = 0
     """Lines of steps that were there already."""
@@ -90,18 +91,18 @@ class LogReader:
 
     @property
     def backend(self) -> str | None:
-        """What trained it: a value of `launcher.results.imported.RunFacts.backend`."""
+        """Program that trained it: a value of `launcher.results.imported.RunFacts.backend`."""
         return self.name
 
-    def add(self, step: Step) -> None:
+    def add(self, step: LoggedStep) -> None:
         """Keep a step; a later line replaces an earlier one. Ranks may print the last one again."""
         self.repeated += step.step in self.steps and step.step != self.last
         self.steps[step.step] = step
         self.last = step.step
         self.finished = self.stopped = None  # a log may hold several starts
-        self.known = True
+        self.recognized = True
 
-    def give_up(self, line: str) -> None:
+    def count_unread(self, line: str) -> None:
         """Count a line that cannot be read."""
         self.unread += 1
-        self.first_unread = self.first_unread or line.strip()[:SHOWN]
+        self.first_unread = self.first_unread or line.strip()[:QUOTED]

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from launcher.foreign.logs.lines import number
-from launcher.foreign.logs.reader import LogReader, Step
+from launcher.foreign.logs.reader import LoggedStep, LogReader
 
 STEP = re.compile(
     r"(?<!validate )\bstep:\s*(\d{1,12})(?:/(\d{1,12}))?(?: = [\d.]+%)?\s+(?=[a-z_]*loss:)"
 )
 FIELD = re.compile(r"([A-Za-z_]+):\s*([-+\d.,]+(?:[eE][-+]?\d+)?(?:GiB)?|nan|inf)")
-KNOWN = re.compile(r"\btorchtitan\b|\[titan\]")
+SIGNS = re.compile(r"\btorchtitan\b|\[titan\]")
 TRAINER = re.compile(
     r"(?:Trainer is initialized with|Training starts at step \d+, with)"
     r" local batch size (\d{1,12}), global batch size (\d{1,12}),"
@@ -40,57 +40,57 @@ class Torchtitan(LogReader):
 
     def feed(self, line: str) -> bool:
         """Take a line. True where it is one of a step."""
-        found = STEP.search(line) if "step:" in line else None
-        if found is None:
+        match = STEP.search(line) if "step:" in line else None
+        if match is None:
             self._remark(line)
             return False
-        said = {name: number(value) for name, value in FIELD.findall(line[found.end() :])}
-        self.total = int(found[2]) if found[2] else self.total
-        loss = next((said[name] for name in ("loss", "global_avg_loss") if name in said), None)
+        values = {name: number(text) for name, text in FIELD.findall(line[match.end() :])}
+        self.total = int(match[2]) if match[2] else self.total
+        loss = next((values[name] for name in ("loss", "global_avg_loss") if name in values), None)
         self.add(
-            Step(
-                step=int(found[1]),
+            LoggedStep(
+                step=int(match[1]),
                 loss=loss,
-                grad_norm=said.get("grad_norm"),
-                lr=said.get("lr"),
-                tokens_per_s_per_gpu=said.get("tps", said.get("wps")),
-                tflops=said.get("tflops"),
-                memory_gib=said.get("memory"),
+                grad_norm=values.get("grad_norm"),
+                lr=values.get("lr"),
+                tokens_per_s_per_gpu=values.get("tps", values.get("wps")),
+                tflops=values.get("tflops"),
+                memory_gib=values.get("memory"),
             )
         )
         return True
 
     def _remark(self, line: str) -> None:
-        if found := TRAINER.search(line):
+        if trainer := TRAINER.search(line):
             names = ("micro_batch_size", "global_batch_size", "seq_length", "train_iters")
-            self.facts |= dict(zip(names, found.groups(), strict=True))
-            self.total = int(found[4])
+            self.arguments |= dict(zip(names, trainer.groups(), strict=True))
+            self.total = int(trainer[4])
             self.starts += 1
-        elif found := MESH.search(line):
-            self._mesh(found)
-        elif found := SIZE.search(line):
-            self.facts["model"], self.facts["params"] = found[1], found[2].replace(",", "")
-        elif found := AC.search(line):
-            self.facts["recompute_granularity"] = found[1]
+        elif mesh := MESH.search(line):
+            self._mesh(mesh)
+        elif size := SIZE.search(line):
+            self.arguments |= {"model": size[1], "params": size[2].replace(",", "")}
+        elif checkpointing := AC.search(line):
+            self.arguments["recompute_granularity"] = checkpointing[1]
         elif "Training completed" in line and self.last is not None:
             self.finished = "Training completed"
         self._shape(line)
-        self.known = self.known or bool(KNOWN.search(line))
+        self.recognized = self.recognized or bool(SIGNS.search(line))
 
-    def _mesh(self, found: re.Match[str]) -> None:
-        if found[3]:
-            sizes = dict(re.findall(r"(\w+)=(\d{1,12})", found[3]))
+    def _mesh(self, mesh: re.Match[str]) -> None:
+        if mesh[3]:
+            sizes = dict(re.findall(r"(\w+)=(\d{1,12})", mesh[3]))
         else:
-            names = re.findall(r"\w+", found[1])
-            sizes = dict(zip(names, re.findall(r"\d{1,12}", found[2]), strict=False))
+            names = re.findall(r"\w+", mesh[1])
+            sizes = dict(zip(names, re.findall(r"\d{1,12}", mesh[2]), strict=False))
         degrees = {name: int(sizes.get(name, 1)) for name in DEGREES}
         world = math.prod(degrees[name] for name in DEGREES[:-1])
-        self.facts |= {name: str(value) for name, value in degrees.items()}
-        self.facts["world_size"] = str(world)
-        self.facts["dp"] = str(degrees["dp_replicate"] * degrees["dp_shard"])
+        self.arguments |= {name: str(value) for name, value in degrees.items()}
+        self.arguments["world_size"] = str(world)
+        self.arguments["dp"] = str(degrees["dp_replicate"] * degrees["dp_shard"])
 
     def _shape(self, line: str) -> None:
-        if "Building " in line and (found := SHAPE.search(line)):
-            self.facts["model"] = found[1]
-            for name, value in re.findall(r"(\w+)=([\w.']+)", found[2]):
-                self.facts[f"args.{name}"] = value
+        if "Building " in line and (shape := SHAPE.search(line)):
+            self.arguments["model"] = shape[1]
+            for name, value in re.findall(r"(\w+)=([\w.']+)", shape[2]):
+                self.arguments[f"args.{name}"] = value

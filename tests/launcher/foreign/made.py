@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import foreign
-from launcher.foreign.source import Found, Source, digest
+from launcher.foreign.source import Source, SourceRun, digest
 from launcher.sheets import predictions
 
 
@@ -15,7 +15,9 @@ def source(path: Path, hardware: str | None = None) -> Source:
     )  # fmt: skip
 
 
-def read(folder: Path, text: str, name: str = foreign.AUTO, hardware: str | None = None) -> Found:
+def read(
+    folder: Path, text: str, name: str = foreign.AUTO, hardware: str | None = None
+) -> SourceRun:
     path = folder / "run.log"
     path.write_text(text, newline="")
     (found,) = foreign.read(source(path, hardware), name)

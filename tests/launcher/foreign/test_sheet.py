@@ -7,7 +7,7 @@ import pytest
 
 from launcher import foreign
 from launcher.errors import ReadError
-from launcher.foreign.source import Found
+from launcher.foreign.source import SourceRun
 from launcher.results.imported import RunFacts
 from launcher.results.record import Figures
 from launcher.sheets import predictions
@@ -17,7 +17,7 @@ from tests.launcher.foreign.made import source
 GRID = ROOT / "tests" / "data" / "tanuki_phase1_grid.csv"
 
 
-def rows(path: Path, text: str) -> list[Found]:
+def rows(path: Path, text: str) -> list[SourceRun]:
     path.write_text(text, encoding="utf-8")
     return foreign.read(source(path))
 

@@ -14,7 +14,7 @@ from launcher.decode import nearest
 from launcher.errors import ConfigError, ReadError, RequestError
 
 if TYPE_CHECKING:
-    from launcher.foreign.source import Found
+    from launcher.foreign.source import SourceRun
     from launcher.spec.cluster import Cluster
 
 DESCRIPTION = """Read what other programs left of their runs, into folders that `launch table`
@@ -79,16 +79,16 @@ def _import(path: Path, options: argparse.Namespace) -> bool:
     """One source, and one line about it. False where it could not be read."""
     from launcher import foreign
     from launcher.foreign import AUTO, folders
-    from launcher.foreign.source import Source, called, digest
+    from launcher.foreign.source import Source, digest, source_name
     from launcher.sheets import predictions
 
     try:
         sha256 = digest(path)
-        place = folders.place(Path(options.output).expanduser(), path, sha256)
+        place = folders.target(Path(options.output).expanduser(), path, sha256)
         if place.state == "there" and not options.again:
             asked = options.kind != AUTO or options.hardware is not None
             hint = " (--again reads it with these options)" if asked else ""
-            print(f"{called(path)}: already there -> {place.folder}{hint}", flush=True)
+            print(f"{source_name(path)}: already there -> {place.folder}{hint}", flush=True)
             return True
         source = Source(path=path, sha256=sha256, clusters=_clusters(), models=predictions.models(),
                         hardware=options.hardware)  # fmt: skip
@@ -101,13 +101,13 @@ def _import(path: Path, options: argparse.Namespace) -> bool:
         print(f"launch: {path}: cannot be read: {error}", file=sys.stderr)
         return False
     again = "" if place.state == "new" else " (instead of what was there)"
-    print(f"{called(path)}: {_said(found)} -> {place.folder}{again}", flush=True)
+    print(f"{source_name(path)}: {_said(found)} -> {place.folder}{again}", flush=True)
     for remark in found[0].remarks:
         print(f"  {remark}", flush=True)
     return True
 
 
-def _said(found: "Sequence[Found]") -> str:
+def _said(found: "Sequence[SourceRun]") -> str:
     """What was found, in one line."""
     if found[0].imported.format == "sheet":
         counts = Counter(run.imported.outcome for run in found).most_common()
@@ -126,7 +126,7 @@ def _many(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _span(run: "Found") -> str:
+def _span(run: "SourceRun") -> str:
     of = "" if run.total is None else f" of {run.total}"
     return f" ({run.lines[0]['step']} to {run.lines[-1]['step']}{of})"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher import foreign
-from launcher.foreign.source import Found
+from launcher.foreign.source import SourceRun
 from launcher.results.imported import RunFacts
 from tests.conftest import ROOT
 from tests.launcher.foreign.made import said, source
@@ -14,7 +14,7 @@ from tests.launcher.foreign.made import said, source
 LOGS = ROOT / "tests" / "data" / "foreign_logs"
 
 
-def found(name: str) -> Found:
+def found(name: str) -> SourceRun:
     (run,) = foreign.read(source(LOGS / name))
     return run
 

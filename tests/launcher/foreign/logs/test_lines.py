@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher import foreign
-from launcher.foreign.logs.lines import number, whole
+from launcher.foreign.logs.lines import number, whole_number
 from tests.launcher.foreign.made import read, source
 
 STEP = (
@@ -27,7 +27,7 @@ def test_number(text: str, value: float | None) -> None:
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1e400", "9" * 5000, "None", "1e15"])
 def test_no_count(text: str) -> None:
-    assert whole(text) is None
+    assert whole_number(text) is None
 
 
 @pytest.mark.parametrize("odd", ["nan", "inf", "1e400", "4.04.0", "9" * 5000, "-1", "0"])

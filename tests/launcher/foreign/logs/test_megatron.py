@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from launcher.foreign.logs.lines import clean, number
-from launcher.foreign.source import Found
+from launcher.foreign.source import SourceRun
 from tests.launcher.foreign.made import read, said
 
 MCORE = (
@@ -105,7 +105,7 @@ def test_step_lines(tmp_path: Path, text: str, expected: dict[str, Any]) -> None
     assert (found.unread, found.imported.format) == (0, "megatron")
 
 
-def steps(found: Found) -> list[int]:
+def steps(found: SourceRun) -> list[int]:
     return [line["step"] for line in found.lines]
 
 

@@ -10,7 +10,7 @@ import pytest
 from launcher import cli
 from launcher.errors import ReadError, WorkError
 from launcher.foreign import folders
-from launcher.foreign.source import called
+from launcher.foreign.source import source_name
 from launcher.results import imported
 from tests.conftest import ROOT
 
@@ -190,17 +190,17 @@ def test_names_of_folders(
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     Path(path).mkdir(parents=True, exist_ok=True)
-    assert folders.place(Path("out"), Path(path), "").folder == Path("out") / folder
+    assert folders.target(Path("out"), Path(path), "").folder == Path("out") / folder
 
 
 def test_what_has_no_name() -> None:
     with pytest.raises(ReadError, match="no folder can be called after it"):
-        folders.place(Path("out"), Path("/"), "")
+        folders.target(Path("out"), Path("/"), "")
 
 
 def test_folders_of_events_are_told_apart() -> None:
-    assert called(Path("a/tensorboard")) == "a/tensorboard"
-    assert called(Path("a/run_7")) == "run_7"
+    assert source_name(Path("a/tensorboard")) == "a/tensorboard"
+    assert source_name(Path("a/run_7")) == "run_7"
 
 
 def test_a_folder_that_cannot_be_replaced_stays(monkeypatch: pytest.MonkeyPatch) -> None:
