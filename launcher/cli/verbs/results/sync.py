@@ -19,15 +19,15 @@ from launcher.results.run_folder import SPEC, RunFolder
 DESCRIPTION = """Upload the W&B runs that were kept in their folders, one line each. What is
 uploaded is not uploaded again."""
 
-SECONDS = 1800.0
-"""Longest upload of one run; wandb itself asks a server that is gone for days."""
+UPLOAD_SECONDS = 1800.0
+"""Longest upload of one run; wandb itself retries a server that is gone for days."""
 
 ANSWER_SECONDS = 10.0
-"""Longest wait for the server's answer; here somebody waits for it."""
+"""Longest wait for the server's answer: the user waits at the terminal."""
 
 
 def sync(words: Sequence[str]) -> int:
-    """Upload the W&B runs that were kept offline; 1 where one of them could not be."""
+    """Upload the W&B runs that were kept offline; return 1 where one could not be."""
     parser = new_parser("sync", DESCRIPTION)
     parser.add_argument("folder", metavar="DIR", help="of a run, of a sweep, or of many")
     parser.add_argument("--dry-run", action="store_true", help="only list them")
@@ -57,7 +57,7 @@ def _sync(run: "OfflineRun", name: str, dry_run: bool) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OfflineRun:
-    """The W&B run of one run's folder, of which a part has not been uploaded."""
+    """A W&B run of one run's folder, of which a part has not been uploaded."""
 
     folder: Path
     parts: tuple[Path, ...]
@@ -79,20 +79,21 @@ class OfflineRun:
 
 
 def offline_runs(path: Path) -> list[OfflineRun]:
-    """The runs below a folder to be uploaded. Raises ConfigError where there are no runs."""
+    """Return the runs below a folder to upload. Raises ConfigError where there are no runs."""
     if not path.is_dir():
         raise ConfigError(f"{path} is not a folder")
     folders = sorted(_runs(path))
     if not folders:
         raise ConfigError(f"{path}: no runs below this folder")
-    # A folder's name begins with the time of its start, once what says how it ran is cut off.
-    every = [
+    # After "run-" or "offline-run-" a part's name begins with the time of its start.
+    runs = [
         OfflineRun(
-            folder=f, parts=tuple(sorted(_parts(f), key=lambda part: part.name.split("run-", 1)[1]))
+            folder=folder,
+            parts=tuple(sorted(_parts(folder), key=lambda part: part.name.split("run-", 1)[1])),
         )
-        for f in folders
+        for folder in folders
     ]
-    return [run for run in every if run.missing]
+    return [run for run in runs if run.missing]
 
 
 def check() -> None:
@@ -105,39 +106,48 @@ def check() -> None:
         raise WorkError(f"{url} does not answer")
 
 
-def _check_installed(what: str) -> None:
+def _check_installed(feature: str) -> None:
     if importlib.util.find_spec("wandb") is None:
-        raise RequestError(f"{what} needs wandb on this machine: pip install 'megalaunch[train]'")
+        raise RequestError(
+            f"{feature} needs wandb on this machine: pip install 'megalaunch[train]'"
+        )
 
 
 def upload(run: OfflineRun) -> str | None:
-    """Upload a run; None, or the reason for which it could not be."""
-    # All parts in one command: wandb then puts them together, in their order, as one run.
+    """Upload a run; return None, or the reason for which it could not be."""
+    # All parts in one command: wandb then joins them, in their order, into one run.
     words = [sys.executable, "-P", "-m", "wandb", "sync", "--include-online", "--include-synced"]
-    environment = {k: v for k, v in os.environ.items() if k != "WANDB_MODE"}  # it may say offline
+    environment = {k: v for k, v in os.environ.items() if k != "WANDB_MODE"}  # it may be "offline"
     try:
-        done = subprocess.run(
-            [*words, *map(str, run.parts)], cwd=run.folder, env=environment, timeout=SECONDS,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", check=False,
-        )  # fmt: skip
+        process = subprocess.run(
+            [*words, *map(str, run.parts)],
+            cwd=run.folder,
+            env=environment,
+            timeout=UPLOAD_SECONDS,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
     except subprocess.TimeoutExpired:
-        return f"not done within {SECONDS:g} s"
+        return f"not done within {UPLOAD_SECONDS:g} s"
     except OSError as error:
         return str(error)
-    if done.returncode == 0 and not run.missing:  # its exit code alone says little
+    if process.returncode == 0 and not run.missing:  # it exits 0 after some failures too
         return None
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    return lines[-1] if lines else f"wandb sync ended with {done.returncode}"
+    lines = [line.strip() for line in process.stdout.splitlines() if line.strip()]
+    return lines[-1] if lines else f"wandb sync ended with {process.returncode}"
 
 
 def _runs(path: Path) -> Iterator[Path]:
-    """Folders of runs; nothing is looked for in one, where a checkpoint may be thousands."""
-    for folder, below, files in os.walk(path):
+    """Folders of runs; their insides are skipped: a checkpoint may be thousands of files."""
+    for folder, subfolders, files in os.walk(path):
         if SPEC in files:
-            below.clear()
+            subfolders.clear()
             yield Path(folder)
-        below[:] = [name for name in below if not name.startswith(".")]
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
 
 
 def _parts(folder: Path) -> Iterator[Path]:
@@ -146,7 +156,7 @@ def _parts(folder: Path) -> Iterator[Path]:
 
 
 def _is_uploaded(part: Path) -> bool:
-    """wandb's own mark, beside the file it has read to the end."""
+    """True where wandb has left its mark beside the file, which it read to the end."""
     return any(part.glob("*.wandb.synced"))
 
 
@@ -162,10 +172,10 @@ def log_table(rows: str, folder: Path, project: str) -> None:
     _check_installed("--wandb")
     words = [sys.executable, "-P", "-m", "launcher.workers.tracking.table", "--project", project]
     words += ["--name", folder.resolve().name, "--folder", str(folder)]
-    done = subprocess.run(words, input=rows, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise WorkError(f"--wandb: {(done.stderr.strip() or 'no reason').splitlines()[-1]}")
-    print(f"launch: {done.stdout.strip()}", file=sys.stderr)
+    process = subprocess.run(words, input=rows, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise WorkError(f"--wandb: {(process.stderr.strip() or 'no reason').splitlines()[-1]}")
+    print(f"launch: {process.stdout.strip()}", file=sys.stderr)
 
 
 VERB = Verb(

@@ -12,7 +12,7 @@ with their cause."""
 
 
 def table(words: Sequence[str]) -> int:
-    """Print the table of runs, and log it to W&B where that is asked for."""
+    """Print the table of runs, and with ``--wandb`` log it to W&B."""
     parser = new_parser("table", DESCRIPTION)
     parser.add_argument(
         "folders", metavar="DIR", nargs="+", help="of a sweep, of a run, or of many"
