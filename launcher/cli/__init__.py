@@ -14,7 +14,7 @@ from launcher.errors import LaunchError, RequestError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0, 1 (the work failed) or 2 (the request was wrong)."""
+    """Run the command; return 0, 1 (the work failed) or 2 (the request was wrong)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _dispatch(words)
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("launch: stopped", file=sys.stderr)
         return 1
     except OSError as error:  # of stdout, or of a folder that may not be looked into
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python says it again while it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python prints it again at its exit
         if isinstance(error, BrokenPipeError):  # `launch table ... | head` has read enough
             return 0
         where = f"{error.filename}: " if error.filename else ""
@@ -40,6 +40,6 @@ def _dispatch(words: list[str]) -> int:
     if first in VERBS:
         return VERBS[first].run(words[1:])
     if first and "=" not in first and not first.startswith(("-", "~")):
-        near = nearest(first, VERBS)
-        raise RequestError(f"{first!r} is neither a verb nor KEY=VALUE{near}")
+        suggestion = nearest(first, VERBS)
+        raise RequestError(f"{first!r} is neither a verb nor KEY=VALUE{suggestion}")
     return run(words)

@@ -1,4 +1,4 @@
-"""Rows on stdout, or in a file: as each verb's options say."""
+"""Printing of rows on stdout or in a file, by the options of a verb."""
 
 import argparse
 from collections.abc import Mapping, Sequence

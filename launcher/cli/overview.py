@@ -1,4 +1,4 @@
-"""The epilog of ``launch --help``, made of the verbs and of the fields of a request."""
+"""Epilog of ``launch --help``, made of the verbs and of the fields of a request."""
 
 import ast
 import textwrap
@@ -15,11 +15,11 @@ EXAMPLES = """\
   launch plan sweep=parallelism_grid model=llama_13b cluster=h100 cluster.nodes=3"""
 
 COLUMN, WIDTH = 32, 100
-"""Columns of the terminal at which summaries begin and end."""
+"""Columns of the terminal where summaries begin and where lines end."""
 
 
 def overview(groups: Mapping[str, Sequence[Verb]]) -> str:
-    """The help of all verbs, by groups; examples, keys and exit codes after them."""
+    """Return the help of all verbs by groups, then examples, keys and exit codes."""
     lines = [line for title, verbs in groups.items() for line in (f"{title}:", *_lines(verbs))]
     fields = request_fields()
     files = [name for name in fields if _is_group(name)]
@@ -28,7 +28,7 @@ def overview(groups: Mapping[str, Sequence[Verb]]) -> str:
         f"keys: {', '.join(files[:-1])} and {files[-1]} take the name of a file below conf/"
         f" (or --config-dir); their fields follow a dot. Of this command itself: {values}."
     )
-    return "\n".join([
+    paragraphs = [
         "verbs (launch VERB --help says more)",
         "",
         *lines,
@@ -39,7 +39,8 @@ def overview(groups: Mapping[str, Sequence[Verb]]) -> str:
         *textwrap.wrap(keys, WIDTH),
         "exit code: 0, 1 the work failed, 2 the request was wrong.",
         "",
-    ])  # fmt: skip
+    ]
+    return "\n".join(paragraphs)
 
 
 def _lines(verbs: Sequence[Verb]) -> Iterator[str]:
@@ -54,7 +55,7 @@ def _lines(verbs: Sequence[Verb]) -> Iterator[str]:
 def request_fields() -> list[str]:
     """Names of the fields of a request.
 
-    They are read from the source: to import the class takes numpy, for which no help is to wait.
+    They are read from the source: importing the class imports numpy, which would delay the help.
     """
     source = resources.files("launcher.request").joinpath("request.py").read_text(encoding="utf-8")
     classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]

@@ -1,4 +1,4 @@
-"""The command line of a verb: a parser whose mistakes read like all others, and shared options."""
+"""Command line of a verb: a parser whose errors read like all others, and shared options."""
 
 import argparse
 import os
@@ -17,15 +17,15 @@ BY_SUFFIX = {f".{name}": name for name in FORMATS[1:]} | {".tex": "latex"}
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with mistakes in the same form as all others."""
+    """An argparse parser that raises its errors in the same form as all others."""
 
     groups: ClassVar[Mapping[str, Sequence[Verb]]] = {}
-    """All verbs, for the help and for mistakes; `launcher.cli.registry` fills it in."""
+    """All verbs, for the help and for error messages; `launcher.cli.registry` fills it in."""
 
     prints_table = False
-    """Options of a table have been added."""
+    """True once the options of a table have been added."""
     of_records = False
-    """Its rows are records, whose columns are known before there are any."""
+    """True where its rows are records: their columns are known before anything runs."""
 
     def error(self, message: str) -> NoReturn:
         raise RequestError(message)
@@ -43,7 +43,7 @@ def new_parser(verb: str, description: str, epilog: str | None = None) -> Parser
 
 
 def add_override_options(parser: Parser) -> None:
-    """Add the words that a request is composed from."""
+    """Add the arguments that a request is composed from."""
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra override")
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="values with commas are the axes of a grid"
@@ -58,11 +58,11 @@ def add_table_options(parser: Parser, of_records: bool = False) -> None:
     """Add the options of a table.
 
     Args:
-        parser: of a verb that prints one.
-        of_records: its rows are records, so that ``--sort`` is checked before anything runs.
+        parser: that of a verb which prints a table.
+        of_records: True where its rows are records: ``--sort`` is then checked early.
     """
-    forms = f"{', '.join(FORMATS)}; without it FILE's ending decides"
-    parser.add_argument("--format", choices=FORMATS, metavar="FORMAT", help=forms)
+    format_help = f"{', '.join(FORMATS)}; without it FILE's ending decides"
+    parser.add_argument("--format", choices=FORMATS, metavar="FORMAT", help=format_help)
     parser.add_argument("--sort", metavar="COLUMN", help="ascending; --sort=-COLUMN descending")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
     parser.prints_table, parser.of_records = True, of_records
@@ -74,7 +74,7 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     Raises:
         RequestError: words that are none of its options, or a table that could not be printed.
     """
-    options = parser.parse_intermixed_args(words)  # -m between overrides
+    options = parser.parse_intermixed_args(words)  # -m may stand between overrides
     verbs = {verb.name for group in parser.groups.values() for verb in group}
     for word in getattr(options, "overrides", ()):
         if word in verbs:
@@ -84,7 +84,7 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
 
         options.overrides = with_file(options.config, options.overrides)
     if parser.prints_table:
-        options.format = options.format or _form_of(options.output)
+        options.format = options.format or _format_of(options.output)
 
         from launcher.results import columns
 
@@ -92,17 +92,17 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _form_of(output: str | None) -> str:
-    """Form of a table by the ending of its file."""
+def _format_of(output: str | None) -> str:
+    """Format of a table by the suffix of its file."""
     suffix = Path(output or "").suffix
     if suffix not in (*BY_SUFFIX, "", ".txt"):
-        known = ", ".join(BY_SUFFIX)
-        raise RequestError(f"--output: {suffix} is no form of a table; known: {known}, .txt")
+        suffixes = ", ".join(BY_SUFFIX)
+        raise RequestError(f"--output: {suffix} is no form of a table; known: {suffixes}, .txt")
     return BY_SUFFIX.get(suffix, "table")
 
 
 def saved_command(options: argparse.Namespace) -> "SavedCommand":
-    """The command of options that `add_override_options` added."""
+    """Return the command in the options that `add_override_options` added."""
     from launcher.results.sweep_folder import SavedCommand
 
     return SavedCommand(

@@ -1,4 +1,4 @@
-"""The terminal's view of a campaign: on stderr, so that stdout holds the table alone."""
+"""View of a campaign on a terminal: on stderr, so that stdout holds the table alone."""
 
 import shlex
 import time
@@ -20,18 +20,17 @@ from launcher.results.run_folder import RunFolder
 from launcher.results.summary import started_spec
 from launcher.spec.run import RunSpec
 
-REFRESH = 0.5
+REFRESH_SECONDS = 0.5
 """Seconds between two readings of the running trials' metrics."""
-PER_TRIAL = 0.02
+SECONDS_PER_TRIAL = 0.02
 """Seconds more for each trial: a batch system may hold hundreds."""
-SHOWN = 20
+MAX_LINES = 20
 """Running trials with a line of their own."""
 
-
 WARNINGS = ("WARNING ", "checkpoint took ")
-"""Beginnings of the lines of a rank that a person should see."""
-MOST_WARNINGS = 5
-"""Lines of them, for each attempt."""
+"""Beginnings of the lines of a rank that the user should see."""
+MAX_WARNINGS = 5
+"""Most lines of them for each attempt."""
 
 
 class Progress(Observer):
@@ -43,7 +42,7 @@ class Progress(Observer):
         self.began = time.monotonic()
         self.drawn = 0.0
         self.recorded_before = 0
-        """Trials that had a record at the start."""
+        """Number of trials that had a record at the start."""
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -54,7 +53,7 @@ class Progress(Observer):
         self.live.stop()
 
     def started(self, campaign: Watched) -> None:
-        """Print how much there is to do, and what of it goes on as it was submitted."""
+        """Print the number of points to run, and the jobs that go on as they were submitted."""
         plan = campaign.plan
         self.recorded_before = len(campaign.records)
         to_run = len(plan.points) - self.recorded_before
@@ -64,14 +63,14 @@ class Progress(Observer):
         folders = [plan.folder.run(name) for name in campaign.adopted]
         messages = [edited(folders, plan.request.scheduler, plan.request.time_limit)]
         messages += [_changed_layout(plan.points[folder.path.name], folder) for folder in folders]
-        back = f"launch cancel {shlex.quote(str(plan.folder.path))} takes them back"
+        hint = f"launch cancel {shlex.quote(str(plan.folder.path))} takes them back"
         for message in filter(None, messages):
-            self.console.print(f"launch: {message}; {back}", soft_wrap=True)
+            self.console.print(f"launch: {message}; {hint}", soft_wrap=True)
 
     def refreshed(self, campaign: Watched) -> None:
-        """Draw the live view, at most every `REFRESH` seconds."""
+        """Draw the live view, at most every `REFRESH_SECONDS` seconds."""
         running = campaign.running.values()
-        pause = max(REFRESH, len(running) * PER_TRIAL)
+        pause = max(REFRESH_SECONDS, len(running) * SECONDS_PER_TRIAL)
         if self.console.is_terminal and time.monotonic() - self.drawn > pause:
             self.drawn = time.monotonic()
             lines = [line for spec in running if (line := _line(campaign, spec))]
@@ -79,7 +78,7 @@ class Progress(Observer):
             queued = f"{waiting} queued, " if waiting else ""
             counts = f"{_counts(campaign)}{queued}{self._eta(campaign)}"
             head = f"{len(campaign.records)}/{len(campaign.plan.points)}  {counts}"
-            self.live.update(Group(Text(head, style="bold"), *lines[:SHOWN]), refresh=True)
+            self.live.update(Group(Text(head, style="bold"), *lines[:MAX_LINES]), refresh=True)
 
     def trial_ended(self, campaign: Watched, record: RunRecord, again: bool) -> None:
         """Print one line for the trial that ended."""
@@ -95,26 +94,26 @@ class Progress(Observer):
             self._warn(plan.folder.run(record.spec.name))
 
     def _warn(self, folder: RunFolder) -> None:
-        """Print the warnings of ranks about their checkpoints: they are in nobody's table."""
+        """Print the warnings of ranks about their checkpoints: no table shows them."""
         lines = (line for log in folder.rank_logs() for line in tail(log).splitlines())
         warnings = list(dict.fromkeys(line for line in lines if line.startswith(WARNINGS)))
-        for line in warnings[:MOST_WARNINGS]:
+        for line in warnings[:MAX_WARNINGS]:
             self.console.print(Text(f"      {line}"), soft_wrap=True)
-        if len(warnings) > MOST_WARNINGS:
-            more = len(warnings) - MOST_WARNINGS
+        if len(warnings) > MAX_WARNINGS:
+            more = len(warnings) - MAX_WARNINGS
             self.console.print(f"      and {more} more in {folder.logs}")
 
     def _eta(self, campaign: Watched) -> str:
-        done = len(campaign.records) - self.recorded_before
-        if not done:
+        recorded = len(campaign.records) - self.recorded_before
+        if not recorded:
             return ""
-        left = len(campaign.plan.points) - len(campaign.records)
-        seconds = (time.monotonic() - self.began) / done * left
+        to_come = len(campaign.plan.points) - len(campaign.records)
+        seconds = (time.monotonic() - self.began) / recorded * to_come
         return f" ETA {int(seconds // 60)}:{int(seconds % 60):02d}"
 
 
 def _line(campaign: Watched, spec: RunSpec) -> Text | None:
-    """A running trial's last step; None for one that waits for room."""
+    """Return the last step of a running trial; None for one that waits for room."""
     folder, label = campaign.plan.folder.run(spec.name), campaign.plan.labels[spec.name]
     try:
         status, steps = folder.status(), folder.steps()
@@ -131,11 +130,11 @@ def _line(campaign: Watched, spec: RunSpec) -> Text | None:
 
 
 def _changed_layout(spec: RunSpec, folder: RunFolder) -> str:
-    """Message on a stage that was started at another layout than the one of now; "" otherwise."""
-    changed = [*changes(encode(started_spec(folder, spec)), encode(spec))]
-    if not changed:
+    """Message on a stage that was started at another layout than the present one, or ""."""
+    differences = [*changes(encode(started_spec(folder, spec)), encode(spec))]
+    if not differences:
         return ""
-    return f"{spec.name} goes on as it was started: {describe_changes(changed)} is for later"
+    return f"{spec.name} goes on as it was started: {describe_changes(differences)} is for later"
 
 
 def _counts(campaign: Watched) -> str:

@@ -1,4 +1,4 @@
-"""The verbs of ``launch``, by when they are used. To add one: its module, and one line here."""
+"""Verbs of ``launch``, by the time of their use. To add one: its module, and one line here."""
 
 from launcher.cli.parser import Parser
 from launcher.cli.verb import Verb

@@ -1,4 +1,4 @@
-"""The first steps of each verb that starts something: check, and show what is about to start."""
+"""First steps of each verb that starts something: check it, and show what is about to start."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def ready(campaign: "Campaign") -> "Scheduler":
-    """The scheduler, once it is known that all of it can run.
+    """Return the scheduler, after a check that the whole campaign can run.
 
     Raises:
-        RequestError: it cannot.
+        RequestError: it cannot run.
     """
     campaign.check()
     if campaign.plan.request.curriculum:

@@ -21,13 +21,17 @@ Script = Literal[
 """Writing system of a text. Languages of one script are not told apart."""
 
 
+TOKENS = 64
+"""Tokens to generate for each prompt, where nothing is said."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
     """Texts to generate from a checkpoint, and validation losses to compute."""
 
     prompts: tuple[str, ...]
     """Texts that the model goes on with; "" is the beginning of a document."""
-    tokens: Count = 64
+    tokens: Count = TOKENS
     """Tokens to generate for each prompt, at most: the end of the document ends it."""
     temperature: NotNegative = 0.0
     """0 takes the likeliest token each time."""

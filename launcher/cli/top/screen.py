@@ -1,4 +1,4 @@
-"""The terminal while a picture is on all of it; it is left as it was, whatever happens."""
+"""Terminal filled by a picture; it is left as it was before, whatever happens."""
 
 import os
 import select
@@ -17,16 +17,16 @@ from rich.text import Text
 from launcher.campaign.interrupt import Interrupt, deferred
 
 QUIT = set(b"qQ")
-UNHEARD = (termios.VSUSP, termios.VQUIT)
+DISABLED_KEYS = (termios.VSUSP, termios.VQUIT)
 """Keys that would stop or end this process with the terminal as it is now."""
 
 
 class Screen:
-    """Shows pictures, and hears what is typed meanwhile."""
+    """A full screen that shows pictures and reads keys meanwhile."""
 
-    def __init__(self, live: Live, interrupt: Interrupt, heard: Sequence[int]) -> None:
-        """``heard`` are files: the first is written to at each signal, the other has the keys."""
-        self._live, self._interrupt, self._heard = live, interrupt, heard
+    def __init__(self, live: Live, interrupt: Interrupt, inputs: Sequence[int]) -> None:
+        """``inputs`` are files: the first is written to at each signal, the other has the keys."""
+        self._live, self._interrupt, self._inputs = live, interrupt, inputs
 
     @property
     def size(self) -> tuple[int, int]:
@@ -39,16 +39,16 @@ class Screen:
         self._live.update(Group(*lines), refresh=True)
 
     def quits(self, seconds: float) -> bool:
-        """Wait so long, or until the terminal has another size; whether to quit was asked for."""
+        """Wait so long, or until the terminal is resized. Return True where it is time to quit."""
         deadline = time.monotonic() + seconds
         while not self._interrupt.requested:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 return False
-            ready, _, _ = select.select(self._heard, [], [], left)
+            ready, _, _ = select.select(self._inputs, [], [], remaining)
             for file in ready:
                 typed = _read(file)
-                if file == self._heard[0]:
+                if file == self._inputs[0]:
                     return self._interrupt.requested
                 if not typed or QUIT & set(typed):  # nothing: the terminal is gone
                     return True
@@ -63,7 +63,7 @@ def _read(file: int) -> bytes:
 
 @contextmanager
 def full_screen(console: Console) -> Iterator[Screen]:
-    """Inside, the terminal is ours; signals only end the wait for a key."""
+    """Take the whole terminal; inside, signals only end the wait for a key."""
     with (
         deferred() as interrupt,
         _signals() as signals,
@@ -96,15 +96,15 @@ def _keys() -> Iterator[list[int]]:
         yield []
         return
     file = sys.stdin.fileno()
-    before = termios.tcgetattr(file)
+    settings = termios.tcgetattr(file)
     try:
         tty.setcbreak(file, termios.TCSANOW)
-        now = termios.tcgetattr(file)
-        for key in UNHEARD:
-            now[6][key] = b"\0"
-        termios.tcsetattr(file, termios.TCSANOW, now)
+        changed = termios.tcgetattr(file)
+        for key in DISABLED_KEYS:
+            changed[6][key] = b"\0"
+        termios.tcsetattr(file, termios.TCSANOW, changed)
         yield [file]
     finally:
         with suppress(termios.error):  # it may be gone
-            termios.tcsetattr(file, termios.TCSANOW, before)
+            termios.tcsetattr(file, termios.TCSANOW, settings)
             termios.tcflush(file, termios.TCIFLUSH)  # keys that were meant for this process

@@ -1,4 +1,4 @@
-"""Parts of a screen that share the lines there are."""
+"""Parts of a screen that share its lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,45 +17,46 @@ class Section:
 
     title: str
     items: Sequence[Sequence[Text]]
-    """The first of them; of some nothing is known but how many they are."""
+    """The first items; of the others only the number is known."""
     total: int
-    """Items that there are."""
+    """Number of all items."""
 
     @property
     def height(self) -> int:
-        """Lines of all that is in it."""
+        """Lines that the whole section takes."""
         more = 0 < len(self.items) < self.total
         return ABOVE + sum(map(len, self.items)) + more
 
-    def lines(self, most: int, width: int) -> list[Text]:
-        """As much of it as so many lines hold."""
-        if most < ABOVE:
+    def lines(self, max_lines: int, width: int) -> list[Text]:
+        """Return the lines of the section, cut to so many."""
+        if max_lines < ABOVE:
             return []
         title = Text(f"{self.title} {self.total:,}", style="bold underline")
-        lines, left = [Text(), fitted(title, width)], self.total
+        lines, hidden = [Text(), fitted(title, width)], self.total
         for item in self.items:
-            if len(lines) + len(item) > most:
+            if len(lines) + len(item) > max_lines:
                 break
-            lines, left = [*lines, *item], left - 1
-        if left and left < self.total and len(lines) < most:
-            lines.append(fitted(Text(f"and {left:,} more", style="dim"), width))
+            lines, hidden = [*lines, *item], hidden - 1
+        if 0 < hidden < self.total and len(lines) < max_lines:
+            lines.append(fitted(Text(f"and {hidden:,} more", style="dim"), width))
         return lines
 
 
 def shared(sections: Sequence[Section], height: int | None, width: int) -> list[Text]:
-    """The lines of all sections; each gets its share, and the first ones what others leave."""
-    wanted = [section.height for section in sections]
+    """Return the lines of all sections: each has an equal share, the first ones what is left."""
+    full_heights = [section.height for section in sections]
     if height is None:
-        given = wanted
+        heights = full_heights
     else:
         share = max(height, 0) // max(len(sections), 1)
-        given = [min(lines, share) for lines in wanted]
-        left = max(height, 0) - sum(given)
-        for i, lines in enumerate(wanted):
-            given[i] += (more := min(lines - given[i], left))
-            left -= more
+        heights = [min(full_height, share) for full_height in full_heights]
+        free_lines = max(height, 0) - sum(heights)
+        for i, full_height in enumerate(full_heights):
+            extra = min(full_height - heights[i], free_lines)
+            heights[i] += extra
+            free_lines -= extra
     return [
         line
-        for section, most in zip(sections, given, strict=True)
-        for line in section.lines(most, width)
+        for section, max_lines in zip(sections, heights, strict=True)
+        for line in section.lines(max_lines, width)
     ]

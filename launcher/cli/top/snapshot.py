@@ -1,9 +1,9 @@
-"""What `launch top` shows, as values: nothing here reads a file or knows of a terminal."""
+"""Values that `launch top` shows: nothing here reads a file or knows of a terminal."""
 
 from dataclasses import dataclass
 
 Series = tuple[float | None, ...]
-"""Of the latest steps, the last one last; None where a step has no value."""
+"""Figures of the latest steps, the last one last; None where a step has no value."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -11,7 +11,7 @@ class Running:
     """A trial that runs."""
 
     label: str
-    """What tells it from the others."""
+    """Values that tell it from the other points."""
     attempt: int
     place: str
     """Its job and its nodes; "" on this machine."""
@@ -27,7 +27,7 @@ class Running:
     silent: float | None
     """Seconds since its last step; before the first one, since its start."""
     stuck: bool
-    """That is much more than its steps take."""
+    """True where `silent` is much more than its steps take."""
     limit: float | None
     """Seconds until its time limit."""
     events: str
@@ -40,11 +40,11 @@ class Waiting:
 
     label: str
     queued: bool
-    """A batch system has it."""
+    """True where a batch system has it."""
     since: float | None = None
     """Seconds it has been queued."""
-    said: str = ""
-    """Its job, and what the batch system says of it."""
+    job_state: str = ""
+    """Its job, and the state of that in the batch system."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,17 +62,17 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """How far a run is, by itself or in stages."""
+    """Progress of a run, by itself or in stages."""
 
     stage: str
     """Its name and number; "" of a run by itself."""
     step: int
     steps: int
-    """To be done in all stages."""
+    """Steps of all stages together."""
     tokens: int
     total_tokens: int
-    left: float | None
-    """Seconds at the speed of the latest steps; None while nothing runs."""
+    seconds_left: float | None
+    """Seconds to the end at the speed of the latest steps; None while nothing runs."""
     checkpoint: int | None
     """Step of the newest one."""
     checkpoint_ago: float | None
@@ -81,29 +81,29 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What a sweep has spent, and what it may. None is "no limit", or "not known"."""
+    """Spending of a sweep, and its limits. None is "no limit", or "not known"."""
 
     gpu_hours: float
-    """Of all attempts, those that run included."""
-    most_gpu_hours: float | None = None
+    """Sum over all attempts, those that run included."""
+    max_gpu_hours: float | None = None
     trials: int = 0
     """Trials that ended."""
-    most_trials: int | None = None
-    left: float | None = None
-    """Seconds that the points left take, by those that ended."""
+    max_trials: int | None = None
+    seconds_left: float | None = None
+    """Seconds that the open points take, estimated from those that ended."""
     may_stop: bool = False
-    """The strategy may end before, so that this is the most."""
+    """True where the strategy may end earlier: `seconds_left` is then an upper bound."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """One look at a folder."""
+class Snapshot:
+    """State of a folder at one moment."""
 
     folder: str
     time: float
     """Seconds since the epoch."""
     unit: str
-    """What one of the points is, in a word."""
+    """Word for one of the points: run, stage or point."""
     points: int
     outcomes: tuple[tuple[str, int], ...]
     """Points that ended, by outcome, ok first and the most frequent next."""
@@ -112,7 +112,7 @@ class Look:
     """The queued ones first."""
     queued: int
     not_started: int
-    """Those that nothing is known of but that they are points included."""
+    """Points that have not begun; of some nothing but the name is known."""
     failures: tuple[Failure, ...]
     """The newest first."""
     budget: Budget
@@ -120,7 +120,7 @@ class Look:
     """Label and tokens per second of the fastest point."""
     training: Training | None = None
     remarks: tuple[str, ...] = ()
-    """What could not be read, a line each."""
+    """Messages on files that could not be read, a line each."""
 
     @property
     def ended(self) -> int:

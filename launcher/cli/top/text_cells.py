@@ -13,24 +13,24 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 GAP = "  "
 NARROWEST = 24
-"""Cells that a column keeps which gives room to others."""
-SHORTEST, LEAST, LONGEST = 5, 12, 40
-"""Cells of a sparkline: below the first there is none, up to the second others give room."""
+"""Cells that a column keeps when it gives room to others."""
+SHORTEST, ROOMY, LONGEST = 5, 12, 40
+"""Cells of a sparkline: none is drawn below the first; a text is cut to reach the second."""
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def sparkline(values: Series, width: int) -> str:
-    """The last ``width`` values as blocks between their least and largest; gaps for None."""
-    shown = values[-width:] if width > 0 else ()
-    known = [value for value in shown if value is not None]
-    if not known:
+    """Draw the last ``width`` values as blocks between their least and largest; gaps for None."""
+    latest = values[-width:] if width > 0 else ()
+    numbers = [value for value in latest if value is not None]
+    if not numbers:
         return ""
-    low, high = min(known), max(known)
+    low, high = min(numbers), max(numbers)
     if low == high:
-        return "".join(" " if value is None else BLOCKS[3] for value in shown)
+        return "".join(" " if value is None else BLOCKS[3] for value in latest)
     scale = (len(BLOCKS) - 1) / (high - low)
-    return "".join(" " if v is None else BLOCKS[round((v - low) * scale)] for v in shown)
+    return "".join(" " if v is None else BLOCKS[round((v - low) * scale)] for v in latest)
 
 
 def duration(seconds: float) -> str:
@@ -45,22 +45,22 @@ def duration(seconds: float) -> str:
 
 
 def clean(text: str) -> str:
-    """A text without what would move the cursor: causes are lines of logs."""
+    """Replace characters that would move the cursor: causes are lines of logs."""
     return CONTROL.sub(" ", text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """What is in one column of a row."""
+    """Content of one column of a row."""
 
     text: str = ""
     style: str = ""
     series: Series | None = None
-    """Drawn in what room is left; the last value to the right."""
+    """Values of a sparkline in the room that is left; the last value to the right."""
 
 
 def fitted(text: Text, width: int) -> Text:
-    """A line that is cut where the terminal ends."""
+    """Cut a line where the terminal ends."""
     text.no_wrap = True
     text.rstrip()
     text.truncate(max(width, 1), overflow="ellipsis")
@@ -68,7 +68,7 @@ def fitted(text: Text, width: int) -> Text:
 
 
 def rows(cells: Sequence[Sequence[Cell]], width: int, gives: int | None = None) -> list[Text]:
-    """Lines of aligned columns; an empty one is left out.
+    """Return lines of aligned columns; an empty column is left out.
 
     Args:
         cells: as many in each row.
@@ -79,18 +79,18 @@ def rows(cells: Sequence[Sequence[Cell]], width: int, gives: int | None = None) 
         return []
     columns = list(zip(*cells, strict=True))
     widths = [max(cell_len(clean(cell.text)) for cell in column) for column in columns]
-    lines = {
+    sparklines = {
         i: max(map(_steps, column)) for i, column in enumerate(columns) if any(map(_steps, column))
     }
     room = width - sum(w + len(GAP) for w in widths if w) + len(GAP)
     if gives is not None:
-        lacks = len(lines) * (LEAST + len(GAP)) - room
-        gift = max(min(lacks, widths[gives] - NARROWEST), 0)
-        widths[gives] -= gift
-        room += gift
-    for i, steps in lines.items():
-        each = room // len(lines) - len(GAP)
-        widths[i] = min(each, steps, LONGEST) if each >= SHORTEST else 0
+        lacks = len(sparklines) * (ROOMY + len(GAP)) - room
+        cut = max(min(lacks, widths[gives] - NARROWEST), 0)
+        widths[gives] -= cut
+        room += cut
+    for i, steps in sparklines.items():
+        share = room // len(sparklines) - len(GAP)
+        widths[i] = min(share, steps, LONGEST) if share >= SHORTEST else 0
     return [_row(row, widths, width) for row in cells]
 
 
@@ -111,7 +111,7 @@ def _row(row: Sequence[Cell], widths: Sequence[int], width: int) -> Text:
 
 
 def flowing(parts: Sequence[Cell], width: int) -> list[Text]:
-    """Texts side by side, in as many lines as they take."""
+    """Put texts side by side, in as many lines as they take."""
     lines: list[Text] = []
     for part in (part for part in parts if part.text):
         text = Text(clean(part.text), style=part.style)

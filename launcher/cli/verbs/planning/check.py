@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 DESCRIPTION = """Look at this machine, or at as many nodes of the cluster as cluster.nodes says:
 cards, disks, clocks, versions, and an all-reduce between all ranks. Nothing is trained."""
 
-POLL = 0.2
+POLL_SECONDS = 0.2
 
-LONGEST = 900.0
-"""Seconds the check may take once it has its nodes."""
+MAX_SECONDS = 900.0
+"""Longest check, from the time it has its nodes."""
 
 
 def check(words: Sequence[str]) -> int:
-    """Print a row for each node; 1 where one of them is unfit."""
+    """Print a row for each node; return 1 where one of them is unfit."""
     parser = new_parser("check", DESCRIPTION)
     add_override_options(parser)
     add_table_options(parser)
@@ -48,10 +48,10 @@ def check(words: Sequence[str]) -> int:
 
 
 def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
-    """A row for each node, and the failure of any of them or between them.
+    """Return a row for each node, and the failure of a node or of the link between them.
 
     Raises:
-        RequestError: the scheduler is not there.
+        RequestError: the scheduler is not available.
     """
     from launcher.campaign import preflight, workspace
     from launcher.results.classify import classify, tail
@@ -65,17 +65,17 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
     folder.logs.mkdir(parents=True)
     options = request.scheduler.checks
     words = ["-P", "-m", "launcher.workers.process.linkcheck", "--mib", str(options.allreduce_mib)]
+    words += ["--seconds", str(options.allreduce_seconds)]
     job = Job(
         name=folder.path.name,
-        command=(workspace.interpreter(request), *words,
-                 "--seconds", str(options.allreduce_seconds)),
+        command=(workspace.interpreter(request), *words),
         folder=folder.path,
         nodes=cluster.nodes,
         ranks_per_node=cluster.gpus_per_node,
-        time_limit=min(request.time_limit, LONGEST),
+        time_limit=min(request.time_limit, MAX_SECONDS),
         memory=0,
         cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
-    )  # fmt: skip
+    )
     own_reports = [] if scheduler.several_nodes else [_report_on_this_machine(request, job)]
     status = _run(scheduler, job)
     nodes = status.nodes or (socket.gethostname(),)
@@ -85,8 +85,8 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
     failure = status.reason
     if failure is None and (status.stopped or set(status.exit_codes) != {0}):
         failure = classify(status, tails, False, tail(folder.srun_log)).cause
-    if own_reports and (bad := judge_nodes(own_reports, nodes, 0, time.time(), options)).bad:
-        failure = "; ".join(f"{node}: {cause}" for node, cause in bad.bad.items())
+    if own_reports and (verdict := judge_nodes(own_reports, nodes, 0, time.time(), options)).bad:
+        failure = "; ".join(f"{node}: {cause}" for node, cause in verdict.bad.items())
     by_node = {report.node: report for report in reports}
     return [_row(node, by_node.get(node), link) for node in nodes], failure
 
@@ -95,19 +95,19 @@ def _report_on_this_machine(request: "Request", job: "Job") -> "NodeReport":
     from slurm.node import inspection, node_check
 
     checks, folders = request.scheduler.checks, (str(job.folder),)
-    wanted = inspection.make_request(checks, folders, job.cards_per_node, 0)
-    return node_check.check_node(wanted, socket.gethostname())
+    inspection_request = inspection.make_request(checks, folders, job.cards_per_node, 0)
+    return node_check.check_node(inspection_request, socket.gethostname())
 
 
 def _run(scheduler: "Scheduler", job: "Job") -> "Status":
-    """Run the all-reduce, on a batch system with the check before it."""
+    """Run the all-reduce; a batch system checks its nodes before it."""
     from launcher.results.run_folder import RunFolder
 
     with scheduler:
         scheduler.submit([job])
         try:
             while not scheduler.poll():
-                time.sleep(POLL)
+                time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             scheduler.cancel([job.name])
             raise
@@ -122,12 +122,12 @@ def _reports(folder: Path, status: "Status", nodes: tuple[str, ...]) -> list["No
 
     if status.submission is None:
         raise ConfigError(f"{folder}: no submission")
-    places = sorted(submission.folder_of(folder, status.submission).glob("check-*"))
-    return read_reports(places[-1], nodes) if places else []
+    checks = sorted(submission.folder_of(folder, status.submission).glob("check-*"))
+    return read_reports(checks[-1], nodes) if checks else []
 
 
 def _link(printed: str) -> dict[str, Any]:
-    """Figures of the all-reduce: the last line of rank 0 that is JSON."""
+    """Return the figures of the all-reduce: the last line of rank 0 that is JSON."""
     lines = [line for line in printed.splitlines() if line.startswith("{")]
     try:
         return dict(json.loads(lines[-1])) if lines else {}
@@ -136,12 +136,13 @@ def _link(printed: str) -> dict[str, Any]:
 
 
 def _row(node: str, report: "NodeReport | None", link: dict[str, Any]) -> dict[str, Any]:
+    versions = report.versions.items() if report else ()
     return {
         "node": node,
-        "ok": not report.faults if report else None,  # None: nobody looked
+        "ok": not report.faults if report else None,  # None: it was not looked at
         "faults": "; ".join(fault.text for fault in report.faults) or None if report else None,
         "cards": len(report.cards) if report and report.cards else None,
-        **({name: what for name, what in report.versions.items() if what} if report else {}),
+        **{name: version for name, version in versions if version},
         "seconds": report.seconds if report else None,
         "allreduce_gb_s": round(link["gb_s"], 3) if link.get("gb_s") else None,
     }

@@ -1,4 +1,4 @@
-"""``launch plan``: the table before anything runs."""
+"""``launch plan``: the table of all points before anything runs."""
 
 import argparse
 import sys
@@ -26,7 +26,7 @@ days, GPU hours and price, what is rejected, what is not worth a trial, and why.
 
 
 def plan(words: Sequence[str]) -> int:
-    """Print what would run, and what it would cost."""
+    """Print the points that would run, and their cost."""
     parser = new_parser("plan", DESCRIPTION)
     add_override_options(parser)
     add_table_options(parser)
@@ -35,10 +35,11 @@ def plan(words: Sequence[str]) -> int:
         "--runs", metavar="FILE.csv", help="predict for the rows of a sheet, .csv or .xlsx"
     )
     parser.add_argument(
-        "--fit", metavar="FILE.csv",
+        "--fit",
+        metavar="FILE.csv",
         help="fit the planner's constants to measured rows, and print the errors on sources left"
         " out; -o writes the constants",
-    )  # fmt: skip
+    )
     options = parse(parser, words)
     if options.runs and options.fit:
         raise RequestError("--runs and --fit: one at a time")
@@ -54,7 +55,7 @@ def plan(words: Sequence[str]) -> int:
 
 
 def _plan_request(options: argparse.Namespace) -> None:
-    """The points of a request, the stages of a curriculum, or the terms of one row."""
+    """Print the points of a request, the stages of a curriculum, or the terms of one row."""
     from launcher.campaign import stage_plan
     from launcher.campaign.campaign import Campaign
     from launcher.campaign.plan import Plan
@@ -80,7 +81,7 @@ def _plan_request(options: argparse.Namespace) -> None:
 
 
 def _terms(campaign: "Campaign", row: int) -> list[dict[str, Any]]:
-    """The terms of a point. Raises ConfigError where there is no such row, or it is rejected."""
+    """Return the terms of a row. Raises ConfigError for no such row, or a rejected one."""
     from launcher.backends import engine_traits
     from launcher.planner import explain
     from launcher.planner.points import Points
@@ -96,7 +97,7 @@ def _terms(campaign: "Campaign", row: int) -> list[dict[str, Any]]:
 
 
 def _refuse_keys(options: argparse.Namespace) -> None:
-    """Refuse overrides beside a sheet, which states all values but the constants."""
+    """Raise RequestError for overrides beside a sheet, which has all values but the constants."""
     option = "--runs" if options.runs else "--fit"
     for word in options.overrides:
         if options.fit or not word.startswith("constants="):
@@ -130,7 +131,7 @@ def _predict_sheet(options: argparse.Namespace) -> None:
 
     from analysis import table
 
-    brief = [row | few for row, few in zip(rows, predictions.brief(sheet, rows), strict=True)]
+    brief = [row | cells for row, cells in zip(rows, predictions.brief(sheet, rows), strict=True)]
     titles = {name: title for name, title in predictions.BRIEF.items() if name in brief[0]}
     notes = predictions.shared_notes(sheet)
     table.put(table.narrow(brief, titles, notes, options.sort), "table", options.output)

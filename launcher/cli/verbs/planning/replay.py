@@ -1,4 +1,4 @@
-"""``launch replay``: a strategy against measured rows, instead of a cluster."""
+"""``launch replay``: a strategy against measured rows instead of a cluster."""
 
 import argparse
 import json
@@ -25,17 +25,26 @@ def replay(words: Sequence[str]) -> int:
     parser = new_parser("replay", DESCRIPTION)
     parser.add_argument("file", metavar="FILE.csv", help="columns as in docs/planner.md")
     parser.add_argument(
-        "--strategy", choices=STRATEGIES, default="best_first", metavar="NAME",
+        "--strategy",
+        choices=STRATEGIES,
+        default="best_first",
+        metavar="NAME",
         help=f"{', '.join(STRATEGIES)}; best_first where not given",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--group-by", metavar="COL,...", default=",".join(GROUP_BY),
+        "--group-by",
+        metavar="COL,...",
+        default=",".join(GROUP_BY),
         help="columns whose rows are compared; %(default)s",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--axis", metavar="COL", action="extend", nargs="+", default=[],
+        "--axis",
+        metavar="COL",
+        action="extend",
+        nargs="+",
+        default=[],
         help="a column beyond the schema whose effect is learnt",
-    )  # fmt: skip
+    )
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of what it draws")
     parser.add_argument("--constants", metavar="FILE", help="of launch plan --fit")
     add_table_options(parser)

@@ -1,4 +1,4 @@
-"""``launch best``: the best run below a folder, as what starts the real run."""
+"""``launch best``: the best run below a folder, as the file that starts the real run."""
 
 import shlex
 import sys
@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from launcher.cli.parser import new_parser, parse
 from launcher.cli.verb import Verb
 
-_WHAT = """The best run below a folder as a file that launch --config starts the real run from:
+DESCRIPTION = """\
+The best run below a folder as a file that launch --config starts the real run from:
 model, layout, cluster, batch, data and optimizer as they were measured, and for train.tokens the
 steps that they take."""
 
 
 def best(words: Sequence[str]) -> int:
     """Print the file, or write it."""
-    parser = new_parser("best", _WHAT)
+    parser = new_parser("best", DESCRIPTION)
     parser.add_argument("folder", metavar="DIR", nargs="+", help="of a sweep, of a run, or of many")
-    parser.add_argument("--by", metavar="COLUMN", default="tokens_per_s",
-                        help="what is best in it; of memory, time and loss the least")  # fmt: skip
+    parser.add_argument(
+        "--by",
+        metavar="COLUMN",
+        default="tokens_per_s",
+        help="what is best in it; of memory, time and loss the least",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
     options = parse(parser, words)
 
@@ -27,8 +32,8 @@ def best(words: Sequence[str]) -> int:
     text = analysis.load(*options.folder).best_config(options.by)
     table.write(text.rstrip("\n"), options.output)
     if options.output:
-        print(f"launch --config {shlex.quote(options.output)} train.steps=N checkpoint_every=N",
-              file=sys.stderr)  # fmt: skip
+        command = f"launch --config {shlex.quote(options.output)} train.steps=N checkpoint_every=N"
+        print(command, file=sys.stderr)
     return 0
 
 

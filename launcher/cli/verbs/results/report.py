@@ -1,4 +1,4 @@
-"""The verb ``report``: one HTML file about runs, sweeps and curricula."""
+"""``launch report``: one HTML file about runs, sweeps and curricula."""
 
 import math
 from collections.abc import Sequence
@@ -11,19 +11,31 @@ from launcher.errors import ConfigError
 DESCRIPTION = """One HTML file, which needs no network, about what is below folders: charts, a table
 of every point to sort and filter, what was lost and why, the timeline of a run in stages."""
 
-ENDINGS = (".html", ".htm")
-"""What opens in a browser; a PDF is printed from there."""
+SUFFIXES = (".html", ".htm")
+"""Suffixes that open in a browser; a PDF is printed from there."""
 
 
 def report(words: Sequence[str]) -> int:
-    """Write a report, and print where it is."""
+    """Write a report, and print its path."""
     parser = new_parser("report", DESCRIPTION)
-    parser.add_argument("folders", metavar="DIR", nargs="+",
-                        help="of a run, of a sweep, of a curriculum, or of many")  # fmt: skip
-    parser.add_argument("-o", "--output", metavar="FILE.html",
-                        help="else DIR-report.html in this folder, or report.html")  # fmt: skip
-    parser.add_argument("--price", type=float, metavar="PER_GPU_HOUR",
-                        help="of one GPU hour; else what the sweep said")  # fmt: skip
+    parser.add_argument(
+        "folders",
+        metavar="DIR",
+        nargs="+",
+        help="of a run, of a sweep, of a curriculum, or of many",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE.html",
+        help="else DIR-report.html in this folder, or report.html",
+    )
+    parser.add_argument(
+        "--price",
+        type=float,
+        metavar="PER_GPU_HOUR",
+        help="of one GPU hour; else what the sweep said",
+    )
     options = parse(parser, words)
     names = [Path(folder).expanduser().resolve().name for folder in options.folders]
     path = _output(options.output, names)
@@ -36,21 +48,21 @@ def report(words: Sequence[str]) -> int:
 
     runs = analysis.load(*options.folders)
     price = runs.price_per_gpu_hour if options.price is None else options.price
-    about = Options(title=", ".join(names), price=price, commit=workspace.commit())
-    write(runs, path, about)
+    report_options = Options(title=", ".join(names), price=price, commit=workspace.commit())
+    write(runs, path, report_options)
     print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     return 0
 
 
-def _output(given: str | None, names: Sequence[str]) -> Path:
-    """Where the report goes. Raises ConfigError where nothing can be written."""
-    if given is None:
-        alone = len(names) == 1 and names[0]
-        return Path(f"{alone}-report.html" if alone else "report.html")
-    path = Path(given).expanduser()
+def _output(output: str | None, names: Sequence[str]) -> Path:
+    """Path of the report. Raises ConfigError where nothing can be written."""
+    if output is None:
+        name = names[0] if len(names) == 1 else ""
+        return Path(f"{name}-report.html" if name else "report.html")
+    path = Path(output).expanduser()
     if path.is_dir():
         raise ConfigError(f"--output: {path} is a folder")
-    if path.suffix.lower() not in ENDINGS:
+    if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--output: a report is HTML: {path.name} does not end in .html")
     if not path.parent.is_dir():
         raise ConfigError(f"--output: no folder {path.parent} to write {path.name} in")

@@ -1,4 +1,4 @@
-"""The verb ``sample``: texts from the checkpoints of a run, kept ones or made now."""
+"""``launch sample``: texts from the checkpoints of a run, saved ones or one made now."""
 
 import argparse
 import json
@@ -6,49 +6,49 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.cli.parser import add_table_options, new_parser, parse
 from launcher.cli.verb import Verb
-from launcher.decode import encode
 from launcher.errors import ConfigError, ReadError, WorkError
-from launcher.results import samples
-from launcher.results.run_folder import RunFolder
-from launcher.results.samples import Sampled
-from launcher.spec.sampling import Sampling
+
+if TYPE_CHECKING:
+    from launcher.results.run_folder import RunFolder
+    from launcher.results.samples import Sampled
 
 DESCRIPTION = """Texts that were generated from the checkpoints of a run, what is wrong with them,
 and the validation loss of each source. With --prompt nothing is kept: the newest checkpoint goes on
 with that text now, on this machine's cores."""
 
-TOKENS = Sampling(prompts=()).tokens
-"""Generated where nothing is said."""
-
 FOLDED = ("prompt", "text", "why")
-"""Columns of the table that take several lines."""
+"""Columns of the table whose cells take several lines."""
 
 
 def sample(words: Sequence[str]) -> int:
     """Print the samples of runs, or make one."""
+    from launcher.spec.sampling import TOKENS
+
     parser = new_parser("sample", DESCRIPTION)
     parser.add_argument("folder", metavar="DIR", help="of a run; without --prompt also of many")
     parser.add_argument("--step", type=int, metavar="N", help="of this checkpoint alone")
     parser.add_argument("--prompt", action="append", metavar="TEXT", help="go on with it now")
-    parser.add_argument("--tokens", type=int, metavar="N",
-                        help=f"to generate at most; {TOKENS}")  # fmt: skip
-    parser.add_argument("--cache", metavar="DIR", help="of tokenised data, where the run had"
-                        " another one than <output>/.cache")  # fmt: skip
+    parser.add_argument("--tokens", type=int, metavar="N", help=f"to generate at most; {TOKENS}")
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="of tokenised data, where the run had another one than <output>/.cache",
+    )
     parser.add_argument("--card", action="store_true", help="use a card: nothing may train on it")
     add_table_options(parser)
     options = parse(parser, words)
     path = Path(options.folder).expanduser()
     if options.prompt is None:
         _check_unused(options)
-        _print(_kept(path, options.step), options)
+        _print(_saved(path, options.step), options)
     else:
-        _print([("", _made(path, options))], options)
+        _print([("", _generate(path, options))], options)
     return 0
 
 
@@ -58,29 +58,34 @@ def _check_unused(options: argparse.Namespace) -> None:
             raise ConfigError(f"--{name}: has no meaning without --prompt")
 
 
-def _kept(path: Path, step: int | None) -> list[tuple[str, Sampled]]:
-    """The samples below a folder, each with the name of its run where these are several."""
+def _saved(path: Path, step: int | None) -> list[tuple[str, "Sampled"]]:
+    """Return the samples below a folder, with the name of the run where there are several."""
     from launcher.results.find import runs
 
-    runs_there = runs(path)
-    if not runs_there:
+    folders = runs(path)
+    if not folders:
         raise ConfigError(f"{path}: no runs below this folder")
-    several = len(runs_there) > 1
-    found = [
-        (str(run.path.relative_to(path)) if several else "", one)
-        for run in runs_there
-        for one in _read(run)
+    several = len(folders) > 1
+    saved = [
+        (str(run.path.relative_to(path)) if several else "", sampled)
+        for run in folders
+        for sampled in _read(run)
     ]
-    if not found:
-        raise ConfigError(f"{path}: no samples; sampling.prompts=[TEXT] keeps some of each"
-                          " checkpoint, --prompt TEXT makes one now")  # fmt: skip
-    wanted = [(name, one) for name, one in found if step in (None, one.step)]
-    if not wanted:
-        raise ConfigError(f"--step: no samples of step {step}; {_listed(o.step for _, o in found)}")
-    return wanted
+    if not saved:
+        raise ConfigError(
+            f"{path}: no samples; sampling.prompts=[TEXT] keeps some of each"
+            " checkpoint, --prompt TEXT makes one now"
+        )
+    selected = [(name, sampled) for name, sampled in saved if step in (None, sampled.step)]
+    if not selected:
+        steps = _list_steps(sampled.step for _, sampled in saved)
+        raise ConfigError(f"--step: no samples of step {step}; {steps}")
+    return selected
 
 
-def _read(run: RunFolder) -> Iterator[Sampled]:
+def _read(run: "RunFolder") -> Iterator["Sampled"]:
+    from launcher.results import samples
+
     for path in run.sample_files():
         try:
             yield samples.read(path)
@@ -88,9 +93,10 @@ def _read(run: RunFolder) -> Iterator[Sampled]:
             print(f"launch: left out: {error}", file=sys.stderr)
 
 
-def _made(path: Path, options: argparse.Namespace) -> Sampled:
-    """What a checkpoint makes of the prompts of the command line."""
+def _generate(path: Path, options: argparse.Namespace) -> "Sampled":
+    """Generate texts from a checkpoint for the prompts of the command line."""
     from launcher.campaign import preflight
+    from launcher.results import samples
 
     run = _only_run(path)
     words = _command(run, _checkpoint(run, options.step), options)
@@ -100,84 +106,96 @@ def _made(path: Path, options: argparse.Namespace) -> Sampled:
         env["CUDA_VISIBLE_DEVICES"] = ""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "sampled.json"
-        done = subprocess.run([*words, "--output", str(output)], env=env, capture_output=True,
-                              text=True, check=False)  # fmt: skip
-        if done.returncode or not output.exists():
-            lines = (done.stdout + done.stderr).splitlines()
-            raise WorkError(lines[-1] if lines else f"sampling ended with {done.returncode}")
+        process = subprocess.run(
+            [*words, "--output", str(output)],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if process.returncode or not output.exists():
+            lines = (process.stdout + process.stderr).splitlines()
+            raise WorkError(lines[-1] if lines else f"sampling ended with {process.returncode}")
         return samples.read(output)
 
 
-def _command(run: RunFolder, step: int, options: argparse.Namespace) -> list[str]:
+def _command(run: "RunFolder", step: int, options: argparse.Namespace) -> list[str]:
+    from launcher.decode import encode
+    from launcher.spec.sampling import TOKENS, Sampling
+
     tokens = TOKENS if options.tokens is None else options.tokens
     if tokens < 1:
         raise ConfigError(f"--tokens: {tokens} is below 1")
     sampling = Sampling(prompts=tuple(options.prompt), tokens=tokens, validation_sequences=0)
-    own = os.environ.get("MEGALAUNCH_CACHE") or run.path.resolve().parents[1] / ".cache"
+    default = os.environ.get("MEGALAUNCH_CACHE") or run.path.resolve().parents[1] / ".cache"
+    cache = Path(options.cache or default).expanduser()
     words = [sys.executable, "-P", "-m", "launcher.workers.sampling.sample"]
-    words += ["--folder", str(run.path), "--cache", str(Path(options.cache or own).expanduser())]
+    words += ["--folder", str(run.path), "--cache", str(cache)]
     return [*words, "--step", str(step), "--sampling", json.dumps(encode(sampling))]
 
 
-def _only_run(path: Path) -> RunFolder:
+def _only_run(path: Path) -> "RunFolder":
     from launcher.results.find import runs
 
-    found = runs(path)
-    if not found:
+    folders = runs(path)
+    if not folders:
         raise ConfigError(f"{path}: no runs below this folder")
-    trained = [run for run in found if run.newest_checkpoint()]
+    trained = [run for run in folders if run.newest_checkpoint()]
     if trained and all(run.spec().stage for run in trained):
         return max(trained, key=lambda run: run.checkpoint_steps()[-1])  # stages of one model
-    if len(found) > 1:
-        raise ConfigError(f"--prompt: {len(found)} runs are below {path}; name the folder of one")
-    return found[0]
+    if len(folders) > 1:
+        raise ConfigError(f"--prompt: {len(folders)} runs are below {path}; name the folder of one")
+    return folders[0]
 
 
-def _checkpoint(run: RunFolder, step: int | None) -> int:
-    """The step of a checkpoint that is there: the one that is asked for, or the newest."""
-    there = run.checkpoint_steps()
-    if not there:
+def _checkpoint(run: "RunFolder", step: int | None) -> int:
+    """Return the step of the checkpoint to use: ``step``, or the newest one."""
+    steps = run.checkpoint_steps()
+    if not steps:
         raise ConfigError(f"{run.path}: no checkpoint in this run; checkpoint_every makes some")
-    if step not in (None, *there):
-        raise ConfigError(f"--step: no checkpoint of step {step}; {_listed(there)}")
-    return there[-1] if step is None else step
+    if step not in (None, *steps):
+        raise ConfigError(f"--step: no checkpoint of step {step}; {_list_steps(steps)}")
+    return steps[-1] if step is None else step
 
 
-def _listed(steps: Any) -> str:
+def _list_steps(steps: Iterable[int]) -> str:
     return f"there are {', '.join(map(str, sorted(set(steps))))}"
 
 
-def _print(found: Sequence[tuple[str, Sampled]], options: argparse.Namespace) -> None:
+def _print(samples_by_run: Sequence[tuple[str, "Sampled"]], options: argparse.Namespace) -> None:
     from analysis import table
 
-    rows = [row for name, one in found for row in _rows(name, one)]
+    rows = [row for name, sampled in samples_by_run for row in _rows(name, sampled)]
     if options.format == "table":
-        rows = [{name: _shown(value) for name, value in row.items()} for row in rows]
-    shown = table.plain(rows, options.sort)
-    shown.attrs |= {"folded": FOLDED, "wide": 160}
-    shown.attrs["notes"] = [line for name, one in found for line in _without(name, one)]
-    table.put(shown, options.format, options.output)
+        rows = [{name: _printable(value) for name, value in row.items()} for row in rows]
+    frame = table.plain(rows, options.sort)
+    frame.attrs |= {"folded": FOLDED, "wide": 160}
+    frame.attrs["notes"] = [
+        note for name, sampled in samples_by_run for note in _missing_losses(name, sampled)
+    ]
+    table.put(frame, options.format, options.output)
 
 
-def _rows(name: str, one: Sampled) -> Iterator[dict[str, Any]]:
-    """One for each prompt, or one where there is none."""
-    of = {"run": name or None, "step": one.step}
-    losses = {f"loss {source}": found.loss for source, found in one.validation.items()}
-    if not one.prompts:
-        yield of | losses
-    for answer in one.prompts:
+def _rows(name: str, sampled: "Sampled") -> Iterator[dict[str, Any]]:
+    """Rows of one checkpoint: one for each prompt, or one where there is none."""
+    checkpoint = {"run": name or None, "step": sampled.step}
+    losses = {f"loss {source}": result.loss for source, result in sampled.validation.items()}
+    if not sampled.prompts:
+        yield checkpoint | losses
+    for answer in sampled.prompts:
         flags = ", ".join(answer.flags) or None
-        yield of | {"prompt": answer.prompt, "text": answer.text, "flags": flags} | losses
+        yield checkpoint | {"prompt": answer.prompt, "text": answer.text, "flags": flags} | losses
 
 
-def _without(name: str, one: Sampled) -> Iterator[str]:
-    for source, found in one.validation.items():
-        if found.why:
-            yield f"{f'{name} ' if name else ''}step {one.step}: {source}: {found.why}"
+def _missing_losses(name: str, sampled: "Sampled") -> Iterator[str]:
+    """Notes on the sources without a validation loss, with the reason."""
+    for source, result in sampled.validation.items():
+        if result.why:
+            yield f"{f'{name} ' if name else ''}step {sampled.step}: {source}: {result.why}"
 
 
-def _shown(value: Any) -> Any:
-    """As a person reads it: nothing in a text moves the cursor."""
+def _printable(value: Any) -> Any:
+    """Round a number for reading, and escape characters that would move the cursor."""
     if isinstance(value, float):
         return f"{value:.4f}"
     if not isinstance(value, str):

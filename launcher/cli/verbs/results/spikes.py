@@ -1,4 +1,4 @@
-"""The verb ``spikes``: what the spike guard makes of losses that were logged anywhere."""
+"""``launch spikes``: events of the spike guard in losses that were logged anywhere."""
 
 import argparse
 import json
@@ -11,7 +11,6 @@ from launcher.cli.parser import add_table_options, new_parser, parse
 from launcher.cli.verb import Verb
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
-from launcher.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from analysis.alarms import SpikeVerdict
@@ -25,14 +24,26 @@ found them, and what the guard would have done about them."""
 def spikes(words: Sequence[str]) -> int:
     """Print the events of loss series."""
     parser = new_parser("spikes", DESCRIPTION)
-    parser.add_argument("paths", metavar="FILE.csv|DIR", nargs="+",
-                        help="columns iteration, lm_loss or loss [, grad_norm]; a folder of such"
-                        " files; or the folder of a run")  # fmt: skip
-    parser.add_argument("--labels", metavar="FILE.csv",
-                        help="columns file, start_iter, end_iter: print also how many of these"
-                        " events were found, and the alarms beyond them")  # fmt: skip
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
-                        help="a setting of the guard, as in docs/spikes.md")  # fmt: skip
+    parser.add_argument(
+        "paths",
+        metavar="FILE.csv|DIR",
+        nargs="+",
+        help="columns iteration, lm_loss or loss [, grad_norm]; a folder of such"
+        " files; or the folder of a run",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE.csv",
+        help="columns file, start_iter, end_iter: print also how many of these"
+        " events were found, and the alarms beyond them",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of the guard, as in docs/spikes.md",
+    )
     add_table_options(parser)
     options = parse(parser, words)
     guard = _guard(options.set)
@@ -41,11 +52,11 @@ def spikes(words: Sequence[str]) -> int:
 
     labels = read_labels(Path(options.labels).expanduser()) if options.labels else None
     verdicts = [
-        judge(one, guard, None if labels is None else labels.get(one.name, []))
-        for one in _all(options.paths)
+        judge(series, guard, None if labels is None else labels.get(series.name, []))
+        for series in _all_series(options.paths)
     ]
-    _say_missing(labels or {}, verdicts)
-    _say_skipped(verdicts)
+    _print_unmatched_labels(labels or {}, verdicts)
+    _print_skipped_lines(verdicts)
     _print(verdicts, guard, options)
     return 0
 
@@ -69,26 +80,31 @@ def _guard(words: Sequence[str]) -> "SpikeGuard":
     return guard
 
 
-def _all(paths: Sequence[str]) -> "Iterator[Series]":
-    """The series of files and folders. Raises ConfigError where one of these has none."""
+def _all_series(paths: Sequence[str]) -> "Iterator[Series]":
+    """Read the series of files and folders. Raises ConfigError where one of these has none."""
     from analysis.loading.series import read
 
     for word in paths:
         path = Path(word).expanduser()
         if path.is_dir():
-            yield from _below(path)
+            yield from _series_below(path)
         else:
             yield read(path, path.name)
 
 
-def _below(path: Path) -> "Iterator[Series]":
-    """Of a folder: every CSV file that has the columns, and every run that has metrics."""
+def _series_below(path: Path) -> "Iterator[Series]":
+    """Read the series below a folder: CSV files with the columns, and runs with metrics."""
     from analysis.loading.series import read
     from launcher.results.find import runs
 
     files = {file.name: file for file in sorted(path.glob("*.csv"))}
-    found = (run for run in runs(path, foreign=True) if run.metrics.exists() and run.path != path)
-    files |= {str(run.path.relative_to(path)): run.metrics for run in found}
+    files |= {
+        str(run.path.relative_to(path)): run.metrics
+        for run in runs(path, foreign=True)
+        if run.metrics.exists() and run.path != path
+    }
+    from launcher.results.run_folder import RunFolder
+
     metrics = RunFolder(path).metrics
     if metrics.exists():
         files[path.name] = metrics
@@ -105,15 +121,15 @@ def _below(path: Path) -> "Iterator[Series]":
         raise ConfigError(f"{path}: no loss series in this folder")
 
 
-def _say_missing(labels: Mapping[str, Any], verdicts: "Sequence[SpikeVerdict]") -> None:
-    """Labels of series that are not here: of those nothing is counted."""
+def _print_unmatched_labels(labels: Mapping[str, Any], verdicts: "Sequence[SpikeVerdict]") -> None:
+    """Name the labelled series that are not among the input: their labels are not counted."""
     missing = sorted(set(labels) - {verdict.series.name for verdict in verdicts})
     if missing:
         several = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         print(f"launch: --labels: not among the series: {missing[0]}{several}", file=sys.stderr)
 
 
-def _say_skipped(verdicts: "Sequence[SpikeVerdict]") -> None:
+def _print_skipped_lines(verdicts: "Sequence[SpikeVerdict]") -> None:
     for series in (verdict.series for verdict in verdicts):
         if series.skipped:
             count = len(series.skipped)
@@ -129,43 +145,53 @@ def _print(
     events = [row for verdict in verdicts for row in alarms.alarm_rows(verdict)]
     counts = [alarms.series_row(verdict) for verdict in verdicts]
     if options.format == "json":
-        document = {"settings": encode(guard), "events": events, "series": counts,
-                    "total": alarms.total(verdicts)}  # fmt: skip
+        document = {
+            "settings": encode(guard),
+            "events": events,
+            "series": counts,
+            "total": alarms.total(verdicts),
+        }
         table.write(json.dumps(document, indent=1, allow_nan=False), options.output)
         return
     columns = alarms.columns(labelled=options.labels is not None)
     if options.format != "table":
         rows = table.plain(events, options.sort, columns)
         return table.put(rows, options.format, options.output)
-    shown = table.plain([_rounded(row) for row in events], options.sort, columns)
-    parts = [table.render(shown, "table")] if events else []
-    parts.append(table.render(table.plain(_shown(counts)), "table"))
+    rounded = table.plain([_rounded(row) for row in events], options.sort, columns)
+    parts = [table.render(rounded, "table")] if events else []
+    parts.append(table.render(table.plain(_nonzero_columns(counts)), "table"))
     parts.append(_summary(alarms.total(verdicts)))
     table.write("\n\n".join(parts), options.output)
 
 
-def _shown(counts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Without the columns in which every series has 0."""
+def _nonzero_columns(counts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Drop the columns in which every series has 0, but for a few that are always there."""
     always = ("series", "points", "events", "labelled", "found", "false_alarms")
     names = [name for name in counts[0] if name in always or any(row[name] for row in counts)]
     return [{name: row[name] for name in names} for row in counts]
 
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Four digits are enough to read."""
-    return {name: float(f"{value:.4g}") if isinstance(value, float) else value
-            for name, value in row.items()}  # fmt: skip
+    """Round to four significant digits, which are enough to read."""
+    return {
+        name: float(f"{value:.4g}") if isinstance(value, float) else value
+        for name, value in row.items()
+    }
 
 
 def _summary(sums: Mapping[str, int]) -> str:
-    text = (f"{sums['points']:,} points: {sums['events']} events, {sums['recovered']} recovered,"
-            f" {sums['diverged']} diverged; the guard said skip at {sums['skipped_updates']}"
-            f" steps, roll back at {sums['rollbacks']}")  # fmt: skip
+    text = (
+        f"{sums['points']:,} points: {sums['events']} events, {sums['recovered']} recovered,"
+        f" {sums['diverged']} diverged; the guard said skip at {sums['skipped_updates']}"
+        f" steps, roll back at {sums['rollbacks']}"
+    )
     if "labelled" in sums:
         share = f" ({100 * sums['found'] / sums['labelled']:.1f} %)" if sums["labelled"] else ""
-        text += (f"\n{sums['found']} of {sums['labelled']} labelled events found{share},"
-                 f" {sums['false_alarms']} other alarms, {sums['clean_false_alarms']} of these in"
-                 f" the {sums['clean_series']} series without a label")  # fmt: skip
+        text += (
+            f"\n{sums['found']} of {sums['labelled']} labelled events found{share},"
+            f" {sums['false_alarms']} other alarms, {sums['clean_false_alarms']} of these in"
+            f" the {sums['clean_series']} series without a label"
+        )
     return text
 
 

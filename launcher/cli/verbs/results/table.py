@@ -12,7 +12,7 @@ with their cause."""
 
 
 def table(words: Sequence[str]) -> int:
-    """Print the table of runs, and log it to W&B where that is asked for."""
+    """Print the table of runs, and with ``--wandb`` log it to W&B."""
     parser = new_parser("table", DESCRIPTION)
     parser.add_argument(
         "folders", metavar="DIR", nargs="+", help="of a sweep, of a run, or of many"
@@ -30,7 +30,7 @@ def table(words: Sequence[str]) -> int:
     rows = runs.table(options.sort)
     put(rows, options.format, options.output)
     if options.wandb is not None:
-        from launcher.cli.verbs.results.sync import log_table
+        from launcher.cli.uploads import log_table
 
         log_table(render(rows, "json"), Path(options.folders[0]), options.wandb)
     return 0

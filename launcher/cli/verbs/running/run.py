@@ -38,9 +38,9 @@ def run(words: Sequence[str]) -> int:
 
 
 def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse.Namespace) -> int:
-    """Run the points that are left, and print the table; the exit code.
+    """Run the open points, and print the table. Return the exit code.
 
-    ``words`` are those that go on with it after an interrupt.
+    ``words`` are printed after an interrupt: the command that continues it.
     """
     from analysis import table
     from launcher.cli import starting
@@ -51,7 +51,7 @@ def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse
         with campaign.observer:
             records = campaign.run(scheduler)
     except KeyboardInterrupt:
-        _say_stopped(campaign, words)
+        _print_stopped(campaign, words)
         return 1
     if campaign.plan.request.detach:
         return handed_over(campaign)
@@ -76,20 +76,20 @@ def _advise(campaign: "Campaign") -> None:
         text = advice(outcome, status.time_limit if status else None)
         print(f"launch: {outcome}: {text} (see {folder.logs})", file=sys.stderr)
     if campaign.stop_reason:
-        left = f"{len(plan.points) - len(campaign.records)} {plan.request.unit}s left"
-        print(f"launch: stopped, {left}: {campaign.stop_reason}", file=sys.stderr)
+        points_left = f"{len(plan.points) - len(campaign.records)} {plan.request.unit}s left"
+        print(f"launch: stopped, {points_left}: {campaign.stop_reason}", file=sys.stderr)
 
 
-def _say_stopped(campaign: "Campaign", words: Sequence[str]) -> None:
+def _print_stopped(campaign: "Campaign", words: Sequence[str]) -> None:
     plan = campaign.plan
-    done, points = len(campaign.records), f"{len(plan.points)} {plan.request.unit}s"
+    recorded, points = len(campaign.records), f"{len(plan.points)} {plan.request.unit}s"
     queued = ""
     if plan.request.scheduler_class.queues and campaign.running:
         folder = shlex.quote(str(plan.folder.path))
         queued = f"; {len(campaign.running)} stay with SLURM (launch cancel {folder} ends them)"
     command = shlex.join(["launch", *words])
     print(
-        f"launch: stopped with {done} of {points} done{queued}; to go on:\n  {command}",
+        f"launch: stopped with {recorded} of {points} done{queued}; to go on:\n  {command}",
         file=sys.stderr,
     )
 

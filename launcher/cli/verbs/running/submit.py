@@ -17,13 +17,14 @@ DESCRIPTION = "Hand a run or a sweep to SLURM and return at once: the same as de
 
 
 def submit(words: Sequence[str]) -> int:
-    """Hand everything to SLURM and return, or print what would be handed over."""
+    """Hand everything to SLURM and return; with ``--dry-run`` print the batch scripts."""
     parser = new_parser("submit", DESCRIPTION)
     add_override_options(parser)
     parser.add_argument(
-        "--dry-run", action="store_true",
+        "--dry-run",
+        action="store_true",
         help="print the batch scripts and commands, submit nothing",
-    )  # fmt: skip
+    )
     options = parse(parser, words)
 
     from launcher.campaign import jobs, preflight
@@ -41,10 +42,10 @@ def submit(words: Sequence[str]) -> int:
         )
     campaign = Campaign(Plan.of_request(replace(request, detach=True), command), Progress())
     if options.dry_run:
-        left = list(campaign.to_submit())
-        for line in jobs.dry_run(preflight.setting(campaign.plan.request), left):
+        new_jobs = list(campaign.to_submit())
+        for line in jobs.dry_run(preflight.setting(campaign.plan.request), new_jobs):
             print(line)
-        if not left:
+        if not new_jobs:
             print(_nothing_to_submit(campaign))
         return 0
     campaign.run(starting.ready(campaign))
@@ -52,7 +53,7 @@ def submit(words: Sequence[str]) -> int:
 
 
 def handed_over(campaign: "Campaign") -> int:
-    """Print what SLURM has now, and the commands that go on from there; the exit code."""
+    """Print the jobs that SLURM has now, and the commands to continue. Return the exit code."""
     plan = campaign.plan
     if plan.request.curriculum:
         return _stage_handed_over(campaign)
@@ -74,7 +75,7 @@ def handed_over(campaign: "Campaign") -> int:
 
 
 def _stage_handed_over(campaign: "Campaign") -> int:
-    """`handed_over` of a curriculum, of which SLURM has one stage at a time."""
+    """Do the work of `handed_over` for a curriculum: SLURM has one stage at a time."""
     from launcher.results.outcomes import advice
 
     folder = shlex.quote(str(campaign.plan.folder.path))

@@ -1,4 +1,4 @@
-"""The verb ``top``: a live view of what runs below a folder. It writes nothing there."""
+"""``launch top``: a live view of what runs below a folder. It writes nothing there."""
 
 import io
 import sys
@@ -20,9 +20,9 @@ DESCRIPTION = """A live view of a sweep, a curriculum or a run: what runs, waits
 was spent and what is left. q or Ctrl-C quits; the jobs go on, and nothing in the folder is touched.
 Where stdout is no terminal, one picture is printed."""
 
-EVERY = 2.0
-OFTEN, SELDOM = 0.1, 3600.0
-"""Seconds between two looks."""
+INTERVAL = 2.0
+SHORTEST, LONGEST = 0.1, 3600.0
+"""Seconds between two pictures: the default and its bounds."""
 FOOT = "q quits, the jobs go on"
 
 
@@ -31,11 +31,16 @@ def top(words: Sequence[str]) -> int:
     parser = new_parser("top", DESCRIPTION)
     parser.add_argument("folder", metavar="DIR", help="of a sweep, a curriculum, a run, or many")
     parser.add_argument("--once", action="store_true", help="print one picture and end")
-    parser.add_argument("--every", type=float, default=EVERY, metavar="SECONDS",
-                        help=f"between two looks; {EVERY:g} where it is not given")  # fmt: skip
+    parser.add_argument(
+        "--every",
+        type=float,
+        default=INTERVAL,
+        metavar="SECONDS",
+        help=f"between two looks; {INTERVAL:g} where it is not given",
+    )
     options = parse(parser, words)
-    if not OFTEN <= options.every <= SELDOM:
-        raise ConfigError(f"--every: {options.every:g} is not between {OFTEN:g} and {SELDOM:g}")
+    if not SHORTEST <= options.every <= LONGEST:
+        raise ConfigError(f"--every: {options.every:g} is not between {SHORTEST:g} and {LONGEST:g}")
 
     from launcher.cli.top.watcher import Watcher
 
@@ -61,19 +66,20 @@ def _print(watcher: "Watcher", console: "Console") -> None:
     from launcher.cli.top.render import picture
 
     height = console.height - 1 if sys.stdout.isatty() else None
-    for line in picture(watcher.look(time.time()), console.width, height):
+    for line in picture(watcher.snapshot(time.time()), console.width, height):
         console.print(line, soft_wrap=True)
 
 
-def _live(watcher: "Watcher", console: "Console", every: float) -> None:
+def _live(watcher: "Watcher", console: "Console", interval: float) -> None:
     from launcher.cli.top.render import picture
     from launcher.cli.top.screen import full_screen
 
-    look = watcher.look(time.time())  # the first one may take a while: it is not waited for blindly
+    # Before the screen is taken: the first one may take a while.
+    snapshot = watcher.snapshot(time.time())
     with full_screen(console) as screen:
-        screen.show(picture(look, *screen.size, FOOT))
-        while not screen.quits(every):
-            screen.show(picture(watcher.look(time.time()), *screen.size, FOOT))
+        screen.show(picture(snapshot, *screen.size, FOOT))
+        while not screen.quits(interval):
+            screen.show(picture(watcher.snapshot(time.time()), *screen.size, FOOT))
 
 
 VERB = Verb(

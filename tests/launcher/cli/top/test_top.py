@@ -1,4 +1,10 @@
-"""`launch top`: what it sees in a folder, how that is drawn, and that it leaves no trace."""
+"""`launch top`: the figures of a folder, how they are drawn, and that it leaves no trace.
+
+Modules: launcher.cli.top.render, launcher.cli.top.screen, launcher.cli.top.sections,
+launcher.cli.top.snapshot, launcher.cli.top.summary, launcher.cli.top.tail,
+launcher.cli.top.text_cells, launcher.cli.top.watched_sweep, launcher.cli.top.watched_trial,
+launcher.cli.top.watcher, launcher.cli.verbs.running.top.
+"""
 
 import json
 import os
@@ -19,7 +25,7 @@ import pytest
 from launcher import cli
 from launcher.campaign import jobs
 from launcher.cli.top.render import picture
-from launcher.cli.top.snapshot import Budget, Look, Running
+from launcher.cli.top.snapshot import Budget, Running, Snapshot
 from launcher.cli.top.tail import Tail
 from launcher.cli.top.text_cells import duration, sparkline
 from launcher.cli.top.watcher import Watcher
@@ -47,22 +53,30 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def line(step: int, **figures: Any) -> str:
-    """One of metrics.jsonl."""
-    known = {"loss": 9.0 - step, "step_ms": 500.0, "tokens_per_s": 1000.0 + step,
-             "mem_max_gib": 0.5, "attempt": 1}  # fmt: skip
-    return json.dumps({"step": step, **known, **figures}) + "\n"
+    """A line of metrics.jsonl."""
+    defaults = {
+        "step": step,
+        "loss": 9.0 - step,
+        "step_ms": 500.0,
+        "tokens_per_s": 1000.0 + step,
+        "mem_max_gib": 0.5,
+        "attempt": 1,
+    }
+    return json.dumps(defaults | figures) + "\n"
 
 
 def write(path: Path, text: str, when: float = NOW) -> None:
-    """As if it had been written then."""
+    """Write a file as if it had been written at that time."""
     path.write_text(text)
     os.utime(path, (when, when))
 
 
-def made(sweep: Path, one: RunSpec, status: Status | None = None, steps: int = 0) -> RunFolder:
-    """A run's folder."""
-    run = RunFolder(sweep / one.name)
-    run.create(one)
+def make_run(
+    sweep: Path, run_spec: RunSpec, status: Status | None = None, steps: int = 0
+) -> RunFolder:
+    """Make a run's folder."""
+    run = RunFolder(sweep / run_spec.name)
+    run.create(run_spec)
     if status:
         run.write_status(status)
         os.utime(run.path / "status.json", (NOW - 30, NOW - 30))
@@ -79,10 +93,10 @@ def points(count: int) -> list[RunSpec]:
     return [spec(ParallelLayout(micro_batch=1, zero=zero)) for zero in range(count)]
 
 
-def ended(one: RunSpec, outcome: Any, cause: str | None = None, **changes: Any) -> RunRecord:
+def ended(run_spec: RunSpec, outcome: Any, cause: str | None = None, **changes: Any) -> RunRecord:
     """A record of half an hour on two ranks."""
-    known = {"attempt": 1, "seconds": 1800.0, "ended": NOW - 240}
-    return RunRecord(spec=one, outcome=outcome, cause=cause, **{**known, **changes})
+    defaults = {"attempt": 1, "seconds": 1800.0, "ended": NOW - 240}
+    return RunRecord(spec=run_spec, outcome=outcome, cause=cause, **{**defaults, **changes})
 
 
 @pytest.fixture
@@ -91,42 +105,44 @@ def sweep(tmp_path: Path) -> Path:
     folder = tmp_path / "grid"
     folder.mkdir()
     best, oom, runs, starts = points(4)
-    rejected, queued, other = (
+    rejected, queued, to_come = (
         spec(ParallelLayout(micro_batch=2, zero=zero)) for zero in (0, 1, 2)
-    )  # fmt: skip
-    over = {"state": "ended", "started": NOW - 2040, "ended": NOW - 240}
-    made(folder, best, Status(**over, exit_codes=(0, 0)))
-    made(folder, oom, Status(**over, exit_codes=(1, None)))
-    run = made(folder, runs, running(attempt=2, job_id="17_3", nodes=("n1", "n2")), steps=3)
+    )
+    end = {"state": "ended", "started": NOW - 2040, "ended": NOW - 240}
+    make_run(folder, best, Status(**end, exit_codes=(0, 0)))
+    make_run(folder, oom, Status(**end, exit_codes=(1, None)))
+    run = make_run(folder, runs, running(attempt=2, job_id="17_3", nodes=("n1", "n2")), steps=3)
     run.add_event("loss_spike", 2, of="loss")
     run.add_event("skip", 2, reason="odd")
-    aside = run.path / "attempts" / "1"
-    (aside / "log").mkdir(parents=True)
-    write_json(aside / "status.json", record.encode(Status(
-        state="ended", started=NOW - 400, ended=NOW - 300, stopped="node", reason="n9 is gone",
-    )))  # fmt: skip
-    made(folder, starts, running())
-    made(folder, queued, Status(state="queued", job_id="18"))
-    record.write(folder / "records.jsonl", [
+    first_attempt = run.path / "attempts" / "1"
+    (first_attempt / "log").mkdir(parents=True)
+    lost_node = Status(
+        state="ended", started=NOW - 400, ended=NOW - 300, stopped="node", reason="n9 is gone"
+    )
+    write_json(first_attempt / "status.json", record.encode(lost_node))
+    make_run(folder, starts, running())
+    make_run(folder, queued, Status(state="queued", job_id="18"))
+    records = [
         ended(best, "ok", figures=Figures(tokens_per_s=4321.0)),
         ended(oom, "oom", "CUDA out of memory. Tried to allocate 2.00 GiB\x1b[2J"),
         RunRecord(spec=rejected, outcome="rejected", cause="no"),
-    ])  # fmt: skip
-    names = [one.name for one in (best, oom, runs, starts, rejected, queued, other)]
+    ]
+    record.write(folder / "records.jsonl", records)
+    names = [point.name for point in (best, oom, runs, starts, rejected, queued, to_come)]
     write_json(folder / "points.json", names)
     return folder
 
 
-def text(look: Look, width: int, height: int | None = None, foot: str = "") -> str:
-    """The picture, with names for what is a hash."""
-    look = replace(look, folder="grid")
-    lines = [one.plain for one in picture(look, width, height, foot)]
-    assert all(len(one) <= width for one in lines)
+def text(snapshot: Snapshot, width: int, height: int | None = None, foot: str = "") -> str:
+    """Draw the picture, with names in the place of hashes."""
+    snapshot = replace(snapshot, folder="grid")
+    lines = [row.plain for row in picture(snapshot, width, height, foot)]
+    assert all(len(row) <= width for row in lines)
     assert height is None or len(lines) <= height
-    shown = "\n".join(lines)
-    for number, one in enumerate(points(4)):
-        shown = shown.replace(one.name, f"<id of zero {number}>"[:12])
-    return shown
+    screen = "\n".join(lines)
+    for number, point in enumerate(points(4)):
+        screen = screen.replace(point.name, f"<id of zero {number}>"[:12])
+    return screen
 
 
 AT_80 = """\
@@ -187,53 +203,64 @@ q quits"""
 
 
 def test_a_picture_of_80_columns(sweep: Path) -> None:
-    assert text(Watcher(sweep).look(NOW), 80) == AT_80
+    assert text(Watcher(sweep).snapshot(NOW), 80) == AT_80
 
 
 def test_a_picture_of_160_columns(sweep: Path) -> None:
-    assert text(Watcher(sweep).look(NOW), 160) == AT_160
+    assert text(Watcher(sweep).snapshot(NOW), 160) == AT_160
 
 
 def test_no_terminal_is_too_small(sweep: Path) -> None:
-    look = Watcher(sweep).look(NOW)
-    assert text(look, 28, 16, "q quits") == SMALL
+    snapshot = Watcher(sweep).snapshot(NOW)
+    assert text(snapshot, 28, 16, "q quits") == SMALL
     for width in (1, 7, 40, 119, 120, 300):
         for height in (1, 2, 5, 24, 80):
-            assert text(look, width, height, "q quits")
+            assert text(snapshot, width, height, "q quits")
 
 
 def test_the_limits_of_a_sweep_are_those_of_its_words(sweep: Path) -> None:
-    words = {"overrides": ["sweep=parallelism_grid", "sweep.strategy=grid", "sweep.stop.trials=5",
-                           "sweep.stop.gpu_hours=10"], "folder": str(sweep), "kind": "sweep"}  # fmt: skip
-    write_json(sweep / "request.json", words)
-    head = text(Watcher(sweep, once=True).look(NOW), 200).splitlines()[2]
+    overrides = [
+        "sweep=parallelism_grid",
+        "sweep.strategy=grid",
+        "sweep.stop.trials=5",
+        "sweep.stop.gpu_hours=10",
+    ]
+    saved = {"overrides": overrides, "folder": str(sweep), "kind": "sweep"}
+    write_json(sweep / "request.json", saved)
+    head = text(Watcher(sweep, once=True).snapshot(NOW), 200).splitlines()[2]
     assert head.startswith(
         "2.16 GPU hours of 10, 7.84 left  2 of 5 trials, 3 left  about 58 min left  best "
     )
-    words["overrides"] = ["sweep=gone"]
-    write_json(sweep / "request.json", words)
-    assert "2.16 GPU hours  at most" in text(Watcher(sweep, once=True).look(NOW), 200)
+    write_json(sweep / "request.json", saved | {"overrides": ["sweep=gone"]})
+    assert "2.16 GPU hours  at most" in text(Watcher(sweep, once=True).snapshot(NOW), 200)
 
 
 def stages(folder: Path) -> list[RunFolder]:
     """Three stages of four steps: one done, one at its second step, one to come."""
-    out = []
+    runs = []
     for number in (1, 2, 3):
         stage = Stage(
-            number=number, name=f"s{number}", steps_before=4 * number - 4, parent=None,
-            tokens_before=1024 * number - 1024, schedule_after=0, schedule_steps=12,
-            samples_before={}, source_tokens={}, max_epochs=4.0,
-        )  # fmt: skip
-        out.append(made(folder, replace(spec(), stage=stage)))
-    out[0].write_status(Status(state="ended", started=NOW - 80, ended=NOW - 70, exit_codes=(0, 0)))
-    write(out[0].metrics, "".join(map(line, range(1, 5))))
-    write_json(out[0].path / "result.json", {})
-    out[1].write_status(running())
-    write(out[1].metrics, line(5, loss=3.5) + line(6, loss=None, tokens_per_s=600.0), NOW - 30)
-    (out[1].checkpoints / "step-00000005").mkdir(parents=True)
-    os.utime(out[1].checkpoints / "step-00000005", (NOW - 120, NOW - 120))
-    write_json(folder / "points.json", [run.path.name for run in out])
-    return out
+            number=number,
+            name=f"s{number}",
+            steps_before=4 * number - 4,
+            parent=None,
+            tokens_before=1024 * number - 1024,
+            schedule_after=0,
+            schedule_steps=12,
+            samples_before={},
+            source_tokens={},
+            max_epochs=4.0,
+        )
+        runs.append(make_run(folder, replace(spec(), stage=stage)))
+    runs[0].write_status(Status(state="ended", started=NOW - 80, ended=NOW - 70, exit_codes=(0, 0)))
+    write(runs[0].metrics, "".join(map(line, range(1, 5))))
+    write_json(runs[0].path / "result.json", {})
+    runs[1].write_status(running())
+    write(runs[1].metrics, line(5, loss=3.5) + line(6, loss=None, tokens_per_s=600.0), NOW - 30)
+    (runs[1].checkpoints / "step-00000005").mkdir(parents=True)
+    os.utime(runs[1].checkpoints / "step-00000005", (NOW - 120, NOW - 120))
+    write_json(folder / "points.json", [run.path.name for run in runs])
+    return runs
 
 
 STAGES = """\
@@ -253,36 +280,38 @@ waiting 1
 
 def test_a_curriculum_says_how_far_it_is(tmp_path: Path) -> None:
     stages(tmp_path)
-    assert text(Watcher(tmp_path).look(NOW), 80) == STAGES
+    assert text(Watcher(tmp_path).snapshot(NOW), 80) == STAGES
 
 
 def test_a_stage_by_itself(tmp_path: Path) -> None:
-    found = Watcher(stages(tmp_path)[1].path).look(NOW)
-    assert found.points == 1 and found.training and found.training.stage == "s2"
-    assert [one.label for one in found.running] == ["2-s2"]
+    snapshot = Watcher(stages(tmp_path)[1].path).snapshot(NOW)
+    assert snapshot.points == 1 and snapshot.training and snapshot.training.stage == "s2"
+    assert [trial.label for trial in snapshot.running] == ["2-s2"]
 
 
 def test_sweeps_below_one_folder(sweep: Path) -> None:
-    other = made(sweep.parent / "other", spec(gpus=1), running(), steps=1)
-    labels = [one.label for one in Watcher(sweep.parent).look(NOW).running]
+    run = make_run(sweep.parent / "other", spec(gpus=1), running(), steps=1)
+    labels = [trial.label for trial in Watcher(sweep.parent).snapshot(NOW).running]
     assert labels == [
-        "grid: zero 2 micro_batch 1", "grid: zero 3 micro_batch 1", f"other: {other.path.name}",
-    ]  # fmt: skip
+        "grid: zero 2 micro_batch 1",
+        "grid: zero 3 micro_batch 1",
+        f"other: {run.path.name}",
+    ]
 
 
 def test_what_slurm_knows_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job it has no more is no queued one; what it was not asked about is as its folder says."""
-    for job, one in zip(("17", "18", "19"), points(3), strict=True):
-        made(tmp_path, one, Status(state="queued", job_id=job, submission=f"t{job}"))
-    said = {"17": State("PENDING", reason="Priority"), "18": State("CANCELLED")}
-    monkeypatch.setattr(jobs, "ask_slurm", lambda live: said)
-    look = Watcher(tmp_path, once=True).look(NOW)
-    assert [one.said for one in look.waiting] == ["17 PENDING Priority"]
-    assert sorted(one.outcome for one in look.failures) == ["cancelled", "gone"]
-    assert look.outcomes == (("cancelled", 1), ("gone", 1))
+    for job, point in zip(("17", "18", "19"), points(3), strict=True):
+        make_run(tmp_path, point, Status(state="queued", job_id=job, submission=f"t{job}"))
+    states = {"17": State("PENDING", reason="Priority"), "18": State("CANCELLED")}
+    monkeypatch.setattr(jobs, "ask_slurm", lambda live: states)
+    snapshot = Watcher(tmp_path, once=True).snapshot(NOW)
+    assert [trial.job_state for trial in snapshot.waiting] == ["17 PENDING Priority"]
+    assert sorted(failure.outcome for failure in snapshot.failures) == ["cancelled", "gone"]
+    assert snapshot.outcomes == (("cancelled", 1), ("gone", 1))
     monkeypatch.setattr(jobs, "ask_slurm", lambda live: None)
-    look = Watcher(tmp_path, once=True).look(NOW)
-    assert look.remarks == ("SLURM does not answer",) and look.queued == 3
+    snapshot = Watcher(tmp_path, once=True).snapshot(NOW)
+    assert snapshot.remarks == ("SLURM does not answer",) and snapshot.queued == 3
 
 
 def test_metrics_are_read_from_where_they_ended(tmp_path: Path) -> None:
@@ -308,8 +337,8 @@ def test_a_file_in_its_place_is_read_from_its_start(tmp_path: Path) -> None:
         else:
             (tmp_path / "new").write_text(replaced)
             os.replace(tmp_path / "new", tail.path)
-        grown = tail.read()
-        assert grown.fresh and grown.lines == [json.loads(one) for one in replaced.splitlines()]
+        new = tail.read()
+        assert new.fresh and new.lines == [json.loads(text) for text in replaced.splitlines()]
     tail.path.write_text('{"step": 5}\n{"step": 6}\n')  # the same file, longer, other bytes
     assert tail.read().lines == [{"step": 5}, {"step": 6}]
     tail.path.unlink()
@@ -317,25 +346,25 @@ def test_a_file_in_its_place_is_read_from_its_start(tmp_path: Path) -> None:
 
 
 def test_of_a_long_file_the_end_is_read(tmp_path: Path) -> None:
-    tail = Tail(tmp_path / "m", most=40)
+    tail = Tail(tmp_path / "m", max_bytes=40)
     tail.path.write_text("".join(f'{{"step": {step}}}\n' for step in range(1000, 2000)))
     assert tail.read().lines == [{"step": 1998}, {"step": 1999}]
 
 
 def test_a_trial_as_it_grows_and_starts_again(tmp_path: Path) -> None:
-    run = made(tmp_path, spec(), running(), steps=2)
+    run = make_run(tmp_path, spec(), running(), steps=2)
     watcher = Watcher(tmp_path)
 
     def losses() -> tuple[float | None, ...]:
-        (one,) = watcher.look(NOW).running
-        return one.losses
+        (trial,) = watcher.snapshot(NOW).running
+        return trial.losses
 
     assert losses() == (8.0, 7.0)
     with run.metrics.open("a") as file:
         file.write(line(3, loss=float("nan")) + line(4)[:9])
     assert losses() == (8.0, 7.0, None)
     run.next_attempt()
-    assert watcher.look(NOW).not_started == 1
+    assert watcher.snapshot(NOW).not_started == 1
     run.write_status(running(attempt=2))
     assert losses() == ()
     write(run.metrics, line(1, loss=4.0))
@@ -343,15 +372,15 @@ def test_a_trial_as_it_grows_and_starts_again(tmp_path: Path) -> None:
     run.write_status(
         Status(state="ended", attempt=2, started=NOW - 9, ended=NOW, exit_codes=(1, 1))
     )
-    assert [f.outcome for f in watcher.look(NOW).failures] == ["failed"]
+    assert [f.outcome for f in watcher.snapshot(NOW).failures] == ["failed"]
 
 
 def test_a_trial_that_is_started_is_seen(tmp_path: Path) -> None:
-    made(tmp_path, points(1)[0], running())
+    make_run(tmp_path, points(1)[0], running())
     watcher = Watcher(tmp_path)
-    assert len(watcher.look(NOW).running) == 1
-    made(tmp_path, points(2)[1], running())
-    assert {one.label for one in watcher.look(NOW).running} == {"zero 0", "zero 1"}
+    assert len(watcher.snapshot(NOW).running) == 1
+    make_run(tmp_path, points(2)[1], running())
+    assert {trial.label for trial in watcher.snapshot(NOW).running} == {"zero 0", "zero 1"}
 
 
 BROKEN = [
@@ -370,18 +399,18 @@ def test_what_cannot_be_read_is_said(name: str, content: str, sweep: Path) -> No
     run = sweep / points(3)[2].name
     (run / name).write_text(content)
     watcher = Watcher(sweep, once=True)
-    look, again = watcher.look(NOW), watcher.look(NOW)
-    assert look.remarks == again.remarks
+    first, snapshot = watcher.snapshot(NOW), watcher.snapshot(NOW)
+    assert first.remarks == snapshot.remarks
     if name != "../request.json":  # without it only limits are unknown
-        (remark,) = look.remarks
+        (remark,) = snapshot.remarks
         assert remark.startswith(str((run / name).resolve())) and "\n" not in remark
-    assert text(look, 80)
+    assert text(snapshot, 80)
 
 
 @pytest.mark.parametrize("content", ['{"a": 1}', "[1, 2]", "[[1]]", '"abc"', "null"])
 def test_points_that_are_no_names_are_said(content: str, sweep: Path) -> None:
     (sweep / "points.json").write_text(content)
-    (remark,) = Watcher(sweep).look(NOW).remarks
+    (remark,) = Watcher(sweep).snapshot(NOW).remarks
     assert remark == f"{sweep.resolve()}/points.json: not a list of the names of points"
 
 
@@ -389,18 +418,20 @@ def test_a_folder_that_cannot_be_read_is_said(sweep: Path, monkeypatch: pytest.M
     shut = sweep.resolve() / points(3)[2].name
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != shut and access(path, mode))
-    assert Watcher(sweep).look(NOW).remarks == (f"{shut}: cannot be read",)
+    assert Watcher(sweep).snapshot(NOW).remarks == (f"{shut}: cannot be read",)
 
 
 def test_what_was_copied_without_a_status_has_ended(tmp_path: Path) -> None:
-    done, begun, waits = points(3)
-    runs = [made(tmp_path, one, steps=steps) for one, steps in ((done, 4), (begun, 2), (waits, 0))]
+    runs = [
+        make_run(tmp_path, point, steps=steps)
+        for point, steps in zip(points(3), (4, 2, 0), strict=True)
+    ]
     watcher = Watcher(tmp_path)
-    assert watcher.look(NOW).outcomes == (("failed", 2),)
+    assert watcher.snapshot(NOW).outcomes == (("failed", 2),)
     runs[0].write_result({"steps": 4})  # the copy goes on
-    look = watcher.look(NOW)
-    assert look.outcomes == (("ok", 1), ("failed", 1)) and look.not_started == 1
-    assert look.best and look.best[0] == "zero 0"
+    snapshot = watcher.snapshot(NOW)
+    assert snapshot.outcomes == (("ok", 1), ("failed", 1)) and snapshot.not_started == 1
+    assert snapshot.best and snapshot.best[0] == "zero 0"
 
 
 @pytest.mark.parametrize("inside", ["", "run"])
@@ -408,23 +439,23 @@ def test_of_imported_runs_nothing_runs(
     inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run").mkdir()
-    found = Imported(format="megatron", source="log", sha256="0", outcome="ok")
-    imported.write(tmp_path / "run", found)
+    run = Imported(format="megatron", source="log", sha256="0", outcome="ok")
+    imported.write(tmp_path / "run", run)
     folder = str(tmp_path / inside)
     assert cli.main(["top", folder]) == 2
-    said = f"launch: {folder}: nothing of this project runs there: all of it was imported\n"
-    assert capsys.readouterr().err == said
+    message = f"launch: {folder}: nothing of this project runs there: all of it was imported\n"
+    assert capsys.readouterr().err == message
 
 
 def test_a_folder_that_vanishes(sweep: Path) -> None:
     watcher = Watcher(sweep)
-    watcher.look(NOW)
+    watcher.snapshot(NOW)
     shutil.rmtree(sweep / points(3)[2].name)
-    assert len(watcher.look(NOW).running) == 1
+    assert len(watcher.snapshot(NOW).running) == 1
     shutil.rmtree(sweep)
-    look = watcher.look(NOW)
-    assert look.remarks and text(look, 80)
-    assert all("\n" not in remark for remark in look.remarks)
+    snapshot = watcher.snapshot(NOW)
+    assert snapshot.remarks and text(snapshot, 80)
+    assert all("\n" not in remark for remark in snapshot.remarks)
 
 
 SPARKS = [
@@ -437,21 +468,21 @@ SPARKS = [
 ]
 
 
-@pytest.mark.parametrize(("values", "width", "shown"), SPARKS)
-def test_sparklines(values: tuple[float | None, ...], width: int, shown: str) -> None:
-    assert sparkline(values, width) == shown
+@pytest.mark.parametrize(("values", "width", "expected"), SPARKS)
+def test_sparklines(values: tuple[float | None, ...], width: int, expected: str) -> None:
+    assert sparkline(values, width) == expected
 
 
 def test_durations() -> None:
-    found = [duration(seconds) for seconds in (0.4, 99, 100, 5999, 6000, 172_799, 172_800)]
-    assert found == ["0 s", "99 s", "2 min", "100 min", "1.7 h", "48.0 h", "2.0 d"]
+    texts = [duration(seconds) for seconds in (0.4, 99, 100, 5999, 6000, 172_799, 172_800)]
+    assert texts == ["0 s", "99 s", "2 min", "100 min", "1.7 h", "48.0 h", "2.0 d"]
 
 
 def test_once_prints_one_picture(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([str(sweep)], ["--once", str(sweep)]):
         assert cli.main(["top", *words]) == 0
-        shown = capsys.readouterr().out
-        assert "3/7 points ended" in shown and "\x1b" not in shown and "quits" not in shown
+        printed = capsys.readouterr().out
+        assert "3/7 points ended" in printed and "\x1b" not in printed and "quits" not in printed
 
 
 WRONG = [
@@ -471,7 +502,7 @@ def test_mistakes_are_one_line(
 
 
 def content(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """All files below a folder, and when they were written."""
+    """Contents of all files below a folder, and the times of their last changes."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in paths}
 
@@ -493,42 +524,63 @@ def test_quitting_leaves_the_terminal_and_the_folder_as_they_were(
     quit_by: Any, sweep: Path, cache: Path
 ) -> None:
     ours, theirs = pty.openpty()
-    before, files = termios.tcgetattr(theirs), content(sweep)
+    settings, files = termios.tcgetattr(theirs), content(sweep)
     process = subprocess.Popen(
         ["setsid", "--ctty", "--wait", *command(["top", str(sweep), "--every", "0.2"])],
         env={**environment(cache), "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
-        stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
-    shown = until(ours, b"q quits, the jobs go on")
-    assert termios.tcgetattr(theirs) != before
-    assert shown.index(b"\x1b[?1049h") < shown.index(b"2 running")
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    screen = until(ours, b"q quits, the jobs go on")
+    assert termios.tcgetattr(theirs) != settings
+    assert screen.index(b"\x1b[?1049h") < screen.index(b"2 running")
     quit_by(ours, process)
-    shown = until(ours, b"\x1b[?1049l")
+    screen = until(ours, b"\x1b[?1049l")
     assert process.wait(30) == 0
-    assert b"\x1b[?25h" in shown and b"Traceback" not in shown
-    assert termios.tcgetattr(theirs) == before and content(sweep) == files
+    assert b"\x1b[?25h" in screen and b"Traceback" not in screen
+    assert termios.tcgetattr(theirs) == settings and content(sweep) == files
     os.close(theirs)
     os.close(ours)
 
 
-def until(terminal: int, wanted: bytes) -> bytes:
-    """What a terminal shows, up to some bytes."""
-    shown, deadline = b"", time.monotonic() + 60
-    while wanted not in shown and time.monotonic() < deadline:
+def until(terminal: int, end: bytes) -> bytes:
+    """Output of a terminal, up to some bytes."""
+    output, deadline = b"", time.monotonic() + 60
+    while end not in output and time.monotonic() < deadline:
         if select.select([terminal], [], [], 1.0)[0]:
-            shown += os.read(terminal, 65536)
-    assert wanted in shown, shown
-    return shown
+            output += os.read(terminal, 65536)
+    assert end in output, output
+    return output
 
 
 def test_many_trials_are_cut_to_the_screen() -> None:
     trial = Running(
-        label="a" * 60, attempt=1, place="", step=5, last=9, losses=(1.0, 2.0), speeds=(1.0, 2.0),
-        memory_gib=None, silent=1.0, stuck=False, limit=None, events="",
-    )  # fmt: skip
-    look = Look(
-        folder="/runs", time=NOW, unit="point", points=900, outcomes=(), running=(trial,) * 400,
-        waiting=(), queued=0, not_started=500, failures=(), budget=Budget(gpu_hours=0.0),
-    )  # fmt: skip
-    lines = text(look, 80, 24).splitlines()
+        label="a" * 60,
+        attempt=1,
+        place="",
+        step=5,
+        last=9,
+        losses=(1.0, 2.0),
+        speeds=(1.0, 2.0),
+        memory_gib=None,
+        silent=1.0,
+        stuck=False,
+        limit=None,
+        events="",
+    )
+    snapshot = Snapshot(
+        folder="/runs",
+        time=NOW,
+        unit="point",
+        points=900,
+        outcomes=(),
+        running=(trial,) * 400,
+        waiting=(),
+        queued=0,
+        not_started=500,
+        failures=(),
+        budget=Budget(gpu_hours=0.0),
+    )
+    lines = text(snapshot, 80, 24).splitlines()
     assert len(lines) == 24 and lines[-3:] == ["and 392 more", "", "waiting 500"]
