@@ -1,4 +1,7 @@
-"""A login node has no torch: what it is for works all the same."""
+"""A login node has no torch: what it is for works all the same.
+
+Modules: launcher.cli.verbs.planning.plan, launcher.cli.verbs.results.table.
+"""
 
 import os
 import subprocess

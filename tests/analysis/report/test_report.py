@@ -1,4 +1,7 @@
-"""The report: one file, nothing in it is taken for markup, and it says what the runs say."""
+"""The report: one file, nothing in it is taken for markup, and it says what the runs say.
+
+Modules: launcher.cli.verbs.results.report.
+"""
 
 import base64
 import hashlib

@@ -1,4 +1,7 @@
-"""What a person sees on a terminal while a sweep runs."""
+"""View of a sweep on a terminal while it runs.
+
+Modules: launcher.cli.starting.
+"""
 
 import os
 import pty
@@ -13,18 +16,21 @@ def test_a_terminal_shows_the_step_the_loss_and_the_speed(tmp_path: Path, cache:
     ours, theirs = pty.openpty()
     words = ["-m", "layout.zero=0,1", f"output={tmp_path}", "train.steps=8"]
     launcher = subprocess.Popen(
-        command(words), env={**environment(cache), "TERM": "xterm", "COLUMNS": "150"},
-        stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs,
-    )  # fmt: skip
+        command(words),
+        env={**environment(cache), "TERM": "xterm", "COLUMNS": "150"},
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
     os.close(theirs)
-    shown = ""
+    screen = ""
     while chunk := _read(ours):
-        shown += chunk
+        screen += chunk
     os.close(ours)
     assert launcher.wait(60) == 0
-    assert re.search(r"zero [01]  step \d/8  loss \d\.\d{3}  [\d,]+ tokens/s", shown)
-    assert re.search(r"1/2  1 ok,\s+ETA \d+:\d\d", shown)
-    assert re.search(r"\[2/2\] ok        zero 1  [\d,]+ tokens/s", shown)
+    assert re.search(r"zero [01]  step \d/8  loss \d\.\d{3}  [\d,]+ tokens/s", screen)
+    assert re.search(r"1/2  1 ok,\s+ETA \d+:\d\d", screen)
+    assert re.search(r"\[2/2\] ok        zero 1  [\d,]+ tokens/s", screen)
 
 
 def _read(terminal: int) -> str:

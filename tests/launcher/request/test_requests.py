@@ -1,4 +1,7 @@
-"""A wrong request is one line on stderr and exit code 2, and nothing is started."""
+"""A wrong request is one line on stderr and exit code 2, and nothing is started.
+
+Modules: launcher.cli.verbs.running.run, launcher.cli.verbs.running.status.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`launch import`: where runs go, what it says of them, and what it refuses."""
+"""`launch import`: the folders of the runs, its lines about them, and its refusals."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 
 LOGS = ROOT / "tests" / "data" / "foreign_logs"
 LOG = LOGS / "megatron_lm_cancelled.txt"
-SAID = (
+CANCELLED = (
     "megatron, 4 steps logged (10 to 40 of 1000), cancelled: JOB 1809579 ON r8i3n1 CANCELLED AT"
     " 2021-05-23T08:45:57 (0 lines unread)"
 )
@@ -29,32 +29,35 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def launch(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, list[str], str]:
     code = cli.main(["import", *map(str, words)])
-    out, err = capsys.readouterr()
-    return code, out.splitlines(), err
+    captured = capsys.readouterr()
+    return code, captured.out.splitlines(), captured.err
 
 
 def test_a_log(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = launch(capsys, LOG)
-    assert (code, out) == (0, [
-        f"megatron_lm_cancelled.txt: {SAID} -> runs/imported/megatron_lm_cancelled",
-        "look at them: launch table runs/imported",
-    ])  # fmt: skip
+    code, lines, _ = launch(capsys, LOG)
+    assert (code, lines) == (
+        0,
+        [
+            f"megatron_lm_cancelled.txt: {CANCELLED} -> runs/imported/megatron_lm_cancelled",
+            "look at them: launch table runs/imported",
+        ],
+    )
     folder = Path("runs/imported/megatron_lm_cancelled")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [10, 20, 30, 40]
+    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == [10, 20, 30, 40]
     assert imported.read(folder).source == LOG.name
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
 
 
 def test_again_it_is_there_already(capsys: pytest.CaptureFixture[str]) -> None:
     launch(capsys, LOG)
-    made = Path("runs/imported/megatron_lm_cancelled/imported.json").stat().st_mtime_ns
-    code, out, _ = launch(capsys, LOG)
-    assert out[0] == (
+    first = Path("runs/imported/megatron_lm_cancelled/imported.json").stat().st_mtime_ns
+    code, lines, _ = launch(capsys, LOG)
+    assert lines[0] == (
         "megatron_lm_cancelled.txt: already there -> runs/imported/megatron_lm_cancelled"
     )
-    again = Path("runs/imported/megatron_lm_cancelled/imported.json").stat().st_mtime_ns
-    assert (code, again) == (0, made)
+    second = Path("runs/imported/megatron_lm_cancelled/imported.json").stat().st_mtime_ns
+    assert (code, second) == (0, first)
     assert "(instead of what was there)" in launch(capsys, LOG, "--again")[1][0]
 
 
@@ -65,11 +68,12 @@ def test_a_log_that_has_grown_replaces_its_folder(capsys: pytest.CaptureFixture[
     launch(capsys, log)
     Path("runs/imported/run/stale").touch()
     log.write_text(text)
-    _, out, _ = launch(capsys, log)
-    assert out[0] == f"run.log: {SAID} -> runs/imported/run (instead of what was there)"
+    _, lines, _ = launch(capsys, log)
+    assert lines[0] == f"run.log: {CANCELLED} -> runs/imported/run (instead of what was there)"
     assert sorted(path.name for path in Path("runs/imported/run").iterdir()) == [
-        "imported.json", "metrics.jsonl",
-    ]  # fmt: skip
+        "imported.json",
+        "metrics.jsonl",
+    ]
 
 
 def test_other_logs_of_the_same_name_keep_apart(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,19 +81,20 @@ def test_other_logs_of_the_same_name_keep_apart(capsys: pytest.CaptureFixture[st
         Path(name).mkdir()
         shutil.copy(log, f"{name}/run.log")
     Path("out/run").mkdir(parents=True)  # somebody else's
-    _, out, _ = launch(capsys, "a/run.log", "b/run.log", "-o", "out")
-    assert [line.split(" -> ")[1] for line in out[:2]] == ["out/run-2", "out/run-3"]
+    _, lines, _ = launch(capsys, "a/run.log", "b/run.log", "-o", "out")
+    assert [line.split(" -> ")[1] for line in lines[:2]] == ["out/run-2", "out/run-3"]
     assert list(Path("out/run").iterdir()) == []
     assert launch(capsys, "b/run.log", "-o", "out")[1][0] == "run.log: already there -> out/run-3"
 
 
 def test_a_sheet(capsys: pytest.CaptureFixture[str]) -> None:
     grid = ROOT / "tests" / "data" / "tanuki_phase1_grid.csv"
-    code, out, _ = launch(capsys, grid, "-o", "out")
-    assert (code, out[0]) == (0, (
+    code, lines, _ = launch(capsys, grid, "-o", "out")
+    assert (code, lines[0]) == (
+        0,
         "tanuki_phase1_grid.csv: sheet, 64 rows: 37 ok, 21 oom, 4 assertion, 2 hang"
-        " -> out/tanuki_phase1_grid"
-    ))  # fmt: skip
+        " -> out/tanuki_phase1_grid",
+    )
     folders = sorted(path.name for path in Path("out/tanuki_phase1_grid").iterdir())
     assert (folders[0], folders[-1], len(folders)) == ("row-0001", "row-0064", 64)
     row = imported.read(Path("out/tanuki_phase1_grid/row-0002"))
@@ -101,16 +106,16 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("notes.txt").write_text("hello\n")
-    code, out, err = launch(capsys, "notes.txt", LOG)
-    assert code == 1 and out[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
+    code, lines, err = launch(capsys, "notes.txt", LOG)
+    assert code == 1 and lines[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
     assert err.startswith("launch: notes.txt: no log of a known kind: looked for 'iteration")
     assert err.count("\n") == 1
 
 
 def test_one_that_is_missing_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = launch(capsys, "none.log", LOG)
+    code, lines, err = launch(capsys, "none.log", LOG)
     assert (code, err) == (1, "launch: none.log: no such file\n")
-    assert out[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
+    assert lines[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
 
 
 def test_one_with_an_impossible_number_does_not_stop_the_others(
@@ -122,8 +127,8 @@ def test_one_with_an_impossible_number_does_not_stop_the_others(
         raise OverflowError("cannot convert float infinity to integer")
 
     monkeypatch.setattr("launcher.foreign.sheet.read", read)
-    code, out, err = launch(capsys, "a.csv", LOG)
-    assert code == 1 and out[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
+    code, lines, err = launch(capsys, "a.csv", LOG)
+    assert code == 1 and lines[0].startswith("megatron_lm_cancelled.txt: megatron, 4 steps")
     assert err == "launch: a.csv: cannot be read: cannot convert float infinity to integer\n"
 
 
@@ -157,15 +162,15 @@ def test_a_card_without_known_peaks(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_format_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = launch(capsys, LOG, "--format", "nemo")
-    assert (code, out) == (1, [])
+    code, lines, err = launch(capsys, LOG, "--format", "nemo")
+    assert (code, lines) == (1, [])
     assert err.startswith(f"launch: {LOG}: no log of a known kind: looked for 'Training epoch")
 
 
 def test_a_sheet_says_what_of_it_was_not_read(capsys: pytest.CaptureFixture[str]) -> None:
     Path("a.csv").write_text("gpus,tp,mood\n8,two,good\n")
-    _, out, _ = launch(capsys, "a.csv")
-    assert out[1:3] == ["  not read: mood", "  row 1: tp 'two' is no number"]
+    _, lines, _ = launch(capsys, "a.csv")
+    assert lines[1:3] == ["  not read: mood", "  row 1: tp 'two' is no number"]
 
 
 def test_options_of_a_source_that_is_there_already(capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,9 +191,9 @@ def test_options_of_a_source_that_is_there_already(capsys: pytest.CaptureFixture
 def test_names_of_folders(
     path: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = tmp_path / "above" / "here"
-    here.mkdir(parents=True)
-    monkeypatch.chdir(here)
+    working_folder = tmp_path / "above" / "here"
+    working_folder.mkdir(parents=True)
+    monkeypatch.chdir(working_folder)
     Path(path).mkdir(parents=True, exist_ok=True)
     assert folders.target(Path("out"), Path(path), "").folder == Path("out") / folder
 

@@ -1,4 +1,4 @@
-"""`launch spikes`: what it prints, and what it says of files that are no series."""
+"""`launch spikes`: its tables, and its messages on files that are no series."""
 
 import csv
 import json
@@ -24,22 +24,22 @@ mixtral.csv,3000,3000
 
 def document(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     assert cli.main(["spikes", *words, "--format", "json"]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return printed
 
 
 def test_json_has_events_counts_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    found = document(capsys, MIXTRAL, "--set", "patience=150")
-    assert found["settings"]["patience"] == 150
-    assert [(e["step"], e["end"], e["steps"]) for e in found["events"]] == [
+    printed = document(capsys, MIXTRAL, "--set", "patience=150")
+    assert printed["settings"]["patience"] == 150
+    assert [(e["step"], e["end"], e["steps"]) for e in printed["events"]] == [
         (3216, "recovery", 5), (3646, "recovery", 10), (3776, "recovery", 20),
     ]  # fmt: skip
-    assert found["events"][0] == {
+    assert printed["events"][0] == {
         "series": "mixtral.csv", "kind": "loss_spike", "of": "loss", "step": 3216,
         "value": 2.92649, "baseline": pytest.approx(2.54, abs=0.01),
         "size": pytest.approx(0.39, abs=0.01), "end": "recovery", "steps": 5,
     }  # fmt: skip
-    assert found["series"][0]["loss_spike"] == found["total"]["events"] == 3
+    assert printed["series"][0]["loss_spike"] == printed["total"]["events"] == 3
 
 
 def test_labels_add_recall_and_false_alarms(
@@ -47,9 +47,9 @@ def test_labels_add_recall_and_false_alarms(
 ) -> None:
     (tmp_path / "labels.csv").write_text(LABELS)
     words = [MIXTRAL, str(LOSSES / "bert.csv"), "--labels", str(tmp_path / "labels.csv")]
-    found = document(capsys, *words)
-    assert [event["labelled"] for event in found["events"]] == [True] * 3
-    assert [(row["labelled"], row["found"], row["false_alarms"]) for row in found["series"]] == [
+    printed = document(capsys, *words)
+    assert [event["labelled"] for event in printed["events"]] == [True] * 3
+    assert [(row["labelled"], row["found"], row["false_alarms"]) for row in printed["series"]] == [
         (4, 3, 0), (0, 0, 0),
     ]  # fmt: skip
     assert cli.main(["spikes", *words, "--set", "sigmas=2"]) == 0
@@ -67,8 +67,12 @@ def test_a_table_has_the_events_the_counts_and_a_summary(
         "series", "kind", "of", "step", "value", "baseline", "size", "end", "steps",
     ]  # fmt: skip
     assert counts.splitlines()[0].split() == [
-        "series", "points", "events", "loss_spike", "recovered",
-    ]  # fmt: skip
+        "series",
+        "points",
+        "events",
+        "loss_spike",
+        "recovered",
+    ]
     assert summary == (
         "190 points: 3 events, 3 recovered, 0 diverged; the guard said skip at 0 steps,"
         " roll back at 0\n"
@@ -92,8 +96,10 @@ def test_the_folder_of_a_run_and_of_runs(
     for name in ("one", "two", "no_metrics"):
         folder = RunFolder(tmp_path / name)
         folder.create(spec())
-        lines = [json.dumps({"step": i, "loss": loss, "grad_norm": 0.2, "stage": None})
-                 for i, loss in enumerate(losses, 1)]  # fmt: skip
+        lines = [
+            json.dumps({"step": i, "loss": loss, "grad_norm": 0.2, "stage": None})
+            for i, loss in enumerate(losses, 1)
+        ]
         if name != "no_metrics":
             folder.metrics.write_text("\n".join(lines) + '\n{"step": 9')
     assert cli.main(["spikes", str(tmp_path / "one"), "--format", "json"]) == 0
@@ -137,9 +143,12 @@ def test_a_folder_leaves_out_what_is_no_series(
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_one_line(
-    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")

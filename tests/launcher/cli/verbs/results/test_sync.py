@@ -1,4 +1,4 @@
-"""``launch sync``: what it uploads, what it leaves alone, and what it says where it cannot."""
+"""``launch sync``: the runs that it uploads and leaves alone, and its messages on failures."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ for word in sys.argv[2:]:
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Somebody who answers."""
+    """Address of a server that answers every request."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -41,10 +41,10 @@ def server() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{made.server_port}"
-        made.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
 
 
 def test_every_part_of_every_run_is_uploaded_once(tmp_path: Path, server: str) -> None:
@@ -59,8 +59,8 @@ def test_every_part_of_every_run_is_uploaded_once(tmp_path: Path, server: str) -
 def test_one_that_fails_keeps_no_other_away(tmp_path: Path, server: str) -> None:
     keep(tmp_path / "a", "offline-run-bad")
     keep(tmp_path / "b", "offline-run-1")
-    said = "failed    a: wandb: ERROR no such project\nuploaded  b\n"
-    assert sync(tmp_path, url=server) == (1, said, "")
+    lines = "failed    a: wandb: ERROR no such project\nuploaded  b\n"
+    assert sync(tmp_path, url=server) == (1, lines, "")
     assert sync(tmp_path / "a", "--dry-run") == (0, "to upload .\n", "")
 
 
@@ -83,7 +83,7 @@ def test_what_is_missing_is_said_in_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("settings", "message"),
     [
         (Tracking(project="a/b?"), "tracking.project: 'a/b?' holds / ?"),
         (Tracking(project=" "), "tracking.project: is empty"),
@@ -92,9 +92,9 @@ def test_what_is_missing_is_said_in_a_line(tmp_path: Path) -> None:
         (Tracking(tags=("a", "")), "tracking.tags[1]: is empty"),
     ],
 )
-def test_what_wandb_would_refuse_is_refused_before(said: Tracking, message: str) -> None:
+def test_what_wandb_would_refuse_is_refused_before(settings: Tracking, message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        said.check()
+        settings.check()
     assert str(error.value) == message
 
 
@@ -102,9 +102,9 @@ def test_what_is_long_by_itself_is_cut(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / ("g" * 200) / "run")
     folder.create(spec())
     tracking.write(folder, Tracking(), spec(), "label " * 50)
-    found = tracking.read(folder)
-    assert found and len(found.group) == len(found.name) == 128
-    assert found.name.endswith(f" ({spec().id})")
+    run = tracking.read(folder)
+    assert run and len(run.group) == len(run.name) == 128
+    assert run.name.endswith(f" ({spec().id})")
 
 
 def test_the_key_of_wandb_login_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_the_key_of_wandb_login_is_found(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def keep(folder: Path, *parts: str) -> None:
-    """The folder of a run with parts that wandb kept."""
+    """Make the folder of a run with parts that wandb kept."""
     RunFolder(folder).create(spec())
     for part in parts:
         (folder / "wandb" / part).mkdir(parents=True)
@@ -140,7 +140,13 @@ def sync(
     if wandb == "absent":
         hide = "import sys; sys.modules['wandb'] = None\n"
         words = (*words[:2], hide.strip() + "; " + words[2], *words[3:])
-    env = {**os.environ, "PYTHONPATH": f"{double}{os.pathsep}{ROOT}", "WANDB_API_KEY": key,
-           "WANDB_BASE_URL": url, "NETRC": os.devnull, "WANDB_MODE": "disabled"}  # fmt: skip
-    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+    env = {
+        **os.environ,
+        "PYTHONPATH": f"{double}{os.pathsep}{ROOT}",
+        "WANDB_API_KEY": key,
+        "WANDB_BASE_URL": url,
+        "NETRC": os.devnull,
+        "WANDB_MODE": "disabled",
+    }
+    process = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    return process.returncode, process.stdout, process.stderr
