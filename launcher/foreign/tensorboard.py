@@ -15,7 +15,7 @@ from launcher.foreign.logs.lines import whole
 from launcher.foreign.logs.read import found
 from launcher.foreign.logs.reader import LogReader, Step
 from launcher.foreign.source import EVENTS, Found, Source
-from launcher.results.classify import Verdict
+from launcher.results.classify import EndVerdict
 
 TAGS: dict[str, tuple[str, ...]] = {
     "loss": (
@@ -147,11 +147,11 @@ def read(source: Source) -> list[Found]:
     return [found(source, log, log.around, _verdict(log))]
 
 
-def _verdict(log: Events) -> Verdict:
+def _verdict(log: Events) -> EndVerdict:
     if log.done:
-        return Verdict("ok")
+        return EndVerdict("ok")
     of = "" if log.total is None else f" of {log.total}"
-    return Verdict("failed", f"the events end at step {log.last}{of} without saying why")
+    return EndVerdict("failed", f"the events end at step {log.last}{of} without saying why")
 
 
 def _events(file: Path) -> Iterator[Any]:

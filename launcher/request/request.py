@@ -9,7 +9,6 @@ from launcher.errors import ConfigError
 from launcher.request.schedulers import SCHEDULERS
 from launcher.results.outcomes import Outcome
 from launcher.results.sweep_folder import SweepFolder
-from launcher.results.tracking import Tracking
 from launcher.schedulers import Scheduler
 from launcher.schedulers.options import SchedulerOptions
 from launcher.spec.checkpointing import Checkpointing
@@ -19,6 +18,7 @@ from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import Data, RunSpec, Train
 from launcher.spec.sampling import Sampling
 from launcher.spec.shape import ModelShape
+from launcher.spec.tracking import Tracking
 from sweeps import STRATEGIES, Sweep
 
 

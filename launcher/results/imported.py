@@ -1,4 +1,4 @@
-"""A run that this project did not start: what its log, or a row of somebody's sheet, says of it.
+"""Run that this project did not start, as its log or a row of somebody's sheet states it.
 
 Its folder holds ``imported.json`` in place of ``spec.json``, and ``metrics.jsonl`` as of any run,
 where its log has steps.
@@ -21,7 +21,7 @@ class RunFacts:
     (`launcher.results.columns.OF_SPEC`), but for the stage. None is "not stated"."""
 
     backend: str | None = None
-    """The program that trained it: megatron-lm, megatron-deepspeed, deepspeed, torchtitan, nemo."""
+    """Program that trained it: megatron-lm, megatron-deepspeed, deepspeed, torchtitan, nemo."""
     model: str | None = None
     params_b: float | None = None
     """Parameters, billions."""
@@ -48,38 +48,38 @@ class Imported:
     """One run, as far as its source tells."""
 
     format: str
-    """What the source was read as: a key of ``launcher.foreign.FORMATS``."""
+    """Format of the source: a key of ``launcher.foreign.FORMATS``."""
     source: str
     """Name of the file or folder; of a sheet with the row: ``grid.csv row 7``."""
     sha256: str
-    """Of what was read; the same source is not read twice."""
+    """Digest of the source; the same one is not read twice."""
     known: RunFacts = field(default_factory=RunFacts)
     outcome: Outcome
-    """As far as the end of the log shows."""
+    """Outcome as far as the end of the log shows it."""
     cause: str | None = None
     remark: str | None = None
     figures: Figures = field(default_factory=Figures)
-    """By the definitions of this project, where the source says enough for them."""
+    """Figures by the definitions of this project, where the source says enough for them."""
     stated_tflops_per_gpu: float | None = None
-    """As the source states it, by its own definition."""
+    """Figure of the source, by its own definition."""
     seconds: float | None = None
-    """From start to end, where the log has times."""
+    """Time from start to end, where the log has times."""
     ended: float | None = None
-    """Seconds since 1970."""
+    """End, seconds since 1970."""
     job_id: str | None = None
     hosts: tuple[str, ...] = ()
     commit: str | None = None
     path: str | None = None
-    """Where the source was: read there again once it has grown, it replaces what is here."""
+    """Path of the source: once it has grown there, it is imported again in place of this."""
 
 
 def write(folder: Path, imported: Imported) -> None:
-    """Keep it in a folder. Raises WorkError."""
+    """Write it to a run's folder. Raises WorkError."""
     write_json(RunFolder(folder).imported_file, encode(imported))
 
 
 def read(folder: Path) -> Imported:
-    """What is kept in a folder. Raises ReadError."""
+    """Read it from a run's folder. Raises ReadError."""
     path = RunFolder(folder).imported_file
     try:
         return decode(Imported, read_json(path))

@@ -1,4 +1,4 @@
-"""The lines of metrics.jsonl, read fast: a sweep of 10,000 runs has ten million of them."""
+"""Lines of metrics.jsonl, read fast: a sweep of 10,000 runs has ten million of them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +10,13 @@ from launcher.errors import ReadError
 
 
 class Brief(msgspec.Struct, frozen=True, gc=False):
-    """What the figures of a run are made of; to read no more takes a third less."""
+    """Fields that the figures of a run are made of; reading no more takes a third less."""
 
     step: int
     loss: float | None = None
     """Mean of the tokens of the batch, nats; None where not finite or nothing was trained."""
     grad_norm: float | None = None
-    """L2, before clipping."""
+    """L2 norm, before clipping."""
     step_ms: float | None = None
     mem_min_gib: float | None = None
     mem_max_gib: float | None = None
@@ -29,16 +29,16 @@ class Line(Brief, frozen=True, gc=False):
     """One optimizer step as rank 0, or the log of another program, wrote it. None is unknown."""
 
     tokens: int | None = None
-    """Trained on by the end of the step."""
+    """Tokens trained on by the end of the step."""
     lr: float | None = None
     tokens_per_s: float | None = None
     tflops_per_gpu: float | None = None
     """Model FLOPs (`launcher.spec.shape`) per second and rank, 1e12."""
     stated_tflops_per_gpu: float | None = None
-    """As the log of another program states it."""
+    """Figure that the log of another program states, by its own definition."""
     stage: str | None = None
     action: str | None = None
-    """What the spike guard, or the loss scaler, did instead of an update."""
+    """Action of the spike guard, or of the loss scaler, instead of an update."""
 
 
 T = TypeVar("T", Brief, Line)
@@ -46,11 +46,11 @@ T = TypeVar("T", Brief, Line)
 
 @dataclass(frozen=True, slots=True)
 class Metrics(Generic[T]):
-    """What is in the file of a run."""
+    """Contents of a metrics file."""
 
     lines: list[T]
     damage: str | None = None
-    """What cannot be read of it: ``metrics.jsonl:17 and 2 more lines cannot be read``."""
+    """Lines that cannot be read: ``metrics.jsonl:17 and 2 more lines cannot be read``."""
 
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
@@ -59,9 +59,9 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
 
 
 def read(path: Path, kind: type[T]) -> Metrics[T]:
-    """The whole lines of a file; none where there is no file.
+    """Read the whole lines of a file; none where there is no file.
 
-    Half a line at the end is what a kill leaves, and no damage.
+    A kill leaves half a line at the end, which is no damage.
 
     Raises:
         ReadError: it cannot be opened.
@@ -72,14 +72,14 @@ def read(path: Path, kind: type[T]) -> Metrics[T]:
         return Metrics([])
     except OSError as error:
         raise ReadError(f"{path.name}: {error.strerror}") from error
-    whole = text[: text.rfind(b"\n") + 1]
+    whole_lines = text[: text.rfind(b"\n") + 1]
     try:
-        return Metrics(_DECODERS[kind].decode_lines(whole))
+        return Metrics(_DECODERS[kind].decode_lines(whole_lines))
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _one_by_one(whole, kind, path.name)
+        return _read_line_by_line(whole_lines, kind, path.name)
 
 
-def _one_by_one(text: bytes, kind: type[T], name: str) -> Metrics[T]:
+def _read_line_by_line(text: bytes, kind: type[T], name: str) -> Metrics[T]:
     lines, damaged = [], []
     for number, line in enumerate(text.split(b"\n")[:-1], 1):
         try:

@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from launcher.foreign.logs.reader import LogReader
-from launcher.results.classify import Verdict, named
+from launcher.results.classify import EndVerdict, verdict_of_log
 
 BEGINNING, REST = 2000, 4000
 """Lines that are kept after the last step: the first error is near its beginning, what the batch
@@ -44,17 +44,18 @@ class Ending:
         self._rest.clear()
         self._before.clear()
 
-    def verdict(self, log: LogReader) -> Verdict:
+    def verdict(self, log: LogReader) -> EndVerdict:
         """What became of it."""
         if log.done:
-            return _diverged(log) or Verdict("ok")
-        found = named("\n".join((*self._first, *self._rest))) or named("\n".join(self._before))
+            return _diverged(log) or EndVerdict("ok")
+        found = verdict_of_log("\n".join((*self._first, *self._rest)))
+        found = found or verdict_of_log("\n".join(self._before))
         if found and found.outcome not in ("timeout", "cancelled", "preempted"):
             return found
-        return _diverged(log) or found or _stopped(log) or Verdict("failed", _silent(log))
+        return _diverged(log) or found or _stopped(log) or EndVerdict("failed", _silent(log))
 
 
-def _diverged(log: LogReader) -> Verdict | None:
+def _diverged(log: LogReader) -> EndVerdict | None:
     """The loss of the last steps is none any more."""
     bad = None
     for number in sorted(log.steps, reverse=True):
@@ -66,19 +67,19 @@ def _diverged(log: LogReader) -> Verdict | None:
         bad = step
     if bad is None:
         return None
-    return Verdict("diverged", f"the loss is {bad.loss} from step {bad.step} on")
+    return EndVerdict("diverged", f"the loss is {bad.loss} from step {bad.step} on")
 
 
-def _stopped(log: LogReader) -> Verdict | None:
+def _stopped(log: LogReader) -> EndVerdict | None:
     """It ended itself before its last step."""
     said = log.stopped
     if said is None:
         return None
     if "SIG" in said or "signal" in said:
-        return Verdict("preempted", said)
+        return EndVerdict("preempted", said)
     if "minutes" in said or "Time limit" in said or "Signaling" in said:
-        return Verdict("timeout", said)
-    return Verdict("ok")  # --exit-interval: as many steps as were asked for
+        return EndVerdict("timeout", said)
+    return EndVerdict("ok")  # --exit-interval: as many steps as were asked for
 
 
 def _silent(log: LogReader) -> str:

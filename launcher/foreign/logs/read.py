@@ -17,7 +17,7 @@ from launcher.foreign.logs.nemo import Nemo
 from launcher.foreign.logs.reader import LogReader
 from launcher.foreign.logs.torchtitan import Torchtitan
 from launcher.foreign.source import Found, Source
-from launcher.results.classify import Verdict
+from launcher.results.classify import EndVerdict
 from launcher.results.imported import Imported
 
 KINDS: tuple[type[LogReader], ...] = (Megatron, Nemo, Torchtitan, HuggingFace, DeepSpeed)
@@ -73,7 +73,7 @@ def _chosen(readers: Sequence[tuple[LogReader, Ending]]) -> tuple[LogReader, End
     return None
 
 
-def found(source: Source, log: LogReader, around: Surroundings, verdict: Verdict) -> Found:
+def found(source: Source, log: LogReader, around: Surroundings, verdict: EndVerdict) -> Found:
     """What a reader gathered, as a run."""
     measured = _measured(source, log, around)
     figures, remarks = measured.figures(), _remarks(log)

@@ -15,6 +15,7 @@ from launcher.cli.verb import Verb
 from launcher.errors import ConfigError, RequestError, WorkError
 from launcher.results import tracking
 from launcher.results.run_folder import SPEC, RunFolder
+from launcher.spec.tracking import Tracking
 
 DESCRIPTION = """Upload the W&B runs that were kept in their folders, one line each. What is
 uploaded is not uploaded again."""
@@ -158,7 +159,7 @@ def log_table(rows: str, folder: Path, project: str) -> None:
         RequestError: wandb is not on this machine.
         WorkError: it could not be logged.
     """
-    tracking.Tracking(project=project).check()
+    Tracking(project=project).check()
     _check_installed("--wandb")
     words = [sys.executable, "-P", "-m", "launcher.workers.tracking.table", "--project", project]
     words += ["--name", folder.resolve().name, "--folder", str(folder)]
