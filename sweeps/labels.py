@@ -1,4 +1,4 @@
-"""What tells the points of a sweep apart, in words."""
+"""Labels of the points of a sweep: words for the fields in which they differ."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from launcher.results.columns import COLUMNS
 from launcher.spec.run import RunSpec
 
 NONE = object()
-"""Where a point has not a key that another one has."""
+"""Value of a key that a point has not and another one has."""
 
 IN_COLUMNS = {column.spec_field for column in COLUMNS.values()} - {None}
 """Fields that the table shows in columns of their own, dotted."""
@@ -18,16 +18,16 @@ OF_THE_MODEL = "model."
 
 
 def labels(points: Sequence[RunSpec]) -> dict[str, str]:
-    """For each spec's name the values of the fields in which the points differ, the engine first.
+    """Label each spec by the values of the fields in which the points differ, the engine first.
 
-    A stage has a name that tells it already.
+    The name of a stage is its label. Keys are the names of the specs.
     """
     if all(spec.stage for spec in points):
         return {spec.name: spec.name for spec in points}
     columns = _in_order(points)
     return {
         spec.name: " ".join(
-            _said(name, column[i]) for name, column in columns if column[i] is not NONE
+            _describe(name, column[i]) for name, column in columns if column[i] is not NONE
         )
         or spec.name
         for i, spec in enumerate(points)
@@ -35,39 +35,41 @@ def labels(points: Sequence[RunSpec]) -> dict[str, str]:
 
 
 def remarks(points: Sequence[RunSpec]) -> dict[str, str]:
-    """For each spec's name what the table's columns do not tell: offload, and other differences."""
+    """Describe for each spec what no column of the table shows: offload, other differences."""
     if all(spec.stage for spec in points):
         return {}
     columns = _in_order(points)
-    named = any(name == "model.name" for name, _ in columns)
-    told = [
+    models_differ = any(name == "model.name" for name, _ in columns)
+    hidden = [
         (name, column)
         for name, column in columns
-        if name not in IN_COLUMNS and name not in ("layout.offload", "data.content")
-        and not (named and name.startswith(OF_THE_MODEL))
-    ]  # fmt: skip
-    out = {}
+        if name not in IN_COLUMNS
+        and name not in ("layout.offload", "data.content")
+        and not (models_differ and name.startswith(OF_THE_MODEL))
+    ]
+    texts = {}
     for i, spec in enumerate(points):
-        said = ["offload"] if spec.layout.offload else []
-        said += [_said(name, column[i]) for name, column in told if column[i] is not NONE]
-        if said:
-            out[spec.name] = ", ".join(said)
-    return out
+        parts = ["offload"] if spec.layout.offload else []
+        parts += [_describe(name, column[i]) for name, column in hidden if column[i] is not NONE]
+        if parts:
+            texts[spec.name] = ", ".join(parts)
+    return texts
 
 
 def differences(points: Sequence[Any]) -> dict[str, list[Any]]:
-    """The fields in which values of one dataclass differ, dotted, each with its column of values.
+    """Find the fields in which values of one dataclass differ, dotted, with their columns.
 
     A key of a mapping that one point has and another has not is `NONE` there.
     """
-    out: dict[str, list[Any]] = {}
-    for name in (one.name for one in dataclasses.fields(points[0])) if points else ():
-        column = [getattr(point, name) for point in points]
-        out.update((f"{name}{rest}", values) for rest, values in _split(column))
-    return out
+    columns: dict[str, list[Any]] = {}
+    for field in dataclasses.fields(points[0]) if points else ():
+        column = [getattr(point, field.name) for point in points]
+        columns.update((f"{field.name}{suffix}", values) for suffix, values in _split(column))
+    return columns
 
 
 def _split(column: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the parts in which the values of one field differ: the rest of the key, its column."""
     first = column[0]
     if all(value is first or value == first for value in column):
         return
@@ -85,9 +87,9 @@ def _split(column: list[Any]) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _in_order(points: Sequence[RunSpec]) -> list[tuple[str, list[Any]]]:
-    return sorted(differences(points).items(), key=lambda item: item[0] != "backend")
+    return sorted(differences(points).items(), key=lambda column: column[0] != "backend")
 
 
-def _said(name: str, value: Any) -> str:
+def _describe(name: str, value: Any) -> str:
     leaf = name.removeprefix("data.blend.") if "blend." in name else name.rsplit(".", 1)[-1]
     return str(value) if leaf in ("backend", "name") else f"{leaf} {value}"
