@@ -20,7 +20,7 @@ OF_THE_MODEL = "model."
 def labels(points: Sequence[RunSpec]) -> dict[str, str]:
     """By the name of each spec, the values of the fields in which they differ, the engine first.
 
-    A stage has a name that tells it already.
+    The name of a stage is its label. Keys are the names of the specs.
     """
     if all(spec.stage for spec in points):
         return {spec.name: spec.name for spec in points}
@@ -89,7 +89,7 @@ def _split(column: list[Any]) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _in_order(points: Sequence[RunSpec]) -> list[tuple[str, list[Any]]]:
-    return sorted(differences(points).items(), key=lambda item: item[0] != "backend")
+    return sorted(differences(points).items(), key=lambda column: column[0] != "backend")
 
 
 def _text(name: str, value: Any) -> str:

@@ -16,7 +16,8 @@ import msgspec
 from analysis.loading import cache, parallel
 from analysis.loading.rows import FACTS, UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
-from launcher.results import find, record
+from launcher.results import find
+from launcher.results.record import RunRecord
 from launcher.results.run_folder import RECORDED, SPECS, TRACES
 from launcher.results.sweep_folder import RECORDS, SweepFolder
 
@@ -115,7 +116,7 @@ def _load(sweep: Path, contents: SweepContents) -> dict[str, Row]:
 def _row_of_line(line: RecordLine) -> Row:
     """Row of a record; one without an outcome where it cannot be read."""
     try:
-        return of_record(record.decoded(msgspec.json.decode(line.text)))
+        return of_record(RunRecord.from_json(msgspec.json.decode(line.text)))
     except (ConfigError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         where = f"{RECORDS}:{line.number}"
         cause = f"{where} cannot be read: {error}; the same launch makes it again"

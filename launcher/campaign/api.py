@@ -1,4 +1,4 @@
-"""What ``launch`` does, for Python: the functions of ``import launcher``."""
+"""Functions of ``import launcher``: all that ``launch`` does, for Python."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class Update:
     points: int
     """Points of the plan."""
     recorded: int
-    """Those that have a record: done, failed, rejected."""
+    """Points that have a record: done, failed, rejected."""
     running: int
-    """Those that have been submitted and have not ended."""
+    """Points that have been submitted and have not ended."""
     record: RunRecord | None = None
-    """The trial that ended; None at the start."""
+    """Record of the trial that ended; None at the start."""
     again: bool = False
-    """It failed, and will be started once more."""
+    """True where the trial failed, and will be started once more."""
 
 
 def compose(*overrides: str, multirun: bool = False, config_dir: str | None = None) -> Request:
@@ -51,8 +51,8 @@ def plan(*request: Request | str, multirun: bool = False, config_dir: str | None
     """Make the plan of a request: its points, the reasons of those that cannot run.
 
     Args:
-        request: one of `compose`, or its overrides. Only what is planned from overrides can be
-            continued by ``launch resume``; a Request is continued by the same `run`.
+        request: a Request of `compose`, or its overrides. Only what is planned from overrides can
+            be continued by ``launch resume``; a Request is continued by the same `run`.
         multirun: see `compose`.
         config_dir: see `compose`.
 

@@ -1,4 +1,4 @@
-"""A campaign: a plan on its way. Reject, propose, run, record, propose again.
+"""Campaign: a plan on its way. Reject, propose, run, record, propose again.
 
 The folders of the trials are the truth. ``records.jsonl`` beside them holds what no folder
 does (the rejected points, the order of the rows) and is made again by the same command.
@@ -31,7 +31,7 @@ OFFER = 30.0
 
 
 class Campaign:
-    """The moving part of a plan. `run` may be left at any moment and made again from the folders.
+    """Moving part of a plan. `run` may be left at any moment and made again from the folders.
 
     Every mapping is by the name of a point.
     """
@@ -44,19 +44,19 @@ class Campaign:
         self.records: dict[str, RunRecord] = {}
         self.running: dict[str, RunSpec] = {}
         self.adopted: set[str] = set()
-        """Those of them that an earlier launcher submitted."""
+        """Points among them that an earlier launcher submitted."""
         self.given_up: dict[str, str] = {}
         """Candidates that the strategy does not want to run, and the reasons."""
         self.held_back = 0
         """Trials that the scheduler had no room for when they were offered."""
         self.stop_reason: str | None = None
-        """The failure that every other trial would meet too."""
+        """Failure that every other trial would meet too."""
         self._retry = RetryPolicy(plan.request)
         self._trials = Trials(plan=plan, retry=self._retry)
         self._offered_at = 0.0
 
     def planned(self) -> list[Planned]:
-        """Every point before anything runs."""
+        """List every point before anything runs."""
         plan, choice = self.plan, self.chooser.choose(self.records, ())
         return [
             Planned(
@@ -86,7 +86,7 @@ class Campaign:
                 raise ConfigError(message)
 
     def ready(self) -> Scheduler:
-        """The scheduler, once it is known that it can run this.
+        """Return the scheduler, once it is known that it can run this.
 
         Raises:
             RequestError: see `check` and `preflight.scheduler`.
@@ -97,7 +97,7 @@ class Campaign:
         return preflight.scheduler(self.plan.request, self.plan.candidates)
 
     def to_submit(self) -> Iterator[Job]:
-        """The jobs that `run` would submit first; nothing is written.
+        """Yield the jobs that `run` would submit first; nothing is written.
 
         Raises:
             LayoutError: one run (not a sweep) is impossible.
@@ -111,10 +111,10 @@ class Campaign:
                 running.append(spec.name)
             elif status is not None and not self._retry.by_command(spec, status):
                 ended[spec.name] = record_of(started_spec(folder, spec), folder)
-        yield from map(self._trials.job, self.chooser.choose(ended, running).wanted)
+        yield from map(self._trials.job, self.chooser.choose(ended, running).next_specs)
 
     def run(self, scheduler: Scheduler) -> list[RunRecord]:
-        """Run the points that are left; the records of all points, in their order.
+        """Run the points that are left; return the records of all points, in their order.
 
         Raises:
             ConfigError: a folder cannot be written, or another launcher is at work in it.
@@ -168,7 +168,7 @@ class Campaign:
         self._rewrite_records()
 
     def _earlier_record(self, spec: RunSpec, scheduler: Scheduler) -> RunRecord | None:
-        """The record of an earlier start; None where the spec is to run, or runs already."""
+        """Return the record of an earlier start; None where the spec is to run, or runs already."""
         folder = self.plan.folder.run(spec.name)
         try:
             status = folder.status()
@@ -199,10 +199,10 @@ class Campaign:
         self.given_up = choice.given_up
         if self.running.keys() & self.given_up.keys():
             scheduler.cancel([name for name in self._queued() if name in self.given_up])
-        jobs = self._trials.prepared(choice.wanted, self.chooser.prediction)
+        jobs = self._trials.prepared(choice.next_specs, self.chooser.prediction)
         submitted = scheduler.submit(jobs)
         self.running.update((name, self.plan.points[name]) for name in submitted)
-        self.held_back = len(choice.wanted) - len(submitted)
+        self.held_back = len(choice.next_specs) - len(submitted)
         self._offered_at = time.monotonic()
 
     def _jobs_ended(self, jobs: list[Job], scheduler: Scheduler) -> None:
@@ -260,12 +260,17 @@ class Campaign:
         )
 
     def _rewrite_records(self) -> None:
-        """Replace records.jsonl; records of points that are not of this request are kept."""
+        """Replace records.jsonl, but for the records of points that are not of this request."""
         folder = self.plan.folder
         try:
-            earlier = [r for r in folder.records() if r.spec.name not in self.plan.rows]
+            records = folder.records()
         except ReadError:
-            earlier = []  # the folders still have what ran; only rejected points are forgotten
-        others = [replace(record, row=None) for record in earlier]  # rows of another grid
-        folder.write_records([*self.ordered_records(), *others])
+            records = []  # the folders still have what ran; only rejected points are forgotten
+        # Their rows were positions in another grid.
+        of_other_plans = [
+            replace(record, row=None)
+            for record in records
+            if record.spec.name not in self.plan.rows
+        ]
+        folder.write_records([*self.ordered_records(), *of_other_plans])
         folder.write_points(self.plan.points)

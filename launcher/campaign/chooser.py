@@ -1,4 +1,4 @@
-"""The link between a campaign, which has specs and records, and a strategy, which has numbers."""
+"""Link between a campaign, which has specs and records, and a strategy, which has numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,20 +21,30 @@ from sweeps.labels import differences
 ROOM = 4
 """Trials at once where ``parallel`` is not given and the strategy learns from each."""
 
-MODELLED = {"model", "layout", "cluster", "backend", "train.global_batch", "train.precision",
-         "train.steps", "train.tokens", "train.seed", "train.untimed_steps"}  # fmt: skip
+MODELLED = {
+    "model",
+    "layout",
+    "cluster",
+    "backend",
+    "train.global_batch",
+    "train.precision",
+    "train.steps",
+    "train.tokens",
+    "train.seed",
+    "train.untimed_steps",
+}
 """Fields, or groups of them, whose effect on speed and memory the formulas describe."""
 
 NOT_MODELLED = {"layout.overlap_p2p"}
-"""Fields of these groups whose effect they do not."""
+"""Fields of these groups whose effect they do not describe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """A strategy's answer, in specs."""
+    """Answer of a strategy, in specs."""
 
-    wanted: list[RunSpec]
-    """To run next, the best first."""
+    next_specs: list[RunSpec]
+    """Points to run next, the best first."""
     given_up: dict[str, str]
     """Reasons of the points, by their names, that are not worth a trial."""
 
@@ -56,7 +66,7 @@ class Chooser:
         self.steps = np.array([spec.train.steps for spec in specs], dtype=float)
         self.twins = _twins(differ, len(specs))
         self.forecast = Forecast(grid=self.grid)
-        """As of the last choice."""
+        """Forecast of the last choice."""
         name, self._choose = strategy(self.sweep, len(specs))
         self.learns = name if name in LEARNING else None
         """Name of the strategy, if it chooses by the results of trials."""
@@ -92,7 +102,7 @@ class Chooser:
         )
         answer, self.forecast = self._choose(search), search.forecast
         return Choice(
-            wanted=[self.specs[i] for i in answer.next],
+            next_specs=[self.specs[i] for i in answer.next],
             given_up={self.specs[i].name: reason for i, reason in answer.given_up.items()},
         )
 
@@ -124,7 +134,7 @@ def _gpu_hours(record: RunRecord) -> float:
 
 
 def _not_modelled(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
-    """Axes that no formula describes, as numbers: a tokenizer, an option of the optimizer."""
+    """Number the values of axes that no formula describes, such as a tokenizer."""
     columns = [
         _codes(values)
         for name, values in differ.items()
@@ -134,11 +144,11 @@ def _not_modelled(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
 
 
 def _twins(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
-    """The same number for points that differ in their steps alone."""
+    """Number the points, so that those have one number that differ in their steps alone."""
     if "train.steps" not in differ:
         return np.arange(count)
-    others = [_codes(values) for name, values in differ.items() if name != "train.steps"]
-    rows = np.array(others, dtype=float).reshape(len(others), count).T
+    columns = [_codes(values) for name, values in differ.items() if name != "train.steps"]
+    rows = np.array(columns, dtype=float).reshape(len(columns), count).T
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(count)
 
 

@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupt:
-    """A request to stop this process, once somebody has made it."""
+    """Request to stop this process, once somebody has made it."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -31,7 +31,7 @@ PATIENCE = 90.0
 
 
 def status(path: Path) -> list[dict[str, Any]]:
-    """One row for each run below a folder: its state now.
+    """Return one row for each run below a folder: its state now.
 
     Raises:
         ConfigError: there are no runs below the folder.
@@ -39,14 +39,14 @@ def status(path: Path) -> list[dict[str, Any]]:
     statuses = [(folder, folder.readable_status()) for folder in runs(path)]
     if not statuses:
         raise ConfigError(f"{path}: no runs below this folder")
-    states_of_jobs = ask_slurm(submitted(statuses))
+    job_states = ask_slurm(submitted(statuses))
     several = len({folder.path.parent for folder, _ in statuses}) > 1
     above = path if several else None
-    return [_row(folder, status, states_of_jobs, above) for folder, status in statuses]
+    return [_row(folder, status, job_states, above) for folder, status in statuses]
 
 
 def submitted(statuses: Iterable[tuple[RunFolder, Status | None]]) -> dict[str, RunFolder]:
-    """The runs that a batch system has, as far as their folders say, by their submissions."""
+    """Select the runs that a batch system has by their folders' word; keyed by submission."""
     return {
         status.submission: folder
         for folder, status in statuses
@@ -55,32 +55,32 @@ def submitted(statuses: Iterable[tuple[RunFolder, Status | None]]) -> dict[str, 
 
 
 def job_name(folder: RunFolder, status: Status) -> str | None:
-    """The batch system's name for a run's job; None where it has none."""
+    """Name of a run's job in the batch system; None where it has none."""
     token = status.submission
     return status.job_id or (submission.job_name(folder.path, token) if token else None)
 
 
-def state_of_job(name: str, known: dict[str, states.State] | None) -> states.State:
-    """State of one job among those that SLURM knows; ``known`` is None without an answer."""
-    return SILENT if known is None else states.find_state(name, known) or FORGOTTEN
+def state_of_job(name: str, job_states: dict[str, states.State] | None) -> states.State:
+    """Look up the state of a job; ``job_states`` is None where SLURM did not answer."""
+    return SILENT if job_states is None else states.find_state(name, job_states) or FORGOTTEN
 
 
 def _row(
     folder: RunFolder,
     status: Status | None,
-    known: dict[str, states.State] | None,
+    job_states: dict[str, states.State] | None,
     above: Path | None,
 ) -> dict[str, Any]:
     name, slurm = job_name(folder, status) if status else None, None
     if status and status.state != "ended" and status.submission and name:
-        slurm = state_of_job(name, known)
+        slurm = state_of_job(name, job_states)
     state, cause = standing(folder, status, slurm)
     try:
         steps, beats = folder.steps(), folder.beats()
     except ReadError:
         steps, beats = [], {}
     last = steps[-1] if steps else {}
-    beat_times = [b.time for b in beats.values() if status and b.attempt == status.attempt]
+    beat_times = [beat.time for beat in beats.values() if status and beat.attempt == status.attempt]
     running = status is not None and status.state == "running"
     return {
         "run": str(folder.path.relative_to(above)) if above else folder.path.name,
@@ -98,7 +98,7 @@ def _row(
 
 
 def describe(slurm: states.State) -> str:
-    """A job's state, and the reason for which it waits."""
+    """Describe a job's state, with the reason for which it waits."""
     waits = slurm.active and slurm.reason not in ("", "None")
     return f"{slurm.name} {slurm.reason}" if waits else slurm.name
 
@@ -110,7 +110,7 @@ def _rounded(value: float | None, digits: int) -> float | None:
 def standing(
     folder: RunFolder, status: Status | None, slurm: states.State | None
 ) -> tuple[str, str | None]:
-    """State of a run, and the cause of its end: as its folder says, unless SLURM knows better."""
+    """State of a run and cause of its end, by its folder unless SLURM knows better."""
     if status is None:
         return "not started", None
     if status.state != "ended":
@@ -136,7 +136,7 @@ def ask_slurm(submissions: Mapping[str, RunFolder]) -> dict[str, states.State] |
 
 
 def cancel(path: Path) -> list[str]:
-    """End every job of SLURM's below a folder, and wait until it has; the runs that this ended.
+    """End every job of SLURM's below a folder, and wait for that; return the runs that it ended.
 
     Raises:
         RequestError: there is none.
@@ -189,7 +189,7 @@ def _submission(folder: RunFolder) -> tuple[Submission, Job]:
 
 
 def edited(folders: Iterable[RunFolder], options: SchedulerOptions, time_limit: float) -> str:
-    """Message on jobs that were submitted with other options than those of now; "" if none was."""
+    """Message on jobs that were submitted with other options than these; "" if none was."""
     changed = [keys for folder in folders if (keys := _edited(folder, options, time_limit))]
     jobs = "1 job was" if len(changed) == 1 else f"{len(changed)} jobs were"
     all_keys = ", ".join(sorted({key for keys in changed for key in keys}))
@@ -207,31 +207,31 @@ def _edited(folder: RunFolder, options: SchedulerOptions, time_limit: float) -> 
 
 
 def dry_run(setting: Setting, jobs: Iterable[Job]) -> Iterator[str]:
-    """Lines of all that submitting jobs would hand to SLURM: calls, scripts, their commands.
+    """Yield all that submitting jobs would hand to SLURM: calls, scripts, their commands.
 
     Raises:
         RequestError: SLURM, where it is there to be asked, would refuse it.
     """
-    for same in groups(jobs, states.largest_array()):
-        planned, folder = prepare(setting, same, code.digest())
-        text = script.batch_script(planned, same[0], setting.parallel)
-        yield f"# {len(same)} job{'' if len(same) == 1 else 's'}, each in its own folder:"
+    for group in groups(jobs, states.largest_array()):
+        planned, folder = prepare(setting, group, code.digest())
+        text = script.batch_script(planned, group[0], setting.parallel)
+        yield f"# {len(group)} job{'' if len(group) == 1 else 's'}, each in its own folder:"
         yield from (
             f"#   {json.dumps(str(task.folder), ensure_ascii=False)}" for task in planned.jobs
         )
-        yield shlex.join(script.command(folder, len(same) > 1))
+        yield shlex.join(script.command(folder, len(group) > 1))
         yield f"# {script.FILE}:"
         yield text
         if shutil.which("sbatch"):
-            yield f"# sbatch --test-only: {_tried(text, planned, folder)}"
+            yield f"# sbatch --test-only: {_test_only(text, planned, folder)}"
         yield "# from which the supervisor starts in each job, on its first node:"
         task = planned.jobs[0]
         yield shlex.join(step.command(planned, task, RunFolder(task.folder)))
         yield ""
 
 
-def _tried(text: str, planned: Submission, folder: Path) -> str:
-    """SLURM's word on a script; a refusal of now is none of then."""
+def _test_only(text: str, planned: Submission, folder: Path) -> str:
+    """Return SLURM's answer on a script, or its refusal."""
     try:
         return script.validate(text, planned, folder)
     except (NoRoom, WorkError) as error:

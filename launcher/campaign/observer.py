@@ -1,4 +1,4 @@
-"""The seam of whoever follows a campaign: a terminal, a notebook, a test."""
+"""Seam of whoever follows a campaign: a terminal, a notebook, a test."""
 
 from collections.abc import Mapping
 from typing import Protocol, Self
@@ -9,7 +9,7 @@ from launcher.spec.run import RunSpec
 
 
 class Watched(Protocol):
-    """The part of a campaign that an observer reads."""
+    """Part of a campaign that an observer reads."""
 
     @property
     def plan(self) -> Plan:
@@ -25,7 +25,7 @@ class Watched(Protocol):
 
     @property
     def adopted(self) -> set[str]:
-        """Those of them that an earlier launcher submitted."""
+        """Points among them that an earlier launcher submitted."""
 
 
 class Observer:
@@ -41,10 +41,10 @@ class Observer:
         """Leave the terminal as it was."""
 
     def started(self, campaign: Watched) -> None:
-        """Everything is sorted out, nothing has been submitted."""
+        """Begin to follow: everything is sorted out, nothing has been submitted."""
 
     def refreshed(self, campaign: Watched) -> None:
-        """Another look at what runs, ten times a second."""
+        """Take another look at what runs, ten times a second."""
 
     def trial_ended(self, campaign: Watched, record: RunRecord, again: bool) -> None:
-        """A trial ended; ``again`` where it will be started once more."""
+        """Take note of a trial's end; ``again`` where it will be started once more."""

@@ -1,4 +1,4 @@
-"""A request's plan: its points, why some of them cannot run, and what is expected of the rest.
+"""Plan of a request: its points, and the reasons for which some of them cannot run.
 
 Made once and never changed: what moves while it runs is `launcher.campaign.campaign.Campaign`.
 """
@@ -24,7 +24,7 @@ from sweeps.labels import labels, remarks
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The points of a request, in their order.
+    """Points of a request, in their order.
 
     Every mapping is by the name of a point: its spec's id, or its stage's name.
     """
@@ -36,8 +36,8 @@ class Plan:
     remarks: Mapping[str, str]
     """Differences from the other points that no column of the table shows."""
     command: SavedCommand | None = None
-    """The words it was composed from; None where it was not composed from words, so that
-    `launch resume` has nothing to go by."""
+    """Words that it was composed from; None where there were none, so that `launch resume` has
+    nothing to go by."""
     start: Path | None = None
     """Folder of the run that a single run goes on from."""
 
@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def folder(self) -> SweepFolder:
-        """The folder of all its runs."""
+        """Folder of all its runs."""
         return self.request.folder
 
     @cached_property
@@ -80,12 +80,12 @@ class Plan:
 
     @cached_property
     def candidates(self) -> Sequence[RunSpec]:
-        """The points that can run."""
+        """Specs of the points that can run."""
         return [spec for name, spec in self.points.items() if name not in self.refusals]
 
     @cached_property
     def labels(self) -> Mapping[str, str]:
-        """A few words for each point that tell it from the others."""
+        """Words for each point that tell it from the others."""
         return labels(list(self.points.values()))
 
     def is_done(self, spec: RunSpec) -> bool:
@@ -119,7 +119,7 @@ class Plan:
 
 
 def expanded(request: Request) -> list[RunSpec]:
-    """The points of a sweep, or the stages of a curriculum. Raises ConfigError."""
+    """Expand a sweep into its points, a curriculum into its stages. Raises ConfigError."""
     (base,) = preflight.settled([request.spec])
     if request.curriculum:
         stages = stage_specs(request.curriculum, base, corpora.resolve)

@@ -18,7 +18,7 @@ from launcher.spec.run import Data, RunSpec
 
 
 def settled(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
-    """Specs with absolute paths, once their engines' names and their data have been looked at.
+    """Yield specs with absolute paths, once their engines' names and their data are checked.
 
     Raises:
         ConfigError: no such engine; a source that is missing, empty or no text; a weight of 0.
@@ -62,7 +62,7 @@ def _too_large(spec: RunSpec) -> str | None:
 
 
 def scheduler(request: Request, specs: Sequence[RunSpec]) -> Scheduler:
-    """The scheduler, once it is known that it can run these specs.
+    """Return the scheduler, once it is known that it can run these specs.
 
     Raises:
         RequestError: no such scheduler, an engine that is not installed here, or more nodes or
@@ -77,12 +77,12 @@ def scheduler(request: Request, specs: Sequence[RunSpec]) -> Scheduler:
 
 
 def open_scheduler(request: Request, clusters: Sequence[Cluster]) -> Scheduler:
-    """The request's scheduler, for runs on these clusters. Raises RequestError."""
+    """Open the request's scheduler, for runs on these clusters. Raises RequestError."""
     return request.scheduler_class.opened(setting(request), clusters)
 
 
 def setting(request: Request) -> Setting:
-    """The part of a request that all its jobs share."""
+    """Part of a request that all its jobs share."""
     return Setting(
         options=request.scheduler,
         folder=request.folder.path,

@@ -15,7 +15,7 @@ from launcher.results.run_folder import RunFolder
 from launcher.results.sweep_folder import REQUEST, Kind, SweepFolder
 
 ONCE = "retry="
-"""An override that is of one command, and is not remembered."""
+"""Start of an override that is of one command, and is not remembered."""
 
 
 def save_command(plan: Plan) -> None:
@@ -38,7 +38,7 @@ def save_command(plan: Plan) -> None:
 
 
 def kind_of(request: Request) -> Kind:
-    """The kind of what a request starts."""
+    """Kind of what a request starts."""
     return "curriculum" if request.curriculum else "sweep" if request.sweep else "run"
 
 
@@ -54,7 +54,7 @@ def _refuse_other_kind(folder: SweepFolder, kind: Kind) -> None:
 
 
 def resumed(path: Path, overrides: Sequence[str]) -> Plan:
-    """The plan that goes on with a folder. Paths in its words are relative to their command's.
+    """Make the plan that goes on with a folder, from the directory that its command was given in.
 
     Raises:
         ConfigError: the folder does not say what started it; new words make it another run.
@@ -79,7 +79,7 @@ def resumed(path: Path, overrides: Sequence[str]) -> Plan:
 
 
 def _started(path: Path) -> SweepFolder:
-    """The folder that keeps the words: this one, the one above it, or the only one below it."""
+    """Find the folder that keeps the words: this one, the one above, or the only one below it."""
     above = [path.parent] if RunFolder(path).has_spec else []
     for folder in map(SweepFolder, (path, *above)):
         if folder.command_file.exists():
@@ -97,12 +97,12 @@ def _start_of_run(request: Request, run: RunFolder, start: Path | None) -> Path 
 
     At another layout it gets a folder of its own, and goes on from the one it had.
     """
-    before = run.spec()
+    earlier_spec = run.spec()
     spec = next(iter(expanded(request)))
-    if spec.id == before.id:
+    if spec.id == earlier_spec.id:
         return start
-    if spec.trajectory != before.trajectory:
-        changed = describe_changes([*changes(before.loss_settings(), spec.loss_settings())])
+    if spec.trajectory != earlier_spec.trajectory:
+        changed = describe_changes([*changes(earlier_spec.loss_settings(), spec.loss_settings())])
         raise ConfigError(
             f"{run.path}: layout, cluster and backend may change while it goes on, not {changed}"
         )

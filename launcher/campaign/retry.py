@@ -1,4 +1,4 @@
-"""Retry: whether a run that ended goes again, and which nodes it keeps away from then."""
+"""Retry of runs that have ended, and the nodes that they keep away from then."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from launcher.results.run_folder import RunFolder, Status
 from launcher.spec.run import RunSpec
 
 INNOCENT = {"preempted", "cancelled"}
-"""Ends that say nothing about a run: they neither count nor part those that do."""
+"""Outcomes that say nothing about a run: they neither count nor part those that do."""
 
 UNFIT = 2
 """Trials that have to point at a node before all others keep away from it."""
@@ -25,7 +25,7 @@ class RetryPolicy:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._blamed: dict[str, set[str]] = {}
-        """For the name of a trial the nodes that its attempts point at."""
+        """Nodes that the attempts of a trial point at, by its name."""
 
     def again(self, record: RunRecord, by_command: bool = False) -> bool:
         """Return True if another attempt is to replace a record.
@@ -81,9 +81,13 @@ class RetryPolicy:
 
 
 def earlier_ends(folder: RunFolder, spec: RunSpec) -> Iterator[RunRecord]:
-    """Records of the attempts set aside, the last one first; ``spec`` is that of the one after.
+    """Yield the records of attempts set aside, the last one first.
 
-    One whose launcher died with it has no end of its own, and is left out.
+    An attempt whose launcher died with it has no end of its own, and is left out.
+
+    Args:
+        folder: of the run.
+        spec: of the attempt after them.
     """
     for attempt in folder.attempts():
         with suppress(ReadError):  # where a stage went on at another layout: of all until then
@@ -94,7 +98,7 @@ def earlier_ends(folder: RunFolder, spec: RunSpec) -> Iterator[RunRecord]:
 
 
 def failures(record: RunRecord, earlier: Sequence[RunRecord], continues: bool) -> int:
-    """Ends in a row of the same outcome, this one included, with no progress between them.
+    """Count ends in a row of the same outcome, this one included, without progress in between.
 
     Args:
         record: of the last attempt.
@@ -108,14 +112,14 @@ def failures(record: RunRecord, earlier: Sequence[RunRecord], continues: bool) -
         if end.outcome != record.outcome:
             break
         count = number
-        furthest = max((before.figures.steps or 0 for before in ends[number:]), default=0)
+        furthest = max((earlier_end.figures.steps or 0 for earlier_end in ends[number:]), default=0)
         if continues and (end.figures.steps or 0) > furthest:
             break
     return count
 
 
 def blamed(records: Sequence[RunRecord]) -> set[str]:
-    """Nodes that any of these ends points at."""
+    """Nodes that any of these records points at."""
     return {host for record in records for host in record.bad_hosts}
 
 

@@ -8,7 +8,7 @@ from launcher.results.run_folder import RunFolder
 from launcher.results.sweep_folder import SweepFolder
 from launcher.spec.run import RunSpec
 
-SHOWN = 3
+MOST_CHANGES = 3
 """Differences that a message names."""
 
 SPREADS = {"stage.schedule_steps", "stage.schedule_after"}
@@ -16,26 +16,26 @@ SPREADS = {"stage.schedule_steps", "stage.schedule_after"}
 
 
 def trained_or_to_train(stages: list[RunSpec], folder: SweepFolder) -> Iterator[RunSpec]:
-    """The stages: as they were trained where they are finished, else as they are asked for.
+    """Yield the stages: as they were trained where they are finished, else as requested.
 
     Raises:
         ConfigError: a stage that has been trained, or begun, is another one now, or is gone.
     """
     for spec in stages:
         run = folder.run(spec.name)
-        before = _begun(run)
-        if before is None:
+        begun_spec = _begun(run)
+        if begun_spec is None:
             yield spec
             continue
-        if before.trajectory != spec.trajectory:
-            changed = [*changes(before.loss_settings(), spec.loss_settings())]
+        if begun_spec.trajectory != spec.trajectory:
+            changed = [*changes(begun_spec.loss_settings(), spec.loss_settings())]
             raise ConfigError(_refusal(spec, run, changed))
-        yield before if run.is_done else spec
+        yield begun_spec if run.is_done else spec
     _refuse_gone(stages, folder)
 
 
 def _begun(run: RunFolder) -> RunSpec | None:
-    """The spec of a stage that has weights or a job; None of one that can still change."""
+    """Spec of a stage that has weights or a job; None of one that can still change."""
     status = run.readable_status()
     live = status is not None and status.submission is not None and status.state != "ended"
     if not (live or run.newest_checkpoint() or run.is_done):
@@ -75,15 +75,16 @@ def _refusal(spec: RunSpec, run: RunFolder, changed: list[tuple[str, Any, Any]])
 
 
 def describe_changes(changed: list[tuple[str, Any, Any]]) -> str:
-    """Differences in words: the first few."""
-    text = ", ".join(f"{key} {old} -> {new}" for key, old, new in changed[:SHOWN])
-    return f"{text} and {len(changed) - SHOWN} more" if len(changed) > SHOWN else text
+    """Put the first few differences in words."""
+    text = ", ".join(f"{key} {old} -> {new}" for key, old, new in changed[:MOST_CHANGES])
+    omitted = len(changed) - MOST_CHANGES
+    return f"{text} and {omitted} more" if omitted > 0 else text
 
 
-def changes(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The leaves in which nested mappings differ; None stands for one that is missing."""
+def changes(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the leaves in which nested mappings differ; None stands for one that is missing."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys((*old, *new)):
-            yield from changes(old.get(key), new.get(key), f"{at}.{key}" if at else key)
+            yield from changes(old.get(key), new.get(key), f"{path}.{key}" if path else key)
     elif old != new:
-        yield at, old, new
+        yield path, old, new

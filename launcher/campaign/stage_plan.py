@@ -1,4 +1,4 @@
-"""Stages of a curriculum before anything starts: their costs, and whether they can be met."""
+"""Stages of a curriculum before anything starts: their costs, and checks of these."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ CERTAIN = 0.99
 
 
 def rows(plan: Plan, planned: Sequence[Planned]) -> Iterator[dict[str, Any]]:
-    """One row per stage; what is not known is None."""
+    """Yield one row per stage; what is not known is None."""
     for stage in planned:
         spec = stage.spec
         assert spec.stage
@@ -84,17 +84,17 @@ def _check_layout(plan: Plan, planned: Planned) -> None:
 def _check_epochs(plan: Plan, spec: RunSpec) -> None:
     assert spec.stage
     for source, reading in _readings(plan, spec).items():
-        if reading.exact and reading.taken > spec.stage.max_epochs * reading.available:
+        if reading.exact and reading.consumed > spec.stage.max_epochs * reading.available:
             raise ConfigError(
                 f"curriculum.stages.{spec.stage.name}.blend: {source} has"
-                f" {reading.available:,} tokens, and {reading.taken:,} are taken from it"
-                f" by then: {reading.taken / reading.available:.3g} epochs,"
+                f" {reading.available:,} tokens, and {reading.consumed:,} are taken from it"
+                f" by then: {reading.consumed / reading.available:.3g} epochs,"
                 f" curriculum.max_epochs is {spec.stage.max_epochs:g}"
             )
 
 
 def too_little_disk(plan: Plan) -> str | None:
-    """The message that the checkpoints of all stages do not fit on the disk; None if they do."""
+    """Message that the checkpoints of all stages do not fit on the disk; None if they do."""
     stages = [spec for spec in plan.candidates if not plan.is_done(spec)]
     needed = sum(
         checkpoints_on_disk(plan.request, spec) * BACKENDS[spec.backend].checkpoint_bytes(spec)
@@ -132,20 +132,20 @@ def _state(run: RunFolder) -> str:
 class _Reading:
     """Tokens of one source, up to the end of a stage."""
 
-    taken: int
+    consumed: int
     available: int
     exact: bool
-    """Tokens have been counted; else ``available`` is an estimate by the size of the text."""
+    """True where tokens have been counted; else an estimate by the size of the text."""
 
 
 def _readings(plan: Plan, spec: RunSpec) -> dict[str, _Reading]:
-    """For each source of a stage's blend the tokens read and there to be read."""
+    """Count the tokens of each source of a stage's blend: consumed and available."""
     assert spec.stage
     cache, readings = workspace.cache_folder(plan.request), {}
     for source, samples in most_samples(spec).items():
         tokens, exact = sizes.tokens(spec.data, source, cache)
         readings[source] = _Reading(
-            taken=spec.stage.source_tokens[source] + samples * spec.model.sequence,
+            consumed=spec.stage.source_tokens[source] + samples * spec.model.sequence,
             available=int(tokens * (1 - spec.data.held_out)),
             exact=exact,
         )
@@ -158,15 +158,16 @@ def _epochs(plan: Plan, spec: RunSpec) -> str:
     names = _short_names(list(readings))
     return ", ".join(
         f"{names[source]} {'' if reading.exact else '~'}"
-        f"{reading.taken / max(reading.available, 1):.2g}"
+        f"{reading.consumed / max(reading.available, 1):.2g}"
         for source, reading in readings.items()
     )
 
 
 def _short_names(sources: Sequence[str]) -> dict[str, str]:
-    """The last part of each path, where that tells them apart."""
-    last = {source: source.rsplit("/", 1)[-1] for source in sources}
-    return last if len(set(last.values())) == len(last) else {source: source for source in sources}
+    """Shorten each path to its last part, where that tells them apart."""
+    names = {source: source.rsplit("/", 1)[-1] for source in sources}
+    distinct = len(set(names.values())) == len(names)
+    return names if distinct else {source: source for source in sources}
 
 
 def _batch(spec: RunSpec) -> str:
@@ -180,7 +181,7 @@ def _layout(spec: RunSpec) -> str:
 
 
 def _cost(planned: Planned) -> dict[str, float | None]:
-    """Days, GPU hours and price, by the predicted step time."""
+    """Compute days, GPU hours and price by the predicted step time."""
     step, price = planned.prediction.step_ms, planned.price_per_gpu_hour
     if step is None:
         return {"days": None, "gpu_hours": None, "price": None}

@@ -1,4 +1,4 @@
-"""From specs to jobs: what starts a trial, with which memory, and where it may not go."""
+"""Jobs of specs: the command of a trial, its memory, the nodes it may not go to."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def checkpoints_on_disk(request: Request, spec: RunSpec) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Trials:
-    """The trials of a plan."""
+    """Trials of a plan."""
 
     plan: Plan
     retry: RetryPolicy
@@ -35,7 +35,7 @@ class Trials:
     def prepared(
         self, specs: Iterable[RunSpec], prediction: Callable[[RunSpec], Prediction]
     ) -> Iterator[Job]:
-        """Jobs of specs, each with its folder, made as it is asked for. Raises WorkError."""
+        """Yield the jobs of specs, each with its folder made at that moment. Raises WorkError."""
         for spec in specs:
             folder = self.plan.folder.run(spec.name)
             folder.create(spec)
@@ -51,7 +51,7 @@ class Trials:
                 self.plan.folder.run(spec.name).create(spec)
 
     def job(self, spec: RunSpec) -> Job:
-        """The job that starts a trial."""
+        """Job that starts a trial."""
         request, cluster = self.plan.request, spec.cluster
         backend, folder = BACKENDS[spec.backend], self.plan.folder.run(spec.name).path
         execution = Execution(
@@ -90,8 +90,8 @@ class Trials:
         if spec.stage is None:
             return self.plan.start
         stages = list(self.plan.points)
-        before = spec.stage.number - 2  # numbers count from 1
-        return self.plan.folder.run(stages[before]).path if before >= 0 else None
+        index = spec.stage.number - 2  # of the stage before; numbers count from 1
+        return self.plan.folder.run(stages[index]).path if index >= 0 else None
 
     def _later_stages(self, spec: RunSpec) -> tuple[Path, ...]:
         """Folders of the stages after one."""

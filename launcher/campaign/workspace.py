@@ -1,4 +1,4 @@
-"""The places a command works with: the cache, the interpreter of the ranks, the code's commit."""
+"""Places that a command works with: the cache, the interpreter of the ranks, the code's commit."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def code_folder(root: Path) -> Path:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that exists."""
+    """Nearest folder that exists: the path itself, or one above it."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from launcher.errors import ConfigError, RequestError, WorkError
 from launcher.results import tracking
 from launcher.results.run_folder import SPEC, RunFolder
+from launcher.spec.tracking import Tracking
 
 UPLOAD_SECONDS = 1800.0
 """Longest upload of one run; wandb itself retries a server that is gone for days."""
@@ -134,7 +135,7 @@ def log_table(rows: str, folder: Path, project: str) -> None:
         RequestError: wandb is not on this machine.
         WorkError: it could not be logged.
     """
-    tracking.Tracking(project=project).check()
+    Tracking(project=project).check()
     _check_installed("--wandb")
     words = [sys.executable, "-P", "-m", "launcher.workers.tracking.table", "--project", project]
     words += ["--name", folder.resolve().name, "--folder", str(folder)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from launcher.errors import ConfigError, ReadError
 from launcher.foreign import sheet_columns, sheet_outcomes
 from launcher.foreign.source import Source, SourceRun
-from launcher.results.classify import named
+from launcher.results.classify import verdict_of_log
 from launcher.results.columns import COLUMNS, FIGURES
 from launcher.results.imported import Imported, RunFacts
 from launcher.results.outcomes import OUTCOMES, Outcome
@@ -167,7 +167,7 @@ def _outcome(
     # "OOM" may stand where a speed should.
     causes, notes = (sheet_columns.texts(by_name, name) for name in ("cause", "remark"))
     for text in (*causes, *notes, *odd):
-        if verdict := named(text):
+        if verdict := verdict_of_log(text):
             return verdict.outcome, text
         if outcome := sheet_outcomes.noted(text):
             return outcome, text

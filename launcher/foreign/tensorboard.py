@@ -15,7 +15,7 @@ from launcher.foreign.logs.lines import whole_number
 from launcher.foreign.logs.read import source_run
 from launcher.foreign.logs.reader import LoggedStep, LogReader
 from launcher.foreign.source import EVENTS, Source, SourceRun
-from launcher.results.classify import Verdict
+from launcher.results.classify import EndVerdict
 
 TAGS: dict[str, tuple[str, ...]] = {
     "loss": ("lm loss", "lm-loss-training/lm loss", "loss_metrics/global_avg_loss",
@@ -127,11 +127,11 @@ def read(source: Source) -> list[SourceRun]:
     return [source_run(source, log, log.context, _verdict(log))]
 
 
-def _verdict(log: Events) -> Verdict:
+def _verdict(log: Events) -> EndVerdict:
     if log.done:
-        return Verdict("ok")
+        return EndVerdict("ok")
     total = "" if log.total is None else f" of {log.total}"
-    return Verdict("failed", f"the events end at step {log.last}{total} without saying why")
+    return EndVerdict("failed", f"the events end at step {log.last}{total} without saying why")
 
 
 def _events(file: Path) -> Iterator[Any]:

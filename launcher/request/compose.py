@@ -1,4 +1,4 @@
-"""From the command line to a `Request`: the only module that knows Hydra.
+"""Composition of a `Request` from the command line: the only module that knows Hydra.
 
 Hydra composes the YAML and parses the overrides. Every key is checked against the dataclasses
 first, so that a wrong one gets the nearest right one instead of Hydra's own message.
@@ -32,20 +32,20 @@ KNOWN_AS = {
     "train.lr": "it is train.optimizer.lr",
     "model.seq_len": "it is model.sequence",
 }
-"""What people look for where it is not."""
+"""Hints for keys that people look for and that are not there."""
 
 GROUPS = ("model", "layout", "cluster", "train", "data", "sweep", "curriculum")
 
 STAGES = "curriculum.stages."
 
-WHOLE = "# @package _global_"
-"""The first line of a group's file that says something of other groups too."""
+GLOBAL_PACKAGE = "# @package _global_"
+"""First line that a group's file needs to set keys of other groups too."""
 
 
 def compose(
     arguments: Sequence[str] = (), multirun: bool = False, config_dir: str | None = None
 ) -> Request:
-    """Compose, decode and check what the command line asks for.
+    """Compose, decode and check the request of a command line.
 
     Args:
         arguments: Hydra overrides, ``key=value``.
@@ -68,11 +68,11 @@ def compose(
 
 
 def _composed(overrides: list[Override], folder: Path | None, multirun: bool) -> dict[str, Any]:
-    plain = [o for o in overrides if not o.is_sweep_override()]
-    swept = [o for o in overrides if o.is_sweep_override()]
+    plain = [override for override in overrides if not override.is_sweep_override()]
+    swept = [override for override in overrides if override.is_sweep_override()]
     if swept and not multirun:
-        raise ConfigError(f"{swept[0].key_or_group}: {_shown(swept[0])} is several values;"
-                          " add -m to run them all")  # fmt: skip
+        key, text = swept[0].key_or_group, _value_text(swept[0])
+        raise ConfigError(f"{key}: {text} is several values; add -m to run them all")
     for override in overrides:
         _check_key(override, folder)
     _check_stages(plain, folder)
@@ -84,10 +84,10 @@ def _composed(overrides: list[Override], folder: Path | None, multirun: bool) ->
         assert isinstance(value, dict)
         _assign(data, override.key_or_group, value["value"])
     if multirun:
-        axes = {o.key_or_group: list(_values(o)) for o in swept}
-        data["sweep"] = _joined(data.get("sweep"), axes)
+        axes = {override.key_or_group: list(_values(override)) for override in swept}
+        data["sweep"] = _with_axes(data.get("sweep"), axes)
     if data.get("sweep"):
-        data["sweep"] = _normal(data["sweep"], lines, folder)
+        data["sweep"] = _normalized(data["sweep"], lines, folder)
     return data
 
 
@@ -107,7 +107,7 @@ def _parsed(argument: str) -> Override:
 
 
 def _yaml(text: str) -> Any:
-    """A mapping or a list as YAML reads it; anything else is a text."""
+    """Parse a mapping or a list as YAML; leave anything else a text."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -116,18 +116,18 @@ def _yaml(text: str) -> Any:
 
 
 def _set_after(plain: Sequence[Override]) -> Iterator[Override]:
-    """What is set after Hydra composed, and what follows it and is below it."""
-    whole: list[str] = []
+    """Overrides to set after Hydra composed, and the later ones of keys below them."""
+    prefixes: list[str] = []
     for override in plain:
-        if _is_ours(override):
-            whole.append(f"{override.key_or_group}.")
+        if _replaces(override):
+            prefixes.append(f"{override.key_or_group}.")
             yield override
-        elif override.key_or_group.startswith(tuple(whole)):
+        elif override.key_or_group.startswith(tuple(prefixes)):
             yield override
 
 
-def _is_ours(override: Override) -> bool:
-    """Whether a value is set after Hydra composed: it would merge a mapping into what is there."""
+def _replaces(override: Override) -> bool:
+    """Return True if a value is to replace the old one: Hydra would merge the two mappings."""
     value = override.value()
     return isinstance(value, dict) or (
         isinstance(value, list) and override.key_or_group not in GROUPS
@@ -135,14 +135,14 @@ def _is_ours(override: Override) -> bool:
 
 
 def quoted(text: str) -> str:
-    """A text of any characters in Hydra's grammar."""
+    """Quote a text of any characters for Hydra's grammar."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 def _line(override: Override) -> Iterator[str]:
-    """The override as Hydra gets it; `++` because the key has been checked already."""
-    if _is_ours(override):
+    """Yield the override for Hydra, if it gets it; `++` because the key has been checked."""
+    if _replaces(override):
         return
     forced = override.key_or_group not in GROUPS and override.type != OverrideType.DEL
     text = (override.input_line or "").lstrip("+")
@@ -158,33 +158,34 @@ def _check_key(override: Override, folder: Path | None) -> None:
     if key not in GROUPS:
         field_at(Request, key.split("."))
         return
-    known = _options(key, folder)
+    options = _options(key, folder)
     shipped = _options(key, None)
     for name in _values(override):
         if folder and name in shipped and (folder / key / f"{name}.yaml").exists():
             path = folder / key / f"{name}.yaml"
             raise ConfigError(f"{key}: {name} is shipped too; give {path} another name")
-        if isinstance(name, str) and name not in known:
-            raise ConfigError(f"{key}: no {name!r}{hint(name, known)}")
+        if isinstance(name, str) and name not in options:
+            raise ConfigError(f"{key}: no {name!r}{hint(name, options)}")
 
 
 def _check_stages(plain: list[Override], folder: Path | None) -> None:
-    """A stage that the curriculum does not have is a slip, unless + says that it is new."""
-    of_stages = [o for o in plain if o.key_or_group.startswith(STAGES)]
-    asked = {o.key_or_group.split(".")[2] for o in of_stages if not o.is_add()}
-    asked -= {o.key_or_group.split(".")[2] for o in of_stages if o.is_add()}
-    if not asked:
+    """Refuse keys of a stage that the curriculum does not have, unless + makes it a new one."""
+    of_stages = [override for override in plain if override.key_or_group.startswith(STAGES)]
+    names = {override.key_or_group.split(".")[2] for override in of_stages if not override.is_add()}
+    names -= {override.key_or_group.split(".")[2] for override in of_stages if override.is_add()}
+    if not names:
         return
-    others = [o for o in plain if o not in of_stages]
-    known = (_composed(others, folder, False).get("curriculum") or {}).get("stages") or {}
-    for name in sorted(asked - known.keys()):
+    without_stages = [override for override in plain if override not in of_stages]
+    curriculum = _composed(without_stages, folder, False).get("curriculum") or {}
+    stages = curriculum.get("stages") or {}
+    for name in sorted(names - stages.keys()):
         raise ConfigError(
-            f"{STAGES}{name}: no such stage{hint(name, known)}; a new one: +{STAGES}{name}..."
+            f"{STAGES}{name}: no such stage{hint(name, stages)}; a new one: +{STAGES}{name}..."
         )
 
 
 def _values(override: Override) -> Iterator[Any]:
-    """The one value of an override, or each of those with commas between them."""
+    """Yield the value of an override, or each of several with commas between them."""
     if not override.is_sweep_override():
         yield override.value()
         return
@@ -192,12 +193,12 @@ def _values(override: Override) -> Iterator[Any]:
         yield value.text if isinstance(value, QuotedString) else value
 
 
-def _shown(override: Override) -> str:
+def _value_text(override: Override) -> str:
     return (override.input_line or "").split("=", 1)[1]
 
 
 def _options(group: str, folder: Path | None) -> list[str]:
-    """The names of a group's files, those of --config-dir included."""
+    """Names of a group's files, those of --config-dir included."""
     names = set(GlobalHydra.instance().config_loader().get_group_options(group))
     if folder:
         names |= {path.stem for path in (folder / group).glob("*.yaml")}
@@ -216,26 +217,26 @@ def _load(lines: list[str], folder: Path | None) -> dict[str, Any]:
         inside = data[group] if isinstance(data.get(group), dict) else {}
         if strays := [f"{key}:" for key in (*GROUPS, "scheduler") if key in inside]:
             chosen = next((line for line in lines if line.startswith(f"{group}=")), group)
-            said = f"the file says {' and '.join(strays)} below {group}"
-            raise ConfigError(f"{chosen}: {said}; its first line has to be {WHOLE!r}")
+            reason = f"the file says {' and '.join(strays)} below {group}"
+            raise ConfigError(f"{chosen}: {reason}; its first line has to be {GLOBAL_PACKAGE!r}")
     return data
 
 
 def _no_base(error: MissingConfigException, folder: Path | None) -> str:
-    """Which file begins with which other file that there is not."""
+    """Message on a file whose ``defaults`` name a file that is not there."""
     file = re.match(r"In '(.+?)':", str(error))
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     where = f"{file[1]}.yaml: defaults" if file else "config"
     return f"{where}: no {name!r} in {group}{hint(name, _options(group, folder))}"
 
 
-def _joined(sweep: dict[str, Any] | None, axes: dict[str, list[Any]]) -> dict[str, Any]:
-    """A sweep, with the axes of ``-m`` added; without a sweep one of its own."""
-    out: dict[str, Any] = sweep or {}
-    out.setdefault("axes", {})
+def _with_axes(sweep: dict[str, Any] | None, axes: dict[str, list[Any]]) -> dict[str, Any]:
+    """Add the axes of ``-m`` to a sweep; without one, they are a sweep of their own."""
+    extended: dict[str, Any] = sweep or {}
+    extended.setdefault("axes", {})
     for key, values in axes.items():
-        _assign(out["axes"], key, values)
-    return out
+        _assign(extended["axes"], key, values)
+    return extended
 
 
 def _assign(data: dict[str, Any], key: str, value: Any) -> None:
@@ -247,43 +248,47 @@ def _assign(data: dict[str, Any], key: str, value: Any) -> None:
     data[leaf] = value
 
 
-def _normal(sweep: Any, lines: list[str], folder: Path | None) -> Any:
-    """A sweep with one condition or one zip as a list, and names of groups as their content."""
+def _normalized(sweep: Any, lines: list[str], folder: Path | None) -> Any:
+    """Put a sweep's one condition or zip in a list, and the content of groups for their names."""
     if not isinstance(sweep, dict):
         return sweep
 
     def content(group: str, name: str, where: str) -> Any:
-        """What the file of that name says, under the same overrides."""
-        if name not in (known := _options(group, folder)):
-            raise ConfigError(f"{where}.{group}: no {name!r}{hint(name, known)}")
-        others = [line for line in lines if not line.startswith(f"{group}=")]
-        return _load([*others, f"{group}={name}"], folder)[group]
+        """Content of the group's file of that name, under the same overrides."""
+        if name not in (options := _options(group, folder)):
+            raise ConfigError(f"{where}.{group}: no {name!r}{hint(name, options)}")
+        other_lines = [line for line in lines if not line.startswith(f"{group}=")]
+        return _load([*other_lines, f"{group}={name}"], folder)[group]
 
-    out = dict(sweep)
-    if isinstance(out.get("where"), str):
-        out["where"] = [out["where"]]
-    if isinstance(out.get("zip"), dict):
-        out["zip"] = [out["zip"]]
+    normalized = dict(sweep)
+    if isinstance(normalized.get("where"), str):
+        normalized["where"] = [normalized["where"]]
+    if isinstance(normalized.get("zip"), dict):
+        normalized["zip"] = [normalized["zip"]]
     for key in ("zip", "points"):
-        if isinstance(out.get(key), list):
-            out[key] = [_with_groups(tree, content, f"sweep.{key}") for tree in out[key]]
-    if "axes" in out:
-        out["axes"] = _with_groups(out["axes"], content, "sweep.axes")
-    return out
+        if isinstance(normalized.get(key), list):
+            normalized[key] = [
+                _with_groups(tree, content, f"sweep.{key}") for tree in normalized[key]
+            ]
+    if "axes" in normalized:
+        normalized["axes"] = _with_groups(normalized["axes"], content, "sweep.axes")
+    return normalized
 
 
 def _with_groups(tree: Any, content: Callable[[str, str, str], Any], where: str) -> Any:
-    """``model: [llama_7b, llama_13b]`` with each name replaced by what the file says."""
+    """Replace each name in ``model: [llama_7b, llama_13b]`` by the content of its file."""
     if not isinstance(tree, dict):
         return tree
-    out = dict(tree)
+    replaced = dict(tree)
     for group in GROUPS[:-2]:
-        names = out.get(group)
+        names = replaced.get(group)
         if isinstance(names, str):
-            out[group] = content(group, names, where)
+            replaced[group] = content(group, names, where)
         elif isinstance(names, list):
-            out[group] = [content(group, n, where) if isinstance(n, str) else n for n in names]
-    return out
+            replaced[group] = [
+                content(group, name, where) if isinstance(name, str) else name for name in names
+            ]
+    return replaced
 
 
 def _folder(path: str) -> Path:

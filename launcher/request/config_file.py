@@ -1,4 +1,4 @@
-"""``--config FILE``: what a command asks for in a file, as overrides before its own."""
+"""``--config FILE``: overrides from a file, before those of the command."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from launcher.request.request import Request
 
 
 def with_file(path: str, words: Sequence[str]) -> list[str]:
-    """The overrides of a file, and then those of the command line, which win.
+    """Return the overrides of a file, and then those of the command line, which win.
 
     The file is a mapping: keys may be dotted or nested, and of a group its name alone chooses one.
     Of a group that the command line chooses, nothing of the file is taken.
@@ -41,9 +41,10 @@ def with_file(path: str, words: Sequence[str]) -> list[str]:
     return [f"{key}={text}" for key, text in pairs if key.split(".")[0] not in chosen] + [*words]
 
 
-def _flat(data: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
+def _flat(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield dotted keys and their values, quoted for Hydra."""
     for name, value in data.items():
-        key = join(at, name)
+        key = join(prefix, name)
         kind = None if key in GROUPS else field_at(Request, key.split("."))
         if isinstance(value, dict) and (kind is None or is_dataclass(kind)):
             yield from _flat(value, key)

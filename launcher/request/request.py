@@ -1,4 +1,4 @@
-"""Everything one command asks for, decoded."""
+"""Request of one command, decoded."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -9,7 +9,6 @@ from launcher.errors import ConfigError
 from launcher.request.schedulers import SCHEDULERS
 from launcher.results.outcomes import Outcome
 from launcher.results.sweep_folder import SweepFolder
-from launcher.results.tracking import Tracking
 from launcher.schedulers import Scheduler
 from launcher.schedulers.options import SchedulerOptions
 from launcher.spec.checkpointing import Checkpointing
@@ -19,12 +18,13 @@ from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import Data, RunSpec, Train
 from launcher.spec.sampling import Sampling
 from launcher.spec.shape import ModelShape
+from launcher.spec.tracking import Tracking
 from sweeps import STRATEGIES, Sweep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """The composed configuration: a run, perhaps a sweep around it, and how to go about it."""
+    """Composed configuration: a run, perhaps a sweep around it, and its execution."""
 
     model: ModelShape
     layout: ParallelLayout
@@ -43,63 +43,63 @@ class Request:
     cache: str | None = None
     """Folder of tokenised data; <output>/.cache where not given. Shared by all nodes."""
     parallel: Count | None = None
-    """Trials at once at the most, on SLURM of each shape (nodes, cards); None is as many as there
-    is room for."""
+    """Trials at once at most, on SLURM of each shape (nodes, cards); None is as many as there is
+    room for."""
     time_limit: Positive = 3600.0
     """Seconds a trial may take, start-up included."""
     hang_after: Positive = 300.0
     """Seconds without a finished step after which a trial counts as hung."""
     checkpoint_every: Count | None = None
-    """Optimizer steps from one checkpoint to the next. With it a run that is interrupted goes on
-    where it was; without it, as suits a probe, it starts again."""
+    """Optimizer steps from one checkpoint to the next. An interrupted run goes on from the last
+    one; without checkpoints, as suits a probe, it starts again."""
     checkpoints: Checkpointing = field(default_factory=Checkpointing)
     sampling: Sampling | None = None
-    """What is tried with each checkpoint, beside training; null is nothing."""
+    """Tests of each checkpoint, beside training; null is none."""
     max_attempts: Count = 3
     """Failures of one spec of the same kind, without a step of progress from one to the next,
     after which it is given up. Only what is worth another try is tried again at all."""
     max_hangs: Count = 2
-    """The same for hangs, which cost most."""
+    """``max_attempts`` of hangs, which cost most."""
     detach: bool = False
     """Return once all is submitted; the same command, status, cancel and table go on from there."""
     retry: tuple[Outcome, ...] = ()
-    """Finished trials of these outcomes run again."""
+    """Outcomes whose finished trials run again."""
     constants: str | None = None
     """File of the planner's constants, as `launch plan --fit` writes it; null is those shipped."""
     price_per_gpu_hour: Positive | None = None
-    """Of one card, in any currency: the plan then says what training costs."""
+    """Price of one card for an hour, in any currency: the plan then has the price of training."""
 
     @property
     def spec(self) -> RunSpec:
-        """The run, without the sweep around it."""
+        """Spec of the run, without the sweep around it."""
         names = [f.name for f in dataclasses.fields(RunSpec) if f.name != "stage"]
         return RunSpec(**{name: getattr(self, name) for name in names})
 
     @property
     def root(self) -> Path:
-        """The folder of ``output``; a shell leaves the ~ of ``output=~/runs`` to us."""
+        """Folder of ``output``; a shell leaves the ~ of ``output=~/runs`` to us."""
         return Path(self.output).expanduser().resolve()
 
     @property
     def folder(self) -> SweepFolder:
-        """The folder of all runs of this request."""
+        """Folder of all runs of this request."""
         return SweepFolder(self.root / (self.name or self.points.name))
 
     @property
     def points(self) -> Sweep:
-        """The sweep; one run is a sweep of one point, a curriculum one of its stages in order."""
+        """Sweep of the request; one run is one of one point, a curriculum one of its stages."""
         if self.curriculum:
             return Sweep(name=self.curriculum.name, strategy="in_order")
         return self.sweep or Sweep(name=self.name or "single")
 
     @property
     def scheduler_class(self) -> type[Scheduler]:
-        """The scheduler's class, which says what it can do."""
+        """Class of the scheduler, whose attributes tell what it can do."""
         return SCHEDULERS[self.scheduler.name]
 
     @property
     def unit(self) -> str:
-        """What one of the points is, in a word."""
+        """Word for one of the points."""
         return "stage" if self.curriculum else "point"
 
     def check(self) -> "Request":
@@ -122,15 +122,15 @@ class Request:
                 f"detach: true, but scheduler.name {self.scheduler.name} ends its trials when it"
                 " ends"
             )
-        before, limit = self.scheduler.signal_before, self.time_limit
-        if self.checkpoint_every and queues and before > limit / 2:
+        signal_before, limit = self.scheduler.signal_before, self.time_limit
+        if self.checkpoint_every and queues and signal_before > limit / 2:
             raise ConfigError(
-                f"scheduler.signal_before: {before:g} s for the last checkpoint leaves less than"
-                f" half of time_limit {limit:g} s to train"
+                f"scheduler.signal_before: {signal_before:g} s for the last checkpoint leaves less"
+                f" than half of time_limit {limit:g} s to train"
             )
         self.scheduler.check()
-        of = "curriculum" if self.curriculum else "sweep"
-        _check_name("name" if self.name else f"{of}.name", self.name or self.points.name)
+        default = "curriculum.name" if self.curriculum else "sweep.name"
+        _check_name("name" if self.name else default, self.name or self.points.name)
         return self
 
     def _check_curriculum(self, curriculum: Curriculum) -> None:
@@ -140,11 +140,14 @@ class Request:
                 f"curriculum: {curriculum.name}, and sweep: {self.sweep.name}; give one of them"
             )
         if self.train.batch_ramp:
-            raise ConfigError("train.batch_ramp: a stage has one of its own, in"
-                              " curriculum.stages.NAME.batch_ramp")  # fmt: skip
+            raise ConfigError(
+                "train.batch_ramp: a stage has one of its own, in curriculum.stages.NAME.batch_ramp"
+            )
         if not self.checkpoint_every:
-            raise ConfigError("checkpoint_every: null, but each stage of a curriculum goes on from"
-                              " the last checkpoint of the one before")  # fmt: skip
+            raise ConfigError(
+                "checkpoint_every: null, but each stage of a curriculum goes on from"
+                " the last checkpoint of the one before"
+            )
 
 
 def _check_name(key: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The schedulers there are, by the name that ``scheduler.name`` gives them."""
+"""Classes of the schedulers, by the name that ``scheduler.name`` gives them."""
 
 from launcher.schedulers import Scheduler
 from launcher.schedulers.local import Local

@@ -1,4 +1,4 @@
-"""Log tails, exit codes and what the scheduler knows -> outcome and cause.
+"""Classify the end of a run: log tails, exit codes, the scheduler's status -> outcome and cause.
 
 One rank fails and its peers then fail of it: a CUDA out-of-memory error on rank 3 is a gloo
 "Connection closed by peer" on rank 0. So evidence is weighed in this order, each over all ranks:
@@ -25,7 +25,7 @@ from launcher.results.patterns import PATTERNS
 from launcher.results.run_folder import Status
 
 LONGEST = 300
-"""Characters of a cause: it is a cell of a table."""
+"""Characters of a cause at most: it is a cell of a table."""
 
 EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*(\w*(?:Error|Exception|Iteration|Expired))(?:: ?.*)?$")
 LAUNCHER_EXCEPTIONS = {
@@ -36,7 +36,7 @@ LAUNCHER_EXCEPTIONS = {
     "ProcessRaisedException",
 }
 
-# What is on a line and says nothing of its own: log prefixes, colours.
+# Parts of a line that say nothing of their own: log prefixes, colours.
 PREFIX = re.compile(r"^(?:\d+: )?(?:\[(?:rank|default)\d+\]: ?)?")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Lines that quote code or warn: a traceback's or a hang dump's frame may say anything.
@@ -60,51 +60,55 @@ CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, ABORT}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of a run."""
+class EndVerdict:
+    """Outcome of a run that is over, and its cause."""
 
     outcome: Outcome
     cause: str | None = None
-    """Why, in one line; None where it is ok."""
+    """One line; None where the outcome is ok."""
     rank: int | None = None
     """The rank that shows it, where it is one."""
 
 
-def classify(status: Status | None, tails: Sequence[str], done: bool, other: str = "") -> Verdict:
-    """What became of a run that is over.
+def classify(
+    status: Status | None, tails: Sequence[str], has_result: bool, srun_tail: str = ""
+) -> EndVerdict:
+    """Return the outcome and the cause of a run that is over.
 
     Args:
         status: as the scheduler left it; None where it was lost.
         tails: the last part of each rank's log, the index is the rank.
-        done: result.json was written.
-        other: the last part of what was printed around the ranks, by srun and the like.
+        has_result: result.json was written.
+        srun_tail: the last part of what was printed around the ranks, by srun and the like.
     """
     codes = status.exit_codes if status else ()
-    if done and not any(codes):
-        return Verdict("ok")
+    if has_result and not any(codes):
+        return EndVerdict("ok")
     if status and status.stopped:
-        return Verdict(status.stopped, _stopped(status))
+        return EndVerdict(status.stopped, _stopped(status))
     logs = tuple("\n".join(_clean(tail)) for tail in tails)
+    srun_lines = f"{srun_tail}\n{status.reason or ''}" if status else srun_tail
     run = _Run(
         logs=logs,
         codes=codes,
         kernel_oom=bool(status and status.kernel_oom),
-        other="\n".join(_clean(f"{other}\n{status.reason or ''}" if status else other)),
+        srun_log="\n".join(_clean(srun_lines)),
         reason=status.reason if status else None,
     )
     verdicts = (rule(run) for rule in RULES)
     return next(verdict for verdict in verdicts if verdict)
 
 
-def named(log: str) -> Verdict | None:
-    """What a log itself says of why it ended; None where it names nothing."""
-    run = _Run(logs=("\n".join(_clean(log)),), codes=(), kernel_oom=False, other="", reason=None)
+def verdict_of_log(log: str) -> EndVerdict | None:
+    """Return the outcome and the cause that a log itself states; None where it states none."""
+    logs = ("\n".join(_clean(log)),)
+    run = _Run(logs=logs, codes=(), kernel_oom=False, srun_log="", reason=None)
     verdicts = (rule(run) for rule in RULES if rule is not _last_line)
     return next((verdict for verdict in verdicts if verdict), None)
 
 
 def tail(path: Path, size: int = 65536) -> str:
-    """The last ``size`` bytes of a log, from a whole line on; "" where there is no file."""
+    """Read the last ``size`` bytes of a log, from a whole line on; "" where there is no file."""
     try:
         with path.open("rb") as file:
             length = file.seek(0, 2)
@@ -112,8 +116,8 @@ def tail(path: Path, size: int = 65536) -> str:
             text = file.read(size).decode("utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-    _, newline, whole = text.partition("\n")
-    return whole if length > size and newline else text
+    _, newline, whole_lines = text.partition("\n")
+    return whole_lines if length > size and newline else text
 
 
 def _stopped(status: Status) -> str:
@@ -127,12 +131,13 @@ def _stopped(status: Status) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Run:
-    """The evidence: cleaned logs and exit codes, the index of each is the rank."""
+    """Evidence of a run's end: cleaned logs and exit codes, the index of each is the rank."""
 
     logs: tuple[str, ...]
     codes: tuple[int | None, ...]
     kernel_oom: bool
-    other: str
+    srun_log: str
+    """Output around the ranks, and the scheduler's reason."""
     reason: str | None
 
     def code(self, rank: int) -> int | None:
@@ -145,99 +150,102 @@ class _Run:
 
     @property
     def suspects(self) -> list[int]:
-        """Ranks that failed by themselves; where none is known, those nothing is known of."""
-        failed = [r for r in self.ranks if (self.code(r) or 0) > 0]
-        unknown = [r for r in self.ranks if self.code(r) is None]
-        return failed or ([] if any(self.codes) else unknown)
+        """Ranks that failed by themselves; where no code is known, those without one."""
+        failed = [rank for rank in self.ranks if (self.code(rank) or 0) > 0]
+        without_code = [rank for rank in self.ranks if self.code(rank) is None]
+        return failed or ([] if any(self.codes) else without_code)
 
     def signals(self) -> Iterator[tuple[int, int]]:
         """Rank and number of each signal."""
         return ((rank, -code) for rank, code in enumerate(self.codes) if code and code < 0)
 
-    def say(self, rank: int, line: str) -> str:
-        """A cause: one line, with the rank where there are several."""
-        shown = line.strip().removesuffix(" ***").removeprefix("launcher.workers.errors.")
-        return _short(f"rank {rank}: {shown}" if len(self.logs) > 1 else shown)
+    def cause(self, rank: int, line: str) -> str:
+        """Make a line of a rank's log the cause; with the rank where there are several."""
+        message = line.strip().removesuffix(" ***").removeprefix("launcher.workers.errors.")
+        return _shorten(f"rank {rank}: {message}" if len(self.logs) > 1 else message)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def _suspicion(code: int | None) -> int:
+    """Sort key of a rank: 0 if it failed by itself, 1 if it was ended, 2 if it did well."""
     return 2 if code == 0 else 1 if code is None or code < 0 else 0
 
 
-def _killed_by_kernel(run: _Run) -> Verdict | None:
+def _killed_by_kernel(run: _Run) -> EndVerdict | None:
     for rank, number in run.signals():
         if run.kernel_oom and number == signal.SIGKILL:
             cause = f"rank {rank} was killed by the kernel's memory killer"
-            return Verdict("oom", cause, rank)
+            return EndVerdict("oom", cause, rank)
     return None
 
 
-def _message(run: _Run, echo: bool) -> Verdict | None:
+def _message(run: _Run, echo: bool) -> EndVerdict | None:
     for pattern in PATTERNS:
         for rank in run.ranks if pattern.echo is echo else ():
             match = pattern.regex.search(run.logs[rank])
             if match:
-                return Verdict(pattern.outcome, run.say(rank, _line(match)), rank)
-        around = pattern.regex.search(run.other) if pattern.echo is echo else None
-        if around:
-            return Verdict(pattern.outcome, _short(_line(around).strip()))
+                return EndVerdict(pattern.outcome, run.cause(rank, _line(match)), rank)
+        match = pattern.regex.search(run.srun_log) if pattern.echo is echo else None
+        if match:
+            return EndVerdict(pattern.outcome, _shorten(_line(match).strip()))
     return None
 
 
-def _root_cause(run: _Run) -> Verdict | None:
+def _root_cause(run: _Run) -> EndVerdict | None:
     return _message(run, echo=False)
 
 
-def _exception(run: _Run) -> Verdict | None:
+def _exception(run: _Run) -> EndVerdict | None:
     for rank in run.suspects:
         line = _last_exception(run.logs[rank])
         if line and not _is_echo(line):
-            return Verdict("failed", run.say(rank, line), rank)
+            return EndVerdict("failed", run.cause(rank, line), rank)
     return None
 
 
-def _outside_signal(run: _Run) -> Verdict | None:
+def _outside_signal(run: _Run) -> EndVerdict | None:
     for rank, number in run.signals():
         if number not in CRASHES:
-            return Verdict("node", f"rank {rank} was killed by {_name(number)} from outside", rank)
+            cause = f"rank {rank} was killed by {_name(number)} from outside"
+            return EndVerdict("node", cause, rank)
     return None
 
 
-def _crash(run: _Run) -> Verdict | None:
+def _crash(run: _Run) -> EndVerdict | None:
     for rank, number in run.signals():
         log = run.logs[rank] if rank < len(run.logs) else ""
         if number in CRASHES - {ABORT} and not _is_echo(log):
-            return Verdict("failed", f"rank {rank} died of {_name(number)}", rank)
+            return EndVerdict("failed", f"rank {rank} died of {_name(number)}", rank)
     return None
 
 
-def _echo(run: _Run) -> Verdict | None:
+def _echo(run: _Run) -> EndVerdict | None:
     return _message(run, echo=True)
 
 
-def _abort(run: _Run) -> Verdict | None:
+def _abort(run: _Run) -> EndVerdict | None:
     # After the echoes: NCCL's watchdog prints one and then aborts its own rank.
-    dead = next(run.signals(), None)
-    return Verdict("failed", f"rank {dead[0]} died of {_name(dead[1])}", dead[0]) if dead else None
+    for rank, number in run.signals():
+        return EndVerdict("failed", f"rank {rank} died of {_name(number)}", rank)
+    return None
 
 
-def _last_line(run: _Run) -> Verdict:
+def _last_line(run: _Run) -> EndVerdict:
     for rank in run.ranks:
         lines = [line for line in run.logs[rank].split("\n") if not NOISE.search(line)]
         if lines:
-            return Verdict("failed", run.say(rank, f"last line: {lines[-1].strip()}"), rank)
+            return EndVerdict("failed", run.cause(rank, f"last line: {lines[-1].strip()}"), rank)
     for rank, code in enumerate(run.codes):
         if code:
             cause = f"rank {rank} ended with exit code {code} and did not say why"
-            return Verdict("failed", cause, rank)
-    return Verdict("failed", run.reason or "ended without a result, and no rank said why")
+            return EndVerdict("failed", cause, rank)
+    return EndVerdict("failed", run.reason or "ended without a result, and no rank said why")
 
 
-RULES: tuple[Callable[[_Run], Verdict | None], ...] = (
+RULES: tuple[Callable[[_Run], EndVerdict | None], ...] = (
     _killed_by_kernel,
     _root_cause,
     _exception,
@@ -250,7 +258,7 @@ RULES: tuple[Callable[[_Run], Verdict | None], ...] = (
 
 
 def _clean(log: str) -> Iterator[str]:
-    """The lines of a log without prefixes, colours, quoted code and warnings."""
+    """Yield the lines of a log without prefixes, colours, quoted code and warnings."""
     in_frame = ignored = False
     source = ""
     for raw in re.split(r"[\r\n]+", log):
@@ -269,7 +277,7 @@ def _clean(log: str) -> Iterator[str]:
 
 
 def _line(match: re.Match[str]) -> str:
-    """The line of a match, from the exception's name on if it has one, else from the match."""
+    """Line of a match, from the exception's name on if it has one, else from the match."""
     text = match.string
     begin = text.rfind("\n", 0, match.start()) + 1
     end = text.find("\n", match.end())

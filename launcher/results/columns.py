@@ -181,7 +181,7 @@ STAGES: Mapping[str, Column] = {column.name: column for column in (
     Column("checkpoint_gib", ",.3g"),
     Column("checkpoints", "d"),
 )}  # fmt: skip
-"""Columns that only the stages of a curriculum have; those that are no text."""
+"""Columns that only the stages of a curriculum have; texts need no row."""
 
 _ALL = {**STAGES, **PLANNED, **COLUMNS}
 

@@ -10,7 +10,7 @@ from launcher.results.run_folder import SPECS, RunFolder
 from launcher.results.sweep_folder import SweepFolder
 
 DEPTH = 4
-"""Folders below the one that is asked for in which sweeps are looked for."""
+"""Levels of folders below the given one in which sweeps are looked for."""
 
 
 def is_run(path: Path) -> bool:
@@ -19,7 +19,7 @@ def is_run(path: Path) -> bool:
 
 
 def runs(path: Path, foreign: bool = False) -> list[RunFolder]:
-    """The folders of all runs below one; ``foreign``: also of those that were imported.
+    """Find the folders of all runs below one; with ``foreign`` also of those that were imported.
 
     Raises:
         ConfigError: it is no folder.
@@ -40,14 +40,16 @@ def check(path: Path) -> None:
 
 
 def in_order(sweep: Path) -> list[Path]:
-    """The folders in a sweep's: its points as they were listed, so that stage 10 follows 9."""
+    """List the folders in a sweep's: its points in their order, so that stage 10 follows 9."""
     positions = SweepFolder(sweep).positions()
     return sorted(children(sweep), key=lambda child: positions.get(child.name, len(positions)))
 
 
 def sweeps(path: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """The folder itself where it is a sweep's, and those below it that are; a sheet that was
-    imported is one beside logs that are runs."""
+    """Find the sweeps at and below a folder.
+
+    A folder of records or of runs is a sweep's; that of an imported sheet may stand beside runs.
+    """
     folders = children(path)
     no_runs = [child for child in folders if not is_run(child)]
     if SweepFolder(path).is_sweep or len(no_runs) < len(folders):
@@ -58,10 +60,10 @@ def sweeps(path: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 
 def children(path: Path) -> list[Path]:
-    """The folders in one that are not hidden, by name; none where it cannot be read."""
+    """List the folders in one that are not hidden, by name; none where it cannot be read."""
     names: list[str] = []
     with suppress(OSError), os.scandir(path) as entries:
-        names = [e.name for e in entries if e.name[0] != "." and _is_folder(e)]
+        names = [entry.name for entry in entries if entry.name[0] != "." and _is_folder(entry)]
     return [path / name for name in sorted(names)]  # paths take ten times as long to sort
 
 

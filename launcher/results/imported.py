@@ -21,7 +21,7 @@ class RunFacts:
     (`launcher.results.columns.OF_SPEC`), but for the stage. None is "not stated"."""
 
     backend: str | None = None
-    """The program that trained it: megatron-lm, megatron-deepspeed, deepspeed, torchtitan, nemo."""
+    """Program that trained it: megatron-lm, megatron-deepspeed, deepspeed, torchtitan, nemo."""
     model: str | None = None
     params_b: float | None = None
     """Parameters, billions."""
@@ -55,17 +55,17 @@ class Imported:
     """Digest of the source: the same one is not read twice."""
     known: RunFacts = field(default_factory=RunFacts)
     outcome: Outcome
-    """As far as the end of the log shows."""
+    """Outcome as far as the end of the log shows it."""
     cause: str | None = None
     remark: str | None = None
     figures: Figures = field(default_factory=Figures)
-    """By the definitions of this project, where the source says enough for them."""
+    """Figures by the definitions of this project, where the source says enough for them."""
     stated_tflops_per_gpu: float | None = None
-    """As the source states it, by its own definition."""
+    """Figure of the source, by its own definition."""
     seconds: float | None = None
-    """From start to end, where the log has times."""
+    """Time from start to end, where the log has times."""
     ended: float | None = None
-    """Seconds since 1970."""
+    """End, seconds since 1970."""
     job_id: str | None = None
     hosts: tuple[str, ...] = ()
     commit: str | None = None

@@ -1,4 +1,4 @@
-"""The lines of metrics.jsonl, read fast: a sweep of 10,000 runs has ten million of them."""
+"""Lines of metrics.jsonl, read fast: a sweep of 10,000 runs has ten million of them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class Brief(msgspec.Struct, frozen=True, gc=False):
     loss: float | None = None
     """Mean of the tokens of the batch, nats; None where not finite or nothing was trained."""
     grad_norm: float | None = None
-    """L2, before clipping."""
+    """L2 norm, before clipping."""
     step_ms: float | None = None
     mem_min_gib: float | None = None
     mem_max_gib: float | None = None
@@ -29,13 +29,13 @@ class Line(Brief, frozen=True, gc=False):
     """One optimizer step as rank 0, or the log of another program, wrote it. None is unknown."""
 
     tokens: int | None = None
-    """Trained on by the end of the step."""
+    """Tokens trained on by the end of the step."""
     lr: float | None = None
     tokens_per_s: float | None = None
     tflops_per_gpu: float | None = None
     """Model FLOPs (`launcher.spec.shape`) per second and rank, 1e12."""
     stated_tflops_per_gpu: float | None = None
-    """As the log of another program states it."""
+    """Figure that the log of another program states, by its own definition."""
     stage: str | None = None
     action: str | None = None
     """Action of the spike guard, or of the loss scaler, in place of an update."""
@@ -61,7 +61,7 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
 def read(path: Path, kind: type[T]) -> Metrics[T]:
     """Complete lines of a file; none where there is no file.
 
-    Half a line at the end is what a kill leaves, and no damage.
+    A kill leaves half a line at the end, which is no damage.
 
     Raises:
         ReadError: it cannot be opened.

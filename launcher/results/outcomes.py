@@ -1,4 +1,4 @@
-"""The outcomes of a run, and the one next step that each of them asks for."""
+"""Outcomes of a run, and the one next step that each of them asks for."""
 
 from typing import Literal, get_args
 
@@ -23,7 +23,7 @@ Outcome = Literal[
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 NEVER_RAN: tuple[Outcome, ...] = ("rejected", "pruned")
-"""Outcomes of what was never started: no failures."""
+"""Outcomes of points that were never started: no failures."""
 
 NextStep = Literal["none", "never", "another_layout", "elsewhere", "requeue", "stop"]
 

@@ -1,4 +1,4 @@
-"""What torch, Megatron, DeepSpeed, NCCL, gloo, SLURM and the kernel print when a run fails."""
+"""Messages of torch, Megatron, DeepSpeed, NCCL, gloo, SLURM and the kernel when a run fails."""
 
 import re
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from launcher.results.outcomes import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One message and what it means; ``^`` and ``$`` are those of a line."""
+    """One message and its outcome; ``^`` and ``$`` are those of a line."""
 
     outcome: Outcome
     regex: re.Pattern[str]
     why: str
-    """Who prints it, and what for where that is not plain."""
+    """Program that prints it, and the occasion where that is not plain."""
     echo: bool = False
     """Healthy ranks print it too, when a peer is gone: it counts only if nothing else explains."""
 
@@ -27,7 +27,7 @@ def _echo(outcome: Outcome, regex: str, why: str) -> Pattern:
 
 
 HARDWARE_XID = r"NVRM: Xid \([^)]*\): (?:48|63|64|74|79|9[245]|119|120|14\d|150),"
-"""A line of the driver about the hardware; Xids 13, 31 and 43 are the program's."""
+"""Line of the driver about the hardware; Xids 13, 31 and 43 are the program's."""
 
 _ENDED = r"(?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ "
 

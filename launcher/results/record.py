@@ -1,10 +1,10 @@
-"""What is kept of a run: one JSON line, readable without this package."""
+"""Record of a run: one JSON line, readable without this package."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError, WorkError
@@ -18,12 +18,12 @@ MemoryKind = Literal["cuda reserved", "rss"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """What was measured, without the untimed first steps. None is "not measured", never 0."""
+    """Figures measured without the untimed first steps. None is "not measured", never 0."""
 
     steps: int | None = None
     """Optimizer steps done, untimed ones included; of a stage, its own."""
     tokens_per_s: float | None = None
-    """Over all ranks: tokens of a step / median step time."""
+    """Speed of all ranks together: tokens of a step / median step time."""
     step_ms_p50: float | None = None
     step_ms_p95: float | None = None
     step_ms_error: float | None = None
@@ -37,7 +37,7 @@ class Figures:
     mem_max_gib: float | None = None
     """Peak memory of the rank that took most, GiB."""
     memory_kind: MemoryKind | None = None
-    """What the memory figures are: CUDA's peak reserved, or the process's resident set."""
+    """Kind of the memory figures: CUDA's peak reserved, or the process's resident set."""
     power_min_w: float | None = None
     """Mean power of the card that drew least, W."""
     power_max_w: float | None = None
@@ -47,16 +47,16 @@ class Figures:
     spikes: int | None = None
     """Events that the spike guard saw; None where there is no guard."""
     skipped: int | None = None
-    """Updates that it did not apply."""
+    """Updates that the spike guard did not apply."""
     rollbacks: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """What the planner expected of a spec before it ran. None is "no prediction"."""
+    """Expectation of the planner before a spec ran. None is "no prediction"."""
 
     memory_gib: float | None = None
-    """On the fullest rank, GiB; of the kind that is measured, torch's reserved bytes."""
+    """Peak on the fullest rank, GiB; torch's reserved bytes, as is measured."""
     oom: float | None = None
     """Probability of not fitting."""
     step_ms: float | None = None
@@ -66,53 +66,61 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planned:
-    """A point of a sweep before anything ran."""
+    """Point of a sweep before anything ran."""
 
     row: int
     """Position in the sweep, from 1."""
     spec: RunSpec
     rejected: str | None
-    """Why it cannot run; None where it can."""
+    """Reason for which it cannot run; None where it can."""
     pruned: str | None = None
-    """Why it is not worth a trial; None where it may be."""
+    """Reason for which it is not worth a trial; None where it may be."""
     remark: str | None = None
     """Fields in which it differs from other points and that have no column."""
     prediction: Prediction
     price_per_gpu_hour: float | None = None
-    """Of one card."""
+    """Price of one card for an hour, in the user's currency."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
-    """A spec and what became of it."""
+    """Spec of a run, its outcome and its figures."""
 
     spec: RunSpec
     outcome: Outcome
     cause: str | None = None
-    """Why it is not ok, in one line; for a rejected spec with the numbers."""
+    """Reason for an outcome other than ok, one line; for a rejected spec with the numbers."""
     remark: str | None = None
-    """Anything else a reader of the table should know."""
+    """Note to a reader of the table."""
     figures: Figures = field(default_factory=Figures)
     prediction: Prediction | None = None
-    """Made before it was submitted."""
+    """Expectation when it was submitted."""
     row: int | None = None
     """Position of the point in its sweep, from 1."""
     attempt: int | None = None
     """Starts of this spec so far; None where it never started."""
     seconds: float | None = None
-    """From start to end of the last attempt, import and set-up included."""
+    """Time from start to end of the last attempt, import and set-up included."""
     ended: float | None = None
-    """When the last attempt ended, in seconds since 1970."""
+    """End of the last attempt, seconds since 1970."""
     commit: str | None = None
     """Commit of this project that ran it."""
     code: str | None = None
     """Digest of the copy of the code that ran it; None where it was the checkout itself."""
     job_id: str | None = None
-    """The batch system's name for the job."""
+    """Name of the job in the batch system."""
     hosts: tuple[str, ...] = ()
     """Nodes it ran on, as a batch system names them."""
     bad_hosts: tuple[str, ...] = ()
-    """Those of them that what went wrong points at."""
+    """Nodes among them that the failure points at."""
+
+    @classmethod
+    def from_json(cls, line: Any) -> Self:
+        """Decode a line of a records file. Raises ConfigError."""
+        if isinstance(line, dict) and "spec" in line:
+            # Points of a sweep share most parts of their specs, which are decoded once.
+            line = {**line, "spec": decode_spec(line["spec"], "spec")}
+        return decode(cls, line)
 
     @property
     def eta_days(self) -> float | None:
@@ -122,12 +130,12 @@ class RunRecord:
 
 
 def write_prediction(folder: RunFolder, prediction: Prediction) -> None:
-    """Keep what was expected of a run in its folder. Raises WorkError."""
+    """Write the prediction of a run to its folder. Raises WorkError."""
     write_json(folder.prediction_file, encode(prediction))
 
 
 def read_prediction(folder: RunFolder) -> Prediction | None:
-    """What was expected of a run; None where nobody wrote it down."""
+    """Read the prediction of a run; None where there is none that can be read."""
     try:
         return decode(Prediction, read_json(folder.prediction_file))
     except (ReadError, ConfigError):
@@ -156,16 +164,9 @@ def _line(record: RunRecord) -> str:
     return json.dumps(encode(record), allow_nan=False) + "\n"
 
 
-def decoded(line: Any) -> RunRecord:
-    """What a line of a records file says. Raises ConfigError."""
-    if isinstance(line, dict) and "spec" in line:
-        line = {**line, "spec": decode_spec(line["spec"], "spec")}
-    return decode(RunRecord, line)
-
-
 def read(path: Path) -> list[RunRecord]:
-    """The records of a file; none where there is no file. Raises ReadError."""
+    """Read the records of a file; none where there is no file. Raises ReadError."""
     try:
-        return [decoded(line) for line in read_jsonl(path)]
+        return [RunRecord.from_json(line) for line in read_jsonl(path)]
     except ConfigError as error:
         raise ReadError(f"{path}: {error}") from error

@@ -1,4 +1,4 @@
-"""A run's folder: the one place where its truth is kept. Files appear whole or not at all.
+"""Folder of a run: the one place where its truth is kept. Files appear whole or not at all.
 
 spec.json      the RunSpec; written before anything starts
 imported.json  `launcher.results.imported.Imported`, in place of it, of a run of another program
@@ -48,7 +48,7 @@ SPECS = (SPEC, IMPORTED)
 """A run's folder has one of them."""
 
 TRACES = (STATUS, METRICS, RESULT)
-"""They show that a folder was one of a run, where neither of `SPECS` is there."""
+"""Files that show a folder to be a run's where neither of `SPECS` is there."""
 
 RECORDED = (*SPECS, STATUS, RESULT, METRICS, EVENTS, PREDICTION)
 """Files that decide the record of a run: while none of them changes, it is the same."""
@@ -57,40 +57,40 @@ OF_ATTEMPT = (STATUS, RESULT, METRICS, "log")
 """Files and folders that belong to one attempt, and are set aside before the next."""
 
 Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang", "failed"]
-"""Each is an Outcome of its own name; see `launcher.results.record`."""
+"""Outcomes that a scheduler itself decides; see `launcher.results.outcomes`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """Where a run stands, as its scheduler knows it. Times are seconds since the epoch."""
+    """State of a run, as its scheduler knows it. Times are seconds since the epoch."""
 
     state: Literal["queued", "running", "ended"]
     attempt: int = 1
-    """1 for the first start of this spec."""
+    """Number of the start of this spec, from 1."""
     submission: str | None = None
-    """The one submission that may run it, where a batch system does; of any other job that still
-    turns up for this folder, nothing may start."""
+    """Token of the one submission that may run it, where a batch system does; any other job that
+    still turns up for this folder starts nothing."""
     job_id: str | None = None
-    """The scheduler's own name for it; None on this machine."""
+    """Name of the job in the batch system; None on this machine."""
     nodes: tuple[str, ...] = ()
     """Names of the nodes it runs on, in the order of the ranks; a batch system's only."""
     bad_nodes: tuple[str, ...] = ()
-    """Those of them that a check before the start found unfit."""
+    """Nodes among them that a check before the start found unfit."""
     host: str | None = None
     pids: tuple[int, ...] = ()
-    """One process per rank, on ``host``; the local scheduler only."""
+    """Processes of the ranks, on ``host``; the local scheduler only."""
     started: float | None = None
     ended: float | None = None
     exit_codes: tuple[int | None, ...] = ()
-    """One per rank, negative for a signal; None where the scheduler itself ended the rank."""
+    """Exit codes of the ranks, negative for a signal; None where the scheduler ended the rank."""
     time_limit: float | None = None
-    """Seconds it was allowed."""
+    """Seconds that it may take."""
     stopped: Stopped | None = None
-    """Why the scheduler ended it, where it did."""
+    """Outcome, where the scheduler itself ended the run."""
     reason: str | None = None
-    """What there is to say about that, in one line."""
+    """Cause of that in one line; of a run that waits, the reason."""
     kernel_oom: bool = False
-    """The kernel's memory killer was at work on the host while this ran."""
+    """True where the kernel's memory killer was at work on the host while this ran."""
     commit: str | None = None
     """Commit of this project that ran it."""
     code: str | None = None
@@ -99,15 +99,15 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beat:
-    """A rank's sign of life."""
+    """Sign of life of a rank."""
 
     attempt: int
     step: int
-    """The last finished one."""
+    """Last finished step."""
     host: str
     pid: int
     time: float
-    """Seconds since the epoch."""
+    """Time of this, seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class RunFolder:
 
     @property
     def spec_file(self) -> Path:
-        """The RunSpec; there is none where another program trained the run."""
+        """RunSpec of the run; there is none where another program trained it."""
         return self.path / SPEC
 
     @property
@@ -130,7 +130,7 @@ class RunFolder:
 
     @property
     def status_file(self) -> Path:
-        """The scheduler's `Status`."""
+        """`Status` of the run."""
         return self.path / STATUS
 
     @property
@@ -140,22 +140,22 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One JSON line per optimizer step."""
+        """File of one JSON line per optimizer step."""
         return self.path / METRICS
 
     @property
     def event_log(self) -> Path:
-        """One JSON line for each event of any attempt: its kind, its step."""
+        """File of one JSON line for each event of any attempt: its kind, its step."""
         return self.path / EVENTS
 
     @property
     def prediction_file(self) -> Path:
-        """The planner's expectation; see `launcher.results.record`."""
+        """Expectation of the planner; see `launcher.results.record`."""
         return self.path / PREDICTION
 
     @property
     def tracking_file(self) -> Path:
-        """The settings of W&B and TensorBoard; see `launcher.results.tracking`."""
+        """Settings of W&B and TensorBoard; see `launcher.results.tracking`."""
         return self.path / TRACKING
 
     @property
@@ -271,17 +271,17 @@ class RunFolder:
         write_json(self.spec_file, encode(spec))
 
     def spec(self) -> RunSpec:
-        """The spec this folder is for. Raises ReadError."""
+        """Read the spec. Raises ReadError."""
         return _read(decode_spec, self.spec_file)
 
     # The status.
 
     def status(self) -> Status | None:
-        """The scheduler's last word; None before its first. Raises ReadError."""
-        return _decoded(Status, self.status_file) if self.status_file.exists() else None
+        """Read the status; None before the scheduler's first. Raises ReadError."""
+        return _decode_file(Status, self.status_file) if self.status_file.exists() else None
 
     def readable_status(self) -> Status | None:
-        """`status`, and None where it cannot be read."""
+        """Read the status; None also where it cannot be read."""
         try:
             return self.status()
         except ReadError:
@@ -303,7 +303,7 @@ class RunFolder:
         return self.result_file.exists()
 
     def result(self) -> dict[str, Any] | None:
-        """The summary of rank 0; None unless every step was done. Raises ReadError."""
+        """Read the summary of rank 0; None unless every step was done. Raises ReadError."""
         result = read_json(self.result_file) if self.is_done else None
         if not isinstance(result, dict | None):
             raise ReadError(f"{self.result_file}: is no mapping")
@@ -324,11 +324,11 @@ class RunFolder:
     # Metrics and events.
 
     def steps(self) -> list[dict[str, Any]]:
-        """The metrics, one dict per whole line; a line cut short by a kill is left out."""
+        """Read the metrics, one dict per whole line; one cut short by a kill is left out."""
         return list(read_jsonl(self.metrics))
 
     def events(self) -> list[dict[str, Any]]:
-        """Events of all attempts, one dict per whole line. Raises ReadError."""
+        """Read the events of all attempts, one dict per whole line. Raises ReadError."""
         events = list(read_jsonl(self.event_log))
         for number, event in enumerate(events, 1):
             if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
@@ -345,15 +345,15 @@ class RunFolder:
     # Ranks.
 
     def beats(self) -> dict[int, Beat]:
-        """The last sign of life of each rank that gave one and is readable."""
+        """Read the last sign of life of each rank that gave one and is readable."""
         beats = {}
         for path in self.path.glob("heartbeat/*"):
             with suppress(ReadError, ValueError):
-                beats[int(path.name)] = _decoded(Beat, path)
+                beats[int(path.name)] = _decode_file(Beat, path)
         return beats
 
     def exit_codes(self, attempt: int, ranks: int) -> tuple[int | None, ...]:
-        """Exit codes of the ranks of an attempt; None for one that has none, or was ended."""
+        """Read the exit codes of an attempt's ranks; None for one that has none, or was ended."""
         codes: list[int | None] = []
         for rank in range(ranks):
             try:
@@ -377,11 +377,11 @@ class RunFolder:
     # Attempts.
 
     def attempt(self, number: int) -> "RunFolder":
-        """The files of an attempt that was set aside."""
+        """Folder of the files of an attempt that was set aside."""
         return RunFolder(self.path / "attempts" / str(number))
 
     def attempts(self) -> list["RunFolder"]:
-        """The attempts that were set aside, the last one first."""
+        """Folders of the attempts that were set aside, the last one first."""
         numbers = sorted((int(path.name) for path in self.path.glob("attempts/*")), reverse=True)
         return [self.attempt(number) for number in numbers]
 
@@ -408,7 +408,7 @@ class RunFolder:
 
 
 def step_of(name: str) -> int | None:
-    """The step in a checkpoint's name; None where it is no such name."""
+    """Parse the step in a checkpoint's name; None where it is no such name."""
     match = re.fullmatch(r"step-(\d{8,})", name)
     return int(match[1]) if match else None
 
@@ -423,7 +423,7 @@ def _is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def _decoded(kind: type[T], path: Path) -> T:
+def _decode_file(kind: type[T], path: Path) -> T:
     return _read(lambda data: decode(kind, data), path)
 
 

@@ -1,4 +1,4 @@
-"""What was generated from the checkpoints of a run: ``samples/step-00000020.json`` and the like."""
+"""Texts and losses made with the checkpoints of a run: ``samples/step-00000020.json``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,41 +11,41 @@ from launcher.results.run_folder import RunFolder, step_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What the model made of one prompt."""
+    """Text that the model generated for one prompt."""
 
     prompt: str
     text: str
-    """What follows the prompt."""
+    """Continuation of the prompt."""
     tokens: int
-    """Generated ones, the end of the document not included."""
+    """Tokens generated, the end of the document not included."""
     flags: tuple[str, ...]
-    """What is wrong with it: `launcher.workers.sampling.flags`."""
+    """Signs of a bad text: `launcher.workers.sampling.flags`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """The loss on held-out text of one source."""
+    """Loss on held-out text of one source."""
 
     loss: float | None
     """Mean over the tokens, in nats; None where there is no such text, or it is not finite."""
     tokens: int
     why: str | None = None
-    """There is no loss."""
+    """Reason for having no loss."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampled:
-    """All that was tried with one checkpoint."""
+    """Texts and losses of one checkpoint."""
 
     step: int
-    """The checkpoint's."""
+    """Step of the checkpoint."""
     spec: str
-    """The run's id."""
+    """Id of the run's spec."""
     seconds: float
-    """That it took, imports included."""
+    """Time it took, imports included."""
     prompts: tuple[Answer, ...]
     validation: dict[str, Validation]
-    """By source of the blend."""
+    """Loss of each source of the blend."""
 
 
 def forget_after(run: RunFolder, step: int) -> None:

@@ -1,4 +1,4 @@
-"""What a run's folder holds once it has ended, as a record: the same whatever engine trained."""
+"""Summary of a run's folder once it has ended: one record, whatever engine trained."""
 
 import math
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from launcher.errors import ReadError
 from launcher.results import metrics
-from launcher.results.classify import Verdict, classify, tail
+from launcher.results.classify import EndVerdict, classify, tail
 from launcher.results.metrics import Brief
 from launcher.results.record import Figures, MemoryKind, RunRecord, read_prediction
 from launcher.results.run_folder import METRICS, RunFolder, Status
@@ -28,7 +28,7 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
         steps = metrics.read(folder.metrics, Brief)
     except ReadError as error:
         return RunRecord(spec=spec, outcome="failed", cause=str(error))
-    verdict = _verdict(folder, status, spec.cluster.gpus, done=result is not None)
+    verdict = _verdict(folder, status, spec.cluster.gpus, has_result=result is not None)
     outcome, cause = verdict.outcome, verdict.cause
     figures = measured(spec, steps.lines, result or {}, events)
     if figures.mfu_pct is not None and figures.mfu_pct > 100:
@@ -38,7 +38,7 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
         spec=spec,
         outcome=outcome,
         cause=cause,
-        remark=steps.damage or _cut(steps.lines, result, spec),
+        remark=steps.damage or _missing_end(steps.lines, result, spec),
         figures=figures,
         prediction=read_prediction(folder),
         attempt=status.attempt if status else None,
@@ -53,14 +53,16 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
 
 
 def started_spec(folder: RunFolder, default: RunSpec) -> RunSpec:
-    """The spec a run was started with: of a stage, perhaps at another layout than that of now."""
+    """Read the spec a run was started with; that of a stage may have had another layout."""
     with suppress(ReadError):
         return folder.spec()
     return default
 
 
-def _cut(steps: Sequence[Brief], result: dict[str, Any] | None, spec: RunSpec) -> str | None:
-    """That the metrics of a run that is done end before it did: half a copy."""
+def _missing_end(
+    steps: Sequence[Brief], result: dict[str, Any] | None, spec: RunSpec
+) -> str | None:
+    """Remark on metrics that end before the run did, as in half a copy; else None."""
     if result is None or (steps and steps[-1].step >= spec.last):
         return None
     if not steps:
@@ -68,14 +70,14 @@ def _cut(steps: Sequence[Brief], result: dict[str, Any] | None, spec: RunSpec) -
     return f"{METRICS} ends at step {steps[-1].step} of {spec.last}"
 
 
-def _verdict(folder: RunFolder, status: Status | None, ranks: int, done: bool) -> Verdict:
-    if done and not (status and any(status.exit_codes)):  # there may be a thousand logs
-        return classify(status, (), done)
+def _verdict(folder: RunFolder, status: Status | None, ranks: int, has_result: bool) -> EndVerdict:
+    if has_result and not (status and any(status.exit_codes)):  # there may be a thousand logs
+        return classify(status, (), has_result)
     tails = [tail(folder.log(rank)) for rank in range(ranks)]
-    return classify(status, tails, done, tail(folder.srun_log))
+    return classify(status, tails, has_result, tail(folder.srun_log))
 
 
-def blamed_nodes(status: Status, verdict: Verdict, spec: RunSpec) -> tuple[str, ...]:
+def blamed_nodes(status: Status, verdict: EndVerdict, spec: RunSpec) -> tuple[str, ...]:
     """Nodes that a failure points at.
 
     ===================  ==========================================================
@@ -123,7 +125,7 @@ def measured(
     result: dict[str, Any],
     events: list[dict[str, Any]],
 ) -> Figures:
-    """The figures of a run's metrics lines; speed leaves the untimed first steps out."""
+    """Compute the figures of a run's metrics; its speed leaves the untimed first steps out."""
     timed = _timed(spec, steps)
     ordered = sorted(timed)
     p50 = median(ordered) if ordered else None
@@ -141,44 +143,44 @@ def measured(
         hfu_pct=_share(
             _tflops(speed, model.hardware_flops_per_token(spec.layout.recompute), spec), peak
         ),
-        mem_min_gib=_of(max, [line.mem_min_gib for line in steps]),
-        mem_max_gib=_of(max, [line.mem_max_gib for line in steps]),
+        mem_min_gib=_over_steps(max, [line.mem_min_gib for line in steps]),
+        mem_max_gib=_over_steps(max, [line.mem_max_gib for line in steps]),
         memory_kind=next((kind for kind in KINDS if kind == result.get("memory_kind")), None),
-        power_min_w=_of(_mean, [line.power_min_w for line in steps]),
-        power_max_w=_of(_mean, [line.power_max_w for line in steps]),
+        power_min_w=_over_steps(_mean, [line.power_min_w for line in steps]),
+        power_max_w=_over_steps(_mean, [line.power_max_w for line in steps]),
         loss_first=steps[0].loss if steps else None,
         loss_last=steps[-1].loss if steps else None,
-        grad_norm_max=_of(max, [line.grad_norm for line in steps]),
+        grad_norm_max=_over_steps(max, [line.grad_norm for line in steps]),
         **_guarded(spec, events),
     )
 
 
 def _timed(spec: RunSpec, steps: Sequence[Brief]) -> list[float]:
-    """Milliseconds of the steps that tell the speed: of the last attempt, at the whole batch.
+    """Milliseconds of the steps that show the speed: of the last attempt, at the full batch.
 
-    An earlier one may have had another layout.
+    An earlier attempt may have had another layout; it counts where the last has no timed step.
     """
-    whole = steps
+    full_batch = steps
     if spec.train.batch_ramp:
-        whole = [line for line in steps if spec.batch_at(line.step) == spec.train.global_batch]
-    last = [line for line in whole if line.attempt == steps[-1].attempt]
-    for some in (last, whole):
-        timed = [line.step_ms for line in some[spec.train.untimed_steps :] if line.step_ms]
+        full_batch = [line for line in steps if spec.batch_at(line.step) == spec.train.global_batch]
+    last_attempt = [line for line in full_batch if line.attempt == steps[-1].attempt]
+    for lines in (last_attempt, full_batch):
+        timed = [line.step_ms for line in lines[spec.train.untimed_steps :] if line.step_ms]
         if timed:
             return timed
     return []
 
 
 SPIKES = {"loss_spike", "norm_spike", "nan", "inf", "creep"}
-"""Kinds of events with which something begins."""
+"""Kinds of events that each begin a spike."""
 
 
 def _guarded(spec: RunSpec, events: list[dict[str, Any]]) -> dict[str, int]:
     if spec.train.spike_guard is None:
         return {}
-    # What a resumed run trains once more happens once more.
-    once = {(event["kind"], event.get("of"), event["step"]) for event in events}
-    kinds = Counter(kind for kind, *_ in once)
+    # A resumed run repeats steps, and with them their events: each counts once.
+    distinct = {(event["kind"], event.get("of"), event["step"]) for event in events}
+    kinds = Counter(kind for kind, *_ in distinct)
     spikes = sum(kinds[kind] for kind in SPIKES)
     return {"spikes": spikes, "skipped": kinds["skip"], "rollbacks": kinds["rollback"]}
 
@@ -201,7 +203,7 @@ def _impossible(spec: RunSpec, mfu: float) -> str:
 
 
 def p95(values: Sequence[float]) -> float | None:
-    """95th percentile; None of nothing."""
+    """95th percentile; None without values."""
     if len(values) < 2:
         return values[0] if values else None
     return quantiles(values, n=20, method="inclusive")[-1]
@@ -224,12 +226,15 @@ def _error(values: Sequence[float]) -> float | None:
 
 
 MEDIAN = math.sqrt(math.pi / 2)
-"""Standard error of the median of normal values, in that of their mean."""
+"""Standard error of the median of normal values, relative to that of their mean."""
 
 
-def _of(summary: Callable[[Sequence[float]], float], found: Sequence[float | None]) -> float | None:
-    values = [value for value in found if value is not None]
-    return float(summary(values)) if values else None
+def _over_steps(
+    statistic: Callable[[Sequence[float]], float], values: Sequence[float | None]
+) -> float | None:
+    """Statistic of the values that are known; None where none is."""
+    measured_values = [value for value in values if value is not None]
+    return float(statistic(measured_values)) if measured_values else None
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""The folder of a sweep, a curriculum or a single run: what holds the folders of its runs.
+"""Folder of a sweep, a curriculum or a single run, around the folders of its runs.
 
 records.jsonl  one RunRecord a line; made again from the runs' folders, but for rejected points
 points.json    names of all points of the last command, in their order
@@ -36,15 +36,15 @@ Kind = Literal["curriculum", "sweep", "run"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedCommand:
-    """The words of a command, to be composed again."""
+    """Words of a command, to be composed again."""
 
     overrides: tuple[str, ...]
     multirun: bool = False
     config_dir: str | None = None
     folder: str
-    """Working directory of the command: paths in its words are relative to that."""
+    """Working directory of the command, to which paths in its words are relative."""
     kind: Kind | None = None
-    """What the words started; None where they have started nothing yet."""
+    """Kind of what the words started; None where they have started nothing yet."""
     start: str | None = None
     """Folder of the run that this one goes on from, beside its own."""
 
@@ -56,15 +56,15 @@ class SweepFolder:
     path: Path
 
     def run(self, name: str) -> RunFolder:
-        """The folder of a point, whether it is there or not."""
+        """Folder of a point, which need not be there."""
         return RunFolder(self.path / name)
 
     def runs(self) -> list[RunFolder]:
-        """The folders of all runs that this project started here, by name."""
+        """List the folders of all runs that this project started here, by name."""
         return [RunFolder(path.parent) for path in sorted(self.path.glob(f"*/{SPEC}"))]
 
     def single_runs(self) -> list["SweepFolder"]:
-        """The folders in this one that keep a command of their own, by name."""
+        """List the folders in this one that keep a command of their own, by name."""
         return [SweepFolder(path.parent) for path in sorted(self.path.glob(f"*/{REQUEST}"))]
 
     def make(self) -> None:
@@ -88,11 +88,11 @@ class SweepFolder:
 
     @property
     def records_file(self) -> Path:
-        """One JSON line per record."""
+        """File of one JSON line per record."""
         return self.path / RECORDS
 
     def records(self) -> list[RunRecord]:
-        """The records so far; none where there is no file. Raises ReadError."""
+        """Read the records so far; none where there is no file. Raises ReadError."""
         return record.read(self.records_file)
 
     def write_records(self, records: Iterable[RunRecord]) -> None:
@@ -107,18 +107,18 @@ class SweepFolder:
 
     @property
     def points_file(self) -> Path:
-        """A JSON list of names."""
+        """JSON list of the names of the points."""
         return self.path / POINTS
 
     def points(self) -> list[str]:
-        """Names of the points in their order. Raises ReadError."""
+        """Read the names of the points in their order. Raises ReadError."""
         names = read_json(self.points_file)
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             raise ReadError(f"{self.points_file}: not a list of the names of points")
         return names
 
     def positions(self) -> dict[str, int]:
-        """Names of the points and their positions, from 0; none where they cannot be read."""
+        """Read the positions of the points, from 0, by name; none where they cannot be read."""
         try:
             return {name: position for position, name in enumerate(self.points())}
         except ReadError:
@@ -132,15 +132,15 @@ class SweepFolder:
 
     @property
     def command_file(self) -> Path:
-        """The `SavedCommand`."""
+        """`SavedCommand` of what is here."""
         return self.path / REQUEST
 
     def command(self) -> SavedCommand:
-        """The words that started what is here. Raises ReadError, ConfigError."""
+        """Read the words that started what is here. Raises ReadError, ConfigError."""
         return decode(SavedCommand, read_json(self.command_file))
 
     def overrides(self) -> dict[str, Any]:
-        """Keys and values of the words that started it; none where they cannot be read."""
+        """Parse the overrides that started it; none where they cannot be read."""
         try:
             overrides = read_json(self.command_file)["overrides"]
             pairs = [str(override).partition("=") for override in overrides]
@@ -195,7 +195,7 @@ class SweepFolder:
 
 
 def _describe(holder: Path) -> str:
-    """The process that has the lock, as it wrote itself down; "" where it has not yet."""
+    """Name the process that has the lock; "" where it has not written itself down yet."""
     try:
         return f": {holder.read_text(encoding='utf-8')}"
     except OSError:

@@ -8,7 +8,6 @@ import dataclasses
 import inspect
 from typing import Any, get_args, get_type_hints
 
-from launcher.results.tracking import Tracking
 from launcher.schedulers.options import Checks, Container, SchedulerOptions
 from launcher.spec.batch_ramp import BatchRamp
 from launcher.spec.checkpointing import Checkpointing
@@ -20,6 +19,7 @@ from launcher.spec.run import Data, Train
 from launcher.spec.sampling import Sampling
 from launcher.spec.shape import ModelShape
 from launcher.spec.spike_guard import SpikeGuard
+from launcher.spec.tracking import Tracking
 
 GROUPS: dict[str, Any] = {
     "model": ModelShape,

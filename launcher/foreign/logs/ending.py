@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from launcher.foreign.logs.reader import LogReader
-from launcher.results.classify import Verdict, named
+from launcher.results.classify import EndVerdict, verdict_of_log
 
 FIRST_LINES, LAST_LINES = 2000, 4000
 """Lines that are kept of what follows the last step: the first error is near its beginning, what
@@ -44,20 +44,20 @@ class EndClassifier:
         self._last.clear()
         self._earlier.clear()
 
-    def verdict(self, log: LogReader) -> Verdict:
+    def verdict(self, log: LogReader) -> EndVerdict:
         """Outcome and cause."""
         if log.done:
-            return _diverged(log) or Verdict("ok")
-        newest = named("\n".join((*self._first, *self._last)))
-        message = newest or named("\n".join(self._earlier))
+            return _diverged(log) or EndVerdict("ok")
+        newest = verdict_of_log("\n".join((*self._first, *self._last)))
+        message = newest or verdict_of_log("\n".join(self._earlier))
         # A batch system that ends a run says not why its loss is none: what diverged is said first.
         if message and message.outcome not in ("timeout", "cancelled", "preempted"):
             return message
-        return _diverged(log) or message or _stopped(log) or Verdict("failed", _silent(log))
+        return _diverged(log) or message or _stopped(log) or EndVerdict("failed", _silent(log))
 
 
-def _diverged(log: LogReader) -> Verdict | None:
-    """Verdict on a run whose last losses are not finite; None where they are."""
+def _diverged(log: LogReader) -> EndVerdict | None:
+    """EndVerdict on a run whose last losses are not finite; None where they are."""
     bad = None
     for number in sorted(log.steps, reverse=True):
         step = log.steps[number]
@@ -68,19 +68,19 @@ def _diverged(log: LogReader) -> Verdict | None:
         bad = step
     if bad is None:
         return None
-    return Verdict("diverged", f"the loss is {bad.loss} from step {bad.step} on")
+    return EndVerdict("diverged", f"the loss is {bad.loss} from step {bad.step} on")
 
 
-def _stopped(log: LogReader) -> Verdict | None:
-    """Verdict on a run that ended itself before its last step; None where it did not."""
+def _stopped(log: LogReader) -> EndVerdict | None:
+    """EndVerdict on a run that ended itself before its last step; None where it did not."""
     message = log.stopped
     if message is None:
         return None
     if "SIG" in message or "signal" in message:
-        return Verdict("preempted", message)
+        return EndVerdict("preempted", message)
     if "minutes" in message or "Time limit" in message or "Signaling" in message:
-        return Verdict("timeout", message)
-    return Verdict("ok")  # --exit-interval: as many steps as were asked for
+        return EndVerdict("timeout", message)
+    return EndVerdict("ok")  # --exit-interval: as many steps as were asked for
 
 
 def _silent(log: LogReader) -> str:

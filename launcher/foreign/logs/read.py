@@ -17,7 +17,7 @@ from launcher.foreign.logs.nemo import Nemo
 from launcher.foreign.logs.reader import LogReader
 from launcher.foreign.logs.torchtitan import Torchtitan
 from launcher.foreign.source import Source, SourceRun
-from launcher.results.classify import Verdict
+from launcher.results.classify import EndVerdict
 from launcher.results.imported import Imported
 
 KINDS: tuple[type[LogReader], ...] = (Megatron, Nemo, Torchtitan, HuggingFace, DeepSpeed)
@@ -75,7 +75,9 @@ def _chosen(
     return None
 
 
-def source_run(source: Source, log: LogReader, context: LogContext, verdict: Verdict) -> SourceRun:
+def source_run(
+    source: Source, log: LogReader, context: LogContext, verdict: EndVerdict
+) -> SourceRun:
     """Run of what a reader gathered."""
     logged = _logged_run(source, log, context)
     figures, remarks = logged.figures(), _remarks(log)

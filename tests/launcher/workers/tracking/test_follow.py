@@ -14,7 +14,7 @@ import pytest
 
 from launcher.results import tracking
 from launcher.results.run_folder import RunFolder, Status
-from launcher.results.tracking import Tracking
+from launcher.spec.tracking import Tracking
 from launcher.workers import metrics_history
 from launcher.workers.tracking import follow
 from launcher.workers.tracking import tracker as tracker

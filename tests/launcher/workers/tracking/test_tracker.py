@@ -15,7 +15,7 @@ import pytest
 
 from launcher.results import tracking
 from launcher.results.run_folder import RunFolder
-from launcher.results.tracking import Tracking
+from launcher.spec.tracking import Tracking
 from launcher.workers.tracking.tracker import METRIC_NAMES, STEP, WAIT_SECONDS
 from tests.launcher.workers import ranks
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 from launcher.errors import ConfigError
 from launcher.results import tracking
 from launcher.results.run_folder import RunFolder
-from launcher.results.tracking import Tracking
+from launcher.spec.tracking import Tracking
 from tests.conftest import ROOT, command, spec
 
 WANDB = """
