@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launcher.spec.optimizer import learning_rate
+from launcher.results.run_folder import RunFolder
 from launcher.workers import train
+from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
 from tests.launcher.workers import ranks
 
@@ -39,7 +40,7 @@ def main() -> int:
 
 
 def measure(steps: int, folder: Path) -> list[float]:
-    """Ratio of the times of program pair of steps."""
+    """Ratio of the times of each pair of steps."""
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(ranks.free_port())}
     spec = ranks.spec(
@@ -49,21 +50,39 @@ def measure(steps: int, folder: Path) -> list[float]:
         model__sequence=256,
         train__steps=steps,
     )
-    target = ranks.RunFolder(folder / "run")
+    target = RunFolder(folder / "run")
     target.create(spec)
     watchdog = Watchdog(600)
     train._import(spec)
-    engine, meter = train._set_up(spec, target, folder / "cache")
-    batches = list(engine._batches.of_step(1))
+    from launcher.workers.training_loop import Parts, Run
+
+    options = argparse.Namespace(cache=folder / "cache", prepare=[])
+    engine, batches, meter = train._set_up(spec, target, options)
+    run = Run(
+        Parts(
+            spec=spec,
+            folder=target,
+            engine=engine,
+            batches=batches,
+            meter=meter,
+            watchdog=watchdog,
+            stop=StopRequest(heeded=False),
+            attempt=1,
+            start=None,
+            checkpoints=None,
+            every=0,
+            sampler=None,
+        )
+    )
+    in_memory = list(engine._data(1))
     ratios = []
     for step in range(1, steps + 1):
-        lr = learning_rate(spec.train.optimizer, step, steps)
 
-        def ours(step: int = step, lr: float = lr) -> None:
-            meter.record(step, lr, engine.step(step, lr))
+        def ours(step: int = step) -> None:
+            run._step(step)
             watchdog.beat(step)
 
-        pair = [ours, lambda: bare(engine, batches)]
+        pair = [ours, lambda: bare(engine, in_memory)]
         if step % 2:  # what comes second finds warmer caches
             seconds = [timed(program) for program in pair]
         else:
