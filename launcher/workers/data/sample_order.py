@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from launcher.workers.splitmix64 import splitmix64
+
 ROUNDS = 6
 """Rounds of the Feistel network; four already make a pseudorandom permutation of a good round
 function (Luby and Rackoff 1988)."""
-MASK_64 = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Shuffle:
         while True:
             high, low = number >> half, number & mask
             for turn in range(ROUNDS):
-                high, low = low, high ^ (_splitmix(self.key + turn, low) & mask)
+                high, low = low, high ^ (splitmix64(self.key + turn, low) & mask)
             number = high << half | low
             if number < self.size:
                 return number
@@ -134,11 +135,3 @@ def hash64(*parts: Any) -> int:
     """64-bit hash of the parts, joined as text."""
     text = " ".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-
-
-def _splitmix(key: int, value: int) -> int:
-    """Finalizer of splitmix64 (Steele et al. 2014, doi:10.1145/2660193.2660195)."""
-    x = (value + key * 0x9E3779B97F4A7C15) & MASK_64
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK_64
-    x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK_64
-    return x ^ x >> 31

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from launcher.spec.shape import ModelShape
+from launcher.workers.splitmix64 import GAMMA, MASK_64, MIX_1, MIX_2
 
 STD = 0.02
 CHUNK_ELEMENTS = 1 << 22
 """Elements made at once: bounds the temporaries to about 150 MB."""
-MASK_64 = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,9 @@ def deviation(name: str, model: ModelShape) -> float:
 
 def normal(element: Any, key: int) -> Any:
     """Standard normal numbers (float64) of element numbers (int64): splitmix64, then erfinv."""
-    bits = element * _signed(0x9E3779B97F4A7C15) + _signed(key)
-    bits = (bits ^ _shift(bits, 30)) * _signed(0xBF58476D1CE4E5B9)
-    bits = (bits ^ _shift(bits, 27)) * _signed(0x94D049BB133111EB)
+    bits = element * _signed(GAMMA) + _signed(key)
+    bits = (bits ^ _shift(bits, 30)) * _signed(MIX_1)
+    bits = (bits ^ _shift(bits, 27)) * _signed(MIX_2)
     bits = bits ^ _shift(bits, 31)
     uniform = (_shift(bits, 12).double() + 0.5) * 2.0**-52  # never 0 or 1
     return torch.erfinv(2 * uniform - 1) * math.sqrt(2)
@@ -119,7 +119,7 @@ def _shift(bits: Any, by: int) -> Any:
 
 def _mix(seed: int, name: int) -> int:
     """One 64-bit key of a seed and a name."""
-    key = (seed * 0x9E3779B97F4A7C15 + name * 0xD1B54A32D192ED03) & MASK_64
+    key = (seed * GAMMA + name * 0xD1B54A32D192ED03) & MASK_64
     key = ((key ^ (key >> 32)) * 0xDABA0B6EB09322E3) & MASK_64
     return key ^ (key >> 29)
 

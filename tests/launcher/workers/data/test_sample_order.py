@@ -1,4 +1,7 @@
-"""The order of samples: permutations without memory, and a blend that keeps to its weights."""
+"""The order of samples: permutations without memory, and a blend that keeps to its weights.
+
+Modules: launcher.workers.splitmix64.
+"""
 
 from dataclasses import replace
 
