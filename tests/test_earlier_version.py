@@ -37,9 +37,9 @@ def test_a_sweep_of_an_earlier_version_is_read_and_continued(
 ) -> None:
     sweep = tmp_path / "runs" / "before"
     shutil.copytree(DATA / "earlier_version", sweep)
-    before = launch("table", str(sweep), "--format", "json")
-    assert [row["outcome"] for row in json.loads(before.stdout)] == ["ok", "rejected"]
-    assert "1 of 3 points have not been run to their end yet: 1 running" in before.stderr
+    listed = launch("table", str(sweep), "--format", "json")
+    assert [row["outcome"] for row in json.loads(listed.stdout)] == ["ok", "rejected"]
+    assert "1 of 3 points have not been run to their end yet: 1 running" in listed.stderr
 
     ended = launch(*COMMAND, "--format", "json", "--sort", "row")
     assert ended.returncode == 0, ended.stderr
