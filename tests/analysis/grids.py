@@ -12,8 +12,12 @@ from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec
 from tests.conftest import spec
 
-LAYOUTS = [ParallelLayout(tp=tp, zero=zero, micro_batch=micro)
-           for tp in (1, 2) for zero in (0, 1) for micro in (1, 2)]  # fmt: skip
+LAYOUTS = [
+    ParallelLayout(tp=tp, zero=zero, micro_batch=micro)
+    for tp in (1, 2)
+    for zero in (0, 1)
+    for micro in (1, 2)
+]
 
 NODE = Cluster(
     name="node", nodes=1, gpus_per_node=8, accelerator=Accelerator(name="H100", bf16_tflops=989.0)
@@ -26,8 +30,13 @@ def point(layout: ParallelLayout) -> RunSpec:
     return replace(base, cluster=NODE)
 
 
-def made(folder: Path, seed: int = 1, noise: float = 0.02, drift: float = 0.005,
-         slower: Mapping[int, float] | None = None) -> Path:  # fmt: skip
+def made(
+    folder: Path,
+    seed: int = 1,
+    noise: float = 0.02,
+    drift: float = 0.005,
+    slower: Mapping[int, float] | None = None,
+) -> Path:
     """A sweep of `LAYOUTS`.
 
     Args:
@@ -45,19 +54,26 @@ def made(folder: Path, seed: int = 1, noise: float = 0.02, drift: float = 0.005,
     return folder
 
 
-def run(sweep: Path, one: RunSpec, times: list[float]) -> RunFolder:
+def run(sweep: Path, run_spec: RunSpec, times: list[float]) -> RunFolder:
     """A run's folder, as it is once it has ended well."""
-    folder = RunFolder(sweep / one.name)
-    folder.create(one)
+    folder = RunFolder(sweep / run_spec.name)
+    folder.create(run_spec)
     folder.write_status(
         Status(state="ended", exit_codes=(0,) * 8, started=100.0, ended=190.0, nodes=("n1",))
     )
     lines = [
-        {"step": step, "tokens": step * one.tokens_per_step, "loss": 7 - step / 100,
-         "grad_norm": 1.0, "step_ms": ms, "mem_min_gib": 20.0,
-         "mem_max_gib": 40.0 / one.layout.tp, "attempt": 1}
+        {
+            "step": step,
+            "tokens": step * run_spec.tokens_per_step,
+            "loss": 7 - step / 100,
+            "grad_norm": 1.0,
+            "step_ms": ms,
+            "mem_min_gib": 20.0,
+            "mem_max_gib": 40.0 / run_spec.layout.tp,
+            "attempt": 1,
+        }
         for step, ms in enumerate(times, 1)
-    ]  # fmt: skip
+    ]
     folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
     folder.write_result({"memory_kind": "cuda reserved"})
     return folder

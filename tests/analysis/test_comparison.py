@@ -1,17 +1,14 @@
-"""Two sweeps of one grid: what of a difference is more than noise; what an axis does."""
+"""Two sweeps of one grid: differences that are more than noise."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import analysis
 from analysis.comparison import ERROR, band
-from analysis.effects import pareto, sensitivity
 from launcher.errors import ConfigError
-from launcher.results.columns import OF_SPEC
 from launcher.results.run_folder import RunFolder
 from tests.analysis.grids import LAYOUTS, made, point, run
 
@@ -21,9 +18,11 @@ def test_nothing_changed(tmp_path: Path, noise: float, drift: float) -> None:
     for seed in range(6):
         a = analysis.load(made(tmp_path / f"a{seed}", 2 * seed, noise, drift))
         b = analysis.load(made(tmp_path / f"b{seed}", 2 * seed + 1, noise, drift))
-        told = str(analysis.compare(a, b))
-        said = f"8 points in both a{seed} and b{seed}: no difference beyond noise, which is up to "
-        assert told.startswith(said) and len(told.splitlines()) == 1
+        text = str(analysis.compare(a, b))
+        beginning = (
+            f"8 points in both a{seed} and b{seed}: no difference beyond noise, which is up to "
+        )
+        assert text.startswith(beginning) and len(text.splitlines()) == 1
 
 
 @pytest.mark.parametrize("factor", [1.1, 1 / 1.1])
@@ -31,14 +30,16 @@ def test_a_layout_that_became_slower_is_found(tmp_path: Path, factor: float) -> 
     a = analysis.load(made(tmp_path / "a", 1))
     for number in (0, 3, 7):
         b = analysis.load(made(tmp_path / f"b{number}", 2 + number, slower={number: factor}))
-        found = analysis.compare(a, b, names=("before", "after"))
-        (row,) = found.changed.to_dict(orient="records")
+        comparison = analysis.compare(a, b, names=("before", "after"))
+        (row,) = comparison.changed.to_dict(orient="records")
         layout = LAYOUTS[number]
         assert (row["tp"], row["zero"], row["micro_batch"]) == (
-            layout.tp, layout.zero, layout.micro_batch,
-        )  # fmt: skip
+            layout.tp,
+            layout.zero,
+            layout.micro_batch,
+        )
         assert row["ratio"] == pytest.approx(1 / factor, rel=0.03)
-        first, second = str(found).splitlines()
+        first, second = str(comparison).splitlines()
         assert first == "8 points in both before and after, 1 with a difference beyond noise"
         word = "slower" if factor > 1 else "faster"
         assert f"tp {layout.tp} zero {layout.zero} micro_batch {layout.micro_batch}: " in second
@@ -58,24 +59,24 @@ def test_a_copy_with_one_slowed_down(tmp_path: Path) -> None:
 def test_all_of_them_slower(tmp_path: Path) -> None:
     a = analysis.load(made(tmp_path / "a", 1))
     b = analysis.load(made(tmp_path / "b", 2, slower=dict.fromkeys(range(8), 1.15)))
-    told = str(analysis.compare(a, b))
-    assert "all together b is 13." in told and "slower" in told
-    assert "0 with a difference" in told
+    text = str(analysis.compare(a, b))
+    assert "all together b is 13." in text and "slower" in text
+    assert "0 with a difference" in text
 
 
 @pytest.mark.parametrize(("slow", "points"), [(2, 5), (3, 8), (4, 8), (6, 13), (8, 32)])
 def test_many_changed_at_once(slow: int, points: int) -> None:
     """All of one value of an axis, say; those that did not change are not said to have."""
     chance = np.random.default_rng(slow)
-    found = wrong = 0
+    detected = wrong = 0
     for _ in range(100):
         ratios = chance.normal(0, 0.01, points)
         ratios[:slow] -= np.log(1.3)
         low, high = band(ratios, np.full(points, 0.01))
         differs = (ratios < low) | (ratios > high)
-        found += int(differs[:slow].sum())
+        detected += int(differs[:slow].sum())
         wrong += int(differs[slow:].sum())
-    assert found >= 0.95 * 100 * slow and wrong <= 4
+    assert detected >= 0.95 * 100 * slow and wrong <= 4
 
 
 def test_one_of_two(tmp_path: Path) -> None:
@@ -87,8 +88,8 @@ def test_no_points_at_all(tmp_path: Path) -> None:
     a, b = made(tmp_path / "a"), tmp_path / "b"
     (b / "x").mkdir(parents=True)
     (b / "x" / "spec.json").write_text("{")
-    found = str(analysis.compare(analysis.load(a), analysis.load(b)))
-    assert found == "0 points in both a and b\nonly in a: 8 points\nonly in b: 1 point"
+    text = str(analysis.compare(analysis.load(a), analysis.load(b)))
+    assert text == "0 points in both a and b\nonly in a: 8 points\nonly in b: 1 point"
 
 
 def test_points_of_one_alone_and_other_ends(tmp_path: Path) -> None:
@@ -101,9 +102,9 @@ def test_points_of_one_alone_and_other_ends(tmp_path: Path) -> None:
     failed.write_status(replace(status, exit_codes=(1,) * 8))
     (failed.path / "result.json").unlink()
     failed.log(0).write_text("torch.OutOfMemoryError: CUDA out of memory.\n")
-    found = analysis.compare(analysis.load(a), analysis.load(b))
-    assert "ok -> oom" in str(found) and str(found).endswith("only in b: 1 point")
-    assert list(found.only["b"]["pp"]) == [2] and found.only["a"].empty
+    comparison = analysis.compare(analysis.load(a), analysis.load(b))
+    assert "ok -> oom" in str(comparison) and str(comparison).endswith("only in b: 1 point")
+    assert list(comparison.only["b"]["pp"]) == [2] and comparison.only["a"].empty
 
 
 def test_another_loss_is_said(tmp_path: Path) -> None:
@@ -139,31 +140,3 @@ def test_false_alarms_are_as_rare_as_they_say(points: int, times: float) -> None
         low, high = band(ratios, np.full(points, 0.03))
         alarms += bool(((ratios < low) | (ratios > high)).any())
     assert alarms <= 4 * ERROR * 400
-
-
-def test_what_an_axis_costs(tmp_path: Path) -> None:
-    runs = analysis.load(made(tmp_path / "a", noise=0, drift=0))
-    rows = {row["axis"]: row for row in analysis.sensitivity(runs).to_dict(orient="records")}
-    assert rows.keys() == {"tp", "zero", "micro_batch"}
-    tp = rows["tp"]  # 100, 110, 120, 130 ms become 140, 150, 160, 170
-    assert (tp["base"], tp["value"], tp["pairs"], tp["failed"]) == (1, 2, 4, 0)
-    assert (tp["low"], tp["high"]) == (pytest.approx(100 / 140), pytest.approx(130 / 170))
-    assert tp["mem_ratio"] == 0.5
-
-
-def test_what_fails_with_an_axis_is_counted() -> None:
-    rows = pd.DataFrame({"outcome": ["ok", "oom", "ok", "ok"], "tp": [1, 1, 2, 2], "zero": [0, 1, 0, 1],
-                         "sweep": "s", "tokens_per_s": [10.0, None, 8.0, 9.0], "mem_max_gib": [1.0, None, 1, 1]})  # fmt: skip
-    rows = rows.reindex(columns=[*rows.columns, *OF_SPEC]).loc[:, lambda d: ~d.columns.duplicated()]  # type: ignore[attr-defined]
-    found = {row["axis"]: row for row in sensitivity(rows).to_dict(orient="records")}
-    assert (found["tp"]["pairs"], found["tp"]["failed"], found["tp"]["mended"]) == (1, 0, 1)
-    assert (found["zero"]["pairs"], found["zero"]["failed"]) == (1, 1)
-
-
-def test_the_frontier() -> None:
-    rows = pd.DataFrame({"outcome": ["ok"] * 4 + ["oom"], "tokens_per_s": [9.0, 8, 7, 6, 99],
-                         "mem_max_gib": [4.0, 5, 2, 2, 0]})  # fmt: skip
-    best = pareto(rows, ["tokens_per_s", "mem_max_gib"])
-    assert list(best["tokens_per_s"]) == [9, 7]
-    with pytest.raises(ConfigError, match=r"^columns: no 'speed'"):
-        pareto(rows, ["speed"])

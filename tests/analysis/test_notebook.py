@@ -28,22 +28,24 @@ GRID = (
 def test_it_runs_from_top_to_bottom(
     launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = launch(*GRID)
-    assert done.returncode == 0, done.stderr
+    process = launch(*GRID)
+    assert process.returncode == 0, process.stderr
     sweep = tmp_path / "runs" / "parallelism_grid"
-    other = shutil.copytree(sweep, tmp_path / "last_week")
+    copy = shutil.copytree(sweep, tmp_path / "last_week")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("SWEEP", str(sweep))
-    monkeypatch.setenv("OTHER", str(other))
+    monkeypatch.setenv("OTHER", str(copy))
     notebook = nbformat.read(PATH, 4)
     client = NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    said = "".join(output.get("text", "") for output in shown)
-    assert "no difference beyond noise" in said
-    assert "launch --config best.yaml" in said and (tmp_path / "best.yaml").exists()
-    assert "largest difference: " in said
-    figures = [one for one in shown if "application/vnd.plotly.v1+json" in one.get("data", {})]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "no difference beyond noise" in text
+    assert "launch --config best.yaml" in text and (tmp_path / "best.yaml").exists()
+    assert "largest difference: " in text
+    figures = [
+        output for output in outputs if "application/vnd.plotly.v1+json" in output.get("data", {})
+    ]
     assert len(figures) >= 5  # frontier, effects, predictions, losses, timeline
     started = launch("--config", "best.yaml", "name=real")
     assert started.returncode == 0, started.stderr
@@ -61,8 +63,16 @@ def test_what_cannot_be_started_again_is_said_in_a_sentence(
 ) -> None:
     foreign = tmp_path / "foreign" / "run"
     foreign.mkdir(parents=True)
-    imported.write(foreign, Imported(format="megatron", source="log", sha256="0", outcome="ok",
-                                     figures=Figures(tokens_per_s=9.0)))  # fmt: skip
+    imported.write(
+        foreign,
+        Imported(
+            format="megatron",
+            source="log",
+            sha256="0",
+            outcome="ok",
+            figures=Figures(tokens_per_s=9.0),
+        ),
+    )
     for runs in (made.curriculum(tmp_path / "stages"), foreign.parent):
         last_cell(tmp_path, runs, monkeypatch)
         assert "There is no layout to start from: " in capsys.readouterr().out

@@ -9,8 +9,8 @@ from tests.conftest import spec
 
 
 def point(row: int, oom: float, step_ms: float = 100.0, memory: float = 10.0) -> Planned:
-    made = Prediction(memory_gib=memory, oom=oom, step_ms=step_ms)
-    return Planned(row=row, spec=spec(), rejected=None, prediction=made)
+    prediction = Prediction(memory_gib=memory, oom=oom, step_ms=step_ms)
+    return Planned(row=row, spec=spec(), rejected=None, prediction=prediction)
 
 
 def test_the_most_promising_comes_first() -> None:

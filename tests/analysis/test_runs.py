@@ -1,4 +1,8 @@
-"""Runs as frames: whatever state their folders are in, each is a row."""
+"""Runs as frames: whatever state their folders are in, each is a row.
+
+Modules: analysis.runs, analysis.best, analysis.loading.cache, analysis.loading.frames,
+analysis.loading.parallel, analysis.loading.rows, analysis.loading.sweeps.
+"""
 
 import json
 import os
@@ -75,11 +79,11 @@ def test_a_run_by_itself(sweep: Path) -> None:
 
 
 def test_no_runs(tmp_path: Path) -> None:
-    for path, said in (
+    for path, message in (
         (tmp_path, "no runs below this folder"),
         (tmp_path / "x", "is not a folder"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             analysis.load(path)
 
 
@@ -121,20 +125,20 @@ BROKEN: list[tuple[Callable[[RunFolder], object], str, str | None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("breaks", "outcome", "said"), BROKEN)
+@pytest.mark.parametrize(("breaks", "outcome", "message"), BROKEN)
 def test_a_broken_folder_is_a_row_that_says_why(
-    sweep: Path, breaks: Callable[[RunFolder], object], outcome: str, said: str | None
+    sweep: Path, breaks: Callable[[RunFolder], object], outcome: str, message: str | None
 ) -> None:
-    one = point(LAYOUTS[2])
+    broken = point(LAYOUTS[2])
     (sweep / "a foreign file").write_text("?")
     (sweep / "foreign").mkdir()
-    breaks(RunFolder(sweep / one.name))
+    breaks(RunFolder(sweep / broken.name))
     table = analysis.load(sweep).table("row")
     assert len(table) == len(LAYOUTS)
     rows = table.to_dict(orient="records")
-    (row,) = [row for row in rows if row["folder"] == str(sweep / one.name)]
-    told = row["remark"] if row["outcome"] == "ok" else row["cause"]
-    assert (row["outcome"], told if isinstance(told, str) else None) == (outcome, said)
+    (row,) = [row for row in rows if row["folder"] == str(sweep / broken.name)]
+    text = row["remark"] if row["outcome"] == "ok" else row["cause"]
+    assert (row["outcome"], text if isinstance(text, str) else None) == (outcome, message)
     assert sum(row["outcome"] == "ok" for row in rows) >= len(LAYOUTS) - 1
 
 
@@ -152,13 +156,17 @@ def test_a_folder_that_may_not_be_read(sweep: Path) -> None:
         "import json; rows = analysis.load(sys.argv[1]).table().to_dict(orient='records')\n"
         "print(json.dumps([[row['outcome'], row['cause']] for row in rows], default=str))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(sweep)], capture_output=True, text=True, check=False,
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(sweep)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     hidden.chmod(0o755)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr
+    rows = json.loads(process.stdout)
     assert len(rows) == len(LAYOUTS)
     assert rows.count(["unreadable", "Permission denied"]) == 1, rows
 
@@ -174,7 +182,7 @@ def test_what_runs_now_is_no_row_unless_asked_for(sweep: Path) -> None:
 
 def test_a_rejected_point_has_its_record_and_a_run_its_place(sweep: Path) -> None:
     none = point(LAYOUTS[0])
-    other = point(LAYOUTS[1])
+    unfinished = point(LAYOUTS[1])
     rejected = RunRecord(spec=point(LAYOUTS[7]), outcome="rejected", cause="no", row=9)
     stale = RunRecord(spec=none, outcome="oom", row=4, remark="lr 1", figures=Figures(steps=1))
     record.write(sweep / "records.jsonl", [rejected, stale])
@@ -186,31 +194,31 @@ def test_a_rejected_point_has_its_record_and_a_run_its_place(sweep: Path) -> Non
         "rejected",
         "no",
     )
-    mine = rows[none.id]
-    assert (mine["outcome"], mine["row"], mine["remark"], mine["steps"]) == ("ok", 4, "lr 1", 64)
-    assert rows[other.id]["row"] == 2  # by points.json
+    row = rows[none.id]
+    assert (row["outcome"], row["row"], row["remark"], row["steps"]) == ("ok", 4, "lr 1", 64)
+    assert rows[unfinished.id]["row"] == 2  # by points.json
 
 
 def test_only_what_is_new_is_read(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = analysis.load(sweep).table("row")
-    asked: list[list[str]] = []
+    first = analysis.load(sweep).table("row")
+    read_names: list[list[str]] = []
 
     def read(paths: list[Path]) -> list[dict[str, object]]:
-        asked.append([path.name for path in paths])
+        read_names.append([path.name for path in paths])
         return [of_folder(path) for path in paths]
 
     monkeypatch.setattr(sweeps.parallel, "read", read)
-    assert analysis.load(sweep).table("row").equals(before)
+    assert analysis.load(sweep).table("row").equals(first)
     new = point(LAYOUTS[0].__class__(tp=4))
     run(sweep, new, [50.0] * 64)
-    assert len(analysis.load(sweep).table()) == len(before) + 1
-    again = RunFolder(sweep / point(LAYOUTS[4]).name)
-    cut_metrics(again)
+    assert len(analysis.load(sweep).table()) == len(first) + 1
+    changed = RunFolder(sweep / point(LAYOUTS[4]).name)
+    cut_metrics(changed)
     analysis.load(sweep).table()
-    assert asked == [[], [new.name], [again.path.name]]
+    assert read_names == [[], [new.name], [changed.path.name]]
     (sweep / ".table.json").write_text("{")
-    assert len(analysis.load(sweep).table()) == len(before) + 1
-    assert len(asked[-1]) == len(before) + 1
+    assert len(analysis.load(sweep).table()) == len(first) + 1
+    assert len(read_names[-1]) == len(first) + 1
 
 
 def test_processes_that_share_the_reading(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,18 +264,22 @@ def test_a_name_that_is_no_text(sweep: Path) -> None:
 
 
 def test_the_same_folder_counts_once(sweep: Path) -> None:
-    one = sweep / point(LAYOUTS[0]).name
-    runs = analysis.load(sweep.parent, sweep, sweep / ".." / "s", one)
+    folder = sweep / point(LAYOUTS[0]).name
+    runs = analysis.load(sweep.parent, sweep, sweep / ".." / "s", folder)
     assert len(runs.table()) == len(LAYOUTS)
-    assert repr(runs) == f"Runs({sweep.parent}, {sweep}, {sweep}/../s, {one}): 8 points, 8 ok"
+    assert repr(runs) == f"Runs({sweep.parent}, {sweep}, {sweep}/../s, {folder}): 8 points, 8 ok"
     assert runs.price_per_gpu_hour is None
     assert len(analysis.load(sweep, sweep).table()) == len(LAYOUTS)
-    assert len(analysis.load(one, one).table()) == 1
+    assert len(analysis.load(folder, folder).table()) == 1
 
 
 def test_the_best_has_to_be_here(sweep: Path) -> None:
-    best = RunRecord(spec=point(LAYOUTS[0].__class__(tp=8)), outcome="ok", row=9,
-                     figures=Figures(tokens_per_s=1e9))  # fmt: skip
+    best = RunRecord(
+        spec=point(LAYOUTS[0].__class__(tp=8)),
+        outcome="ok",
+        row=9,
+        figures=Figures(tokens_per_s=1e9),
+    )
     record.write(sweep / "records.jsonl", [best])
     with pytest.raises(ConfigError, match=r"^the best, row 9, has no folder here"):
         analysis.load(sweep).best_config()
@@ -276,10 +288,20 @@ def test_the_best_has_to_be_here(sweep: Path) -> None:
 def test_imported_runs_are_rows(tmp_path: Path) -> None:
     folder = tmp_path / "imported" / "log"
     folder.mkdir(parents=True)
-    known = RunFacts(backend="megatron-lm", tp=4, pp=8, global_batch=1024)
-    imported.write(folder, Imported(format="megatron-lm", source="a.out", sha256="0" * 64, known=known,
-                                    outcome="timeout", cause="DUE TO TIME LIMIT",
-                                    figures=Figures(steps=62), stated_tflops_per_gpu=41.5))  # fmt: skip
+    facts = RunFacts(backend="megatron-lm", tp=4, pp=8, global_batch=1024)
+    imported.write(
+        folder,
+        Imported(
+            format="megatron-lm",
+            source="a.out",
+            sha256="0" * 64,
+            known=facts,
+            outcome="timeout",
+            cause="DUE TO TIME LIMIT",
+            figures=Figures(steps=62),
+            stated_tflops_per_gpu=41.5,
+        ),
+    )
     (folder / "metrics.jsonl").write_text(
         '{"step": 1, "loss": 12.4, "stated_tflops_per_gpu": 41}\n'
     )
@@ -300,11 +322,11 @@ def test_imported_runs_are_rows(tmp_path: Path) -> None:
 
 def test_what_an_hour_costs(sweep: Path, tmp_path: Path) -> None:
     assert analysis.load(sweep).price_per_gpu_hour is None
-    said = ["price_per_gpu_hour=2.5", "a=[1"]  # of Hydra's words some are no YAML
-    (sweep / "request.json").write_text(json.dumps({"overrides": said}))
+    overrides = ["price_per_gpu_hour=2.5", "a=[1"]  # of Hydra's words some are no YAML
+    (sweep / "request.json").write_text(json.dumps({"overrides": overrides}))
     assert analysis.load(sweep).price_per_gpu_hour == 2.5
-    other = made(tmp_path / "other")
-    assert analysis.load(sweep, other).price_per_gpu_hour is None
+    second = made(tmp_path / "other")
+    assert analysis.load(sweep, second).price_per_gpu_hour is None
 
 
 def test_the_best_starts_the_real_run(sweep: Path, tmp_path: Path) -> None:
@@ -321,23 +343,23 @@ def test_the_best_starts_the_real_run(sweep: Path, tmp_path: Path) -> None:
     assert (request.model, request.train, request.backend) == (best.model, best.train, "megatron")
     assert request.cluster == best.cluster and request.scheduler.name == "slurm"
     assert (request.layout.micro_batch, request.checkpoint_every) == (4, 9)
-    other = compose(with_file(str(path), ["model=tiny", "train.optimizer.lr=1e-3"]), False, None)
-    assert (other.model.name, other.train.optimizer.lr) == ("tiny", 1e-3)
+    changed = compose(with_file(str(path), ["model=tiny", "train.optimizer.lr=1e-3"]), False, None)
+    assert (changed.model.name, changed.train.optimizer.lr) == ("tiny", 1e-3)
 
 
-GIVEN = [
+NO_REQUESTS = [
     ("layout: {ttp: 2}", "layout.ttp: no such key; did you mean 'layout.tp'?"),
     ("- a", "is no mapping of keys to values"),
     ("a: [", "while parsing a flow node expected the node content, but found '<stream end>'"),
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), GIVEN)
-def test_a_file_that_is_no_request(tmp_path: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "message"), NO_REQUESTS)
+def test_a_file_that_is_no_request(tmp_path: Path, text: str, message: str) -> None:
     from launcher.request.config_file import with_file
 
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as raised:
         with_file(str(path), [])
-    assert str(raised.value).startswith(f"--config: {path}: {said}")
+    assert str(raised.value).startswith(f"--config: {path}: {message}")

@@ -108,9 +108,14 @@ def test_a_plan_says_why_not() -> None:
     points = [
         Planned(row=1, spec=REJECTED.spec, rejected=REJECTED.cause, prediction=Prediction()),
         Planned(row=2, spec=SLOW.spec, rejected=None, pruned="hopeless", prediction=Prediction()),
-        Planned(row=3, spec=FAST.spec, rejected=None, price_per_gpu_hour=2.5,
-                prediction=Prediction(memory_gib=1.5, step_ms=256.0)),
-    ]  # fmt: skip
+        Planned(
+            row=3,
+            spec=FAST.spec,
+            rejected=None,
+            price_per_gpu_hour=2.5,
+            prediction=Prediction(memory_gib=1.5, step_ms=256.0),
+        ),
+    ]
     rows = plan.frame(points)
     plans = [(3, "run"), (2, "pruned"), (1, "rejected")]
     assert list(zip(rows["row"], rows["plan"], strict=True)) == plans
@@ -161,6 +166,29 @@ def test_a_table_for_a_paper() -> None:
     lines = table.render(table.frame([FAST, SLOW], "row"), "latex").splitlines()
     assert lines[0].startswith("% backend megatron  model test")
     assert [line.split() for line in lines[1:5]] == [
-        [], ["\\begin{tabular}{rlrrlrrrrr}"], ["\\toprule"],
-        [r"row", r"&", r"outcome", r"&", r"dp", r"&", r"tp", r"&", r"sp", r"&", r"zero", r"&", r"tokens\_per\_s", r"&", r"step\_ms", r"&", r"mem\_gib", r"&", r"loss\_last", r"\\"],
-    ]  # fmt: skip
+        [],
+        ["\\begin{tabular}{rlrrlrrrrr}"],
+        ["\\toprule"],
+        [
+            r"row",
+            r"&",
+            r"outcome",
+            r"&",
+            r"dp",
+            r"&",
+            r"tp",
+            r"&",
+            r"sp",
+            r"&",
+            r"zero",
+            r"&",
+            r"tokens\_per\_s",
+            r"&",
+            r"step\_ms",
+            r"&",
+            r"mem\_gib",
+            r"&",
+            r"loss\_last",
+            r"\\",
+        ],
+    ]

@@ -37,10 +37,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made.sweep(place / "runs" / "grid", 120, cause=made.HOSTILE)
     made.curriculum(place / "runs" / "stages")
     about = Options(title=made.HOSTILE, time=datetime(2026, 1, 2, tzinfo=UTC))
-    out = {"both": place / "both.html", "many": place / "many.html"}
-    report.write(analysis.load(place / "runs"), out["both"], about)
-    out["many"].write_text(report.html(Many(), about))  # type: ignore[arg-type]
-    return out
+    pages = {"both": place / "both.html", "many": place / "many.html"}
+    report.write(analysis.load(place / "runs"), pages["both"], about)
+    pages["many"].write_text(report.html(Many(), about))  # type: ignore[arg-type]
+    return pages
 
 
 class Many:
@@ -51,8 +51,10 @@ class Many:
     def table(self, unfinished: bool) -> pd.DataFrame:
         rows = table.frame([])
         columns = {name: range(1, MANY + 1) for name in rows.columns}
-        words = {name: [f"{name} {i % 97}" for i in range(MANY)] for name in
-                 ("cause", "remark", "hosts", "model")}  # fmt: skip
+        words = {
+            name: [f"{name} {i % 97}" for i in range(MANY)]
+            for name in ("cause", "remark", "hosts", "model")
+        }
         outcomes = {"outcome": ["ok", "oom", "failed"] * (MANY // 3) + ["ok"] * (MANY % 3)}
         fixed = {"sweep": "s", "stage": None, "backend": "megatron", "folder": None}
         return pd.DataFrame({**columns, **words, **outcomes, **fixed})[list(rows.columns)]
@@ -92,9 +94,15 @@ def show(driver: Any, pages: dict[str, Path]) -> Open:
         driver.get("about:blank")
         for log in ("browser", "performance"):
             driver.get_log(log)
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE,
-        })  # fmt: skip
+        driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {
+                "width": size[0],
+                "height": size[1],
+                "deviceScaleFactor": 1,
+                "mobile": size == PHONE,
+            },
+        )
         driver.get(pages[name].as_uri())
         wait(driver, "document.documentElement.dataset.charts == charts.length")
         return driver
@@ -114,18 +122,27 @@ def run(driver: Any, script: str, *values: Any) -> Any:
 
 
 def cells(driver: Any, name: str) -> list[str]:
-    """What the rows on the screen say in a column."""
-    return run(driver, """
+    """Cells of a column in the rows on the screen."""
+    return run(
+        driver,
+        """
         const heads = [...document.querySelectorAll('#points-table th[data-name]')];
         const place = heads.findIndex((head) => head.dataset.name === arguments[0]);
         return [...document.querySelectorAll('#points-body tr')]
-            .map((row) => row.children[place].textContent);""", name)  # fmt: skip
+            .map((row) => row.children[place].textContent);""",
+        name,
+    )
 
 
 def type_in(driver: Any, selector: str, text: str) -> None:
-    run(driver, """
+    run(
+        driver,
+        """
         const field = document.querySelector(arguments[0]);
-        field.value = arguments[1]; field.dispatchEvent(new Event('input'));""", selector, text)  # fmt: skip
+        field.value = arguments[1]; field.dispatchEvent(new Event('input'));""",
+        selector,
+        text,
+    )
 
 
 def count(driver: Any) -> int:
@@ -136,19 +153,27 @@ def test_no_errors_and_nothing_leaves_the_page(show: Open, pages: dict[str, Path
     driver = show()
     run(driver, "fetch('https://example.invalid/x').catch(() => { window.refused = true; })")
     wait(driver, "window.refused === true")
-    said = [line["message"] for line in driver.get_log("browser")]
-    assert len(said) == 2 and all("Content Security Policy" in line for line in said), said
-    events = [json.loads(one["message"])["message"] for one in driver.get_log("performance")]
-    asked = [one["params"]["request"]["url"] for one in events
-             if one["method"] == "Network.requestWillBeSent"]  # fmt: skip
-    sent = [url for url in asked if not url.startswith(("data:", "about:"))]
+    messages = [line["message"] for line in driver.get_log("browser")]
+    assert len(messages) == 2 and all("Content Security Policy" in line for line in messages), (
+        messages
+    )
+    events = [json.loads(event["message"])["message"] for event in driver.get_log("performance")]
+    urls = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    sent = [url for url in urls if not url.startswith(("data:", "about:"))]
     assert sent == [pages["both"].as_uri()]
 
 
 def test_charts_are_drawn(show: Open) -> None:
     driver = show()
-    drawn = run(driver, """return [...document.querySelectorAll('.plot')].map((plot) =>
-        [plot.classList.contains('js-plotly-plot'), plot.querySelectorAll('svg .trace').length])""")  # fmt: skip
+    drawn = run(
+        driver,
+        """return [...document.querySelectorAll('.plot')].map((plot) =>
+        [plot.classList.contains('js-plotly-plot'), plot.querySelectorAll('svg .trace').length])""",
+    )
     assert len(drawn) == 11 and all(plotly and traces for plotly, traces in drawn)
     assert run(driver, "return document.querySelector('h1').textContent").startswith("</script><b>")
     assert run(driver, "return document.querySelectorAll('body b').length") == run(
@@ -183,11 +208,15 @@ def test_words_outcomes_and_columns_filter(show: Open) -> None:
     assert set(cells(driver, "outcome")) == {"oom"}
     assert any("</script><b>" in cell for cell in cells(driver, "cause"))
     driver.find_element("css selector", "[data-outcome=oom]").click()
-    for text, holds in ((">=2", lambda v: v >= 2), ("2", lambda v: v == 2), ("!2", lambda v: v != 2),
-                        (">1,<3", lambda v: 1 < v < 3)):  # fmt: skip
+    for text, holds in (
+        (">=2", lambda v: v >= 2),
+        ("2", lambda v: v == 2),
+        ("!2", lambda v: v != 2),
+        (">1,<3", lambda v: 1 < v < 3),
+    ):
         type_in(driver, "[aria-label='filter micro_batch']", text)
-        found = cells(driver, "micro_batch")
-        assert found and all(holds(int(cell)) for cell in found), text
+        values = cells(driver, "micro_batch")
+        assert values and all(holds(int(cell)) for cell in values), text
     type_in(driver, "[aria-label='filter micro_batch']", ">x")
     assert run(driver, "return document.querySelectorAll('[aria-invalid=true]').length") == 1
     type_in(driver, "[aria-label='filter micro_batch']", "")
@@ -199,10 +228,10 @@ def test_words_outcomes_and_columns_filter(show: Open) -> None:
 
 def test_all_columns_can_be_shown_and_rows_taken_as_csv(show: Open) -> None:
     driver = show()
-    few = len(driver.find_elements("css selector", "#points-heads th"))
+    count = len(driver.find_elements("css selector", "#points-heads th"))
     run(driver, "document.querySelector('#choice button').click()")
     every = len(driver.find_elements("css selector", "#points-heads th"))
-    assert every == run(driver, "return columns.length") > few
+    assert every == run(driver, "return columns.length") > count
     run(
         driver,
         "points.rows && columns.find((one) => one.name === 'cause').texts.splice(0, 1, '=1+1')",
@@ -225,23 +254,35 @@ def test_the_page_is_not_wider_than_the_screen(
 def test_the_reason_of_a_failure_is_seen_without_scrolling(show: Open) -> None:
     driver = show()
     run(driver, "state.outcomes.add('oom').add('rejected'); filter()")
-    edges, rights, heights = run(driver, """
+    edges, rights, heights = run(
+        driver,
+        """
         const cells = [...document.querySelectorAll('#points-body td.long:has(.fold:not(:empty))')];
         const lines = cells.map((cell) => cell.querySelector('.fold')).map((fold) =>
             fold.clientHeight / parseFloat(getComputedStyle(fold).lineHeight));
         return [innerWidth, cells.filter((cell) => cell.cellIndex < 4).map(
-            (cell) => cell.getBoundingClientRect().right), lines];""")  # fmt: skip
+            (cell) => cell.getBoundingClientRect().right), lines];""",
+    )
     assert rights and max(rights) <= edges and max(heights) <= 2.1
-    assert run(driver, """const fold = document.querySelector('#points-body .fold:not(:empty)');
+    assert (
+        run(
+            driver,
+            """const fold = document.querySelector('#points-body .fold:not(:empty)');
         const before = fold.clientHeight; fold.textContent += ' more'.repeat(200);
         const cut = fold.clientHeight; fold.click();
-        return [fold.title.length > 0, cut <= before * 2.1, fold.clientHeight > cut]""") == [True] * 3  # fmt: skip
+        return [fold.title.length > 0, cut <= before * 2.1, fold.clientHeight > cut]""",
+        )
+        == [True] * 3
+    )
 
 
 def test_on_a_phone_what_went_wrong_is_stacked(show: Open) -> None:
     driver = show(size=PHONE)
-    rights = run(driver, """return [...document.querySelectorAll('.stack td')].map(
-        (cell) => cell.getBoundingClientRect().right)""")  # fmt: skip
+    rights = run(
+        driver,
+        """return [...document.querySelectorAll('.stack td')].map(
+        (cell) => cell.getBoundingClientRect().right)""",
+    )
     assert rights and max(rights) <= PHONE[0]
 
 
@@ -249,20 +290,23 @@ def test_very_many_rows_answer_at_once(show: Open) -> None:
     driver = show("many")
     run(driver, "document.querySelector('#choice button').click()")  # all columns
     assert run(driver, "return document.querySelectorAll('#points-body tr').length") == 100
-    took = run(driver, """
+    took = run(
+        driver,
+        """
         const best = (work) => Math.min(...[1, 2, 3].map(() => {
             const began = performance.now(); work(); document.body.offsetHeight;
             return performance.now() - began; }));
         return [best(() => sort(columns.find((one) => one.name === 'tokens_per_s'))),
                 best(() => { state.text = 'cause 13'; filter(); }),
-                best(() => { state.text = ''; filter(); })];""")  # fmt: skip
+                best(() => { state.text = ''; filter(); })];""",
+    )
     print(f"{MANY} rows: sort {took[0]:.0f} ms, filter {took[1]:.0f} ms, all {took[2]:.0f} ms")
     assert max(took) < FAST * (5 if os.environ.get("CI") else 1), took
 
 
 def test_it_prints(show: Open) -> None:
     driver = show("many")
-    done = driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
-    assert base64.b64decode(done["data"]).startswith(b"%PDF")
+    pdf = driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
+    assert base64.b64decode(pdf["data"]).startswith(b"%PDF")
     assert "first 1,000 of 5,000 rows" in run(driver, "return byId('cut').textContent")
     assert run(driver, "return document.querySelectorAll('#points-body tr').length") == 100

@@ -1,6 +1,8 @@
 """The report: one file, nothing in it is taken for markup, and it says what the runs say.
 
-Modules: launcher.cli.verbs.results.report.
+Modules: analysis.report.facts, analysis.report.grid, analysis.report.markup, analysis.report.page,
+analysis.report.parts, analysis.report.samples, analysis.report.sections,
+launcher.cli.verbs.results.report.
 """
 
 import base64
@@ -27,7 +29,7 @@ from launcher.results.run_folder import RunFolder
 from launcher.results.samples import Answer, Sampled
 from tests.analysis import made
 
-MADE = Options(title="made", price=2.0, commit="feed123", time=datetime(2026, 1, 2, tzinfo=UTC))
+OPTIONS = Options(title="made", price=2.0, commit="feed123", time=datetime(2026, 1, 2, tzinfo=UTC))
 
 
 @pytest.fixture(scope="module")
@@ -39,29 +41,34 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def page(*paths: Path, options: Options = MADE) -> str:
+def page(*paths: Path, options: Options = OPTIONS) -> str:
     return report.html(analysis.load(*paths), options)
 
 
 def data(text: str, name: str) -> Any:
-    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.S)
-    assert found
-    return json.loads(found[1])
+    match = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.S)
+    assert match
+    return json.loads(match[1])
 
 
 def column(text: str, name: str) -> list[Any]:
-    one = next(one for one in data(text, "points")["columns"] if one["name"] == name)
-    texts = one.get("texts")
-    return [None if v is None else texts[v] if texts else v for v in one["values"]]
+    column = next(column for column in data(text, "points")["columns"] if column["name"] == name)
+    texts = column.get("texts")
+    return [None if v is None else texts[v] if texts else v for v in column["values"]]
 
 
 def test_a_sweep_has_its_facts_and_charts(place: Path) -> None:
     text = page(place / "grid")
     assert "<h2>grid <small" in text and "Made 2026-01-02 00:00 UTC by megalaunch" in text
     assert "feed123" in text and "commit 0123abc" in text
-    for title in ("Throughput against memory", "Effect of each axis", "Failures by cause",
-                  "Step time: predicted against measured", "Memory: predicted against measured",
-                  "Losses of all layouts on top of each other"):  # fmt: skip
+    for title in (
+        "Throughput against memory",
+        "Effect of each axis",
+        "Failures by cause",
+        "Step time: predicted against measured",
+        "Memory: predicted against measured",
+        "Losses of all layouts on top of each other",
+    ):
         assert f"<h3>{title}</h3>" in text
     assert "Spikes: the spike guard saw nothing" in text
     assert len(data(text, "charts")) == 7
@@ -71,13 +78,27 @@ def test_a_sweep_has_its_facts_and_charts(place: Path) -> None:
 
 def test_a_curriculum_has_its_timeline_stages_and_samples(place: Path) -> None:
     text = page(place / "stages")
-    for word in ("<h3>Timeline</h3>", "<h3>Spikes</h3>", "goodput", "1 of 2 texts", "flagged",
-                 "running", "digest of the code feed"):  # fmt: skip
+    for word in (
+        "<h3>Timeline</h3>",
+        "<h3>Spikes</h3>",
+        "goodput",
+        "1 of 2 texts",
+        "flagged",
+        "running",
+        "digest of the code feed",
+    ):
         assert word in text or word == "goodput"
     timeline = data(text, "charts")[0]["data"]
-    assert {one["name"] for one in timeline} == {
-        "ok", "running", "node", "fault", "spike", "rollback", "save failed", "update skipped",
-    }  # fmt: skip
+    assert {trace["name"] for trace in timeline} == {
+        "ok",
+        "running",
+        "node",
+        "fault",
+        "spike",
+        "rollback",
+        "save failed",
+        "update skipped",
+    }
 
 
 def test_several_have_contents_and_totals(place: Path) -> None:
@@ -149,8 +170,8 @@ def test_tags_escape() -> None:
 def sampled(folder: RunFolder, *flags: str) -> None:
     folder.samples.mkdir(parents=True)
     answer = Answer(prompt="Once", text=" upon", tokens=4, flags=flags)
-    one = Sampled(step=9, spec="x", seconds=1.0, prompts=(answer,), validation={})
-    samples.write(one, folder.sample_file(9))
+    generated = Sampled(step=9, spec="x", seconds=1.0, prompts=(answer,), validation={})
+    samples.write(generated, folder.sample_file(9))
 
 
 def test_the_runs_with_flagged_texts_are_those_shown(tmp_path: Path) -> None:
@@ -165,8 +186,17 @@ def test_the_runs_with_flagged_texts_are_those_shown(tmp_path: Path) -> None:
 def foreign(folder: Path, outcome: Outcome = "cancelled", speed: float = 1000.0) -> Path:
     folder.mkdir(parents=True)
     figures = Figures(tokens_per_s=speed)
-    imported.write(folder, Imported(format="megatron", source="log.txt", sha256=folder.name,
-                                    outcome=outcome, cause="the log stops", figures=figures))  # fmt: skip
+    imported.write(
+        folder,
+        Imported(
+            format="megatron",
+            source="log.txt",
+            sha256=folder.name,
+            outcome=outcome,
+            cause="the log stops",
+            figures=figures,
+        ),
+    )
     return folder
 
 
@@ -191,8 +221,10 @@ def test_own_failures_keep_their_advice_beside_runs_of_others(place: Path, tmp_p
 
 def test_runs_of_two_sweeps_of_one_name_are_two_parts(tmp_path: Path) -> None:
     grids = [made.sweep(tmp_path / name / "grid", 2) for name in "ab"]
-    one, other = (next(path for path in sorted(grid.iterdir()) if path.is_dir()) for grid in grids)
-    text = page(one, other)
+    first, second = (
+        next(path for path in sorted(grid.iterdir()) if path.is_dir()) for grid in grids
+    )
+    text = page(first, second)
     assert "<h2>a/grid <small" in text and "<h2>b/grid <small" in text
 
 
@@ -223,7 +255,7 @@ def test_an_empty_table_is_a_page() -> None:
 
         events = attempts = steps
 
-    assert "nothing here" in report.html(Nothing(), MADE)  # type: ignore[arg-type]
+    assert "nothing here" in report.html(Nothing(), OPTIONS)  # type: ignore[arg-type]
 
 
 def analysis_frame() -> pd.DataFrame:
@@ -237,16 +269,16 @@ def test_the_verb_writes_a_file_and_says_where(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["report", str(place / "grid")]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     size = (tmp_path / "grid-report.html").stat().st_size
-    assert said == f"grid-report.html  {size / 1e6:.1f} MB\n" and 4e6 < size < 6e6
+    assert output == f"grid-report.html  {size / 1e6:.1f} MB\n" and 4e6 < size < 6e6
     assert main(["report", str(place / "grid"), str(place / "stages"), "--price", "2"]) == 0
     assert (tmp_path / "report.html").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["nowhere"], "launch: nowhere is not a folder"),
         (["."], "launch: .: no runs below this folder"),
@@ -259,9 +291,9 @@ def test_the_verb_writes_a_file_and_says_where(
     ],
 )
 def test_mistakes_are_one_line(
-    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     assert main(["report", *words]) == 2
-    assert capsys.readouterr().err.strip() == said
+    assert capsys.readouterr().err.strip() == message

@@ -10,9 +10,12 @@ from launcher.sheets import predictions
 
 def source(path: Path, hardware: str | None = None) -> Source:
     return Source(
-        path=path, sha256=digest(path), clusters=predictions.clusters(), models=predictions.models(),
+        path=path,
+        sha256=digest(path),
+        clusters=predictions.clusters(),
+        models=predictions.models(),
         hardware=hardware,
-    )  # fmt: skip
+    )
 
 
 def read(
@@ -20,10 +23,10 @@ def read(
 ) -> SourceRun:
     path = folder / "run.log"
     path.write_text(text, newline="")
-    (found,) = foreign.read(source(path, hardware), name)
-    return found
+    (run,) = foreign.read(source(path, hardware), name)
+    return run
 
 
-def said(line: dict[str, Any]) -> dict[str, Any]:
-    """What a line of metrics says."""
+def known_fields(line: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a line of metrics that are known."""
     return {name: value for name, value in line.items() if value is not None}

@@ -1,4 +1,7 @@
-"""Sheets kept by hand, as runs."""
+"""Sheets kept by hand, as runs.
+
+Modules: launcher.foreign.sheet, launcher.foreign.sheet_columns.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -23,28 +26,37 @@ def rows(path: Path, text: str) -> list[SourceRun]:
 
 
 def test_a_grid_of_64_real_runs() -> None:
-    found = [run.imported for run in foreign.read(source(GRID))]
-    counts = Counter(one.outcome for one in found)
+    imported = [run.imported for run in foreign.read(source(GRID))]
+    counts = Counter(run.outcome for run in imported)
     # As `cut -d, -f14 | sort | uniq -c` counts them.
     assert counts == {"ok": 37, "oom": 21, "assertion": 4, "hang": 2}
-    assert [one.source for one in found[:2]] == [
-        "tanuki_phase1_grid.csv row 1", "tanuki_phase1_grid.csv row 2",
-    ]  # fmt: skip
-    assert sum(one.stated_tflops_per_gpu is not None for one in found) == 37
+    assert [run.source for run in imported[:2]] == [
+        "tanuki_phase1_grid.csv row 1",
+        "tanuki_phase1_grid.csv row 2",
+    ]
+    assert sum(run.stated_tflops_per_gpu is not None for run in imported) == 37
 
 
 def test_its_rows() -> None:
-    by_remark = {run.imported.remark or run.imported.cause: run.imported for run in
-                 foreign.read(source(GRID))}  # fmt: skip
-    one = by_remark["llama 13B; 16 days"]
-    assert one.known == RunFacts(
-        nodes=3, global_batch=1536, micro_batch=6, params_b=13.0, zero=1, pp=6, tp=1,
+    by_remark = {
+        run.imported.remark or run.imported.cause: run.imported
+        for run in foreign.read(source(GRID))
+    }
+    imported = by_remark["llama 13B; 16 days"]
+    assert imported.known == RunFacts(
+        nodes=3,
+        global_batch=1536,
+        micro_batch=6,
+        params_b=13.0,
+        zero=1,
+        pp=6,
+        tp=1,
         recompute="none",
-    )  # fmt: skip
-    assert one.figures == Figures(
+    )
+    assert imported.figures == Figures(
         mem_min_gib=71.0, mem_max_gib=79.0, power_min_w=600.0, power_max_w=700.0
     )
-    assert (one.outcome, one.cause, one.stated_tflops_per_gpu) == ("ok", None, 422.0)
+    assert (imported.outcome, imported.cause, imported.stated_tflops_per_gpu) == ("ok", None, 422.0)
     stuck = by_remark["stuck after out of memory"]
     assert (stuck.outcome, stuck.cause) == ("hang", "stuck after out of memory")
 
@@ -119,26 +131,33 @@ def workbook(path: Path) -> Path:
     book = openpyxl.Workbook()
     book.active.title = "empty"
     sheet = book.create_sheet("runs")
-    for row in (["# of last week"], ["model", "n_gpus", "tp", "step_s", "outcome"],
-                ["llama_7b", 8, 2.0, 3.25, "ok"], [], ["llama_7b", 16, 4, None, "oom"]):  # fmt: skip
+    for row in (
+        ["# of last week"],
+        ["model", "n_gpus", "tp", "step_s", "outcome"],
+        ["llama_7b", 8, 2.0, 3.25, "ok"],
+        [],
+        ["llama_7b", 16, 4, None, "oom"],
+    ):
         sheet.append(row)
     book.save(path)
     return path
 
 
 def test_a_workbook(tmp_path: Path) -> None:
-    found = [run.imported for run in foreign.read(source(workbook(tmp_path / "runs.xlsx")))]
-    assert [(one.known.gpus, one.known.tp, one.outcome) for one in found] == [
-        (8, 2, "ok"), (16, 4, "oom"),
-    ]  # fmt: skip
-    assert found[0].figures == Figures(step_ms_p50=3250.0)
+    imported = [run.imported for run in foreign.read(source(workbook(tmp_path / "runs.xlsx")))]
+    assert [(run.known.gpus, run.known.tp, run.outcome) for run in imported] == [
+        (8, 2, "ok"),
+        (16, 4, "oom"),
+    ]
+    assert imported[0].figures == Figures(step_ms_p50=3250.0)
 
 
 def test_a_workbook_is_planned_as_a_csv_file_is(tmp_path: Path) -> None:
     text = "model,n_gpus,tp,step_s,outcome\nllama_7b,8,2,3.25,ok\nllama_7b,16,4,,oom\n"
     (tmp_path / "runs.csv").write_text(text)
-    plain, book = (predictions.read(path) for path in
-                   (tmp_path / "runs.csv", workbook(tmp_path / "runs.xlsx")))  # fmt: skip
+    plain, book = (
+        predictions.read(path) for path in (tmp_path / "runs.csv", workbook(tmp_path / "runs.xlsx"))
+    )
     assert (book.written, book.notes) == (plain.written, plain.notes)
 
 
@@ -170,22 +189,51 @@ EXPORT = (
 
 def test_a_table_of_ours_comes_back_as_it_was(tmp_path: Path) -> None:
     (run,) = rows(tmp_path / "t.csv", EXPORT)
-    one = run.imported
-    assert one.known == RunFacts(
-        backend="megatron-deepspeed", params_b=51.970064384, nodes=16, gpus=64, dp=16, tp=4, pp=1,
-        vpp=1, cp=1, ep=1, sp=False, zero=3, global_batch=768, micro_batch=48, recompute="full",
-        seq_len=1024, precision="fp16",
-    )  # fmt: skip
-    assert one.figures == Figures(
-        steps=4, tokens_per_s=6134.2068, step_ms_p50=pytest.approx(128204.35),
-        step_ms_p95=128598.86, tflops_per_gpu=30.187, mfu_pct=24.1, mem_min_gib=27.5,
-        mem_max_gib=27.890625, loss_first=12.6, loss_last=12.52221, grad_norm_max=38.99556, skipped=0,
-    )  # fmt: skip
-    assert (one.outcome, one.cause, one.remark) == (
-        "timeout", "JOB 7 DUE TO TIME LIMIT", "a remark",
-    )  # fmt: skip
-    assert (one.stated_tflops_per_gpu, one.seconds, one.job_id) == (39.875, 601, "1999616")
-    assert one.hosts == ("r6i4n5", "r7i5n3")
+    imported = run.imported
+    assert imported.known == RunFacts(
+        backend="megatron-deepspeed",
+        params_b=51.970064384,
+        nodes=16,
+        gpus=64,
+        dp=16,
+        tp=4,
+        pp=1,
+        vpp=1,
+        cp=1,
+        ep=1,
+        sp=False,
+        zero=3,
+        global_batch=768,
+        micro_batch=48,
+        recompute="full",
+        seq_len=1024,
+        precision="fp16",
+    )
+    assert imported.figures == Figures(
+        steps=4,
+        tokens_per_s=6134.2068,
+        step_ms_p50=pytest.approx(128204.35),
+        step_ms_p95=128598.86,
+        tflops_per_gpu=30.187,
+        mfu_pct=24.1,
+        mem_min_gib=27.5,
+        mem_max_gib=27.890625,
+        loss_first=12.6,
+        loss_last=12.52221,
+        grad_norm_max=38.99556,
+        skipped=0,
+    )
+    assert (imported.outcome, imported.cause, imported.remark) == (
+        "timeout",
+        "JOB 7 DUE TO TIME LIMIT",
+        "a remark",
+    )
+    assert (imported.stated_tflops_per_gpu, imported.seconds, imported.job_id) == (
+        39.875,
+        601,
+        "1999616",
+    )
+    assert imported.hosts == ("r6i4n5", "r7i5n3")
     assert run.remarks == ("not read: row",)
 
 
@@ -200,21 +248,21 @@ def test_what_people_call_their_figures(tmp_path: Path) -> None:
 
 
 def test_a_batch_of_tokens_is_no_count_of_sequences(tmp_path: Path) -> None:
-    found = rows(tmp_path / "runs.csv", "gpus,gbs,seq_len\n8,4M tokens,4096\n8,4M tokens,\n")
-    assert [run.imported.known.global_batch for run in found] == [1024, None]
+    runs = rows(tmp_path / "runs.csv", "gpus,gbs,seq_len\n8,4M tokens,4096\n8,4M tokens,\n")
+    assert [run.imported.known.global_batch for run in runs] == [1024, None]
 
 
 def test_what_is_not_read_is_said(tmp_path: Path) -> None:
-    found = rows(
+    runs = rows(
         tmp_path / "runs.csv",
         "gpus,TP size,who,mood,empty,tgs\n8,eight,a,b,,OOM\n8,2,c,d,,-\n8,x,c,d,,y\n",
     )
-    assert found[0].remarks == (
+    assert runs[0].remarks == (
         "not read: who, mood",
         "row 1: TP size 'eight' is no number; row 1: tgs 'OOM' is no number; row 3: TP size 'x' is no"
         " number, and 1 more such cells",
     )
-    assert found[0].imported.outcome == "oom"
+    assert runs[0].imported.outcome == "oom"
 
 
 TITLES = ["model", "n_gpus", "tp", "outcome"]

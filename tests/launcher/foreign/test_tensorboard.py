@@ -9,7 +9,7 @@ import pytest
 from launcher import foreign
 from launcher.errors import ReadError
 from launcher.results.imported import RunFacts
-from tests.launcher.foreign.made import said, source
+from tests.launcher.foreign.made import known_fields, source
 
 Scalars = dict[str, dict[int, float]]
 
@@ -51,23 +51,59 @@ def test_megatron(tmp_path: Path) -> None:
             "batch-size": {1: 64, 2: 64, 3: 64},
             "throughput": {1: 10.0, 2: 40.0, 3: 44.0},
         },
-        {"train_iters": "4", "tensor_model_parallel_size": "2", "world_size": "8",
-         "seq_length": "1024", "bf16": "True"},
-    )  # fmt: skip
+        {
+            "train_iters": "4",
+            "tensor_model_parallel_size": "2",
+            "world_size": "8",
+            "seq_length": "1024",
+            "bf16": "True",
+        },
+    )
     (run,) = foreign.read(source(tmp_path))
-    assert [said(line) for line in run.lines][1:] == [
-        {"step": 2, "loss": 7.5, "grad_norm": 1.5, "lr": 0.25, "step_ms": 2000.0,
-         "tokens": 2 * 64 * 1024, "tokens_per_s": 64 * 512.0, "stated_tflops_per_gpu": 40.0},
-        {"step": 3, "loss": 7.0, "lr": 0.125, "step_ms": 2500.0, "tokens": 3 * 64 * 1024,
-         "tokens_per_s": 64 * 1024 / 2.5, "stated_tflops_per_gpu": 44.0},
-    ]  # fmt: skip
-    one = run.imported
-    assert (one.format, one.outcome, one.stated_tflops_per_gpu) == ("tensorboard", "failed", 44.0)
-    assert one.cause == "the events end at step 3 of 4 without saying why"
-    assert one.known == RunFacts(
-        backend="megatron-lm", gpus=8, dp=4, tp=2, pp=1, vpp=1, cp=1, ep=1, sp=False, zero=0,
-        global_batch=64, recompute="none", seq_len=1024, precision="bf16",
-    )  # fmt: skip
+    assert [known_fields(line) for line in run.lines][1:] == [
+        {
+            "step": 2,
+            "loss": 7.5,
+            "grad_norm": 1.5,
+            "lr": 0.25,
+            "step_ms": 2000.0,
+            "tokens": 2 * 64 * 1024,
+            "tokens_per_s": 64 * 512.0,
+            "stated_tflops_per_gpu": 40.0,
+        },
+        {
+            "step": 3,
+            "loss": 7.0,
+            "lr": 0.125,
+            "step_ms": 2500.0,
+            "tokens": 3 * 64 * 1024,
+            "tokens_per_s": 64 * 1024 / 2.5,
+            "stated_tflops_per_gpu": 44.0,
+        },
+    ]
+    imported = run.imported
+    assert (imported.format, imported.outcome, imported.stated_tflops_per_gpu) == (
+        "tensorboard",
+        "failed",
+        44.0,
+    )
+    assert imported.cause == "the events end at step 3 of 4 without saying why"
+    assert imported.known == RunFacts(
+        backend="megatron-lm",
+        gpus=8,
+        dp=4,
+        tp=2,
+        pp=1,
+        vpp=1,
+        cp=1,
+        ep=1,
+        sp=False,
+        zero=0,
+        global_batch=64,
+        recompute="none",
+        seq_len=1024,
+        precision="bf16",
+    )
 
 
 def test_deepspeed_counts_sequences(tmp_path: Path) -> None:
@@ -83,7 +119,7 @@ def test_a_run_below_the_folder(tmp_path: Path) -> None:
     )
     write(tmp_path / "b", {"hparam/metric": {0: 1.0}})
     (run,) = foreign.read(source(tmp_path))
-    assert said(run.lines[0]) == {"step": 5, "loss": 3.0, "mem_max_gib": 40.5}
+    assert known_fields(run.lines[0]) == {"step": 5, "loss": 3.0, "mem_max_gib": 40.5}
     assert run.imported.known.backend == "torchtitan"
     write(tmp_path / "c", {"loss": {5: 3.0}})
     with pytest.raises(ReadError, match=r"event files of 2 runs; name one: .*/a, .*/c$"):

@@ -1,4 +1,4 @@
-"""How logs end: what is printed after the last step, and what became of the run."""
+"""Ends of logs: what is printed after the last step, and what became of the run."""
 
 from pathlib import Path
 
@@ -55,8 +55,8 @@ ENDS = [
 
 @pytest.mark.parametrize(("text", "outcome", "cause"), ENDS, ids=range(len(ENDS)))
 def test_ends(tmp_path: Path, text: str, outcome: str, cause: str | None) -> None:
-    one = read(tmp_path, line(6) + line(7) + text).imported
-    assert (one.outcome, one.cause) == (outcome, cause)
+    imported = read(tmp_path, line(6) + line(7) + text).imported
+    assert (imported.outcome, imported.cause) == (outcome, cause)
 
 
 START = (
@@ -66,19 +66,19 @@ START = (
 
 
 def test_it_fails_before_the_first_step(tmp_path: Path) -> None:
-    found = read(tmp_path, START + OOM)
-    assert (found.imported.format, found.imported.outcome, found.lines) == ("megatron", "oom", [])
+    run = read(tmp_path, START + OOM)
+    assert (run.imported.format, run.imported.outcome, run.lines) == ("megatron", "oom", [])
 
 
 def test_what_ended_an_earlier_start_did_not_end_this_one(tmp_path: Path) -> None:
-    one = read(tmp_path, START + line(7) + OOM + START + line(8) + line(9)).imported
-    assert one.cause == "the log ends at iteration 9 of 100 without saying why"
+    imported = read(tmp_path, START + line(7) + OOM + START + line(8) + line(9)).imported
+    assert imported.cause == "the log ends at iteration 9 of 100 without saying why"
 
 
 def test_an_end_far_behind_the_last_step(tmp_path: Path) -> None:
     noise = "".join(f"Killing subprocess {number}\n" for number in range(9000))
-    one = read(tmp_path, line(7) + OOM + noise).imported
-    assert one.outcome == "oom"
+    imported = read(tmp_path, line(7) + OOM + noise).imported
+    assert imported.outcome == "oom"
     stop = "slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2024-01-01T10:00:00 ***\n"
     assert read(tmp_path, line(7) + noise + stop + noise[:2000]).imported.outcome == "cancelled"
 

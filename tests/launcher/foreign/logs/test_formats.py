@@ -1,4 +1,9 @@
-"""Lines as the format strings print them that each module of `launcher.foreign` names."""
+"""Lines as the format strings print them that each module of `launcher.foreign.logs` names.
+
+Modules: launcher.foreign, launcher.foreign.logs.deepspeed, launcher.foreign.logs.huggingface,
+launcher.foreign.logs.nemo, launcher.foreign.logs.torchtitan, launcher.foreign.logs.read,
+launcher.foreign.logs.reader.
+"""
 
 from pathlib import Path
 
@@ -7,7 +12,7 @@ import pytest
 from launcher import foreign
 from launcher.errors import ReadError
 from launcher.results.imported import RunFacts
-from tests.launcher.foreign.made import read, said, source
+from tests.launcher.foreign.made import known_fields, read, source
 
 TITAN = """\
 [rank0]:[titan] 2025-11-25 19:44:55,287 - root - INFO - Building 1-D device mesh with ['dp_shard'], [8]
@@ -25,24 +30,40 @@ TITAN = """\
 
 
 def test_torchtitan(tmp_path: Path) -> None:
-    found = read(tmp_path, TITAN)
-    one, figures = found.imported, found.imported.figures
-    assert one.known == RunFacts(
-        backend="torchtitan", model="llama3 debugmodel", params_b=0.006163712, gpus=8, dp=8, tp=1,
-        pp=1, cp=1, ep=1, zero=3, global_batch=64, micro_batch=8, recompute="selective",
+    run = read(tmp_path, TITAN)
+    imported, figures = run.imported, run.imported.figures
+    assert imported.known == RunFacts(
+        backend="torchtitan",
+        model="llama3 debugmodel",
+        params_b=0.006163712,
+        gpus=8,
+        dp=8,
+        tp=1,
+        pp=1,
+        cp=1,
+        ep=1,
+        zero=3,
+        global_batch=64,
+        micro_batch=8,
+        recompute="selective",
         seq_len=2048,
-    )  # fmt: skip
+    )
     per_token = 6 * (6 * (4 * 256 * 256 + 3 * 256 * 768) + 2048 * 256) + 6 * 6 * 2048 * 256
-    assert said(found.lines[2]) == {
-        "step": 3, "tokens": 3 * 64 * 2048, "loss": 6.9532, "grad_norm": 1.9775,
-        "step_ms": pytest.approx(64 * 2048 / 8 / 359.546), "mem_max_gib": 1.34,
-        "tokens_per_s": pytest.approx(8 * 359546), "stated_tflops_per_gpu": 25.74,
+    assert known_fields(run.lines[2]) == {
+        "step": 3,
+        "tokens": 3 * 64 * 2048,
+        "loss": 6.9532,
+        "grad_norm": 1.9775,
+        "step_ms": pytest.approx(64 * 2048 / 8 / 359.546),
+        "mem_max_gib": 1.34,
+        "tokens_per_s": pytest.approx(8 * 359546),
+        "stated_tflops_per_gpu": 25.74,
         "tflops_per_gpu": pytest.approx(359546 * per_token / 1e12),
-    }  # fmt: skip
-    assert [line["step"] for line in found.lines] == [1, 2, 3]
-    assert (one.outcome, figures.steps, figures.mem_max_gib) == ("ok", 3, 1.34)
-    assert one.stated_tflops_per_gpu == 25.74  # without the first two steps
-    assert one.seconds == 8
+    }
+    assert [line["step"] for line in run.lines] == [1, 2, 3]
+    assert (imported.outcome, figures.steps, figures.mem_max_gib) == ("ok", 3, 1.34)
+    assert imported.stated_tflops_per_gpu == 25.74  # without the first two steps
+    assert imported.seconds == 8
 
 
 def test_torchtitan_of_several_degrees(tmp_path: Path) -> None:
@@ -50,13 +71,14 @@ def test_torchtitan_of_several_degrees(tmp_path: Path) -> None:
         "[titan] Building device mesh with parallelism: pp=2, dp_replicate=1, dp_shard=4, cp=1,"
         " tp=2, ep=4, etp=1\n[titan] step: 10  loss: nan  memory: 1.0GiB(1%)  wps: 10  mfu: 1%\n"
     )
-    found = read(tmp_path, text)
-    known = found.imported.known
-    assert (known.gpus, known.dp, known.pp, known.tp, known.ep) == (16, 4, 2, 2, 4)
-    assert known.zero == 2
-    assert (found.imported.outcome, found.imported.cause) == (
-        "diverged", "the loss is nan from step 10 on",
-    )  # fmt: skip
+    run = read(tmp_path, text)
+    facts = run.imported.known
+    assert (facts.gpus, facts.dp, facts.pp, facts.tp, facts.ep) == (16, 4, 2, 2, 4)
+    assert facts.zero == 2
+    assert (run.imported.outcome, run.imported.cause) == (
+        "diverged",
+        "the loss is nan from step 10 on",
+    )
 
 
 NEMO = """\
@@ -70,16 +92,24 @@ Training epoch 0, iteration 1/3 | lr: 2e-05 | global_batch_size: 128 | global_st
 
 
 def test_nemo_2(tmp_path: Path) -> None:
-    found = read(tmp_path, NEMO)
-    assert [line["step"] for line in found.lines] == [0, 1, 2, 3]
-    assert said(found.lines[1]) == {
-        "step": 1, "loss": 11.9, "lr": 2e-05, "step_ms": 6080.0, "stated_tflops_per_gpu": 1249.0,
+    run = read(tmp_path, NEMO)
+    assert [line["step"] for line in run.lines] == [0, 1, 2, 3]
+    assert known_fields(run.lines[1]) == {
+        "step": 1,
+        "loss": 11.9,
+        "lr": 2e-05,
+        "step_ms": 6080.0,
+        "stated_tflops_per_gpu": 1249.0,
         "mem_max_gib": 127785762816 / 2**30,
-    }  # fmt: skip
-    one = found.imported
-    assert one.known == RunFacts(backend="nemo", gpus=8, dp=8, global_batch=128)
+    }
+    imported = run.imported
+    assert imported.known == RunFacts(backend="nemo", gpus=8, dp=8, global_batch=128)
     # It counts from 0: four steps are done.
-    assert (one.outcome, one.figures.steps, one.figures.step_ms_p50) == ("ok", 4, 6100.0)
+    assert (imported.outcome, imported.figures.steps, imported.figures.step_ms_p50) == (
+        "ok",
+        4,
+        6100.0,
+    )
 
 
 BARS = (
@@ -97,15 +127,25 @@ BARS = (
 
 
 def test_nemo_1_and_its_bars(tmp_path: Path) -> None:
-    found = read(tmp_path, BARS)
-    assert [said(line) for line in found.lines] == [
-        {"step": 1, "tokens": 256 * 2048, "loss": 10.9, "step_ms": 7010.0,
-         "tokens_per_s": pytest.approx(256 * 2048 / 7.01)},
-        {"step": 2, "tokens": 512 * 2048, "loss": 10.7, "step_ms": 6500.0,
-         "tokens_per_s": pytest.approx(256 * 2048 / 6.5)},
-    ]  # fmt: skip
-    assert (found.imported.known.tp, found.imported.known.global_batch) == (2, 256)
-    assert found.imported.cause == "the log ends at iteration 2 of 40 without saying why"
+    run = read(tmp_path, BARS)
+    assert [known_fields(line) for line in run.lines] == [
+        {
+            "step": 1,
+            "tokens": 256 * 2048,
+            "loss": 10.9,
+            "step_ms": 7010.0,
+            "tokens_per_s": pytest.approx(256 * 2048 / 7.01),
+        },
+        {
+            "step": 2,
+            "tokens": 512 * 2048,
+            "loss": 10.7,
+            "step_ms": 6500.0,
+            "tokens_per_s": pytest.approx(256 * 2048 / 6.5),
+        },
+    ]
+    assert (run.imported.known.tp, run.imported.known.global_batch) == (2, 256)
+    assert run.imported.cause == "the log ends at iteration 2 of 40 without saying why"
 
 
 def test_nemo_ends_of_itself(tmp_path: Path) -> None:
@@ -130,18 +170,23 @@ steps: 10 loss: 7.1250 iter time (s): 0.936 samples/sec: 68.376
 
 
 def test_deepspeed(tmp_path: Path) -> None:
-    found = read(tmp_path, DEEPSPEED)
-    assert [said(line) for line in found.lines] == [
+    run = read(tmp_path, DEEPSPEED)
+    assert [known_fields(line) for line in run.lines] == [
         {"step": 10, "loss": 7.125, "lr": 4.998e-05, "step_ms": 936.0},
         {"step": 20, "lr": 4e-05, "step_ms": 2000.0},
     ]
-    one = found.imported
-    assert one.known == RunFacts(
-        backend="deepspeed", gpus=16, dp=16, zero=2, global_batch=64, micro_batch=4,
+    imported = run.imported
+    assert imported.known == RunFacts(
+        backend="deepspeed",
+        gpus=16,
+        dp=16,
+        zero=2,
+        global_batch=64,
+        micro_batch=4,
         precision="bf16",
-    )  # fmt: skip
-    assert (one.figures.skipped, one.seconds) == (4, 203)
-    assert one.remark == "the log does not say how many steps it was to do"
+    )
+    assert (imported.figures.skipped, imported.seconds) == (4, 203)
+    assert imported.remark == "the log does not say how many steps it was to do"
 
 
 def test_hugging_face_without_bars(tmp_path: Path) -> None:
@@ -152,12 +197,12 @@ def test_hugging_face_without_bars(tmp_path: Path) -> None:
         "{'loss': 6.5, 'grad_norm': 'nan', 'learning_rate': 4e-05, 'epoch': 0.2}\n"
         "{'eval_loss': 6.4, 'eval_runtime': 3.0, 'epoch': 0.2}\n"
     )
-    found = read(tmp_path, text)
-    assert [said(line) for line in found.lines] == [
+    run = read(tmp_path, text)
+    assert [known_fields(line) for line in run.lines] == [
         {"step": 25, "loss": 7.1, "grad_norm": 1.25, "lr": 5e-05},
         {"step": 50, "loss": 6.5, "lr": 4e-05},
     ]
-    assert found.imported.cause == "the log ends at iteration 50 of 75 without saying why"
+    assert run.imported.cause == "the log ends at iteration 50 of 75 without saying why"
 
 
 def test_hugging_face_with_both(tmp_path: Path) -> None:
@@ -169,8 +214,8 @@ def test_hugging_face_with_both(tmp_path: Path) -> None:
         "\r                                     \r{'loss': 7.1, 'learning_rate': 5e-05, 'epoch': 0.3}\n"
         "\r 33%|███▎      | 1/3 [00:10<00:20, 10.00s/it]\r 67%|██████▋   | 2/3 [00:18<00:09,  9.00s/it]\n"
     )
-    found = read(tmp_path, text)
-    assert [said(line) for line in found.lines] == [
+    run = read(tmp_path, text)
+    assert [known_fields(line) for line in run.lines] == [
         {"step": 1, "loss": 7.1, "lr": 5e-05, "step_ms": 10000.0},
         {"step": 2, "step_ms": 8000.0},
     ]
@@ -219,9 +264,9 @@ BAR = "{}%|#   | {}/{} [{}<00:20, {}it/s]\n"
 def test_bars(
     tmp_path: Path, lines: str, steps: list[tuple[int, float | None, float | None]]
 ) -> None:
-    found = read(tmp_path, lines)
-    assert [(line["step"], line["loss"], line["step_ms"]) for line in found.lines] == steps
-    assert found.total == 5
+    run = read(tmp_path, lines)
+    assert [(line["step"], line["loss"], line["step_ms"]) for line in run.lines] == steps
+    assert run.total == 5
 
 
 def test_a_bar_alone_is_no_log(tmp_path: Path) -> None:
@@ -266,13 +311,13 @@ LAUNCHED = "[2024-01-01 00:00:00,000] [INFO] [launch.py:347:main] Process {} exi
     ],
 )
 def test_deepspeed_and_its_launcher(tmp_path: Path, end: str, outcome: str) -> None:
-    found = read(tmp_path, f"[Rank 0] step=10, skipped=0, lr=[0.1], mom=[0.9]\n{end}")
-    assert found.imported.outcome == outcome
+    run = read(tmp_path, f"[Rank 0] step=10, skipped=0, lr=[0.1], mom=[0.9]\n{end}")
+    assert run.imported.outcome == outcome
 
 
 def test_a_log_without_a_step(tmp_path: Path) -> None:
-    found = read(tmp_path, "***** Running training *****\n{'train_runtime': 9.0}\n")
-    assert (found.imported.outcome, found.imported.remark) == ("ok", "no step is logged")
+    run = read(tmp_path, "***** Running training *****\n{'train_runtime': 9.0}\n")
+    assert (run.imported.outcome, run.imported.remark) == ("ok", "no step is logged")
 
 
 def test_a_folder_of_logs(tmp_path: Path) -> None:

@@ -35,14 +35,18 @@ def test_no_count(text: str) -> None:
 def test_one_odd_number_of_megatron(tmp_path: Path, odd: str, field: int) -> None:
     values = [*FINE[:field], odd, *FINE[field + 1 :]]
     text = "\n".join(
-        [f"--- arguments ---\n  seq_length .... 16\n  tensor_model_parallel_size ... {odd}",
-         "  num_layers ... " + odd, "----- end of arguments -----".rjust(40),
-         *(STEP.format(n, *FINE) for n in (1, 2, 3)), STEP.format(4, *values),
-         f"[Rank 0] (after 4 iterations) memory (MB) | max reserved: {odd}"]
-    )  # fmt: skip
-    found = read(tmp_path, text)
-    assert found.imported.figures.steps == 4
-    json.dumps(found.lines, allow_nan=False)
+        [
+            f"--- arguments ---\n  seq_length .... 16\n  tensor_model_parallel_size ... {odd}",
+            "  num_layers ... " + odd,
+            "----- end of arguments -----".rjust(40),
+            *(STEP.format(n, *FINE) for n in (1, 2, 3)),
+            STEP.format(4, *values),
+            f"[Rank 0] (after 4 iterations) memory (MB) | max reserved: {odd}",
+        ]
+    )
+    run = read(tmp_path, text)
+    assert run.imported.figures.steps == 4
+    json.dumps(run.lines, allow_nan=False)
 
 
 @pytest.mark.parametrize("odd", ["4.04.0", "1.234.", "nan", "inf", "9" * 5000])
@@ -58,13 +62,13 @@ def test_one_odd_number_of_megatron(tmp_path: Path, odd: str, field: int) -> Non
     ],
 )  # fmt: skip
 def test_one_odd_number_of_others(tmp_path: Path, lines: str, odd: str) -> None:
-    found = read(tmp_path, lines.format(*[odd] * lines.count("{}")))
-    json.dumps(found.lines, allow_nan=False)
+    run = read(tmp_path, lines.format(*[odd] * lines.count("{}")))
+    json.dumps(run.lines, allow_nan=False)
 
 
 def test_a_pipeline_step_that_ends_its_sentence(tmp_path: Path) -> None:
-    found = read(tmp_path, "steps: 10 loss: 2.0 iter time (s): 1.234.\n")
-    assert found.lines[0]["step_ms"] == 1234
+    run = read(tmp_path, "steps: 10 loss: 2.0 iter time (s): 1.234.\n")
+    assert run.lines[0]["step_ms"] == 1234
 
 
 @pytest.mark.parametrize("odd", ["1e400", "9" * 5000, "nan", "inf", "-1"])

@@ -7,7 +7,7 @@ import pytest
 
 from launcher.foreign.logs.lines import clean, number
 from launcher.foreign.source import SourceRun
-from tests.launcher.foreign.made import read, said
+from tests.launcher.foreign.made import known_fields, read
 
 MCORE = (
     " [2025-09-05 16:08:14] iteration        1/    2000 | consumed samples:          128 | elapsed"
@@ -100,13 +100,13 @@ LINES: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("text", "expected"), LINES, ids=range(len(LINES)))
 def test_step_lines(tmp_path: Path, text: str, expected: dict[str, Any]) -> None:
-    found = read(tmp_path, f"before\n{text}\nafter\n")
-    assert [said(line) for line in found.lines] == [expected]
-    assert (found.unread, found.imported.format) == (0, "megatron")
+    run = read(tmp_path, f"before\n{text}\nafter\n")
+    assert [known_fields(line) for line in run.lines] == [expected]
+    assert (run.unread, run.imported.format) == (0, "megatron")
 
 
-def steps(found: SourceRun) -> list[int]:
-    return [line["step"] for line in found.lines]
+def steps(run: SourceRun) -> list[int]:
+    return [line["step"] for line in run.lines]
 
 
 def line(step: int, total: int = 100, loss: float = 3.0) -> str:
@@ -121,8 +121,8 @@ def test_two_steps_on_a_line_are_two(tmp_path: Path) -> None:
 
 
 def test_a_step_that_is_cut_off_is_one(tmp_path: Path) -> None:
-    found = read(tmp_path, f"{line(1)}\n iteration        2/     10")
-    assert (steps(found), found.total, found.unread) == ([1, 2], 100, 0)
+    run = read(tmp_path, f"{line(1)}\n iteration        2/     10")
+    assert (steps(run), run.total, run.unread) == ([1, 2], 100, 0)
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_a_step_that_is_cut_off_is_one(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_step(tmp_path: Path, text: str) -> None:
-    found = read(tmp_path, f"{line(199)}\n{text}\n")
-    assert (steps(found), found.unread) == ([199], 0)
+    run = read(tmp_path, f"{line(199)}\n{text}\n")
+    assert (steps(run), run.unread) == ([199], 0)
 
 
 def test_what_cannot_be_read_is_counted_and_shown(tmp_path: Path) -> None:
-    found = read(tmp_path, f"{line(1)}\n iteration  2/ 1o0 | lm loss: 3.0 |\n iteration 3/ x\n")
-    assert (found.unread, found.first_unread) == (2, "iteration  2/ 1o0 | lm loss: 3.0 |")
+    run = read(tmp_path, f"{line(1)}\n iteration  2/ 1o0 | lm loss: 3.0 |\n iteration 3/ x\n")
+    assert (run.unread, run.first_unread) == (2, "iteration  2/ 1o0 | lm loss: 3.0 |")
 
 
 ARGUMENTS = "------------------------ arguments ------------------------\n{}\n-------------------- end of arguments ---------------------\n"
@@ -152,13 +152,17 @@ def test_a_log_of_several_starts(tmp_path: Path) -> None:
     first = ARGUMENTS.format("  tensor_model_parallel_size ...... 2\n  world_size ...... 8")
     second = ARGUMENTS.format("  tensor_model_parallel_size ...... 4\n  world_size ...... 8")
     text = f"{first}{line(1)}\n{line(2, loss=9.0)}\n{line(3)}\n{second}{line(2, loss=2.0)}\n"
-    found = read(tmp_path, text)
-    assert [(one["step"], one["loss"]) for one in found.lines] == [(1, 3.0), (2, 2.0), (3, 3.0)]
-    assert (found.imported.known.tp, found.imported.known.dp) == (4, 2)
-    assert found.imported.remark == (
+    run = read(tmp_path, text)
+    assert [(step_line["step"], step_line["loss"]) for step_line in run.lines] == [
+        (1, 3.0),
+        (2, 2.0),
+        (3, 3.0),
+    ]
+    assert (run.imported.known.tp, run.imported.known.dp) == (4, 2)
+    assert run.imported.remark == (
         "2 starts in one log; 1 step lines repeat an earlier step, of which the last counts"
     )
-    assert found.imported.cause == "the log ends at iteration 2 of 100 without saying why"
+    assert run.imported.cause == "the log ends at iteration 2 of 100 without saying why"
 
 
 NEW = """  add_bias_linear ................................. False
@@ -192,19 +196,19 @@ NEW = """  add_bias_linear ................................. False
 
 
 def test_arguments_of_megatron_core(tmp_path: Path) -> None:
-    whole = "".join(f"{line(step, 4)[:-1]} global batch size: 512 |\n" for step in range(1, 5))
-    found = read(tmp_path, ARGUMENTS.format(NEW) + whole, hardware="h100")
-    known, figures = found.imported.known, found.imported.figures
-    assert (known.dp, known.tp, known.pp, known.vpp, known.cp, known.sp) == (2, 2, 2, 4, 2, True)
-    assert (known.zero, known.recompute, known.precision) == (1, "selective", "bf16")
-    assert known.params_b == 6.738415616  # Llama 7B has as many
+    step_lines = "".join(f"{line(step, 4)[:-1]} global batch size: 512 |\n" for step in range(1, 5))
+    run = read(tmp_path, ARGUMENTS.format(NEW) + step_lines, hardware="h100")
+    facts, figures = run.imported.known, run.imported.figures
+    assert (facts.dp, facts.tp, facts.pp, facts.vpp, facts.cp, facts.sp) == (2, 2, 2, 4, 2, True)
+    assert (facts.zero, facts.recompute, facts.precision) == (1, "selective", "bf16")
+    assert facts.params_b == 6.738415616  # Llama 7B has as many
     # 512 x 4096 tokens in 103.5 ms, 6 x 6.607e9 + 3 x 32 x 2 x 4096 x 4096 FLOPs each, 16 cards.
     per_token = 6 * (6738415616 - 32000 * 4096 - 65 * 4096) + 6 * 32 * 4096 * 4096
     expected = 512 * 4096 / 0.1035 * per_token / 16 / 1e12
     assert figures.tflops_per_gpu == pytest.approx(expected)
     assert figures.mfu_pct is None  # more than the card can
-    assert found.imported.remark == f"MFU {100 * expected / 989.4:.0f} % is impossible and left out"
-    assert found.imported.outcome == "ok"
+    assert run.imported.remark == f"MFU {100 * expected / 989.4:.0f} % is impossible and left out"
+    assert run.imported.outcome == "ok"
 
 
 @pytest.mark.parametrize(
@@ -212,8 +216,8 @@ def test_arguments_of_megatron_core(tmp_path: Path) -> None:
 )
 def test_a_model_of_another_kind_has_no_flops(tmp_path: Path, argument: str) -> None:
     text = NEW.replace("  multi_latent_attention .......................... False\n", "")
-    found = read(tmp_path, ARGUMENTS.format(f"{text}\n  {argument}") + f"{line(1)}\n{line(2)}\n")
-    assert found.lines[0]["tokens_per_s"] and found.lines[0]["tflops_per_gpu"] is None
+    run = read(tmp_path, ARGUMENTS.format(f"{text}\n  {argument}") + f"{line(1)}\n{line(2)}\n")
+    assert run.lines[0]["tokens_per_s"] and run.lines[0]["tflops_per_gpu"] is None
 
 
 @pytest.mark.parametrize(
@@ -245,8 +249,8 @@ def test_what_launchers_put_before_a_line(text: str) -> None:
     ],
 )
 def test_steps_are_those_that_the_log_is_of(tmp_path: Path, logged: list[int], steps: int) -> None:
-    found = read(tmp_path, "".join(f"{line(step)}\n" for step in logged))
-    assert found.imported.figures.steps == steps
+    run = read(tmp_path, "".join(f"{line(step)}\n" for step in logged))
+    assert run.imported.figures.steps == steps
 
 
 @pytest.mark.parametrize(
@@ -261,9 +265,9 @@ def test_steps_are_those_that_the_log_is_of(tmp_path: Path, logged: list[int], s
     ],
 )
 def test_arguments_behind_anything(tmp_path: Path, text: str) -> None:
-    rest = [row for row in NEW.split("\n") if "num_layers " not in row]
-    found = read(tmp_path, ARGUMENTS.format("\n".join([*rest, text])))
-    assert found.imported.known.params_b == pytest.approx(5.12, abs=0.01)
+    arguments = [row for row in NEW.split("\n") if "num_layers " not in row]
+    run = read(tmp_path, ARGUMENTS.format("\n".join([*arguments, text])))
+    assert run.imported.known.params_b == pytest.approx(5.12, abs=0.01)
 
 
 @pytest.mark.parametrize(

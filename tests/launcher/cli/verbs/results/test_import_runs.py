@@ -1,16 +1,12 @@
 """`launch import`: the folders of the runs, its lines about them, and its refusals."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from launcher import cli
-from launcher.errors import ReadError, WorkError
-from launcher.foreign import folders
-from launcher.foreign.source import source_name
 from launcher.results import imported
 from tests.conftest import ROOT
 
@@ -179,48 +175,3 @@ def test_options_of_a_source_that_is_there_already(capsys: pytest.CaptureFixture
         assert launch(capsys, LOG, *words)[1][0].endswith(
             "already there -> runs/imported/megatron_lm_cancelled (--again reads it with these options)"
         )
-
-
-@pytest.mark.parametrize(
-    ("path", "folder"),
-    [
-        (".", "here"), ("..", "above"), ("./", "here"), ("run", "run"), ("run/tensorboard", "run"),
-        (".hidden", "hidden"), ("tensorboard", "here"),
-    ],
-)  # fmt: skip
-def test_names_of_folders(
-    path: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    working_folder = tmp_path / "above" / "here"
-    working_folder.mkdir(parents=True)
-    monkeypatch.chdir(working_folder)
-    Path(path).mkdir(parents=True, exist_ok=True)
-    assert folders.target(Path("out"), Path(path), "").folder == Path("out") / folder
-
-
-def test_what_has_no_name() -> None:
-    with pytest.raises(ReadError, match="no folder can be called after it"):
-        folders.target(Path("out"), Path("/"), "")
-
-
-def test_folders_of_events_are_told_apart() -> None:
-    assert source_name(Path("a/tensorboard")) == "a/tensorboard"
-    assert source_name(Path("a/run_7")) == "run_7"
-
-
-def test_a_folder_that_cannot_be_replaced_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path("out/run")
-    folder.mkdir(parents=True)
-    (folder / "old").touch()
-    rename = os.rename
-
-    def fails(old: Path, new: Path) -> None:
-        if new == folder and not str(old).endswith(".old"):
-            raise OSError(28, "No space left on device")
-        rename(old, new)
-
-    monkeypatch.setattr("os.rename", fails)
-    with pytest.raises(WorkError, match="No space left"):
-        folders.put(folder, [])
-    assert [path.name for path in folder.iterdir()] == ["old"]
-    assert [path.name for path in folder.parent.iterdir()] == ["run"]

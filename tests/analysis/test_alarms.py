@@ -1,4 +1,7 @@
-"""Logged series: what is read of them, which alarms they raise, and how these meet labels."""
+"""Logged series: what is read of them, which alarms they raise, and how these meet labels.
+
+Modules: analysis.alarms, analysis.loading.series.
+"""
 
 import json
 import math
@@ -36,16 +39,27 @@ def written(folder: Path, text: str, name: str = "a.csv") -> Path:
 def test_columns_that_are_known(
     tmp_path: Path, text: str, points: list[tuple[int, float, float | None]]
 ) -> None:
-    found = read(written(tmp_path, text), "a")
-    assert [(p.step, p.loss, p.norm) for p in found.points] == points
+    logged = read(written(tmp_path, text), "a")
+    assert [(p.step, p.loss, p.norm) for p in logged.points] == points
 
 
 def test_broken_lines_are_left_out_and_said(tmp_path: Path) -> None:
-    lines = ["# source", "iteration,lm_loss,grad_norm", "1,2.5,0.1", "2,abc,0.1", "3", '4,"2.5,0.1',
-             "nan,2.5,0.1", "5.5,2.5,0.1", "6,,0.1", "7,2.5,xyz", "8,2.5,0.1"]  # fmt: skip
-    found = read(written(tmp_path, "\n".join(lines)), "a")
-    assert [point.step for point in found.points] == [1, 8]
-    assert found.skipped == (
+    lines = [
+        "# source",
+        "iteration,lm_loss,grad_norm",
+        "1,2.5,0.1",
+        "2,abc,0.1",
+        "3",
+        '4,"2.5,0.1',
+        "nan,2.5,0.1",
+        "5.5,2.5,0.1",
+        "6,,0.1",
+        "7,2.5,xyz",
+        "8,2.5,0.1",
+    ]
+    logged = read(written(tmp_path, "\n".join(lines)), "a")
+    assert [point.step for point in logged.points] == [1, 8]
+    assert logged.skipped == (
         "line 4: lm_loss 'abc' is no number",
         "line 5: no lm_loss",
         "line 6: lm_loss '2.5,0.1' is no number",
@@ -57,16 +71,22 @@ def test_broken_lines_are_left_out_and_said(tmp_path: Path) -> None:
 
 
 def test_metrics_write_null_for_what_is_not_finite(tmp_path: Path) -> None:
-    lines = [{"step": 1, "loss": None, "grad_norm": None}, {"step": 2, "loss": 2.5, "stage": "web"},
-             {"loss": 2.5}, [1]]  # fmt: skip
+    lines = [
+        {"step": 1, "loss": None, "grad_norm": None},
+        {"step": 2, "loss": 2.5, "stage": "web"},
+        {"loss": 2.5},
+        [1],
+    ]
     text = "\n".join([*map(json.dumps, lines), '{"step": 3, "lo'])
-    found = read(written(tmp_path, text, "metrics.jsonl"), "run")
-    first, second = found.points
+    logged = read(written(tmp_path, text, "metrics.jsonl"), "run")
+    first, second = logged.points
     assert math.isnan(first.loss) and first.norm is not None and math.isnan(first.norm)
     assert second == Point(2, 2.5, None, "web")
-    assert found.skipped == (
-        "line 3: no iteration", "line 4: is no JSON object", "line 5: is no JSON object",
-    )  # fmt: skip
+    assert logged.skipped == (
+        "line 3: no iteration",
+        "line 4: is no JSON object",
+        "line 5: is no JSON object",
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,9 +101,9 @@ def test_metrics_write_null_for_what_is_not_finite(tmp_path: Path) -> None:
 )
 def test_a_file_without_a_series(tmp_path: Path, text: str, message: str) -> None:
     path = written(tmp_path, text)
-    with pytest.raises(ConfigError) as found:
+    with pytest.raises(ConfigError) as raised:
         read(path, "a")
-    assert str(found.value) == f"{path}: {message}"
+    assert str(raised.value) == f"{path}: {message}"
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -91,64 +111,76 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read(tmp_path / "a.csv", "a")
 
 
-def series(losses: list[float], norms: list[float] | None = None, at: int = 1) -> Series:
-    rest = norms or [None] * len(losses)
+def series(losses: list[float], norms: list[float] | None = None, first: int = 1) -> Series:
+    grad_norms = norms or [None] * len(losses)
     points = tuple(
         Point(i, loss, norm, None)
-        for i, (loss, norm) in enumerate(zip(losses, rest, strict=True), at)
+        for i, (loss, norm) in enumerate(zip(losses, grad_norms, strict=True), first)
     )
     return Series(name="a", points=points)
 
 
 def test_an_alarm_has_its_end() -> None:
-    found = judge(series([*[2.0] * 16, 3.0, 4.0, 2.0, math.nan, 2.0]), GUARD).alarms
-    assert [(a.kind, a.step, a.value, a.size, a.end, a.steps) for a in found] == [
+    alarms = judge(series([*[2.0] * 16, 3.0, 4.0, 2.0, math.nan, 2.0]), GUARD).alarms
+    assert [(a.kind, a.step, a.value, a.size, a.end, a.steps) for a in alarms] == [
         ("loss_spike", 17, 3.0, 2.0, "recovery", 2),
         ("nan", 20, None, None, "recovery", 1),
     ]
 
 
 def test_what_a_spike_became_ends_with_it_and_what_never_ended_has_no_end() -> None:
-    found = judge(series([*[2.0] * 16, 3.0, math.nan, 2.0, 3.0]), GUARD).alarms
-    assert [(a.kind, a.step, a.end, a.steps) for a in found] == [
-        ("loss_spike", 17, "recovery", 2), ("nan", 18, "recovery", 2),
+    alarms = judge(series([*[2.0] * 16, 3.0, math.nan, 2.0, 3.0]), GUARD).alarms
+    assert [(a.kind, a.step, a.end, a.steps) for a in alarms] == [
+        ("loss_spike", 17, "recovery", 2),
+        ("nan", 18, "recovery", 2),
         ("loss_spike", 20, None, None),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_creep_is_an_alarm_that_has_diverged() -> None:
     losses = [*[2.0] * 16, *(2.0 + 0.01 * i for i in range(1, 50))]
-    (found,) = judge(series(losses), GUARD).alarms
-    assert (found.kind, found.step, found.end, found.steps) == ("creep", 53, "divergence", 20)
+    (alarm,) = judge(series(losses), GUARD).alarms
+    assert (alarm.kind, alarm.step, alarm.end, alarm.steps) == ("creep", 53, "divergence", 20)
 
 
 def test_a_log_that_goes_back_leaves_an_alarm_without_an_end() -> None:
-    one, two = series([*[2.0] * 16, 3.0]), series([3.0, 2.0], at=17)
-    found = judge(Series(name="a", points=one.points + two.points), GUARD).alarms
-    assert [(a.step, a.end) for a in found] == [(17, None), (17, "recovery")]
+    first, second = series([*[2.0] * 16, 3.0]), series([3.0, 2.0], first=17)
+    alarms = judge(Series(name="a", points=first.points + second.points), GUARD).alarms
+    assert [(a.step, a.end) for a in alarms] == [(17, None), (17, "recovery")]
 
 
 def test_a_change_of_stage_is_no_spike() -> None:
-    before = tuple(Point(i, 2.0, None, "web") for i in range(16))
-    after = tuple(Point(i, 3.0, None, "books") for i in range(16, 40))
-    assert judge(Series(name="a", points=before + after), GUARD).alarms == []
-    same = tuple(Point(point.step, point.loss, None, "web") for point in after)
-    assert len(judge(Series(name="a", points=before + same), GUARD).alarms) == 1
+    web = tuple(Point(i, 2.0, None, "web") for i in range(16))
+    books = tuple(Point(i, 3.0, None, "books") for i in range(16, 40))
+    assert judge(Series(name="a", points=web + books), GUARD).alarms == []
+    unchanged = tuple(Point(point.step, point.loss, None, "web") for point in books)
+    assert len(judge(Series(name="a", points=web + unchanged), GUARD).alarms) == 1
 
 
 def test_what_the_guard_would_have_done_is_counted() -> None:
     norms = [*[0.2] * 16, 2.1, *[0.2] * 24]
-    found = judge(series([*[2.0] * 17, *[3.0] * 22, math.nan, 2.0], norms), GUARD)
-    assert found.actions == {"skip": 1, "roll_back": 2}
-    assert series_row(found) == {
-        "series": "a", "points": 41, "skipped_lines": 0, "events": 3, "loss_spike": 1,
-        "norm_spike": 1, "nan": 1, "inf": 0, "creep": 0, "recovered": 2, "diverged": 1, "skipped_updates": 1,
-        "rollbacks": 2, "stops": 0,
-    }  # fmt: skip
+    verdict = judge(series([*[2.0] * 17, *[3.0] * 22, math.nan, 2.0], norms), GUARD)
+    assert verdict.actions == {"skip": 1, "roll_back": 2}
+    assert series_row(verdict) == {
+        "series": "a",
+        "points": 41,
+        "skipped_lines": 0,
+        "events": 3,
+        "loss_spike": 1,
+        "norm_spike": 1,
+        "nan": 1,
+        "inf": 0,
+        "creep": 0,
+        "recovered": 2,
+        "diverged": 1,
+        "skipped_updates": 1,
+        "rollbacks": 2,
+        "stops": 0,
+    }
 
 
 @pytest.mark.parametrize(
-    ("label", "found"),
+    ("label", "detected"),
     [
         (Label(17, 17), 1),
         (Label(27, 30), 1),  # ten before its start
@@ -157,9 +189,9 @@ def test_what_the_guard_would_have_done_is_counted() -> None:
         (Label(2, 6), 0),
     ],
 )
-def test_an_alarm_near_a_label_is_for_it(label: Label, found: int) -> None:
+def test_an_alarm_near_a_label_is_for_it(label: Label, detected: int) -> None:
     verdict = judge(series([*[2.0] * 16, 3.0]), GUARD, [label])
-    assert (verdict.detected, verdict.false_alarms) == (found, 1 - found)
+    assert (verdict.detected, verdict.false_alarms) == (detected, 1 - detected)
 
 
 def test_two_alarms_for_a_label_are_one_event_and_no_false_alarm() -> None:
@@ -172,11 +204,26 @@ def test_alarms_of_series_without_a_label_are_counted_apart() -> None:
     losses = [*[2.0] * 16, 3.0]
     verdicts = [judge(series(losses), GUARD, labels) for labels in ([Label(90, 90)], [])]
     sums = total(verdicts)
-    assert {name: sums[name] for name in ("series", "events", "labelled", "found", "false_alarms",
-                                          "clean_series", "clean_false_alarms")} == {
-        "series": 2, "events": 2, "labelled": 1, "found": 0, "false_alarms": 2,
-        "clean_series": 1, "clean_false_alarms": 1,
-    }  # fmt: skip
+    assert {
+        name: sums[name]
+        for name in (
+            "series",
+            "events",
+            "labelled",
+            "found",
+            "false_alarms",
+            "clean_series",
+            "clean_false_alarms",
+        )
+    } == {
+        "series": 2,
+        "events": 2,
+        "labelled": 1,
+        "found": 0,
+        "false_alarms": 2,
+        "clean_series": 1,
+        "clean_false_alarms": 1,
+    }
     assert "clean_series" not in total([judge(series(losses), GUARD)])
 
 
@@ -192,9 +239,9 @@ def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
         ("start_iter,end_iter,file\n1,2\n3\n", ":3: end_iter '' is no whole number"),
     ):
         path = written(tmp_path, text)
-        with pytest.raises(ConfigError) as found:
+        with pytest.raises(ConfigError) as raised:
             read_labels(path)
-        assert str(found.value) == f"--labels: {path}{wrong}"
+        assert str(raised.value) == f"--labels: {path}{wrong}"
     with pytest.raises(ConfigError, match="No such file"):
         read_labels(tmp_path / "none.csv")
 
