@@ -119,6 +119,7 @@ def sorted_by(rows: pd.DataFrame, sort: str) -> pd.DataFrame:
         raise ConfigError(f"--sort: {column} is empty in all rows")
     up = not sort.startswith("-")
     in_order = rows.sort_values(column, ascending=up, na_position="last", kind="stable")
+    in_order.attrs["sorted_by"] = column
     return in_order.reset_index(drop=True)
 
 
@@ -171,7 +172,8 @@ def split(rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
     shared, apart = {}, []
     for name in rows.columns:
         column, values = column_of(name), rows[name].dropna()
-        if column.visible == "never" or values.empty or (name == "sweep" and values.nunique() == 1):
+        hidden = column.visible == "never" and name != rows.attrs.get("sorted_by")
+        if hidden or values.empty or (name == "sweep" and values.nunique() == 1):
             continue
         complete = len(values) == len(rows) or column.measured  # what never ran has no such value
         by_itself = column.visible == "always" or column.long

@@ -44,6 +44,7 @@ def compose(*overrides: str, multirun: bool = False, config_dir: str | None = No
     Raises:
         ConfigError: one line, naming the key, its value and what it disagrees with.
     """
+    _check_overrides("compose", overrides)
     return composing.compose(overrides, multirun, config_dir)
 
 
@@ -61,9 +62,8 @@ def plan(*request: Request | str, multirun: bool = False, config_dir: str | None
     """
     if len(request) == 1 and isinstance(request[0], Request):
         return Plan.of_request(request[0])
+    _check_overrides("plan", request, "one Request, or ")
     overrides = tuple(word for word in request if isinstance(word, str))
-    if len(overrides) < len(request):
-        raise TypeError("plan() takes one Request, or overrides")
     command = SavedCommand(
         overrides=overrides, multirun=multirun, config_dir=config_dir, folder=str(Path.cwd())
     )
@@ -85,6 +85,10 @@ def run(plan: Plan, progress: Callable[[Update], None] | None = None) -> list[Ru
         WorkError: a folder cannot be written, a batch system does not answer.
         KeyboardInterrupt: at Ctrl-C; ranks on this machine have been ended, queued jobs go on.
     """
+    if not isinstance(plan, Plan):
+        raise TypeError(f"run() takes a plan: run(plan(...)), not {_kind(plan)}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"run(): progress is a function of an Update, not {_kind(progress)}")
     campaign = Campaign(plan, _Callback(progress) if progress else None)
     return campaign.run(campaign.ready())
 
@@ -112,7 +116,23 @@ def table(
         return planned_table.frame(Campaign(source).planned(), sort)
     if isinstance(source, str | Path):
         return analysis.load(source).table(sort)
-    return record_table.frame(source, sort)
+    sequence = source if isinstance(source, Sequence) else [source]
+    records = [record for record in sequence if isinstance(record, RunRecord)]
+    if len(records) < len(sequence):
+        raise TypeError(f"table() takes a Plan, records, or a folder, not {_kind(source)}")
+    return record_table.frame(records, sort)
+
+
+def _check_overrides(function: str, words: Sequence[object], others: str = "") -> None:
+    for word in words:
+        if not isinstance(word, str):
+            hint = f"; write {function}(*words)" if isinstance(word, list | tuple) else ""
+            accepted = f'{others}overrides such as "layout.tp=2"'
+            raise TypeError(f"{function}() takes {accepted}, not {_kind(word)}{hint}")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 class _Callback(Observer):

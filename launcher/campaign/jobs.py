@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher.campaign import workspace
-from launcher.errors import ConfigError, ReadError, RequestError, WorkError
+from launcher.errors import ReadError, RequestError, WorkError
 from launcher.results import summary
-from launcher.results.find import runs
+from launcher.results.find import runs, some_runs
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job, Setting
 from launcher.schedulers.options import SchedulerOptions
@@ -36,9 +36,7 @@ def status(path: Path) -> list[dict[str, Any]]:
     Raises:
         ConfigError: there are no runs below the folder.
     """
-    statuses = [(folder, folder.readable_status()) for folder in runs(path)]
-    if not statuses:
-        raise ConfigError(f"{path}: no runs below this folder")
+    statuses = [(folder, folder.readable_status()) for folder in some_runs(path)]
     job_states = ask_slurm(submitted(statuses))
     several = len({folder.path.parent for folder, _ in statuses}) > 1
     above = path if several else None

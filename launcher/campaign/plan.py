@@ -4,13 +4,14 @@ Made once and never changed: what moves while it runs is `launcher.campaign.camp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from launcher.campaign import preflight, stage_history
 from launcher.data import corpora
+from launcher.decode import decode, encode
 from launcher.errors import LayoutError
 from launcher.request.compose import compose
 from launcher.request.request import Request
@@ -22,7 +23,7 @@ from sweeps import specs, unique
 from sweeps.labels import labels, remarks
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
     """Points of a request, in their order.
 
@@ -48,8 +49,10 @@ class Plan:
         """Make a plan.
 
         Raises:
-            ConfigError: points that name what there is not; a finished stage that is another now.
+            ConfigError: a value that its key does not take; points that name what there is not; a
+                finished stage that is another now.
         """
+        request = _checked(request)
         points = expanded(request)
         refusal = preflight.refusals(request)
         return cls(
@@ -67,6 +70,10 @@ class Plan:
         request = compose(command.overrides, command.multirun, command.config_dir)
         start = Path(command.start) if command.start else None
         return cls.of_request(request, command, start)
+
+    def __repr__(self) -> str:
+        points, refused = len(self.points), len(self.refusals)
+        return f"Plan({self.folder.path}: {points} points, {refused} of them refused)"
 
     @property
     def folder(self) -> SweepFolder:
@@ -116,6 +123,13 @@ class Plan:
                 " data.held_out 0 keeps no text apart"
             )
         return list(warnings.values())
+
+
+def _checked(request: Request) -> Request:
+    """Check a request that Python may have changed, and let it stay in its working directory."""
+    checked = decode(Request, encode(request)).check()
+    cache = str(Path(checked.cache).expanduser().resolve()) if checked.cache else None
+    return replace(checked, output=str(checked.root), cache=cache)
 
 
 def expanded(request: Request) -> list[RunSpec]:

@@ -11,7 +11,7 @@ from typing import Any
 from launcher.foreign.logs.reader import LoggedStep
 from launcher.results.imported import RunFacts
 from launcher.results.record import Figures, MemoryKind
-from launcher.results.summary import p95
+from launcher.results.summary import step_figures
 from launcher.spec.cluster import Accelerator
 from launcher.spec.shape import ModelShape
 
@@ -73,7 +73,8 @@ class LoggedRun:
         """The figures; speed without the first steps, and at the whole batch."""
         timed = self._timed()
         times = [ms for step in timed if (ms := self._ms(step))]
-        p50 = median(times) if times else None
+        step_times = step_figures(times)
+        p50 = step_times["step_ms_p50"]
         speed = self._speed(dataclasses.replace(timed[-1], step_ms=p50)) if timed else None
         tflops = self._tflops(speed)
         losses = [step.loss for step in self.steps if _finite(step.loss) is not None]
@@ -82,8 +83,7 @@ class LoggedRun:
         return Figures(
             steps=sum(self._spans) if self.steps else None,
             tokens_per_s=speed,
-            step_ms_p50=p50,
-            step_ms_p95=p95(times),
+            **step_times,
             tflops_per_gpu=tflops,
             mfu_pct=self._mfu(tflops),
             mem_min_gib=min(self.memory.values()) if len(self.memory) > 1 else None,

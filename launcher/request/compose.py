@@ -5,6 +5,7 @@ first, so that a wrong one gets the nearest right one instead of Hydra's own mes
 """
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,10 @@ GLOBAL_PACKAGE = "# @package _global_"
 """First line that a group's file needs to set keys of other groups too."""
 
 
+_HYDRA = threading.Lock()
+"""Hydra keeps what it composes in a global: one thread at a time."""
+
+
 def compose(
     arguments: Sequence[str] = (), multirun: bool = False, config_dir: str | None = None
 ) -> Request:
@@ -57,7 +62,7 @@ def compose(
     """
     overrides = [_parsed(argument) for argument in arguments]
     folder = _folder(config_dir) if config_dir else None
-    with hydra.initialize_config_module("conf", version_base="1.3"):
+    with _HYDRA, hydra.initialize_config_module("conf", version_base="1.3"):
         data = _composed(overrides, folder, multirun)
     request = decode(Request, data)
     for override in overrides:  # a value given here is the value, whatever the sweep's file lists

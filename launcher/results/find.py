@@ -31,6 +31,14 @@ def runs(path: Path, foreign: bool = False) -> list[RunFolder]:
     return [folder for run in paths if (folder := RunFolder(run)).has_spec]
 
 
+def some_runs(path: Path) -> list[RunFolder]:
+    """Find the folders of all runs below one. Raises ConfigError where there are none."""
+    folders = runs(path)
+    if not folders:
+        raise ConfigError(f"{path}: no runs below this folder")
+    return folders
+
+
 def check(path: Path) -> None:
     """Raise ConfigError where a path is no folder that can be read."""
     if not os.path.isdir(path):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from statistics import median, quantiles, stdev
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from launcher.errors import ReadError
 from launcher.results import metrics
 from launcher.results.classify import EndVerdict, classify, tail
 from launcher.results.metrics import Brief
+from launcher.results.outcomes import NEXT_STEP
 from launcher.results.record import Figures, MemoryKind, RunRecord, read_prediction
 from launcher.results.run_folder import METRICS, RunFolder, Status
 from launcher.spec.run import RunSpec
@@ -83,19 +84,19 @@ def blamed_nodes(status: Status, verdict: EndVerdict, spec: RunSpec) -> tuple[st
     ===================  ==========================================================
     failed check         the nodes that the check found unfit
     node, nccl, 1 node   that node
-    node                 the node of the rank that shows it; none where no rank does
     nccl                 the silent nodes, unless all are: any of them may have failed
+    elsewhere            (node and what else is to run elsewhere) the node of the rank that shows it
     anything else        none
     ===================  ==========================================================
     """
-    if status.bad_nodes or verdict.outcome not in ("node", "nccl"):
+    if status.bad_nodes or NEXT_STEP[verdict.outcome] != "elsewhere":
         return status.bad_nodes
     if len(status.nodes) == 1:
         return status.nodes
-    if verdict.outcome == "node":
-        return _node_of_rank(status, verdict.rank, spec.cluster.gpus_per_node)
-    silent = _silent_nodes(status, spec.cluster.gpus_per_node)
-    return silent if len(silent) < len(status.nodes) else ()
+    if verdict.outcome == "nccl":
+        silent = _silent_nodes(status, spec.cluster.gpus_per_node)
+        return silent if len(silent) < len(status.nodes) else ()
+    return _node_of_rank(status, verdict.rank, spec.cluster.gpus_per_node)
 
 
 def _node_of_rank(status: Status, rank: int | None, ranks_per_node: int) -> tuple[str, ...]:
@@ -127,16 +128,15 @@ def measured(
 ) -> Figures:
     """Compute the figures of a run's metrics; its speed leaves the untimed first steps out."""
     timed = _timed(spec, steps)
-    ordered = sorted(timed)
-    p50 = median(ordered) if ordered else None
+    times = step_figures(timed)
+    p50 = times["step_ms_p50"]
     speed = spec.tokens_per_step / p50 * 1000 if p50 else None
     peak = spec.cluster.accelerator.peak_tflops(spec.train.precision)
     model = spec.model
     return Figures(
         steps=steps[-1].step - spec.first if steps else None,
         tokens_per_s=speed,
-        step_ms_p50=p50,
-        step_ms_p95=p95(ordered),
+        **times,
         step_ms_error=_error(timed),
         tflops_per_gpu=_tflops(speed, model.flops_per_token, spec),
         mfu_pct=_share(_tflops(speed, model.flops_per_token, spec), peak),
@@ -200,6 +200,19 @@ def _impossible(spec: RunSpec, mfu: float) -> str:
         f"MFU {mfu:.0f} % is impossible: cluster.accelerator {accelerator.name} has a peak of"
         f" {peak:g} TFLOPs in {spec.train.precision}, which is not what this ran on"
     )
+
+
+class StepTimes(TypedDict):
+    """Fields of `Figures` that the times of the timed steps decide, ms."""
+
+    step_ms_p50: float | None
+    step_ms_p95: float | None
+
+
+def step_figures(times: Sequence[float]) -> StepTimes:
+    """Figures of step times in ms: of our own runs, and of those whose logs were imported."""
+    p50 = median(times) if times else None
+    return {"step_ms_p50": p50, "step_ms_p95": p95(times)}
 
 
 def p95(values: Sequence[float]) -> float | None:

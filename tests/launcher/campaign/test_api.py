@@ -4,6 +4,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,8 +70,51 @@ def test_a_request_is_planned_as_it_is(tmp_path: Path) -> None:
     request = launcher.compose("layout.tp=2", f"output={tmp_path}")
     (spec,) = launcher.plan(request).points.values()
     assert spec.layout.tp == 2
-    with pytest.raises(TypeError, match="one Request, or overrides"):
+    with pytest.raises(TypeError, match="takes one Request, or overrides such as"):
         launcher.plan(request, "layout.tp=1")
+
+
+def test_a_changed_request_is_checked_as_any_other(tmp_path: Path) -> None:
+    request = launcher.compose("layout.tp=2", f"output={tmp_path}")
+    for changes, message in (
+        ({"name": "a/b"}, "name: 'a/b' cannot name a folder"),
+        ({"max_attempts": -1}, "max_attempts: -1 is below 1"),
+        ({"retry": ("bogus",)}, "retry[0]: 'bogus' is not one of"),
+        ({"time_limit": "x"}, "time_limit: expected a number, got 'x'"),
+    ):
+        with pytest.raises(launcher.ConfigError, match=re.escape(message)):
+            launcher.plan(replace(request, **changes))
+
+
+def test_a_plan_stays_where_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = launcher.plan("layout.tp=2", "name=here")
+    monkeypatch.chdir("/")
+    assert plan.folder.path == tmp_path / "runs" / "here"
+    assert repr(plan) == f"Plan({plan.folder.path}: 1 points, 0 of them refused)"
+
+
+def test_threads_may_compose(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        plans = list(pool.map(lambda tp: launcher.plan(f"layout.tp={tp}"), (1, 2, 1, 2)))
+    tps = [spec.layout.tp for plan in plans for spec in plan.points.values()]
+    assert tps == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: launcher.compose(["x=1"]), "not a list; write compose(*words)"),
+        (lambda: launcher.plan(None), "takes one Request, or overrides such as"),
+        (lambda: launcher.run("layout.tp=2"), "run() takes a plan: run(plan(...)), not a str"),
+        (lambda: launcher.run(launcher.plan(), 3), "progress is a function of an Update"),
+        (lambda: launcher.table(3), "table() takes a Plan, records, or a folder, not a int"),
+        (lambda: launcher.table([{}]), "table() takes a Plan, records, or a folder"),
+    ],
+)
+def test_values_of_other_types(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        call()
 
 
 def test_importing_it_imports_nothing_else() -> None:

@@ -60,11 +60,9 @@ def _check_unused(options: argparse.Namespace) -> None:
 
 def _saved(path: Path, step: int | None) -> list[tuple[str, "Sampled"]]:
     """Return the samples below a folder, with the name of the run where there are several."""
-    from launcher.results.find import runs
+    from launcher.results.find import some_runs
 
-    folders = runs(path)
-    if not folders:
-        raise ConfigError(f"{path}: no runs below this folder")
+    folders = some_runs(path)
     several = len(folders) > 1
     saved = [
         (str(run.path.relative_to(path)) if several else "", sampled)
@@ -135,11 +133,9 @@ def _command(run: "RunFolder", step: int, options: argparse.Namespace) -> list[s
 
 
 def _only_run(path: Path) -> "RunFolder":
-    from launcher.results.find import runs
+    from launcher.results.find import some_runs
 
-    folders = runs(path)
-    if not folders:
-        raise ConfigError(f"{path}: no runs below this folder")
+    folders = some_runs(path)
     trained = [run for run in folders if run.newest_checkpoint()]
     if trained and all(run.spec().stage for run in trained):
         return max(trained, key=lambda run: run.checkpoint_steps()[-1])  # stages of one model
