@@ -1,4 +1,8 @@
-"""Runs as frames: whatever state their folders are in, each is a row."""
+"""Runs as frames: whatever state their folders are in, each is a row.
+
+Modules: analysis.loading.sweeps, analysis.loading.rows, analysis.loading.frames,
+analysis.loading.cache, analysis.loading.parallel, launcher.results.find.
+"""
 
 import json
 import os

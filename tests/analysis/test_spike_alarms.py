@@ -1,4 +1,7 @@
-"""Logged series: what is read of them, which alarms they raise, and how these meet labels."""
+"""Logged series: what is read of them, which alarms they raise, and how these meet labels.
+
+Modules: analysis.loading.series.
+"""
 
 import json
 import math

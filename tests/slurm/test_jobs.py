@@ -1,4 +1,7 @@
-"""Jobs as any shell sees them, and those that `launch cancel` reports as ended by it."""
+"""Jobs as any shell sees them, and those that `launch cancel` reports as ended by it.
+
+Modules: launcher.campaign.jobs.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""A run in stages on SLURM: a chain of jobs that comes to its end through whatever happens."""
+"""A run in stages on SLURM: a chain of jobs that comes to its end through whatever happens.
+
+Modules: launcher.campaign.resume, launcher.campaign.stage_plan.
+"""
 
 import os
 import subprocess

@@ -1,4 +1,7 @@
-"""Strategies that look at no result, and which strategy is taken where none is named."""
+"""Strategies that look at no result, and which strategy is taken where none is named.
+
+Modules: sweeps, sweeps.search.
+"""
 
 import pytest
 

@@ -1,7 +1,8 @@
 """Campaigns, with scripts in the place of the programs that train.
 
 Modules: launcher.campaign.campaign, launcher.campaign.trials, launcher.campaign.chooser,
-launcher.campaign.plan, launcher.campaign.observer, launcher.campaign.workspace.
+launcher.campaign.plan, launcher.campaign.observer, launcher.campaign.workspace,
+launcher.results.record.
 """
 
 import json

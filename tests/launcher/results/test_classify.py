@@ -2,6 +2,7 @@
 
 Messages are those that torch 2.1 to 2.13, megatron-core 0.16, DeepSpeed 0.19, NCCL, gloo, srun and
 slurmstepd print; paths and addresses are made up. The files are described in data/log_tails.
+Modules: launcher.results.patterns, launcher.results.outcomes.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Texts and validation losses from the checkpoints of a run, against a Llama in plain PyTorch.
 
-Modules: launcher.workers.sampling.sampler.
+Modules: launcher.workers.sampling.sampler, launcher.results.samples.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""``launch sync``: what it uploads, what it leaves alone, and what it says where it cannot."""
+"""``launch sync``: what it uploads, what it leaves alone, and what it says where it cannot.
+
+Modules: launcher.results.tracking, launcher.spec.tracking.
+"""
 
 import os
 import subprocess
