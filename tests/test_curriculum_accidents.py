@@ -1,4 +1,7 @@
-"""A staged run meets a full disk and data that vanishes: nothing is lost, and it ends the same."""
+"""A staged run meets a full disk and data that vanishes: nothing is lost, and it ends the same.
+
+Modules: launcher.campaign.stage_plan.
+"""
 
 import re
 import shutil

@@ -1,4 +1,7 @@
-"""A staged run whose layout, engine and ranks change at every boundary, against one rank alone."""
+"""A staged run whose layout, engine and ranks change at every boundary, against one rank alone.
+
+Modules: launcher.campaign.resume.
+"""
 
 from pathlib import Path
 

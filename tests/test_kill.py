@@ -1,4 +1,7 @@
-"""A sweep whose launcher and ranks are killed at random moments ends like an undisturbed one."""
+"""A sweep whose launcher and ranks are killed at random moments ends like an undisturbed one.
+
+Modules: launcher.campaign.interrupt.
+"""
 
 import csv
 import json

@@ -1,7 +1,7 @@
 """Runs as frames: whatever state their folders are in, each is a row.
 
 Modules: analysis.runs, analysis.best, analysis.loading.cache, analysis.loading.frames,
-analysis.loading.parallel, analysis.loading.rows, analysis.loading.sweeps.
+analysis.loading.parallel, analysis.loading.rows, analysis.loading.sweeps, launcher.results.find.
 """
 
 import json

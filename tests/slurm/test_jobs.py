@@ -1,6 +1,6 @@
 """Jobs as any shell sees them, and those that `launch cancel` reports as ended by it.
 
-Modules: launcher.cli.verbs.running.cancel, launcher.cli.verbs.running.submit.
+Modules: launcher.campaign.jobs, launcher.cli.verbs.running.cancel, launcher.cli.verbs.running.submit.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""`import launcher`: docs/python.md as it stands, and the errors of the command as exceptions."""
+"""`import launcher`: docs/python.md as it stands, and the errors of the command as exceptions.
+
+Modules: launcher.
+"""
 
 import json
 import re
@@ -23,12 +26,17 @@ def test_the_example_of_the_documents_runs(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = EXAMPLE[0]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment(cache), timeout=300,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    completed = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(cache),
+        timeout=300,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stderr
+    lines = completed.stdout.splitlines()
     assert "1/3 to run" in lines, "the rejected point has its record at the start"
     assert re.fullmatch(r"3/3 [0-9a-f]{12}", next(line for line in lines if line[:3] == "3/3"))
     assert [line.split()[1] for line in lines[-3:]] == ["ok", "ok", "rejected"]
@@ -119,6 +127,7 @@ def test_values_of_other_types(call: Callable[[], object], message: str) -> None
 
 def test_importing_it_imports_nothing_else() -> None:
     code = "import sys, launcher; print(*sorted({'hydra', 'numpy', 'pandas'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
-    assert done.stdout == b"\n"
+    words = [sys.executable, "-c", code]
+    completed = subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    assert completed.stdout == b"\n"
     assert set(launcher.__all__) <= set(dir(launcher)) | set(launcher._MODULE_OF)

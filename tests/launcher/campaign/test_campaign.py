@@ -1,4 +1,9 @@
-"""The sweep's loop, with scripts in the place of the programs that train."""
+"""Campaigns, with scripts in the place of the programs that train.
+
+Modules: launcher.campaign.campaign, launcher.campaign.trials, launcher.campaign.chooser,
+launcher.campaign.plan, launcher.campaign.observer, launcher.campaign.workspace,
+launcher.results.record.
+"""
 
 import json
 import os
@@ -80,10 +85,16 @@ def request_for(folder: Path, *micro_batches: int, **changes: object) -> Request
     base = spec(gpus=1, global_batch=60)
     axes = {"layout": {"micro_batch": list(micro_batches)}}
     request = Request(
-        model=base.model, layout=base.layout, cluster=base.cluster, train=base.train,
-        data=base.data, backend=base.backend, scheduler=SchedulerOptions(),
-        sweep=Sweep(name=folder.name, axes=axes), output=str(folder.parent),
-    )  # fmt: skip
+        model=base.model,
+        layout=base.layout,
+        cluster=base.cluster,
+        train=base.train,
+        data=base.data,
+        backend=base.backend,
+        scheduler=SchedulerOptions(),
+        sweep=Sweep(name=folder.name, axes=axes),
+        output=str(folder.parent),
+    )
     return replace(request, **changes)  # type: ignore[arg-type]
 
 
@@ -96,7 +107,7 @@ def campaign(request: Request) -> Campaign:
 
 
 def outcomes(records: list[RunRecord]) -> list[str]:
-    return [found.outcome for found in records]
+    return [record.outcome for record in records]
 
 
 def starts(folder: Path) -> int:
@@ -106,7 +117,7 @@ def starts(folder: Path) -> int:
 def test_every_point_is_a_row_and_runs_once(folder: Path) -> None:
     first = run(folder, 1, 2, 5, 7)
     assert outcomes(first) == ["ok", "oom", "failed", "rejected"]
-    assert [found.row for found in first] == [1, 2, 3, 4]
+    assert [record.row for record in first] == [1, 2, 3, 4]
     assert first[3].cause == "micro_batch 7 x dp 1 (7) does not divide global_batch 60"
     assert first[2].cause == "SomethingError: odd"
     assert starts(folder) == 3
@@ -122,32 +133,34 @@ def searched(folder: Path, **stop: object) -> Request:
 
 
 def test_a_budget_ends_a_search_and_the_rest_is_pruned(folder: Path) -> None:
-    found = campaign(searched(folder, trials=3)).run(Local())
-    assert sorted(outcomes(found)) == ["ok"] * 3 + ["pruned"] * 11
-    ran = [one for one in found if one.outcome == "ok"]
-    pruned = [one for one in found if one.outcome == "pruned"]
-    assert {one.cause for one in pruned} == {"sweep.stop.trials=3 have run"}
-    assert all(one.prediction and one.prediction.step_ms for one in found)
+    records = campaign(searched(folder, trials=3)).run(Local())
+    assert sorted(outcomes(records)) == ["ok"] * 3 + ["pruned"] * 11
+    ran = [record for record in records if record.outcome == "ok"]
+    pruned = [record for record in records if record.outcome == "pruned"]
+    assert {record.cause for record in pruned} == {"sweep.stop.trials=3 have run"}
+    assert all(record.prediction and record.prediction.step_ms for record in records)
     # What was expected before it ran, not what is known since.
-    assert any(abs(one.prediction.step_ms / 100 - 1) > 0.01 for one in ran)  # type: ignore[union-attr,operator]
-    assert campaign(searched(folder, trials=3)).run(Local()) == found and starts(folder) == 3
+    assert any(abs(record.prediction.step_ms / 100 - 1) > 0.01 for record in ran)  # type: ignore[union-attr,operator]
+    assert campaign(searched(folder, trials=3)).run(Local()) == records and starts(folder) == 3
     more = campaign(searched(folder, trials=5)).run(Local())
     assert outcomes(more).count("ok") == 5 and starts(folder) == 5
 
 
 def test_a_search_is_not_misled_by_its_first_guess(folder: Path) -> None:
     """Steps take 100 ms per sequence of a micro batch here, so that the smallest is the fastest."""
-    found = campaign(searched(folder)).run(Local())
-    ran = {one.spec.layout.micro_batch: one for one in found if one.outcome == "ok"}
+    records = campaign(searched(folder)).run(Local())
+    ran = {record.spec.layout.micro_batch: record for record in records if record.outcome == "ok"}
     assert min(ran) == 1 and len(ran) < 14
     assert (
-        len([one for one in found if one.outcome == "ok"]) + outcomes(found).count("pruned") == 14
+        len([record for record in records if record.outcome == "ok"])
+        + outcomes(records).count("pruned")
+        == 14
     )
 
 
 def test_figures_leave_the_untimed_steps_out(folder: Path) -> None:
-    (found,) = run(folder, 1)
-    figures = found.figures
+    (trial_record,) = run(folder, 1)
+    figures = trial_record.figures
     assert (figures.steps, figures.step_ms_p50, figures.loss_first) == (4, 103.5, 8.0)
     assert figures.tokens_per_s == pytest.approx(60 * 32 / 0.1035)
     assert figures.mfu_pct is None  # the peak of a CPU is not known
@@ -158,16 +171,19 @@ def test_an_impossible_mfu_is_an_error_and_no_number(folder: Path) -> None:
     request = request_for(folder, 1)
     card = replace(request.cluster.accelerator, name="toy", fp32_tflops=1e-6)
     cluster = replace(request.cluster, accelerator=card)
-    (found,) = campaign(replace(request, cluster=cluster)).run(Local())
-    assert found.outcome == "failed"
-    assert found.cause is not None and "% is impossible: cluster.accelerator toy" in found.cause
-    assert (found.figures.mfu_pct, found.figures.tflops_per_gpu) == (None, None)
+    (trial_record,) = campaign(replace(request, cluster=cluster)).run(Local())
+    assert trial_record.outcome == "failed"
+    assert (
+        trial_record.cause is not None
+        and "% is impossible: cluster.accelerator toy" in trial_record.cause
+    )
+    assert (trial_record.figures.mfu_pct, trial_record.figures.tflops_per_gpu) == (None, None)
 
 
 def test_a_hang_is_tried_once_more(folder: Path) -> None:
-    (found,) = run(folder, 3)
-    assert (found.outcome, found.attempt, starts(folder)) == ("hang", 2, 2)
-    aside = folder / found.spec.id / "attempts" / "1" / "log" / "rank0.txt"
+    (trial_record,) = run(folder, 3)
+    assert (trial_record.outcome, trial_record.attempt, starts(folder)) == ("hang", 2, 2)
+    aside = folder / trial_record.spec.id / "attempts" / "1" / "log" / "rank0.txt"
     assert "HangError" in aside.read_text()
     assert outcomes(run(folder, 3)) == ["hang"] and starts(folder) == 2
 
@@ -184,8 +200,8 @@ def test_a_full_disk_stops_the_sweep_until_the_next_command(folder: Path) -> Non
 def test_retry_runs_finished_trials_again(folder: Path) -> None:
     assert outcomes(run(folder, 5)) == ["failed"]
     (folder / "mended").touch()
-    (found,) = run(folder, 5, retry=("failed",))
-    assert (found.outcome, found.attempt) == ("ok", 2)
+    (trial_record,) = run(folder, 5, retry=("failed",))
+    assert (trial_record.outcome, trial_record.attempt) == ("ok", 2)
 
 
 @pytest.mark.parametrize("moved", range(5))
@@ -206,8 +222,8 @@ def test_a_kill_while_an_attempt_is_set_aside_loses_nothing(
         patched.setattr("launcher.results.run_folder.os.replace", cut)
         with suppress(KeyboardInterrupt):
             trial.next_attempt()
-    (found,) = run(folder, 3)
-    assert (found.outcome, found.attempt) == ("hang", 2)
+    (trial_record,) = run(folder, 3)
+    assert (trial_record.outcome, trial_record.attempt) == ("hang", 2)
     aside = trial.path / "attempts" / "1"
     assert sorted(path.name for path in aside.iterdir()) == ["log", "status.json"]
     assert [attempt.path.name for attempt in trial.attempts()] == ["1"]
@@ -235,8 +251,11 @@ def test_records_can_be_read_by_a_teammate(folder: Path) -> None:
 
 
 def test_more_time_is_another_try(folder: Path) -> None:
-    (found,) = run(folder, 6, time_limit=1.0)
-    assert (found.outcome, found.cause) == ("timeout", "stopped at the time limit of 1 s")
+    (trial_record,) = run(folder, 6, time_limit=1.0)
+    assert (trial_record.outcome, trial_record.cause) == (
+        "timeout",
+        "stopped at the time limit of 1 s",
+    )
     assert outcomes(run(folder, 6, time_limit=1.0)) == ["timeout"] and starts(folder) == 1
     (folder / "mended").touch()
     assert outcomes(run(folder, 6, time_limit=30.0)) == ["ok"]
@@ -250,10 +269,10 @@ def test_a_damaged_status_is_a_trial_to_run_again(folder: Path) -> None:
 
 def test_tables_of_folders_that_are_damaged_or_nested(folder: Path) -> None:
     run(folder, 1, 7)
-    other = folder.parent / "deep" / "er"
-    run(other, 1, 2)
+    nested = folder.parent / "deep" / "er"
+    run(nested, 1, 2)
     above = analysis.load(folder.parent).table("row")
-    assert list(above["sweep"]) == [str(other), str(folder), str(other), str(folder)]
+    assert list(above["sweep"]) == [str(nested), str(folder), str(nested), str(folder)]
     (folder / "records.jsonl").write_text("not json\n")
     runs = analysis.load(folder)
     assert list(runs.table()["outcome"]) == ["ok"]  # from its folder
@@ -263,17 +282,16 @@ def test_tables_of_folders_that_are_damaged_or_nested(folder: Path) -> None:
 
 
 def test_a_table_says_what_is_still_to_come(folder: Path) -> None:
-    """What was cancelled is a row, and is said apart from what has none yet."""
-    ids = [found.spec.id for found in run(folder, 1, 5, 7, 2, 3, max_hangs=1)]
+    """A cancelled run is a row, told apart from those that have none yet."""
+    ids = [record.spec.id for record in run(folder, 1, 5, 7, 2, 3, max_hangs=1)]
     (folder / "records.jsonl").unlink()
-    for spec_id, state, stopped in ((ids[0], "running", None), (ids[1], "queued", None),
-                                    (ids[3], "ended", "cancelled")):  # fmt: skip
+    changed = ((ids[0], "running", None), (ids[1], "queued", None), (ids[3], "ended", "cancelled"))
+    for spec_id, state, stopped in changed:
         RunFolder(folder / spec_id).write_status(Status(state=state, stopped=stopped))  # type: ignore[arg-type]
     runs = analysis.load(folder)
     assert sorted(runs.table()["outcome"]) == ["cancelled", "hang"]
-    assert sorted(runs.table(unfinished=True)["outcome"]) == [
-        "cancelled", "hang", "queued", "running",
-    ]  # fmt: skip
+    unfinished = sorted(runs.table(unfinished=True)["outcome"])
+    assert unfinished == ["cancelled", "hang", "queued", "running"]
     assert runs.notes == [
         f"{folder}: 3 of 5 points have not been run to their end yet:"
         " 1 running, 1 queued, 1 not started",
@@ -286,25 +304,25 @@ def test_a_trial_lost_with_its_launcher_runs_again(folder: Path) -> None:
     trial = RunFolder(folder / first.spec.id)
     trial.write_status(Status(state="running", attempt=1, started=1.0))
     (trial.path / "result.json").unlink()
-    (found,) = run(folder, 1)
-    assert (found.outcome, found.attempt, starts(folder)) == ("ok", 2, 2)
+    (trial_record,) = run(folder, 1)
+    assert (trial_record.outcome, trial_record.attempt, starts(folder)) == ("ok", 2, 2)
 
 
 def test_a_trial_that_finished_without_its_launcher_is_taken_over(folder: Path) -> None:
     (first,) = run(folder, 1)
     trial = RunFolder(folder / first.spec.id)
     trial.write_status(Status(state="running", attempt=1, started=first.seconds))
-    (found,) = run(folder, 1)
-    assert (found.outcome, found.attempt, starts(folder)) == ("ok", 1, 1)
-    assert found.figures == first.figures
+    (trial_record,) = run(folder, 1)
+    assert (trial_record.outcome, trial_record.attempt, starts(folder)) == ("ok", 1, 1)
+    assert trial_record.figures == first.figures
 
 
 def test_a_changed_field_is_another_trial(folder: Path) -> None:
     (first,) = run(folder, 1)
     request = request_for(folder, 1)
     train = replace(request.train, seed=7)
-    (found,) = campaign(replace(request, train=train)).run(Local())
-    assert found.spec.id != first.spec.id and starts(folder) == 2
+    (trial_record,) = campaign(replace(request, train=train)).run(Local())
+    assert trial_record.spec.id != first.spec.id and starts(folder) == 2
     assert len(record.read(folder / "records.jsonl")) == 2
 
 
@@ -323,26 +341,29 @@ def test_damaged_metrics_are_told_and_cost_only_their_lines(folder: Path) -> Non
     trial = RunFolder(folder / first.spec.id)
     lines = trial.metrics.read_text().splitlines(keepends=True)
     trial.metrics.write_text("{}\n" + lines[0] + "not json\n" + "".join(lines[1:]) + '{"step": 9')
-    found = summary.record_of(first.spec, trial)
-    assert (found.outcome, found.figures) == ("ok", first.figures)
-    assert found.remark == "metrics.jsonl:1 and 1 more line cannot be read"
+    trial_record = summary.record_of(first.spec, trial)
+    assert (trial_record.outcome, trial_record.figures) == ("ok", first.figures)
+    assert trial_record.remark == "metrics.jsonl:1 and 1 more line cannot be read"
 
 
 def test_a_damaged_status_is_a_record_that_says_so(folder: Path) -> None:
     (first,) = run(folder, 1)
     (folder / first.spec.id / "status.json").write_text("{")
-    found = summary.record_of(first.spec, RunFolder(folder / first.spec.id))
-    assert found.outcome == "failed"
-    assert found.cause is not None and "status.json: Expecting property name" in found.cause
+    trial_record = summary.record_of(first.spec, RunFolder(folder / first.spec.id))
+    assert trial_record.outcome == "failed"
+    assert (
+        trial_record.cause is not None
+        and "status.json: Expecting property name" in trial_record.cause
+    )
 
 
 def test_a_node_is_avoided_also_where_the_next_attempt_was_not_taken(folder: Path) -> None:
-    """What SLURM had no room for has no status, only what its attempts before left."""
+    """An attempt that SLURM had no room for has no status, only the files of earlier ones."""
     moving = campaign(request_for(folder, 1))
-    before = folder / moving.plan.candidates[0].id / "attempts" / "1"
-    before.mkdir(parents=True)
+    attempt = RunFolder(folder / moving.plan.candidates[0].id).attempt(1)
+    attempt.path.mkdir(parents=True)
     ended = Status(state="ended", stopped="node", nodes=("n1", "n2"), bad_nodes=("n2",))
-    RunFolder(before).write_status(ended)
+    attempt.write_status(ended)
     assert [job.avoid for job in moving.to_submit()] == [("n2",)]
 
 
@@ -356,13 +377,13 @@ with SweepFolder(pathlib.Path(sys.argv[1])).locked():
 
 
 def test_two_launchers_do_not_share_a_folder(folder: Path) -> None:
-    """Who has it is said, also after one that was killed while it had it."""
+    """The holder is named, also after one that was killed while it held the folder."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-c", HOLDS, str(folder)]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as other:
-        assert other.stdout and other.stdout.readline() == b"held\n"
-        assert refused(folder) == other.pid
-        other.kill()
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        assert refused(folder) == holder.pid
+        holder.kill()
     with SweepFolder(folder).locked():
         assert refused(folder) == os.getpid()
     with SweepFolder(folder).locked():
@@ -384,8 +405,8 @@ def refused(folder: Path) -> int:
     """The process that a refusal names."""
     with pytest.raises(ConfigError) as raised, SweepFolder(folder).locked():
         pass
-    said, _, pid = str(raised.value).rpartition(": process ")
-    assert said == f"output: another launch is at work in {folder}"
+    message, _, pid = str(raised.value).rpartition(": process ")
+    assert message == f"output: another launch is at work in {folder}"
     assert pid.endswith(f" on {socket.gethostname()}")
     return int(pid.split()[0])
 

@@ -1,6 +1,7 @@
 """A wrong request is one line on stderr and exit code 2, and nothing is started.
 
-Modules: launcher.cli.verbs.running.run, launcher.cli.verbs.running.status.
+Modules: launcher.cli.verbs.running.run, launcher.cli.verbs.running.status,
+launcher.request.compose, launcher.request.request, launcher.campaign.preflight.
 """
 
 from pathlib import Path
@@ -269,9 +270,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_wrong_request(
     words: list[str], message: str, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = sorted(files.rglob("*"))
+    paths = sorted(files.rglob("*"))
     code = main(words)
-    out, err = capsys.readouterr()
-    assert err == f"launch: {message.replace('{tmp}', str(files))}\n"
-    assert (code, out) == (2, "")
-    assert sorted(files.rglob("*")) == before, "something was started"
+    printed, errors = capsys.readouterr()
+    assert errors == f"launch: {message.replace('{tmp}', str(files))}\n"
+    assert (code, printed) == (2, "")
+    assert sorted(files.rglob("*")) == paths, "something was started"

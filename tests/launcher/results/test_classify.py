@@ -2,6 +2,7 @@
 
 Messages are those that torch 2.1 to 2.13, megatron-core 0.16, DeepSpeed 0.19, NCCL, gloo, srun and
 slurmstepd print; paths and addresses are made up. The files are described in data/log_tails.
+Modules: launcher.results.patterns, launcher.results.outcomes.
 """
 
 import re
@@ -385,9 +386,9 @@ LINES: list[tuple[Outcome, str]] = [
 ]
 
 
-def judged(status: Status | None, tails: Sequence[str], done: bool) -> tuple[str, str | None]:
+def judged(status: Status | None, tails: Sequence[str], has_result: bool) -> tuple[str, str | None]:
     """Outcome and cause."""
-    verdict = classify(status, tails, done)
+    verdict = classify(status, tails, has_result)
     return verdict.outcome, verdict.cause
 
 
@@ -413,13 +414,13 @@ class Case:
     outcome: Outcome
     cause: str | None
     kernel_oom: bool = False
-    done: bool = False
+    has_result: bool = False
 
 
 TOGETHER = [
-    Case(codes=(0, 0), done=True, outcome="ok", cause=None),
-    Case(codes=(0, None), done=True, logs=(OOM, ""), outcome="ok", cause=None),
-    Case(codes=(), done=True, outcome="ok", cause=None),
+    Case(codes=(0, 0), has_result=True, outcome="ok", cause=None),
+    Case(codes=(0, None), has_result=True, logs=(OOM, ""), outcome="ok", cause=None),
+    Case(codes=(), has_result=True, outcome="ok", cause=None),
     # A root cause and what its peers say of it.
     Case(codes=(1, 1), logs=(CLOSED, OOM), outcome="oom", cause=f"rank 1: {OOM}"),
     Case(codes=(None, 1), logs=(WATCHDOG, OOM), outcome="oom", cause=f"rank 1: {OOM}"),
@@ -489,7 +490,7 @@ TOGETHER = [
 @pytest.mark.parametrize("case", TOGETHER)
 def test_several_ranks(case: Case) -> None:
     status = Status(state="ended", exit_codes=case.codes, kernel_oom=case.kernel_oom)
-    assert judged(status, case.logs, case.done) == (case.outcome, case.cause)
+    assert judged(status, case.logs, case.has_result) == (case.outcome, case.cause)
 
 
 def test_what_the_scheduler_did_beats_the_logs() -> None:
@@ -554,5 +555,5 @@ def test_every_cause_can_be_shown_in_the_table() -> None:
         RunRecord(spec=spec(), outcome="failed", cause=cause, row=row)
         for row, cause in enumerate(causes, 1)
     ]
-    shown = "".join(table.render(table.frame(records), "table").split())
-    assert all("".join(cause.split()) in shown for cause in causes)
+    text = "".join(table.render(table.frame(records), "table").split())
+    assert all("".join(cause.split()) in text for cause in causes)

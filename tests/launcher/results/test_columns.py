@@ -54,12 +54,12 @@ def test_errors_of_predictions_and_texts_are_no_better_when_more() -> None:
 
 
 def test_a_title_of_a_sheet_means_one_column() -> None:
-    own = {spelling.bare(name) for name in COLUMNS}
+    names = {spelling.bare(name) for name in COLUMNS}
     titles = [title for column in COLUMNS.values() for title in column.from_sheet or ()]
     assert len(set(titles)) == len(titles)
     assert all(title == spelling.bare(title) for title in titles)
     # A sheet of others states its own TFLOP/s, whatever the column is called.
-    assert own & set(titles) == {"tflopspergpu"}
+    assert names & set(titles) == {"tflopspergpu"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A run's folder: what the names in it say."""
+"""A run's folder: the names in it, and the order of a spec that is read back."""
 
 import os
 from dataclasses import replace
@@ -33,9 +33,9 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_sources_stay_in_their_order(tmp_path: Path) -> None:
-    """It decides the order of samples."""
-    one = spec()
-    data = replace(one.data, blend={"z": 1.0, "a": 2.0})
+    """Their order decides the order of samples."""
+    base = spec()
+    data = replace(base.data, blend={"z": 1.0, "a": 2.0})
     run = RunFolder(tmp_path / "run")
-    run.create(replace(one, data=data))
+    run.create(replace(base, data=data))
     assert list(run.spec().data.blend) == ["z", "a"]

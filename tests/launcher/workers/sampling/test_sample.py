@@ -1,6 +1,7 @@
 """Texts and validation losses from the checkpoints of a run, against a Llama in plain PyTorch.
 
-Modules: launcher.workers.sampling.sampler, launcher.cli.verbs.results.sample.
+Modules: launcher.workers.sampling.sampler, launcher.cli.verbs.results.sample,
+launcher.results.samples.
 """
 
 import json

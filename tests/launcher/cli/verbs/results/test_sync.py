@@ -1,4 +1,7 @@
-"""``launch sync``: the runs that it uploads and leaves alone, and its messages on failures."""
+"""``launch sync``: the runs that it uploads and leaves alone, and its messages on failures.
+
+Modules: launcher.cli.uploads, launcher.results.tracking, launcher.spec.tracking.
+"""
 
 import os
 import subprocess
