@@ -51,7 +51,7 @@ class Campaign:
         """Trials that the scheduler had no room for when they were offered."""
         self.stop_reason: str | None = None
         """Failure that every other trial would meet too."""
-        self._retry = RetryPolicy(plan.request)
+        self._retry = RetryPolicy(plan.request, plan.folder)
         self._trials = Trials(plan=plan, retry=self._retry)
         self._offered_at = 0.0
 
@@ -71,27 +71,37 @@ class Campaign:
             for name, spec in plan.points.items()
         ]
 
-    def check(self) -> None:
-        """Refuse a plan that is bound to fail.
+    def check_stages(self) -> list[Planned]:
+        """Refuse a curriculum that is bound to fail; return its stages as planned.
 
         Raises:
-            LayoutError: a run, or a stage of a curriculum, is impossible.
-            ConfigError: a curriculum reads a source too often, or its checkpoints need more disk
-                than there is.
+            LayoutError: a stage is impossible.
+            ConfigError: it reads a source too often, or its checkpoints need more disk than there
+                is.
         """
-        self.plan.refuse_alone()
-        if self.plan.request.curriculum:
-            stage_plan.check(self.plan, self.planned())
-            if message := stage_plan.too_little_disk(self.plan):
-                raise ConfigError(message)
+        planned = self.planned()
+        stage_plan.check(self.plan, planned)
+        if message := stage_plan.too_little_disk(self.plan):
+            raise ConfigError(message)
+        return planned
 
     def ready(self) -> Scheduler:
-        """Return the scheduler, once it is known that it can run this.
+        """Check all that can be checked, and return the scheduler.
 
         Raises:
-            RequestError: see `check` and `preflight.scheduler`.
+            RequestError: see `check_stages` and `open_scheduler`.
         """
-        self.check()
+        if self.plan.request.curriculum:
+            self.check_stages()
+        return self.open_scheduler()
+
+    def open_scheduler(self) -> Scheduler:
+        """Return the scheduler, once it is known that it can run these points.
+
+        Raises:
+            RequestError: one run (not a sweep) is impossible; see `preflight.scheduler`.
+        """
+        self.plan.refuse_alone()
         if self.plan.request.cache:
             workspace.make_cache(self.plan.request)
         return preflight.scheduler(self.plan.request, self.plan.candidates)
@@ -109,7 +119,7 @@ class Campaign:
             status = folder.readable_status()
             if status is not None and status.state != "ended":
                 running.append(spec.name)
-            elif status is not None and not self._retry.by_command(spec, status):
+            elif status is not None and not self._retry.runs_again(spec, status):
                 ended[spec.name] = record_of(started_spec(folder, spec), folder)
         yield from map(self._trials.job, self.chooser.choose(ended, running).next_specs)
 

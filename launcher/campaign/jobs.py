@@ -195,6 +195,9 @@ def edited(folders: Iterable[RunFolder], options: SchedulerOptions, time_limit: 
 
 
 def _edited(folder: RunFolder, options: SchedulerOptions, time_limit: float) -> list[str]:
+    status = folder.readable_status()
+    if status is None or status.submission is None:  # of a scheduler without submissions
+        return []
     try:
         sub, job = _submission(folder)
     except ReadError:  # of another version

@@ -75,7 +75,7 @@ class Plan:
         points, refused = len(self.points), len(self.refusals)
         return f"Plan({self.folder.path}: {points} points, {refused} of them refused)"
 
-    @property
+    @cached_property
     def folder(self) -> SweepFolder:
         """Folder of all its runs."""
         return self.request.folder

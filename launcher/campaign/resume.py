@@ -21,16 +21,19 @@ ONCE = "retry="
 def save_command(plan: Plan) -> None:
     """Remember the words that started a sweep, a curriculum or a run.
 
+    Of a plan without words those of an earlier one are forgotten: they start something else.
+
     Raises:
         ConfigError: the folder cannot be written, or holds something of another kind.
     """
     kind = kind_of(plan.request)
     _refuse_other_kind(plan.folder, kind)
-    if plan.command is None:
-        return
     folder = plan.folder
     if kind == "run":  # others may stand beside it
         folder = SweepFolder(plan.folder.run(next(iter(plan.points))).path)
+    if plan.command is None:
+        folder.withdraw_command()
+        return
     folder.make()
     overrides = tuple(word for word in plan.command.overrides if not word.startswith(ONCE))
     start = str(plan.start) if plan.start else None

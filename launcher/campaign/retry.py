@@ -10,6 +10,7 @@ from launcher.results import summary
 from launcher.results.outcomes import NEXT_STEP
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import RunFolder, Status
+from launcher.results.sweep_folder import SweepFolder
 from launcher.spec.run import RunSpec
 
 INNOCENT = {"preempted", "cancelled"}
@@ -22,13 +23,13 @@ UNFIT = 2
 class RetryPolicy:
     """Decides on a request's trials, by all their attempts, this launcher's and others'."""
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
+    def __init__(self, request: Request, folder: SweepFolder) -> None:
+        self._request, self._sweep = request, folder
         self._blamed: dict[str, set[str]] = {}
         """Nodes that the attempts of a trial point at, by its name."""
 
     def again(self, record: RunRecord, by_command: bool = False) -> bool:
-        """Return True if another attempt is to replace a record.
+        """Return True if another attempt is to replace a record; remember the nodes to blame.
 
         Args:
             record: of the last attempt.
@@ -49,10 +50,11 @@ class RetryPolicy:
         limit = request.max_hangs if record.outcome == "hang" else request.max_attempts
         return failures(record, earlier, continues) < limit
 
-    def by_command(self, spec: RunSpec, status: Status) -> bool:
+    def runs_again(self, spec: RunSpec, status: Status) -> bool:
         """Return True if the same command runs a trial once more that has ended."""
-        record = summary.record_of(spec, self._folder(spec))
-        return self.has_more_time(status) or self.again(record, by_command=True)
+        if self.has_more_time(status):
+            return True
+        return self.again(summary.record_of(spec, self._folder(spec)), by_command=True)
 
     def has_more_time(self, status: Status) -> bool:
         """Return True if a trial that ran out of time is given more of it now."""
@@ -77,7 +79,7 @@ class RetryPolicy:
         return self._blamed.get(spec.name, set())
 
     def _folder(self, spec: RunSpec) -> RunFolder:
-        return self._request.folder.run(spec.name)
+        return self._sweep.run(spec.name)
 
 
 def earlier_ends(folder: RunFolder, spec: RunSpec) -> Iterator[RunRecord]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
+from launcher.cli.overview import overview
 from launcher.cli.verb import Verb
 from launcher.errors import RequestError
 
@@ -27,16 +28,24 @@ class Parser(argparse.ArgumentParser):
     of_records = False
     """True where its rows are records: their columns are known before anything runs."""
 
+    shows_verbs = False
+    """Its help lists all verbs."""
+
     def error(self, message: str) -> NoReturn:
         raise RequestError(message)
 
+    def format_help(self) -> str:
+        """Make the help; the list of verbs takes a while to make, so no other call does."""
+        if self.shows_verbs:
+            self.epilog = overview(self.groups)
+        return super().format_help()
 
-def new_parser(verb: str, description: str, epilog: str | None = None) -> Parser:
+
+def new_parser(verb: str, description: str) -> Parser:
     """Make the parser of ``launch VERB``."""
     return Parser(
         prog=f"launch {verb}".strip(),
         description=description,
-        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -75,7 +84,7 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
         RequestError: words that are none of its options, or a table that could not be printed.
     """
     options = parser.parse_intermixed_args(words)  # -m may stand between overrides
-    verbs = {verb.name for group in parser.groups.values() for verb in group}
+    verbs = {verb.name for group in parser.groups.values() for verb in group if verb.name}
     for word in getattr(options, "overrides", ()):
         if word in verbs:
             raise RequestError(f"{word!r} is a verb, which comes first")

@@ -1,4 +1,7 @@
-"""Verbs of ``launch``, by the time of their use. To add one: its module, and one line here."""
+"""Verbs of ``launch``, by the time of their use.
+
+To add one: its module, its import here, and its ``VERB`` in its group.
+"""
 
 from launcher.cli.parser import Parser
 from launcher.cli.verb import Verb

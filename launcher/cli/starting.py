@@ -15,15 +15,14 @@ def ready(campaign: "Campaign") -> "Scheduler":
     Raises:
         RequestError: it cannot run.
     """
-    campaign.check()
     if campaign.plan.request.curriculum:
         from analysis import table
         from launcher.campaign import stage_plan
 
-        rows = stage_plan.rows(campaign.plan, campaign.planned())
+        rows = stage_plan.rows(campaign.plan, campaign.check_stages())
         print(table.render(table.plain(list(rows)), "table"), file=sys.stderr)
     warn(campaign.plan)
-    return campaign.ready()
+    return campaign.open_scheduler()
 
 
 def warn(plan: "Plan") -> None:

@@ -53,7 +53,9 @@ TRACES = (STATUS, METRICS, RESULT)
 RECORDED = (*SPECS, STATUS, RESULT, METRICS, EVENTS, PREDICTION)
 """Files that decide the record of a run: while none of them changes, it is the same."""
 
-OF_ATTEMPT = (STATUS, RESULT, METRICS, "log")
+LOG = "log"
+
+OF_ATTEMPT = (STATUS, RESULT, METRICS, LOG)
 """Files and folders that belong to one attempt, and are set aside before the next."""
 
 Stopped = Literal["timeout", "cancelled", "preempted", "node", "oom", "disk", "hang", "failed"]
@@ -196,7 +198,7 @@ class RunFolder:
     @property
     def logs(self) -> Path:
         """Folder of the output of the ranks."""
-        return self.path / "log"
+        return self.path / LOG
 
     def log(self, rank: int) -> Path:
         """Output of one rank."""
@@ -246,12 +248,12 @@ class RunFolder:
     @property
     def has_spec(self) -> bool:
         """True where this project started the run, or is about to."""
-        return self.spec_file.exists()
+        return os.path.exists(self.spec_file)  # False also where the folder may not be looked into
 
     @property
     def is_imported(self) -> bool:
         """True where another program trained the run."""
-        return self.imported_file.exists()
+        return os.path.exists(self.imported_file)
 
     def create(self, spec: RunSpec) -> None:
         """Make the folder and write its spec. Raises WorkError where that cannot be."""

@@ -162,6 +162,10 @@ class SweepFolder:
         """Replace the words that start this again. Raises WorkError."""
         write_json(self.command_file, encode(command))
 
+    def withdraw_command(self) -> None:
+        """Forget the words of an earlier command."""
+        self.command_file.unlink(missing_ok=True)
+
     # The table's cache.
 
     @property

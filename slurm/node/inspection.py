@@ -36,6 +36,10 @@ class Inspection:
     bad_nodes: tuple[str, ...] = ()
 
 
+REQUEST = "check_request.json"
+"""File of what the nodes are asked, beside their reports."""
+
+
 def inspect(submission: Submission, job: Job, folder: Path, nodes: tuple[str, ...]) -> Inspection:
     """Check the nodes of this job; ``folder`` is the submission's."""
     if not submission.options.checks.enabled:
@@ -48,7 +52,7 @@ def inspect(submission: Submission, job: Job, folder: Path, nodes: tuple[str, ..
     check_folder = folder / f"check-{os.environ['SLURM_JOB_ID']}-{time.time_ns()}"
     try:
         check_folder.mkdir()
-        write_json(check_folder / "request.json", encode(request))
+        write_json(check_folder / REQUEST, encode(request))
     except OSError as error:
         return Inspection(stopped="disk", reason=f"{check_folder}: {error.strerror}")
     except WorkError as error:
@@ -95,7 +99,7 @@ def _not_started(submission: Submission, nodes: tuple[str, ...], srun_output: st
 def _run(submission: Submission, job: Job, check_folder: Path) -> tuple[str, str]:
     """Let every node check itself; return their output, and srun's errors where it failed."""
     words = [job.command[0], "-P", "-m", "slurm.node.node_check"]
-    words += ["--request", str(check_folder / "request.json"), "--out", str(check_folder)]
+    words += ["--request", str(check_folder / REQUEST), "--out", str(check_folder)]
     try:
         completed = subprocess.run(
             [*srun(submission, job, 1), *in_container(submission, job, words)],

@@ -72,7 +72,7 @@ class Step:
     @property
     def printed(self) -> Path:
         """File of srun's own output."""
-        return self.folder.logs / "srun.txt"
+        return self.folder.srun_log
 
     def missing_runtime(self) -> str | None:
         """Cause for which the container did not start; None where it did, or there is none."""

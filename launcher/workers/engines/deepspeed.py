@@ -11,7 +11,7 @@ from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines import deepspeed_setup
-from launcher.workers.engines.engine import Apply, RankStep
+from launcher.workers.engines.engine import Apply, Engine, RankStep
 from launcher.workers.engines.update_gate import UpdateGate
 from launcher.workers.model import platform, weights
 from launcher.workers.model.gpt import full_model, transformer_config
@@ -101,8 +101,12 @@ class DeepSpeedEngine:
         return losses
 
 
-def build(spec: RunSpec, place: RankPlace, batches: Batches) -> DeepSpeedEngine:
-    """Build the engine that `launcher.workers.engines.engine.ENGINES` calls ``deepspeed``."""
+def build(spec: RunSpec, place: RankPlace, batches: Batches) -> Engine:
+    """Build the engine of ``backend: deepspeed``; stages of a pipeline have one of their own."""
+    if spec.layout.pp > 1:
+        from launcher.workers.engines.deepspeed_pipeline import PipelineEngine
+
+        return PipelineEngine(spec, place, batches)
     return DeepSpeedEngine(spec, place, batches)
 
 

@@ -180,11 +180,6 @@ class PipelineEngine:
                 parameter.grad.mul_(limit / self._norm)
 
 
-def build(spec: RunSpec, place: RankPlace, batches: Batches) -> PipelineEngine:
-    """Build the engine that `launcher.workers.engines.engine.ENGINES` names as this module."""
-    return PipelineEngine(spec, place, batches)
-
-
 def _loss(logits: Any, labels: Any) -> Any:
     """Mean loss of a micro batch."""
     return vocab_parallel_cross_entropy(logits.float(), labels.transpose(0, 1).contiguous()).mean()

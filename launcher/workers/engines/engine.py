@@ -1,8 +1,9 @@
-"""The seam of an engine: what the training loop asks of it, and the registry of those there are.
+"""The seam of an engine: what the training loop asks of it.
 
-To add one, write a module beside this one and put its name into `ENGINES`. The module has a
-function ``build(spec, place, batches)`` of type `Build` that returns an `Engine`. When it is called
-the ranks have met and megatron-core's ``parallel_state`` knows every process group of the layout.
+To add one, write a module beside this one, of the name that it has in
+`launcher.backends.BACKENDS`, with a function ``build(spec, place, batches)`` of type `Build` that
+returns an `Engine`. When it is called the ranks have met, and megatron-core's ``parallel_state``
+knows every process group of the layout.
 
 An engine trains megatron-core's GPTModel (`launcher.workers.model.gpt`), so that every engine and
 layout gives the same losses:
@@ -76,13 +77,8 @@ Build = Callable[[RunSpec, RankPlace, Batches], Engine]
 
 def build(spec: RunSpec, place: RankPlace, batches: Batches) -> Engine:
     """Build the engine a spec asks for; only that one's library is imported."""
-    pipelined = spec.backend == "deepspeed" and spec.layout.pp > 1
-    name = "deepspeed_pipeline" if pipelined else spec.backend
-    assert name in ENGINES, name
-    module = importlib.import_module(f"launcher.workers.engines.{name}")
+    # A backend's name is a key of launcher.backends.BACKENDS, which the launcher has looked up.
+    assert spec.backend.isidentifier(), spec.backend
+    module = importlib.import_module(f"{__package__}.{spec.backend}")
     build_engine: Build = module.build
     return build_engine(spec, place, batches)
-
-
-ENGINES = ("megatron", "deepspeed", "deepspeed_pipeline")
-"""Modules beside this one; each has a `Build` called ``build``."""

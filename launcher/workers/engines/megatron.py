@@ -99,7 +99,7 @@ class MegatronEngine:
 
 
 def build(spec: RunSpec, place: RankPlace, batches: Batches) -> MegatronEngine:
-    """Build the engine that `launcher.workers.engines.engine.ENGINES` calls ``megatron``."""
+    """Build the engine of ``backend: megatron``."""
     return MegatronEngine(spec, place, batches)
 
 

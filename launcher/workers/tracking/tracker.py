@@ -254,13 +254,13 @@ def _start_wandb(wandb: Any, tracked: Tracked, folder: RunFolder) -> Any:
         tracked.mode == "auto" and tracking.has_key(url) and tracking.answers(url)
     )
     if online:
-        earlier = set(folder.path.glob("wandb/run-*"))
+        earlier = set(folder.wandb.glob("run-*"))
         try:
             return _init(wandb, tracked, folder, "online")
         except (wandb.errors.Error, OSError) as error:
             print("wandb: offline:", textwrap.shorten(str(error), 300))
         wandb.teardown()  # else wandb's service holds on to the run's id
-        for path in set(folder.path.glob("wandb/run-*")) - earlier:
+        for path in set(folder.wandb.glob("run-*")) - earlier:
             shutil.rmtree(path)  # an empty run, which `launch sync` would upload
     return _init(wandb, tracked, folder, "offline")
 

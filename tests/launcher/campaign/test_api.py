@@ -74,6 +74,14 @@ def test_an_impossible_run_is_refused_before_anything_is_written(tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
+def test_words_of_an_earlier_plan_are_not_those_of_a_request(tmp_path: Path) -> None:
+    plan = launcher.plan("layout.tp=3,4", f"output={tmp_path}", "name=x", multirun=True)
+    launcher.run(plan)
+    assert SweepFolder(tmp_path / "x").command_file.exists()
+    launcher.run(launcher.plan(plan.request))
+    assert not SweepFolder(tmp_path / "x").command_file.exists()
+
+
 def test_a_request_is_planned_as_it_is(tmp_path: Path) -> None:
     request = launcher.compose("layout.tp=2", f"output={tmp_path}")
     (spec,) = launcher.plan(request).points.values()
@@ -130,4 +138,4 @@ def test_importing_it_imports_nothing_else() -> None:
     words = [sys.executable, "-c", code]
     completed = subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
     assert completed.stdout == b"\n"
-    assert set(launcher.__all__) <= set(dir(launcher)) | set(launcher._MODULE_OF)
+    assert launcher.__all__ == sorted(launcher._MODULE_OF) and set(dir(launcher)) >= {"plan", "run"}

@@ -31,7 +31,8 @@ def policy(output: Path, **changes: object) -> RetryPolicy:
         scheduler=SchedulerOptions(),
         output=str(output),
     )
-    return RetryPolicy(replace(request, **changes))  # type: ignore[arg-type]
+    changed = replace(request, **changes)
+    return RetryPolicy(changed, changed.folder)  # type: ignore[arg-type]
 
 
 AGAIN: dict[Outcome, bool] = {

@@ -27,6 +27,7 @@ REQUESTS: list[tuple[str, list[str], str]] = [
     ("scheduler", ["scheduler.name=pbs"], "scheduler.name: no 'pbs'; known: local, slurm"),
     ("known as", ["train.lr=1"], "train.lr: no such key; it is train.optimizer.lr"),
     ("verb later", ["layout.tp=1", "plan"], "'plan' is a verb, which comes first"),
+    ("empty word", ["layout.tp=1", ""], "'' is not KEY=VALUE"),
     ("one for a list", ["retry=failed"], "retry: expected a list, got 'failed'; write [failed]"),
     ("rungs", ["plan", GRID, "sweep.strategy=halving"],
      "sweep.strategy: halving needs rungs: an axis train.steps of several values"),

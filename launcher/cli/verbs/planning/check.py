@@ -58,7 +58,7 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
     from launcher.schedulers import Job
     from slurm.node.check_verdict import judge_nodes
 
-    cluster, request = request.cluster, replace(request, name="check", sweep=None)
+    cluster, request = request.cluster, replace(request, name="check", sweep=None, parallel=None)
     scheduler = preflight.open_scheduler(request, [cluster])
     workspace.make_cache(request)
     folder = request.folder.run(f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000}")

@@ -6,9 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from launcher.cli.overview import overview
 from launcher.cli.parser import (
-    Parser,
     add_override_options,
     add_table_options,
     new_parser,
@@ -24,7 +22,8 @@ if TYPE_CHECKING:
 def run(words: Sequence[str]) -> int:
     """Train a run or a sweep, and print the table."""
     description = "Find the fastest layout of a pretraining run."
-    parser = new_parser("", description, overview(Parser.groups))
+    parser = new_parser("", description)
+    parser.shows_verbs = True
     add_override_options(parser)
     add_table_options(parser, of_records=True)
     options = parse(parser, words)
@@ -42,7 +41,6 @@ def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse
 
     ``words`` are printed after an interrupt: the command that continues it.
     """
-    from analysis import table
     from launcher.cli import starting
     from launcher.cli.verbs.running.submit import handed_over
 
@@ -55,6 +53,8 @@ def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse
         return 1
     if campaign.plan.request.detach:
         return handed_over(campaign)
+    from analysis import table
+
     table.put(table.frame(records, options.sort), options.format, options.output)
     _advise(campaign)
     return 0 if campaign.succeeded else 1
