@@ -18,7 +18,7 @@ from launcher.campaign.retry import RetryPolicy
 from launcher.campaign.trials import Trials
 from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.results.outcomes import NEXT_STEP
-from launcher.results.record import Planned, RunRecord
+from launcher.results.record import Planned, Prediction, RunRecord
 from launcher.results.summary import record_of, started_spec
 from launcher.schedulers import Job, Scheduler
 from launcher.spec.run import RunSpec
@@ -65,7 +65,7 @@ class Campaign:
                 rejected=plan.refusals.get(name),
                 pruned=choice.given_up.get(name),
                 remark=plan.remarks.get(name),
-                prediction=self.chooser.prediction(spec),
+                prediction=plan.predictions.get(name, Prediction()),
                 price_per_gpu_hour=plan.request.price_per_gpu_hour,
             )
             for name, spec in plan.points.items()

@@ -6,37 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from launcher.backends import engine_traits
-from launcher.campaign.plan import Plan
+from launcher.campaign.plan import Plan, codes_of, prediction_of
 from launcher.errors import ConfigError
-from launcher.planner.constants import constants_of
-from launcher.planner.forecast import Forecast, Grid, Observation
-from launcher.planner.points import GIB, Array, Points
+from launcher.planner.forecast import Forecast, Observation
+from launcher.planner.points import GIB, Array
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.record import Prediction, RunRecord
 from launcher.spec.run import RunSpec
 from sweeps import LEARNING, Search, strategy
-from sweeps.labels import differences
 
 ROOM = 4
 """Trials at once where ``parallel`` is not given and the strategy learns from each."""
-
-MODELLED = {
-    "model",
-    "layout",
-    "cluster",
-    "backend",
-    "train.global_batch",
-    "train.precision",
-    "train.steps",
-    "train.tokens",
-    "train.seed",
-    "train.untimed_steps",
-}
-"""Fields, or groups of them, whose effect on speed and memory the formulas describe."""
-
-NOT_MODELLED = {"layout.overlap_p2p"}
-"""Fields of these groups whose effect they do not describe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,18 +33,13 @@ class Chooser:
     """Chooses the next points by all records so far, and predicts every point."""
 
     def __init__(self, plan: Plan) -> None:
-        """Raises ConfigError: no such constants, halving without rungs."""
+        """Raises ConfigError: halving without rungs; see `Plan.grid`."""
         request, specs = plan.request, plan.candidates
         self.sweep, self.specs = request.points, specs
         self.index = {spec.name: i for i, spec in enumerate(specs)}
-        differ = differences(specs)
-        self.grid = Grid(
-            points=Points.from_specs(specs, engine_traits),
-            constants=constants_of(request.constants),
-            extra=_not_modelled(differ, len(specs)),
-        )
+        self.grid = plan.grid
         self.steps = np.array([spec.train.steps for spec in specs], dtype=float)
-        self.twins = _twins(differ, len(specs))
+        self.twins = _twins(plan.differences, len(specs))
         self.forecast = Forecast(grid=self.grid)
         """Forecast of the last choice."""
         name, self._choose = strategy(self.sweep, len(specs))
@@ -107,16 +82,10 @@ class Chooser:
         )
 
     def prediction(self, spec: RunSpec) -> Prediction:
-        """Expected memory and step time of a point; an empty one of a point that cannot run."""
+        """Prediction of a point by all trials so far; an empty one of a point that cannot run."""
         if spec.name not in self.index:
             return Prediction()
-        i, forecast = self.index[spec.name], self.forecast
-        return Prediction(
-            memory_gib=float(forecast.reported_bytes[i]) / GIB,
-            oom=float(forecast.oom[i]) if np.isfinite(self.grid.points.memory[i]) else None,
-            step_ms=1e3 * float(np.exp(forecast.log_seconds[i])),
-            step_error=float(forecast.deviation[i]),
-        )
+        return prediction_of(self.forecast, self.index[spec.name])
 
 
 def _observation(record: RunRecord) -> Observation:
@@ -133,25 +102,10 @@ def _gpu_hours(record: RunRecord) -> float:
     return record.spec.cluster.gpus * (record.seconds or 0.0) / 3600
 
 
-def _not_modelled(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
-    """Number the values of axes that no formula describes, such as a tokenizer."""
-    columns = [
-        _codes(values)
-        for name, values in differ.items()
-        if name in NOT_MODELLED or (name.split(".")[0] not in MODELLED and name not in MODELLED)
-    ]
-    return np.array(columns, dtype=float).reshape(len(columns), count).T
-
-
 def _twins(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
     """Number the points, so that those have one number that differ in their steps alone."""
     if "train.steps" not in differ:
         return np.arange(count)
-    columns = [_codes(values) for name, values in differ.items() if name != "train.steps"]
+    columns = [codes_of(values) for name, values in differ.items() if name != "train.steps"]
     rows = np.array(columns, dtype=float).reshape(len(columns), count).T
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(count)
-
-
-def _codes(values: Sequence[Any]) -> list[int]:
-    codes: dict[str, int] = {}
-    return [codes.setdefault(repr(value), len(codes)) for value in values]

@@ -1,4 +1,4 @@
-"""Plan of a request: its points, and the reasons for which some of them cannot run.
+"""Plan of a request: its points, reasons for which some cannot run, predictions of the others.
 
 Made once and never changed: what moves while it runs is `launcher.campaign.campaign.Campaign`.
 """
@@ -7,20 +7,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
+
+from launcher.backends import engine_traits
 from launcher.campaign import preflight, stage_history
 from launcher.data import corpora
 from launcher.decode import decode, encode
 from launcher.errors import LayoutError
+from launcher.planner.constants import constants_of
+from launcher.planner.forecast import Forecast, Grid
+from launcher.planner.points import GIB, Array, Points
 from launcher.request.compose import compose
 from launcher.request.request import Request
+from launcher.results.record import Prediction
 from launcher.results.sweep_folder import SavedCommand, SweepFolder
 from launcher.spec import cautions
 from launcher.spec.curriculum import stage_specs
 from launcher.spec.run import RunSpec
 from sweeps import specs, unique
-from sweeps.labels import labels, remarks
+from sweeps.labels import differences, labels, remarks
+
+MODELLED = {
+    "model",
+    "layout",
+    "cluster",
+    "backend",
+    "train.global_batch",
+    "train.precision",
+    "train.steps",
+    "train.tokens",
+    "train.seed",
+    "train.untimed_steps",
+}
+"""Fields, or groups of them, whose effect on speed and memory the formulas describe."""
+
+NOT_MODELLED = {"layout.overlap_p2p"}
+"""Fields of these groups whose effect they do not describe."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -95,6 +119,34 @@ class Plan:
         """Words for each point that tell it from the others."""
         return labels(list(self.points.values()))
 
+    @cached_property
+    def differences(self) -> Mapping[str, Sequence[Any]]:
+        """Fields in which the candidates differ, dotted, with their values in order."""
+        return differences(self.candidates)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The candidates as columns of numbers, with the planner's constants.
+
+        Raises:
+            ConfigError: there are no such constants.
+        """
+        return Grid(
+            points=Points.from_specs(self.candidates, engine_traits),
+            constants=constants_of(self.request.constants),
+            extra=_not_modelled(self.differences, len(self.candidates)),
+        )
+
+    @cached_property
+    def predictions(self) -> Mapping[str, Prediction]:
+        """Expected memory and step time of the candidates, before any of them has run.
+
+        Raises:
+            ConfigError: there are no such constants.
+        """
+        forecast = Forecast(grid=self.grid)
+        return {spec.name: prediction_of(forecast, i) for i, spec in enumerate(self.candidates)}
+
     def is_done(self, spec: RunSpec) -> bool:
         """True where a point has been trained to its end."""
         return self.folder.run(spec.name).is_done
@@ -139,3 +191,30 @@ def expanded(request: Request) -> list[RunSpec]:
         stages = stage_specs(request.curriculum, base, corpora.resolve)
         return list(stage_history.trained_or_to_train(stages, request.folder))
     return unique(preflight.settled(specs(request.points, base)))
+
+
+def prediction_of(forecast: Forecast, i: int) -> Prediction:
+    """Prediction of the point at an index of a forecast."""
+    has_memory = np.isfinite(forecast.grid.points.memory[i])
+    return Prediction(
+        memory_gib=float(forecast.reported_bytes[i]) / GIB,
+        oom=float(forecast.oom[i]) if has_memory else None,
+        step_ms=1e3 * float(np.exp(forecast.log_seconds[i])),
+        step_error=float(forecast.deviation[i]),
+    )
+
+
+def _not_modelled(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
+    """Number the values of axes that no formula describes, such as a tokenizer."""
+    columns = [
+        codes_of(values)
+        for name, values in differ.items()
+        if name in NOT_MODELLED or (name.split(".")[0] not in MODELLED and name not in MODELLED)
+    ]
+    return np.array(columns, dtype=float).reshape(len(columns), count).T
+
+
+def codes_of(values: Sequence[Any]) -> list[int]:
+    """Number the values of an axis, in the order of their first use."""
+    codes: dict[str, int] = {}
+    return [codes.setdefault(repr(value), len(codes)) for value in values]

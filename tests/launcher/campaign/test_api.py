@@ -69,6 +69,7 @@ def test_mistakes_are_exceptions(
 def test_an_impossible_run_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     plan = launcher.plan("layout.tp=3", f"output={tmp_path / 'runs'}")
     assert list(plan.refusals.values()) == ["tp 3 does not divide 2 gpus"]
+    assert not plan.predictions and not plan.candidates
     with pytest.raises(launcher.LayoutError, match="tp 3 does not divide 2 gpus"):
         launcher.run(plan)
     assert not list(tmp_path.iterdir())
@@ -84,8 +85,12 @@ def test_words_of_an_earlier_plan_are_not_those_of_a_request(tmp_path: Path) -> 
 
 def test_a_request_is_planned_as_it_is(tmp_path: Path) -> None:
     request = launcher.compose("layout.tp=2", f"output={tmp_path}")
-    (spec,) = launcher.plan(request).points.values()
+    plan = launcher.plan(request)
+    ((name, spec),) = plan.points.items()
     assert spec.layout.tp == 2
+    row = launcher.table(plan).iloc[0]
+    assert row["pred_mem_gib"] == plan.predictions[name].memory_gib > 0
+    assert row["pred_step_ms"] == plan.predictions[name].step_ms > 0
     with pytest.raises(TypeError, match="takes one Request, or overrides such as"):
         launcher.plan(request, "layout.tp=1")
 

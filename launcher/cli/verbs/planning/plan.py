@@ -93,7 +93,7 @@ def _terms(campaign: "Campaign", row: int) -> list[dict[str, Any]]:
     if spec.name in campaign.plan.refusals:
         raise ConfigError(f"--explain {row}: it is rejected: {campaign.plan.refusals[spec.name]}")
     points = Points.from_specs([spec], engine_traits)
-    return [*explain.terms(points, campaign.chooser.grid.constants)]
+    return [*explain.terms(points, campaign.plan.grid.constants)]
 
 
 def _refuse_keys(options: argparse.Namespace) -> None:
