@@ -101,7 +101,7 @@ class Sweep:
         )
         return self
 
-    def end(self, timeout: float = 150) -> tuple[int, str]:
+    def end(self, timeout: float = 300) -> tuple[int, str]:
         """Wait for the launcher's own end, and return its exit code and output."""
         assert self.process
         output, _ = self.process.communicate(timeout=timeout)

@@ -155,7 +155,7 @@ def test_the_check_asks_for_the_room_that_is_still_to_be_taken(
     for step_number in range(saved):
         RunFolder(tmp_path).checkpoint(step_number).mkdir(parents=True)
     inspect(submission, job, tmp_path, ("n7",))
-    (request_file,) = tmp_path.glob("check-17-*/request.json")
+    (request_file,) = tmp_path.glob("check-17-*/check_request.json")
     assert json.loads(request_file.read_text())["reserve_bytes"] == room
 
 
