@@ -188,11 +188,11 @@ class Runs:
             if not below:
                 loaded.add(of_folder(path), path.resolve().parent, path)
             for sweep in below:
-                read = sweeps.read(sweep)
-                for row in read.rows:
+                loaded_sweep = sweeps.read(sweep)
+                for row in loaded_sweep.rows:
                     loaded.add(row, sweep, None if row["folder"] is None else sweep / row["folder"])
-                loaded.notes.extend(printable(f"{sweep}: {note}") for note in read.notes)
-                loaded.notes.extend(_unfinished(sweep, read.rows))
+                loaded.notes.extend(printable(f"{sweep}: {note}") for note in loaded_sweep.notes)
+                loaded.notes.extend(_unfinished(sweep, loaded_sweep.rows))
         return loaded
 
     @property

@@ -123,11 +123,11 @@ def table(
     return record_table.frame(records, sort)
 
 
-def _check_overrides(function: str, words: Sequence[object], others: str = "") -> None:
+def _check_overrides(function: str, words: Sequence[object], also_taken: str = "") -> None:
     for word in words:
         if not isinstance(word, str):
             hint = f"; write {function}(*words)" if isinstance(word, list | tuple) else ""
-            accepted = f'{others}overrides such as "layout.tp=2"'
+            accepted = f'{also_taken}overrides such as "layout.tp=2"'
             raise TypeError(f"{function}() takes {accepted}, not {_kind(word)}{hint}")
 
 

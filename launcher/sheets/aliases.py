@@ -131,13 +131,15 @@ def parse_hardware(text: str) -> Hardware:
 def machine(text: str, clusters: Mapping[str, Cluster]) -> Machine:
     """Return the cluster whose accelerator a cell means; an H100 where none is near to it."""
     hardware = parse_hardware(text)
-    named = _named_cluster(hardware, clusters)
-    cluster = named or _nearest_cluster(hardware, clusters)
+    stated_cluster = _named_cluster(hardware, clusters)
+    cluster = stated_cluster or _nearest_cluster(hardware, clusters)
     return Machine(
         cluster=cluster,
-        memory_gb=None if named and _as_sold(named, hardware.memory_gb) else hardware.memory_gb,
+        memory_gb=None
+        if stated_cluster and _as_sold(stated_cluster, hardware.memory_gb)
+        else hardware.memory_gb,
         cards=hardware.cards,
-        assumed=None if named and not hardware.slower else cluster.name,
+        assumed=None if stated_cluster and not hardware.slower else cluster.name,
     )
 
 
