@@ -1,14 +1,14 @@
 """Alarms of the spike detector in logged series, and how they compare with labelled events."""
 
 import csv
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.loading.series import Point, Series
+from analysis.loading.series import Series, read
 from launcher.errors import ConfigError
 from launcher.spec.spike_guard import SpikeGuard
 from launcher.spikes.detector import Detector, Event, Kind, Quantity
@@ -83,22 +83,13 @@ def of_runs(runs: "Runs") -> "pd.DataFrame":
     """Return the table of `analysis.spikes`."""
     import pandas as pd
 
-    steps = runs.steps()
     rows = []
-    foreign = runs.imported
-    for (sweep, folder), lines in steps.groupby(["sweep", "folder"], sort=False):
-        if folder in foreign:  # where no loss is logged at a step; ours are null where not finite
-            lines = lines.dropna(subset=["loss"])
-            if lines.empty:
-                continue
-        points = tuple(
-            Point(int(step), float(loss), None if math.isnan(norm) else float(norm), stage)
-            for step, loss, norm, stage in zip(
-                lines["step"], lines["loss"], lines["grad_norm"], lines["stage"], strict=True
-            )
-        )
-        verdict = judge(Series(name=str(folder), points=points), SpikeGuard())
-        rows += [{"sweep": sweep, "folder": folder, **asdict(alarm)} for alarm in verdict.alarms]
+    for place in runs.places:
+        with suppress(ConfigError):  # nothing is logged, or its row in the table says what is wrong
+            for series in read(place.run.metrics, place.name):
+                alarms = judge(series, SpikeGuard()).alarms
+                labels = {"sweep": place.sweep, "folder": place.name}
+                rows += [labels | asdict(alarm) for alarm in alarms]
     names = ["sweep", "folder", *(field.name for field in fields(Alarm))]
     return pd.DataFrame(rows, columns=names).convert_dtypes()
 

@@ -142,9 +142,10 @@ class Runs:
         Returns:
             ``sweep``, ``folder``, and the fields of `launcher.results.metrics.Line`: step, tokens,
             loss, grad_norm, lr, step_ms, tokens_per_s, tflops_per_gpu, mem_min_gib, mem_max_gib ...
+            and ``finite``: False where loss or gradient norm was nan or inf, and not just unknown.
         """
         names = self._loaded.places.keys() if folders is None else set(folders)
-        return frames.steps([place for place in self._places if place.name in names])
+        return frames.steps([place for place in self.places if place.name in names])
 
     def events(self) -> pd.DataFrame:
         """Events besides steps: spikes, skips, rollbacks, failed saves, starts, stops.
@@ -152,7 +153,7 @@ class Runs:
         Returns:
             ``sweep``, ``folder``, kind, step, time (s since 1970), and what a kind has besides.
         """
-        return frames.events(self._places)
+        return frames.events(self.places)
 
     def attempts(self) -> pd.DataFrame:
         """Every start of every run.
@@ -161,7 +162,7 @@ class Runs:
             ``sweep``, ``folder``, attempt, state, started and ended (s since 1970; NA while it
             runs), stopped (why its scheduler ended it), reason, gpus, gpu_hours, hosts, job_id.
         """
-        return frames.attempts(self._places)
+        return frames.attempts(self.places)
 
     @property
     def gpu_hours(self) -> float:
@@ -196,12 +197,8 @@ class Runs:
         return loaded
 
     @property
-    def imported(self) -> set[str]:
-        """Folders of runs that this project did not start."""
-        return {place.name for place in self._places if place.run.is_imported}
-
-    @property
-    def _places(self) -> Sequence[RunPlace]:
+    def places(self) -> Sequence[RunPlace]:
+        """Folders of the runs that have one, in the order of the table."""
         return list(self._loaded.places.values())
 
 

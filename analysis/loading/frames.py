@@ -1,5 +1,6 @@
 """Frames of what the folders of runs hold besides their rows: steps, events, attempts."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +27,11 @@ class RunPlace:
 
 
 def steps(places: Iterable[RunPlace]) -> pd.DataFrame:
-    """Metrics of runs; of a damaged file the lines that can be read."""
+    """Metrics of runs; of a damaged file the lines that can be read.
+
+    A frame holds both as NaN, so ``finite`` tells them apart: a figure that is not known, and a
+    loss or norm that was nan or inf.
+    """
     lines: list[metrics.Line] = []
     sweeps: list[str] = []
     folders: list[str] = []
@@ -37,10 +42,15 @@ def steps(places: Iterable[RunPlace]) -> pd.DataFrame:
             sweeps += [place.sweep] * len(own_lines)
             folders += [place.name] * len(own_lines)
     columns = {name: [getattr(line, name) for line in lines] for name in ORDER}
+    columns["finite"] = [_is_finite(line.loss) and _is_finite(line.grad_norm) for line in lines]
     frame = pd.DataFrame({"sweep": sweeps, "folder": folders, **columns})
     numbers = dict.fromkeys((name for name in ORDER if name not in TEXTS), float)
     counts = {"step": "int64", "tokens": "Int64", "attempt": "Int64"}
     return frame.astype(numbers).astype(counts)
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is None or math.isfinite(value)
 
 
 TEXTS = ("stage", "action")

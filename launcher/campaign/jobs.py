@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher.campaign import workspace
 from launcher.errors import ReadError, RequestError, WorkError
-from launcher.results import summary
+from launcher.results import metrics, summary
 from launcher.results.find import runs, some_runs
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job, Setting
@@ -88,7 +88,7 @@ def _row(
         "attempt": status.attempt if status else None,
         "hosts": " ".join(status.nodes) or None if status else None,
         "step": last.get("step"),
-        "loss": _rounded(last.get("loss"), 4),
+        "loss": metrics.encoded(_rounded(metrics.number(last.get("loss")), 4)),
         "tokens_per_s": _rounded(last.get("tokens_per_s"), 0),
         "silent_s": round(time.time() - min(beat_times)) if running and beat_times else None,
         "cause": cause,

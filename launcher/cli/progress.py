@@ -14,6 +14,7 @@ from launcher.campaign.observer import Observer, Watched
 from launcher.campaign.stage_history import changes, describe_changes
 from launcher.decode import encode
 from launcher.errors import ReadError
+from launcher.results import metrics
 from launcher.results.classify import tail
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import RunFolder
@@ -124,7 +125,8 @@ def _line(campaign: Watched, spec: RunSpec) -> Text | None:
     if not steps:
         return Text(f"  {label}  starting")
     last = steps[-1]
-    loss = "" if last["loss"] is None else f"  loss {last['loss']:.3f}"
+    number = metrics.number(last["loss"])
+    loss = "" if number is None else f"  loss {number:.3f}"
     step = f"step {last['step']}/{spec.last}"
     return Text(f"  {label}  {step}{loss}  {_speed(last['tokens_per_s'])}")
 

@@ -9,9 +9,10 @@ from statistics import median
 from typing import Any
 
 from launcher.foreign.logs.reader import LoggedStep
+from launcher.results import metrics
 from launcher.results.imported import RunFacts
 from launcher.results.record import Figures, MemoryKind
-from launcher.results.summary import step_figures
+from launcher.results.summary import finite, step_figures
 from launcher.spec.cluster import Accelerator
 from launcher.spec.shape import ModelShape
 
@@ -24,7 +25,7 @@ class LoggedRun:
     """Logged steps of a run, and what its source states of it."""
 
     steps: Sequence[LoggedStep]
-    """In order; of what is no number only a loss is left."""
+    """In order; only losses and norms may be nan or inf."""
     facts: RunFacts
     shape: ModelShape | None
     accelerator: Accelerator | None
@@ -41,8 +42,8 @@ class LoggedRun:
         return {
             "step": step.step,
             "tokens": self._tokens(step),
-            "loss": _finite(step.loss),
-            "grad_norm": step.grad_norm,
+            "loss": metrics.encoded(step.loss),
+            "grad_norm": metrics.encoded(step.grad_norm),
             "lr": step.lr,
             "step_ms": self._ms(step),
             "tokens_per_s": speed,
@@ -77,8 +78,8 @@ class LoggedRun:
         p50 = step_times["step_ms_p50"]
         speed = self._speed(dataclasses.replace(timed[-1], step_ms=p50)) if timed else None
         tflops = self._tflops(speed)
-        losses = [step.loss for step in self.steps if _finite(step.loss) is not None]
-        norms = [step.grad_norm for step in self.steps if step.grad_norm]
+        losses = [step.loss for step in self.steps if finite(step.loss) is not None]
+        norms = [norm for step in self.steps if (norm := finite(step.grad_norm))]
         memory = [*self.memory.values(), *(s.memory_gib for s in self.steps if s.memory_gib)]
         return Figures(
             steps=sum(self._spans) if self.steps else None,
@@ -117,7 +118,7 @@ class LoggedRun:
             return int(step.tokens)
         batch, sequence = self._batch(step), self.facts.seq_len
         samples = step.samples if step.samples is not None else batch and batch * step.step
-        tokens = _finite(samples * sequence) if samples and sequence else None
+        tokens = finite(samples * sequence) if samples and sequence else None
         return None if tokens is None else int(tokens)
 
     def _ms(self, step: LoggedStep) -> float | None:
@@ -125,20 +126,20 @@ class LoggedRun:
         batch, sequence = self._batch(step), self.facts.seq_len
         per_gpu, gpus = step.tokens_per_s_per_gpu, self.facts.gpus
         if step.step_ms is None and step.samples_per_s and batch:
-            return _finite(1000 * batch / step.samples_per_s)
+            return finite(1000 * batch / step.samples_per_s)
         if step.step_ms is None and per_gpu and batch and sequence and gpus:
-            return _finite(1000 * batch * sequence / (per_gpu * gpus))
+            return finite(1000 * batch * sequence / (per_gpu * gpus))
         return step.step_ms
 
     def _speed(self, step: LoggedStep) -> float | None:
         """Tokens per second over all ranks."""
         batch, sequence, ms = self._batch(step), self.facts.seq_len, self._ms(step)
         if batch and sequence and ms:
-            return _finite(1000 * batch * sequence / ms)
+            return finite(1000 * batch * sequence / ms)
         if step.samples_per_s and sequence:
-            return _finite(step.samples_per_s * sequence)
+            return finite(step.samples_per_s * sequence)
         gpus = self.facts.gpus
-        return _finite(
+        return finite(
             step.tokens_per_s_per_gpu * gpus if step.tokens_per_s_per_gpu and gpus else None
         )
 
@@ -146,7 +147,7 @@ class LoggedRun:
         """Model FLOPs (`launcher.spec.shape`) per second and rank."""
         if speed is None or self.shape is None or not self.facts.gpus:
             return None
-        return _finite(speed * self.shape.flops_per_token / self.facts.gpus / 1e12)
+        return finite(speed * self.shape.flops_per_token / self.facts.gpus / 1e12)
 
     def _mfu(self, tflops: float | None) -> float | None:
         peak = peak_of(self.accelerator, self.facts.precision)
@@ -163,7 +164,3 @@ def peak_of(accelerator: Accelerator | None, precision: str | None) -> float | N
 
 def _kind(memory: Sequence[float]) -> MemoryKind | None:
     return "cuda reserved" if memory else None
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -1,5 +1,10 @@
-"""Lines of metrics.jsonl, read fast: a sweep of 10,000 runs has ten million of them."""
+"""Lines of metrics.jsonl, read fast: a sweep of 10,000 runs has ten million of them.
 
+JSON has no nan and no inf: a figure that is not finite is written as ``"nan"``, ``"inf"`` or
+``"-inf"``. A null is a figure that nobody knows: not measured, or not logged.
+"""
+
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,9 +19,10 @@ class Brief(msgspec.Struct, frozen=True, gc=False):
 
     step: int
     loss: float | None = None
-    """Mean of the tokens of the batch, nats; None where not finite or nothing was trained."""
+    """Mean of the tokens of the batch, nats; may be nan or inf. None where none is known, or
+    nothing was trained."""
     grad_norm: float | None = None
-    """L2 norm, before clipping."""
+    """L2 norm, before clipping; may be nan or inf."""
     step_ms: float | None = None
     mem_min_gib: float | None = None
     mem_max_gib: float | None = None
@@ -54,8 +60,23 @@ class Metrics(Generic[T]):
 
 
 _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (Brief, Line)
+    # Not strict: "nan" and "inf" are read as the numbers that they stand for.
+    kind: msgspec.json.Decoder(kind, strict=False)
+    for kind in (Brief, Line)
 }
+
+
+def encoded(value: float | None) -> float | str | None:
+    """Return a figure as a line holds it."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def number(value: Any) -> float | None:
+    """Figure that a value of a line stands for; None where it is none."""
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def read(path: Path, kind: type[T]) -> Metrics[T]:

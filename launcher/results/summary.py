@@ -148,9 +148,9 @@ def measured(
         memory_kind=next((kind for kind in KINDS if kind == result.get("memory_kind")), None),
         power_min_w=_over_steps(_mean, [line.power_min_w for line in steps]),
         power_max_w=_over_steps(_mean, [line.power_max_w for line in steps]),
-        loss_first=steps[0].loss if steps else None,
-        loss_last=steps[-1].loss if steps else None,
-        grad_norm_max=_over_steps(max, [line.grad_norm for line in steps]),
+        loss_first=finite(steps[0].loss) if steps else None,
+        loss_last=finite(steps[-1].loss) if steps else None,
+        grad_norm_max=_over_steps(max, [finite(line.grad_norm) for line in steps]),
         **_guarded(spec, events),
     )
 
@@ -248,6 +248,11 @@ def _over_steps(
     """Statistic of the values that are known; None where none is."""
     measured_values = [value for value in values if value is not None]
     return float(statistic(measured_values)) if measured_values else None
+
+
+def finite(value: float | None) -> float | None:
+    """Return a figure of a table, where a run whose loss is nan has none: its outcome says so."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -59,7 +59,8 @@ class Reading:
     """One step as the detector reads it."""
 
     step: int
-    loss: float
+    loss: float | None
+    """None where none is logged."""
     norm_ratio: float | None
     """Gradient norm / its baseline; infinite where the norm is not finite, None where there is
     no norm or no baseline."""
@@ -78,8 +79,8 @@ class Detector:
         self._step: int | None = None
         self._shift: int | None = None
 
-    def update(self, step: int, loss: float, grad_norm: float | None = None) -> Reading:
-        """Look at a step.
+    def update(self, step: int, loss: float | None, grad_norm: float | None = None) -> Reading:
+        """Look at a step; None is a figure that is not logged.
 
         A step that is not above the last one is a log that was resumed: an event that was open
         there has no end. A norm of 0 or below is ignored: some engines log it without filling it.
@@ -91,7 +92,7 @@ class Detector:
             self._norm.forget()
             self._shift = None
         self._step = step
-        loss_event = self._loss.update(step, loss)
+        loss_event = None if loss is None else self._loss.update(step, loss)
         if grad_norm is None or grad_norm <= 0:
             return Reading(step, loss, None, () if loss_event is None else (loss_event,))
         norm_event = self._norm.update(step, grad_norm)

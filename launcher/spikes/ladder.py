@@ -131,6 +131,8 @@ def _rollback_cause(reading: Reading) -> tuple[int, str] | None:
     """Start and cause of the event that has ruined the weights; None where they are sound."""
     step = reading.step
     loss_events = [event for event in reading.events if event.of == "loss"]
+    if reading.loss is None:
+        return None
     if not math.isfinite(reading.loss):
         start = min([event.start for event in loss_events], default=step)
         return start, f"step {step}: loss {reading.loss:g}"

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from launcher.files import append
+from launcher.results.metrics import encoded
 from launcher.spec.run import RunSpec
 from launcher.workers.collectives import gather
 from launcher.workers.engines.engine import RankStep
@@ -72,8 +73,8 @@ class Meter:
         stage = self._spec.stage
         self._line = (
             {"step": step, "tokens": self._spec.tokens_through(step)}
-            | {"loss": _finite(figures.loss) if figures else None}
-            | {"grad_norm": _finite(figures.grad_norm) if figures else None}
+            | {"loss": encoded(figures.loss) if figures else None}
+            | {"grad_norm": encoded(figures.grad_norm) if figures else None}
             | self._speed(step, trained=figures is not None)
             | _extremes(table)
             | {"stage": stage.name if stage else None}

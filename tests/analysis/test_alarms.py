@@ -39,7 +39,7 @@ def written(folder: Path, text: str, name: str = "a.csv") -> Path:
 def test_columns_that_are_known(
     tmp_path: Path, text: str, points: list[tuple[int, float, float | None]]
 ) -> None:
-    logged = read(written(tmp_path, text), "a")
+    (logged,) = read(written(tmp_path, text), "a")
     assert [(p.step, p.loss, p.norm) for p in logged.points] == points
 
 
@@ -57,35 +57,35 @@ def test_broken_lines_are_left_out_and_said(tmp_path: Path) -> None:
         "7,2.5,xyz",
         "8,2.5,0.1",
     ]
-    logged = read(written(tmp_path, "\n".join(lines)), "a")
-    assert [point.step for point in logged.points] == [1, 8]
+    (logged,) = read(written(tmp_path, "\n".join(lines)), "a")
+    assert [point.step for point in logged.points] == [1, 6, 8]
     assert logged.skipped == (
         "line 4: lm_loss 'abc' is no number",
         "line 5: no lm_loss",
         "line 6: lm_loss '2.5,0.1' is no number",
         "line 7: nan is no step",
         "line 8: 5.5 is no step",
-        "line 9: lm_loss '' is no number",
         "line 10: grad_norm 'xyz' is no number",
     )
 
 
-def test_metrics_write_null_for_what_is_not_finite(tmp_path: Path) -> None:
+def test_what_is_not_logged_is_not_nan(tmp_path: Path) -> None:
     lines = [
+        {"step": 1, "loss": "nan", "grad_norm": "inf"},
         {"step": 1, "loss": None, "grad_norm": None},
         {"step": 2, "loss": 2.5, "stage": "web"},
         {"loss": 2.5},
         [1],
     ]
     text = "\n".join([*map(json.dumps, lines), '{"step": 3, "lo'])
-    logged = read(written(tmp_path, text, "metrics.jsonl"), "run")
+    (logged,) = read(written(tmp_path, text, "metrics.jsonl"), "run")
     first, second = logged.points
-    assert math.isnan(first.loss) and first.norm is not None and math.isnan(first.norm)
+    assert first.loss is not None and math.isnan(first.loss) and first.norm == math.inf
     assert second == Point(2, 2.5, None, "web")
     assert logged.skipped == (
-        "line 3: no iteration",
-        "line 4: is no JSON object",
+        "line 4: no step",
         "line 5: is no JSON object",
+        "line 6: is no JSON object",
     )
 
 
@@ -93,10 +93,13 @@ def test_metrics_write_null_for_what_is_not_finite(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "no column iteration or step"),
-        ("a,loss\n1,2\n", "no column iteration or step"),
-        ("step,a\n1,2\n", "no column lm_loss or loss"),
-        ("step,loss\n", "no line with a step and a loss"),
-        ("step,loss\n1,x\n", "no line with a step and a loss; line 2: loss 'x' is no number"),
+        ("a,loss\n1,2\n", "no column iteration or step; its columns: a, loss"),
+        ("step,a\n1,2\n", "no column of a loss or a gradient norm; its columns: step, a"),
+        ("step,loss\n", "no line with a step and a loss or a gradient norm"),
+        (
+            "step,loss\n1,x\n",
+            "no line with a step and a loss or a gradient norm; line 2: loss 'x' is no number",
+        ),
     ],
 )
 def test_a_file_without_a_series(tmp_path: Path, text: str, message: str) -> None:
@@ -249,8 +252,8 @@ def test_labels_that_cannot_be_read(tmp_path: Path) -> None:
 def test_the_excerpts() -> None:
     labels = [Label(3216, 3216), Label(3646, 3661), Label(3776, 3791)]
     verdicts = [
-        judge(read(LOSSES / "mixtral.csv", "mixtral.csv"), SpikeGuard(), labels),
-        judge(read(LOSSES / "bert.csv", "bert.csv"), SpikeGuard(), []),
+        judge(read(LOSSES / "mixtral.csv", "mixtral.csv")[0], SpikeGuard(), labels),
+        judge(read(LOSSES / "bert.csv", "bert.csv")[0], SpikeGuard(), []),
     ]
     sums = total(verdicts)
     assert (sums["found"], sums["false_alarms"], sums["rollbacks"]) == (3, 0, 0)

@@ -90,7 +90,7 @@ def leave_out(folder: Path) -> None:
     """Print what thresholds do on runs they were chosen without."""
     labels = read_labels(folder / "spike_labels.csv")
     names = [*labels, *(folder / "clean_runs.txt").read_text().split()]
-    runs = [read(folder / name, name) for name in names]
+    runs = [series for name in names for series in read(folder / name, name)]
     verdicts = [[judge(run, guard, labels.get(run.name, [])) for run in runs] for guard in GRID]
     for what, key in (("run", str), ("family", _family)):
         folds = sorted({key(name) for name in names})

@@ -1,5 +1,6 @@
 """Numbers, durations, sparklines and columns of a text that must never wrap."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +22,12 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def sparkline(values: Series, width: int) -> str:
-    """Draw the last ``width`` values as blocks between their least and largest; gaps for None."""
-    latest = values[-width:] if width > 0 else ()
+    """Draw the last ``width`` values as blocks between their least and largest.
+
+    A value that is not known, or not finite, is a gap.
+    """
+    drawn = (value if value is not None and math.isfinite(value) else None for value in values)
+    latest = tuple(drawn)[-width:] if width > 0 else ()
     numbers = [value for value in latest if value is not None]
     if not numbers:
         return ""

@@ -10,7 +10,7 @@ from launcher.campaign import jobs, retry
 from launcher.cli.top.snapshot import Running
 from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.errors import ReadError
-from launcher.results import summary
+from launcher.results import metrics, summary
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import TRACES, RunFolder, Status
 from launcher.results.summary import SPIKES
@@ -98,12 +98,12 @@ class WatchedTrial:
             self._traces, self._record = traces, record
 
     def _read_new_lines(self) -> None:
-        metrics, events = self._metrics.read(), self._events.read()
-        if metrics.fresh:
+        steps, events = self._metrics.read(), self._events.read()
+        if steps.fresh:
             self.steps.clear()
         if events.fresh:
             self._event_keys.clear()
-        self.steps.extend(step for line in metrics.lines if (step := _step(line)))
+        self.steps.extend(step for line in steps.lines if (step := _step(line)))
         # A set: a resumed run trains some steps again, and logs their events again.
         self._event_keys.update(_event_key(line) for line in events.lines)
 
@@ -212,7 +212,7 @@ def _step(line: dict[str, Any]) -> Step | None:
         return None
     return Step(
         step=number,
-        loss=_number(line.get("loss")),
+        loss=metrics.number(line.get("loss")),
         tokens_per_s=_number(line.get("tokens_per_s")),
         seconds=None if ms is None else ms / 1000,
         memory_gib=_number(line.get("mem_max_gib")),

@@ -3,6 +3,7 @@
 Format strings: ``ProgressCallback`` and ``Trainer.train`` of huggingface/transformers; tqdm's bar.
 """
 
+import math
 import re
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -115,7 +116,18 @@ class HuggingFace(LogReader):
     def _put(self, step: int, values: dict[str, float | None]) -> None:
         self.steps[step] = replace(
             self.steps.get(step, LoggedStep(step=step)),
-            loss=values.get("loss"),
+            loss=_loss(values),
             grad_norm=values.get("grad_norm"),
             lr=values.get("learning_rate"),
         )
+
+
+def _loss(values: dict[str, float | None]) -> float | None:
+    """Loss of a dict; nan where the Trainer has put a 0 in its place.
+
+    With ``logging_nan_inf_filter`` a loss that is not finite is left out of the mean that it logs,
+    so that a mean of none but such is 0.
+    """
+    loss, norm = values.get("loss"), values.get("grad_norm")
+    replaced = loss == 0 and norm is not None and not math.isfinite(norm)
+    return math.nan if replaced else loss

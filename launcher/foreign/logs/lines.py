@@ -16,7 +16,7 @@ RANK = re.compile(
     r"^\s*(?:\[(?:rank|default|trainer)?_?\d+\]:\s?|\d+:\s|\[[\w.-]+:\d+\]:\s|\(\w+ pid=\d+\)\s)+"
 )
 NUMBER = re.compile(
-    r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+|(?:nan|inf)\b)(?!\.?\d)",
+    r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:e[-+]?\d+)?|\.\d+|(?:nan|inf)(?:\.0)?\b)(?!\.?\d)",
     re.IGNORECASE,
 )
 """``1.2E-04``, ``5,756``, ``nan``; not ``4.04.0``, which two ranks have printed into each other."""
@@ -47,7 +47,8 @@ def clean(line: str) -> str:
 def number(text: str | None) -> float | None:
     """The number that a text begins with; nan and inf are numbers, "None" is none."""
     match = NUMBER.match(text.strip()) if text else None
-    return float(match[0].replace(",", "")) if match else None
+    # Lightning's bar gives every number a fraction: nan.0.
+    return float(re.sub(r"(?<=[nf])\.0", "", match[0].replace(",", ""))) if match else None
 
 
 LARGEST = 1e15

@@ -6,6 +6,7 @@ bigscience-workshop/Megatron-DeepSpeed; ``training_log`` of EleutherAI/gpt-neox;
 ``train_utils.training_log`` of NVIDIA-NeMo/Megatron-Bridge.
 """
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -72,6 +73,8 @@ class Megatron(LogReader):
     _pieces: int = 0
     _utilization: float | None = None
     _deepspeed: bool = False
+    _has_losses: bool = False
+    """A line before had one: logs of other models have losses of other names."""
 
     @property
     def backend(self) -> str | None:
@@ -139,9 +142,27 @@ class Megatron(LogReader):
             loss=_loss(fields),
             step_ms=_milliseconds(fields),
             skipped=number(fields.get("number of skipped iterations")) or 0,
+            nan_steps=number(fields.get("number of nan iterations")) or 0,
             **numbers,
         )
+        self._has_losses = self._has_losses or step.loss is not None
+        if self._is_without_its_loss(step, fields):
+            step = replace(step, loss=math.nan)
         self.add(step)
+
+    def _is_without_its_loss(self, step: LoggedStep, fields: dict[str, str]) -> bool:
+        """Return True for a line that has no loss because it was not finite.
+
+        Megatron writes a mean only where it is above 0, which nan is not. Without one are also
+        lines whose updates were all skipped, in search of a loss scale: these say how many.
+        """
+        if step.loss is not None or "number of skipped iterations" not in fields:
+            return False
+        if step.nan_steps:
+            return True
+        norm = step.grad_norm
+        nan_norm = norm is not None and not math.isfinite(norm)
+        return not step.skipped and (nan_norm or self._has_losses)
 
     def _argument(self, line: str) -> None:
         if ARGUMENTS_END.search(line):

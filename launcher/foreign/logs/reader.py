@@ -17,6 +17,7 @@ class LoggedStep:
     loss: float | None = None
     """May be nan or inf, as printed."""
     grad_norm: float | None = None
+    """L2 norm before clipping; may be nan or inf, as printed."""
     lr: float | None = None
     step_ms: float | None = None
     """Mean over the steps since the line before."""
@@ -34,14 +35,20 @@ class LoggedStep:
     """Peak reserved of the rank that printed it, GiB."""
     skipped: float = 0
     """Updates that were left out since the line before."""
+    nan_steps: float = 0
+    """Steps since the line before whose loss was nan or inf."""
 
     def finite(self) -> "LoggedStep":
-        """The step, with what is no number as "the line does not say"; of a loss, that is one."""
+        """The step, with what is no number as unknown; of a loss and a norm, nan is a figure."""
         names = (field.name for field in fields(self))
-        figures = (name for name in names if name not in ("step", "loss", "skipped"))
+        figures = (name for name in names if name not in ("step", "loss", "grad_norm", *COUNTS))
         unknown = {name: None for name in figures if not math.isfinite(getattr(self, name) or 0)}
-        skipped = self.skipped if math.isfinite(self.skipped) else 0
-        return replace(self, skipped=skipped, **unknown)  # type: ignore[arg-type]
+        none = {name: 0 for name in COUNTS if not math.isfinite(getattr(self, name))}
+        return replace(self, **unknown, **none)  # type: ignore[arg-type]
+
+
+COUNTS = ("skipped", "nan_steps")
+"""Fields of `LoggedStep` that count steps."""
 
 
 @dataclass(kw_only=True)

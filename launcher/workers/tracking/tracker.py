@@ -160,7 +160,8 @@ def _join(threads: list[threading.Thread], over: Callable[[], bool]) -> None:
 
 
 def _named_metrics(line: dict[str, Any]) -> dict[str, float]:
-    return {name: line[key] for key, name in METRIC_NAMES.items() if line.get(key) is not None}
+    values = ((name, metrics.number(line.get(key))) for key, name in METRIC_NAMES.items())
+    return {name: value for name, value in values if value is not None}
 
 
 def _to_tensorboard(

@@ -1,5 +1,7 @@
 """Lines of metrics.jsonl: whole ones are read, half of one is no damage, others are named."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,17 @@ def test_lines(
         path.write_text(text)
     contents = metrics.read(path, kind)
     assert ([line.step for line in contents.lines], contents.damage) == (steps, damage)
+
+
+def test_what_is_not_finite_is_not_what_nobody_knows(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    losses = [2.5, math.nan, math.inf, -math.inf, None]
+    lines = [{"step": 1, "loss": metrics.encoded(loss)} for loss in losses]
+    path.write_text("".join(f"{json.dumps(line, allow_nan=False)}\n" for line in lines))
+    assert [line["loss"] for line in lines] == [2.5, "nan", "inf", "-inf", None]
+    assert [repr(line.loss) for line in metrics.read(path, Brief).lines] == [*map(repr, losses)]
+    assert [repr(metrics.number(line["loss"])) for line in lines] == [*map(repr, losses)]
+    assert metrics.number("abc") is metrics.number([]) is None
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def spikes(words: Sequence[str]) -> int:
         "paths",
         metavar="FILE.csv|DIR",
         nargs="+",
-        help="columns iteration, lm_loss or loss [, grad_norm]; a folder of such"
-        " files; or the folder of a run",
+        help="columns iteration or step, and lm_loss, loss or grad_norm, as trainers, W&B and"
+        " TensorBoard export them; a folder of such files; or the folder of a run",
     )
     parser.add_argument(
         "--labels",
@@ -89,7 +89,7 @@ def _all_series(paths: Sequence[str]) -> "Iterator[Series]":
         if path.is_dir():
             yield from _series_below(path)
         else:
-            yield read(path, path.name)
+            yield from read(path, path.name)
 
 
 def _series_below(path: Path) -> "Iterator[Series]":
@@ -111,14 +111,14 @@ def _series_below(path: Path) -> "Iterator[Series]":
     usable = 0
     for name, file in files.items():
         try:
-            series = read(file, name)
+            of_file = read(file, name)
         except ConfigError as error:
             print(f"launch: left out: {error}", file=sys.stderr)
             continue
         usable += 1
-        yield series
+        yield from of_file
     if not usable:
-        raise ConfigError(f"{path}: no loss series in this folder")
+        raise ConfigError(f"{path}: no series of losses or gradient norms in this folder")
 
 
 def _print_unmatched_labels(labels: Mapping[str, Any], verdicts: "Sequence[SpikeVerdict]") -> None:

@@ -362,7 +362,7 @@ def test_a_trial_as_it_grows_and_starts_again(tmp_path: Path) -> None:
     assert losses() == (8.0, 7.0)
     with run.metrics.open("a") as file:
         file.write(line(3, loss=float("nan")) + line(4)[:9])
-    assert losses() == (8.0, 7.0, None)
+    assert repr(losses()) == "(8.0, 7.0, nan)"
     run.next_attempt()
     assert watcher.snapshot(NOW).not_started == 1
     run.write_status(running(attempt=2))

@@ -65,6 +65,86 @@ START = (
 )
 
 
+def megatron(step: int, fields: str, skipped: int = 0, nan: int = 0) -> str:
+    return (
+        f" iteration {step:8d}/      20 | elapsed time per iteration (ms): 5.0 | {fields}"
+        f" number of skipped iterations: {skipped:3d} | number of nan iterations: {nan:3d} |\n"
+    )
+
+
+LOSS, NORM = "lm loss: 3.0E+00 |", "grad norm: 1.5 |"
+DONE = "[after training is done] datetime: 2024-01-01 10:00:00\n"
+TRAINER = "***** Running training *****\n  Total optimization steps = 4\n"
+TRAINED = "{'train_runtime': 25.1, 'train_loss': 1.0, 'epoch': 1.0}\n"
+BAR = "Epoch 0: :  {}%|  | {}/4 [00:0{}<00:01, reduced_train_loss={}, global_step=0.000]\n"
+NEMO_DONE = "`Trainer.fit` stopped: `max_steps=4` reached.\n"
+TITAN = "step: {:2d}  loss: {}  grad_norm: {}  memory: 1.2GiB(1%)  tps: 57\n"
+TITAN_DONE = "Training completed\n"
+DIVERGENCES = {
+    "loss left out, norm nan": (
+        [(1, LOSS + NORM), (2, "grad norm: nan |"), (20, "grad norm: nan |")], DONE, 2),
+    "loss left out, no norm logged": ([(1, LOSS), (2, ""), (20, "")], DONE, 2),
+    "loss left out, norm inf": ([(1, LOSS + NORM), (20, "grad norm: inf |")], "", 20),
+    "nan iterations are counted": ([(1, LOSS), (2, "", 1, 1), (20, "", 1, 1)], DONE, 2),
+    "several steps a line": ([(10, LOSS), (20, "", 0, 10)], DONE, 20),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "end", "since"), DIVERGENCES.values(), ids=DIVERGENCES)
+def test_megatron_leaves_out_a_loss_that_is_not_finite(
+    tmp_path: Path, lines: list[tuple[int, str]], end: str, since: int
+) -> None:
+    imported = read(tmp_path, "".join(megatron(*fields) for fields in lines) + end).imported
+    assert (imported.outcome, imported.cause) == (
+        "diverged",
+        f"the loss is nan from step {since} on",
+    )
+    assert imported.figures.loss_last == 3.0
+
+
+ENDED_WELL = {
+    "the search for a loss scale": ([(1, "", 1), (2, "", 1), (3, LOSS), (20, LOSS)], DONE),
+    "skipped to the end": ([(1, LOSS), (2, LOSS), (19, "", 1), (20, "", 1)], DONE),
+    "a log that never has a loss": ([(1, NORM), (2, NORM), (20, NORM)], DONE),
+    "a nan that passes": ([(1, LOSS), (2, "", 1, 1), (3, "grad norm: nan |"), (20, LOSS)], DONE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "end"), ENDED_WELL.values(), ids=ENDED_WELL)
+def test_a_line_without_a_loss_is_not_always_a_divergence(
+    tmp_path: Path, lines: list[tuple[int, str]], end: str
+) -> None:
+    imported = read(tmp_path, "".join(megatron(*fields) for fields in lines) + end).imported
+    assert (imported.outcome, imported.cause) == ("ok", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        # Trainer: a loss that its filter has replaced by 0, though the norm shows it.
+        (
+            TRAINER + "{'loss': 2.5, 'grad_norm': 1.4, 'epoch': 0.5}\n"
+            "{'loss': 0.0, 'grad_norm': nan, 'epoch': 0.8}\n"
+            "{'loss': 0.0, 'grad_norm': nan, 'epoch': 1.0}\n" + TRAINED,
+            "diverged",
+        ),
+        (TRAINER + "{'loss': 2.5, 'grad_norm': 'nan', 'epoch': 0.5}\n" + TRAINED, "ok"),
+        (TRAINER + "{'loss': 0.0, 'grad_norm': 0.01, 'epoch': 1.0}\n" + TRAINED, "ok"),
+        (BAR.format(25, 1, 1, "9.1") + BAR.format(99, 4, 4, "nan.0") + NEMO_DONE, "diverged"),
+        (BAR.format(25, 1, 1, "nan.0") + BAR.format(99, 4, 4, "9.10") + NEMO_DONE, "ok"),
+        (TITAN.format(1, 8.0, 1.4) + TITAN.format(2, "nan", "nan") + TITAN_DONE, "diverged"),
+        (TITAN.format(1, 8.0, 1.4) + TITAN.format(2, "inf", "inf") + TITAN_DONE, "diverged"),
+        (TITAN.format(1, 8.0, "inf") + TITAN.format(2, 7.0, 1.0) + TITAN_DONE, "ok"),
+        ("[INFO] [logging.py:1:log_dist] [Rank 0] DeepSpeed info: version=0.19\n"
+         "steps: 10 loss: 2.1 iter time (s): 0.5 samples/sec: 16\n"
+         "steps: 20 loss: nan iter time (s): 0.5 samples/sec: 16\nProcess 5 exits successfully.\n",
+         "diverged"),
+    ],
+)  # fmt: skip
+def test_divergences_of_other_programs(tmp_path: Path, text: str, outcome: str) -> None:
+    assert read(tmp_path, text).imported.outcome == outcome
+
+
 def test_it_fails_before_the_first_step(tmp_path: Path) -> None:
     run = read(tmp_path, START + OOM)
     assert (run.imported.format, run.imported.outcome, run.lines) == ("megatron", "oom", [])

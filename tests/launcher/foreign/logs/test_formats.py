@@ -200,7 +200,7 @@ def test_hugging_face_without_bars(tmp_path: Path) -> None:
     run = read(tmp_path, text)
     assert [known_fields(line) for line in run.lines] == [
         {"step": 25, "loss": 7.1, "grad_norm": 1.25, "lr": 5e-05},
-        {"step": 50, "loss": 6.5, "lr": 4e-05},
+        {"step": 50, "loss": 6.5, "grad_norm": "nan", "lr": 4e-05},
     ]
     assert run.imported.cause == "the log ends at iteration 50 of 75 without saying why"
 

@@ -80,7 +80,7 @@ LINES: list[tuple[str, dict[str, Any]]] = [
     (
         " iteration        1/    1000 | elapsed time per iteration (ms): 5.5 | lm loss: nan | grad norm: inf |"
         " number of skipped iterations:   0 | number of nan iterations:   1 |",
-        {"step": 1, "step_ms": 5.5},
+        {"step": 1, "loss": "nan", "grad_norm": "inf", "step_ms": 5.5},
     ),
     # over several lines, as the documentation of Megatron-Bridge shows it
     (

@@ -92,7 +92,7 @@ def test_csv_is_one_row_an_event_and_has_its_columns_without_any(
 def test_the_folder_of_a_run_and_of_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    losses = [*[2.0] * 40, None, 2.0]
+    losses = [*[2.0] * 40, "nan", 2.0]
     for name in ("one", "two", "no_metrics"):
         folder = RunFolder(tmp_path / name)
         folder.create(spec())
@@ -120,7 +120,7 @@ def test_a_folder_leaves_out_what_is_no_series(
     captured = capsys.readouterr()
     assert [row["series"] for row in json.loads(captured.out)["series"]] == ["b.csv", "c.csv"]
     assert captured.err == (
-        f"launch: left out: {tmp_path}/a.csv: no column iteration or step\n"
+        f"launch: left out: {tmp_path}/a.csv: no column iteration or step; its columns: x, y\n"
         "launch: c.csv: 2 lines left out; line 3: iteration 'x' is no number\n"
     )
 
@@ -129,8 +129,8 @@ def test_a_folder_leaves_out_what_is_no_series(
     ("words", "message"),
     [
         (["none.csv"], "none.csv: No such file or directory"),
-        (["empty"], "empty: no loss series in this folder"),
-        (["a.csv"], "a.csv: no column iteration or step"),
+        (["empty"], "empty: no series of losses or gradient norms in this folder"),
+        (["a.csv"], "a.csv: no column iteration or step; its columns: x, y"),
         (["b.csv", "--labels", "a.csv"], "--labels: a.csv:2: no column file"),
         (["b.csv", "--set", "patience"], "--set: 'patience' is not KEY=VALUE"),
         (["b.csv", "--set", "patience=[1"], "--set: 'patience=[1' is no YAML"),
