@@ -234,4 +234,4 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, cache: Path) -> None:
     run = train(without, tmp_path / "without", cache, patch)
     assert run.codes == [1]
     assert "DivergedError: step 30: loss nan, grad norm nan" in run.log()
-    assert run.steps[-1]["loss"] is None and run.steps[-1]["step"] == 30
+    assert run.steps[-1]["loss"] == "nan" and run.steps[-1]["step"] == 30
