@@ -80,7 +80,7 @@ def killed(folder: Path, cache: Path, kind: str, request: Sequence[str] = WORDS)
     if launcher.poll() is not None:
         return False
     processes = psutil.Process(launcher.pid).children(recursive=True)
-    ranks = [p for p in processes if "launcher.workers.train" in " ".join(_words(p))]
+    ranks = [process for process in processes if is_rank(process)]
     if kind == "rank" and ranks:
         random.choice(ranks).kill()
         time.sleep(random.uniform(0, 2))
@@ -91,11 +91,12 @@ def killed(folder: Path, cache: Path, kind: str, request: Sequence[str] = WORDS)
     return came
 
 
-def _words(process: psutil.Process) -> list[str]:
+def is_rank(process: psutil.Process) -> bool:
+    """Return True for a rank, started by itself or forked: its log is open."""
     try:
-        return process.cmdline()
+        return any(Path(file.path).match("log/rank*.txt") for file in process.open_files())
     except psutil.Error:
-        return []
+        return False
 
 
 def _reached(kind: str, folder: Path) -> Callable[[], bool]:

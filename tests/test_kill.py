@@ -17,6 +17,7 @@ import pytest
 
 from launcher.results.run_folder import RunFolder
 from tests.conftest import command, environment
+from tests.kills import is_rank
 
 SEED = 20261121
 
@@ -109,7 +110,7 @@ def ended(folder: Path) -> dict[str, float]:
 def ranks_of(launcher: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     try:
         children = psutil.Process(launcher.pid).children(recursive=True)
-        return [child for child in children if "launcher.workers.train" in child.cmdline()]
+        return [child for child in children if is_rank(child)]
     except psutil.Error:
         return []
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,23 @@ class Execution:
     """The interpreter, as the machines that train know it."""
 
 
+TRAIN = ("-P", "-m", "launcher.workers.train")
+"""Words of a rank's command after its interpreter."""
+
+
+def fork_server(command: Sequence[str], accelerator: str) -> tuple[str, ...]:
+    """Return the command of a process that ranks may be forked from.
+
+    Args:
+        command: of a rank; the result is empty where it runs another program than ours.
+        accelerator: name of the card, or ``cpu``.
+    """
+    python, *words = command
+    if tuple(words[: len(TRAIN)]) != TRAIN:
+        return ()
+    return (python, "-P", "-m", "launcher.workers.fork_server", "--accelerator", accelerator)
+
+
 class WorkerBackend:
     """An engine of ``launcher.workers``; a subclass checks the rules of its framework."""
 
@@ -39,7 +57,7 @@ class WorkerBackend:
 
     def command(self, folder: Path, execution: Execution) -> tuple[str, ...]:
         """Return the command of one rank, which reads ``spec.json`` and its rank's environment."""
-        words = [execution.python, "-P", "-m", "launcher.workers.train"]
+        words = [execution.python, *TRAIN]
         words += ["--folder", str(folder), "--cache", str(execution.cache)]
         words += ["--hang-after", str(execution.hang_after)]
         if execution.checkpoint_every is not None:

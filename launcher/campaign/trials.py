@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.backends import BACKENDS
-from launcher.backends.worker_command import Execution
+from launcher.backends.worker_command import Execution, fork_server
 from launcher.campaign import workspace
 from launcher.campaign.plan import Plan
 from launcher.campaign.retry import RetryPolicy
@@ -64,9 +64,11 @@ class Trials:
             sampling=request.sampling,
             python=workspace.interpreter(request),
         )
+        command, several = backend.command(folder, execution), len(self.plan.points) > 1
         return Job(
             name=spec.name,
-            command=backend.command(folder, execution),
+            command=command,
+            fork_server=fork_server(command, cluster.accelerator.name) if several else (),
             folder=folder,
             nodes=cluster.nodes,
             ranks_per_node=cluster.gpus_per_node,

@@ -33,6 +33,9 @@ class Job:
     ranks_per_node: int
     time_limit: float
     """Seconds after which it is ended."""
+    fork_server: tuple[str, ...] = ()
+    """Command of a process that has imported what ranks import, and forks them in a moment
+    (`launcher.schedulers.fork_server`). Empty: each rank starts by itself."""
     memory: int
     """Bytes its ranks need at the very least, together."""
     cards_per_node: int = 0

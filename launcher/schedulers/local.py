@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 import psutil
@@ -16,6 +17,7 @@ import psutil
 from launcher.errors import ConfigError, RequestError, WorkError
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job, Setting
+from launcher.schedulers.fork_server import ForkedRank, ForkError, ForkServer
 from launcher.spec.cluster import Cluster
 
 GRACE = 5.0
@@ -23,12 +25,18 @@ GRACE = 5.0
 after SIGTERM before SIGKILL follows."""
 
 
+Rank = subprocess.Popen[bytes] | ForkedRank
+
+
 @dataclass(slots=True)
 class _Running:
     job: Job
-    ranks: list["subprocess.Popen[bytes]"]
-    status: Status
-    oom_kills: int | None
+    server: ForkServer | None
+    """Process that its ranks are forked from; None where each starts by itself."""
+    ranks: list[Rank] = field(default_factory=list)
+    status: Status | None = None
+    """None until its ranks have been started: the server may not be ready."""
+    oom_kills: int | None = None
     """The kernel's count of its out-of-memory kills at the start."""
     failed_at: float | None = None
     stopped: Literal["timeout", "cancelled"] | None = None
@@ -47,6 +55,8 @@ class Local:
         self.parallel = parallel
         self.cores = cores or _cores()
         self.running: list[_Running] = []
+        self._servers: dict[tuple[str, ...], ForkServer | None] = {}
+        """By their commands; None where ranks cannot be forked."""
 
     @classmethod
     def opened(cls, setting: Setting, clusters: Sequence[Cluster]) -> Self:
@@ -71,7 +81,10 @@ class Local:
         for job in jobs:
             if not self._fits(job):
                 break
-            self.running.append(_start(job))
+            run = _Running(job=job, server=self._server(job.fork_server))
+            if _can_start(run):
+                _start(run)
+            self.running.append(run)
             started.append(job.name)
         return started
 
@@ -116,9 +129,21 @@ class Local:
     def __exit__(self, *_: object) -> None:
         self.cancel([run.job.name for run in self.running])
         with ExitStack() as ends:  # every run, also where the status of one cannot be written
+            for server in filter(None, self._servers.values()):
+                ends.callback(server.close)  # after its ranks: callbacks run from the last one on
             for run in self.running:
                 ends.callback(_end, run)
         self.running.clear()
+        self._servers.clear()
+
+    def _server(self, command: tuple[str, ...]) -> ForkServer | None:
+        """Return the server that a command starts; None where each rank starts by itself."""
+        if command and command not in self._servers:
+            try:
+                self._servers[command] = ForkServer(command)
+            except ForkError:
+                self._servers[command] = None
+        return self._servers.get(command)
 
     def _fits(self, job: Job) -> bool:
         """Return True where cores and memory suffice, and always on an idle machine.
@@ -139,12 +164,13 @@ class Local:
 def _end_survivors(status: Status, folder: str) -> None:
     """Kill ranks of a run whose launcher died, so that it never runs twice at once.
 
-    A process counts only if its command line names the run's folder: pids are used again.
+    A process counts only if it has a file of the run's logs open: pids are used again.
     """
+    logs = RunFolder(Path(folder)).logs.resolve()
     for pid in status.pids if status.host == socket.gethostname() else ():
         try:
             process = psutil.Process(pid)
-            if folder in process.cmdline():
+            if any(Path(file.path).parent == logs for file in process.open_files()):
                 process.kill()
                 process.wait(GRACE)
         except psutil.TimeoutExpired as error:
@@ -155,37 +181,44 @@ def _end_survivors(status: Status, folder: str) -> None:
             continue  # it is gone, or never was ours
 
 
-def _start(job: Job) -> _Running:
+def _start(run: _Running) -> None:
     """Start every rank, or none. Raises WorkError where one cannot be started."""
-    folder = RunFolder(job.folder)
+    job, folder = run.job, RunFolder(run.job.folder)
     attempt = folder.next_attempt()
     shared = {"MASTER_PORT": str(_free_port()), "MEGALAUNCH_ATTEMPT": str(attempt)}
-    ranks: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(job.ranks):
-            ranks.append(_start_rank(job, folder, rank, shared))
-        status = Status(
+            run.ranks.append(_start_rank(run, rank, shared))
+        run.status = Status(
             state="running",
             attempt=attempt,
             host=socket.gethostname(),
-            pids=tuple(rank.pid for rank in ranks),
+            pids=tuple(rank.pid for rank in run.ranks),
             started=time.time(),
             time_limit=job.time_limit,
             commit=job.commit,
         )
-        folder.write_status(status)
+        folder.write_status(run.status)
     except OSError as error:
-        _kill(ranks)
+        _kill(run.ranks)
         raise WorkError(f"{job.folder}: {error.strerror}") from error
     except WorkError:
-        _kill(ranks)
+        _kill(run.ranks)
         raise
-    return _Running(job=job, ranks=ranks, status=status, oom_kills=_oom_kills())
+    run.oom_kills = _oom_kills()
 
 
-def _start_rank(
-    job: Job, folder: RunFolder, rank: int, shared: Mapping[str, str]
-) -> "subprocess.Popen[bytes]":
+def _can_start(run: _Running) -> bool:
+    """Return True unless ranks are to be forked from a process that is not ready yet."""
+    try:
+        return run.server is None or run.server.is_ready()
+    except ForkError:
+        run.server = None
+        return True
+
+
+def _start_rank(run: _Running, rank: int, shared: Mapping[str, str]) -> Rank:
+    job, log_path = run.job, RunFolder(run.job.folder).log(rank)
     environment = {
         **os.environ,
         **shared,
@@ -200,7 +233,10 @@ def _start_rank(
         # A rank has one core: more threads than that, and trials at once would slow each other.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     }
-    with folder.log(rank).open("wb") as log:
+    if run.server:
+        with suppress(ForkError):
+            return run.server.start(job.command, environment, log_path)
+    with log_path.open("wb") as log:
         return subprocess.Popen(
             job.command,
             env=environment,
@@ -214,12 +250,16 @@ def _start_rank(
 def _advance(run: _Running) -> bool:
     """Look at a running job once; True when it has ended and its status says so."""
     now = time.time()
+    if run.status is None and not run.stopped:
+        if _can_start(run):
+            _start(run)
+        return False
     for rank, process in enumerate(run.ranks):
-        if rank not in run.codes and process.poll() is not None:
-            run.codes[rank] = process.returncode
-            if process.returncode:
+        if rank not in run.codes and (code := process.poll()) is not None:
+            run.codes[rank] = code
+            if code:
                 run.failed_at = run.failed_at or now
-    if len(run.codes) < len(run.ranks):
+    if run.status and len(run.codes) < len(run.ranks):
         assert run.status.started is not None
         if now - run.status.started > run.job.time_limit:
             run.stopped = run.stopped or "timeout"
@@ -232,19 +272,19 @@ def _advance(run: _Running) -> bool:
 def _end(run: _Running) -> None:
     """End every rank still there, with all its children, and write the status."""
     _kill(run.ranks)
-    kills = _oom_kills()
+    kills, folder = _oom_kills(), RunFolder(run.job.folder)
     status = replace(
-        run.status,
+        run.status or folder.readable_status() or Status(state="ended"),  # it never started
         state="ended",
         ended=time.time(),
         exit_codes=tuple(run.codes.get(rank) for rank in range(len(run.ranks))),
         stopped=run.stopped,
         kernel_oom=kills is not None and run.oom_kills is not None and kills > run.oom_kills,
     )
-    RunFolder(run.job.folder).write_status(status)
+    folder.write_status(status)
 
 
-def _kill(ranks: Sequence["subprocess.Popen[bytes]"]) -> None:
+def _kill(ranks: Sequence[Rank]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         alive = [process for process in ranks if process.poll() is None]
         for process in alive:
@@ -256,7 +296,7 @@ def _kill(ranks: Sequence["subprocess.Popen[bytes]"]) -> None:
         _signal_group(process, signal.SIGKILL)  # a rank may leave children of its own behind
 
 
-def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+def _signal_group(process: Rank, number: signal.Signals) -> None:
     try:
         os.killpg(process.pid, number)
     except ProcessLookupError:

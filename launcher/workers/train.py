@@ -18,7 +18,7 @@ from launcher.results.run_folder import RunFolder
 from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.spec.sampling import Sampling
-from launcher.workers.errors import DeviceError
+from launcher.workers import libraries
 from launcher.workers.process import lenient_output, orphans
 from launcher.workers.process.heartbeat import Heartbeat
 from launcher.workers.process.stop_request import StopRequest
@@ -128,25 +128,8 @@ def _import(spec: RunSpec) -> None:
         DeviceError: the spec asks for cards, and there is none for this rank.
     """
     accelerator = spec.cluster.accelerator.name
-    if accelerator == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where there are cards
-    import torch
-
-    from launcher.workers.model import fixes, platform
-
-    cards = torch.cuda.device_count()
-    if accelerator != "cpu" and (local := platform.card()) >= cards:
-        raise DeviceError(
-            f"local rank {local} wants a {accelerator}, torch finds {cards} cards here"
-        )
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-    # Set here, because DeepSpeed warns when it has to find out.
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
-    # One hardware queue: kernels start in the order of their launch, so communication comes first.
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
-    platform.import_megatron()
-    fixes.apply()
+    libraries.load(accelerator)
+    libraries.check_card(accelerator)
 
 
 def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tuple[Any, Any, Any]:

@@ -176,10 +176,10 @@ def test_ranks_that_started_end_when_another_cannot(
 ) -> None:
     start, started = module._start_rank, []
 
-    def second_fails(job: Job, folder: RunFolder, rank: int, port: int) -> object:
+    def second_fails(run: object, rank: int, shared: object) -> object:
         if rank == 1:
             raise OSError(24, "Too many open files")
-        started.append(start(job, folder, rank, port))
+        started.append(start(run, rank, shared))
         return started[-1]
 
     monkeypatch.setattr(module, "_start_rank", second_fails)

@@ -1,0 +1,158 @@
+"""A process that ranks are forked from: ``python -m launcher.workers.fork_server``.
+
+A rank needs seconds of a core to import torch, megatron-core and DeepSpeed; a fork of a process
+that has imported them has them at once. On a socket that it inherits, one JSON object a line:
+
+    to it:    {"command": [...], "environment": {...}, "log": "..."}
+    from it:  {"ready": true} or {"refused": REASON}, once;  {"pid": 7} of each rank that it has
+              started;  {"pid": 7, "code": -9} when that rank has ended
+
+It ends when the other side of the socket is closed, and its ranks with it. Nothing that a trial
+could spoil is shared: a rank gets its own session, environment, files and signals, and what it
+writes to memory is its own. A process that has touched CUDA cannot be forked, nor can one with
+threads: it refuses, and every rank is then started by itself.
+"""
+
+import argparse
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from launcher.workers import libraries, train
+
+MODULE = "launcher.workers.train"
+"""Program of a rank, as its command names it."""
+
+
+def main() -> None:
+    """Import the libraries, and fork ranks until nobody asks any more."""
+    parser = argparse.ArgumentParser(prog="python -m launcher.workers.fork_server")
+    parser.add_argument("--accelerator", required=True, help="name of the card, or cpu")
+    parser.add_argument("--socket", type=int, required=True, help="its file descriptor")
+    options = parser.parse_args()
+    channel = socket.socket(fileno=options.socket)
+    # Without it torch asks the driver whether there are cards, which a fork does not survive.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    libraries.load(options.accelerator)
+    libraries.load_engines()
+    # Objects of the libraries are never garbage: a collection in a rank would copy their pages.
+    gc.collect()
+    gc.freeze()
+    if reason := obstacle():
+        _send(channel, {"refused": reason})
+        return
+    _send(channel, {"ready": True})
+    _serve(channel)
+
+
+def obstacle() -> str | None:
+    """Reason for which this process cannot be forked safely; None where it can."""
+    if sys.platform != "linux":  # the system's own libraries may not be used in a fork of macOS
+        return f"ranks are not forked on {sys.platform}"
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        return f"the libraries have started threads: {threads - 1}"
+    if "/libcuda.so" in Path("/proc/self/maps").read_text():
+        return "the libraries have loaded the CUDA driver"
+    return None
+
+
+def _serve(channel: socket.socket) -> None:
+    """Start ranks that are asked for, and tell of those that ended."""
+    ended, wakeup = socket.socketpair()
+    for end in (ended, wakeup):
+        end.setblocking(False)
+    signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)  # a handler, or none wakes it up
+    partial = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(channel, selectors.EVENT_READ)
+        selector.register(ended, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if ended in ready:
+                ended.recv(4096)
+            for pid, code in _ended_ranks():
+                _send(channel, {"pid": pid, "code": code})
+            if channel in ready:
+                received = channel.recv(1 << 16)
+                if not received:
+                    return
+                *lines, partial = (partial + received).split(b"\n")
+                for line in lines:
+                    _send(channel, {"pid": _fork(json.loads(line), (channel, ended, wakeup))})
+
+
+def _ended_ranks() -> Iterator[tuple[int, int]]:
+    """Process and exit code of each rank that has ended; minus the signal that ended it."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, os.waitstatus_to_exitcode(status)
+
+
+def _send(channel: socket.socket, message: dict[str, Any]) -> None:
+    channel.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _fork(request: dict[str, Any], sockets: tuple[socket.socket, ...]) -> int:
+    """Start a rank, and return its process."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become_rank(request, sockets, parent)
+    return pid
+
+
+def _become_rank(
+    request: dict[str, Any], sockets: tuple[socket.socket, ...], parent: int
+) -> NoReturn:
+    """Do what the command of a rank does in a process of its own."""
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for end in sockets:
+            end.close()
+        _redirect(request["log"])
+        os.environ.clear()
+        os.environ.update(request["environment"], MEGALAUNCH_PARENT=str(parent))
+        command = request["command"]
+        sys.argv = command[command.index(MODULE) :]
+        train.main()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _redirect(log: str) -> None:
+    """Read from nowhere, and print to a file."""
+    for number, path, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+    ):
+        descriptor = os.open(path, flags, 0o666)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.dup2(1, 2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The libraries of a rank: their import takes longer than a short trial, so it is done once.
+
+A rank imports them itself, or is a fork of a process that has (`launcher.workers.fork_server`).
+"""
+
+import functools
+import importlib.util
+import os
+
+from launcher.workers.errors import DeviceError
+
+
+@functools.cache
+def load(accelerator: str) -> None:
+    """Import torch and megatron-core, prepared for cards of that name or for ``cpu``; once."""
+    if accelerator == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where there are cards
+    import torch
+
+    from launcher.workers.model import fixes, platform
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    # Set here, because DeepSpeed warns when it has to find out.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu" if accelerator == "cpu" else "cuda")
+    # One hardware queue: kernels start in the order of their launch, so communication comes first.
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
+    platform.import_megatron()
+    fixes.apply()
+
+
+def load_engines() -> None:
+    """Import what the engines need besides, of those that are installed."""
+    from launcher.workers.engines import megatron  # noqa: F401
+    from launcher.workers.tracking import tracker  # noqa: F401
+
+    if importlib.util.find_spec("deepspeed") is not None:
+        from launcher.workers.engines import deepspeed, deepspeed_pipeline  # noqa: F401
+
+
+def check_card(accelerator: str) -> None:
+    """Check that there is a card for this rank. Raises DeviceError."""
+    if accelerator == "cpu":
+        return
+    import torch
+
+    from launcher.workers.model import platform
+
+    cards, local = torch.cuda.device_count(), platform.card()
+    if local >= cards:
+        raise DeviceError(
+            f"local rank {local} wants a {accelerator}, torch finds {cards} cards here"
+        )

@@ -1,0 +1,197 @@
+"""Ranks forked from a process with the libraries: as if each had been started by itself.
+
+Modules: launcher.workers.fork_server, launcher.workers.libraries, launcher.schedulers.fork_server.
+"""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launcher.backends import BACKENDS
+from launcher.backends.worker_command import Execution, fork_server
+from launcher.results.run_folder import RunFolder, Status
+from launcher.schedulers import Job
+from launcher.schedulers.fork_server import ForkError, ForkServer
+from launcher.schedulers.local import Local
+from launcher.spec.run import RunSpec
+from tests.launcher.workers import ranks
+
+LIMIT = 120.0
+"""Seconds that a tiny run and the import of the libraries take at the very most."""
+
+
+def make_job(spec: RunSpec, folder: Path, cache: Path, forked: bool = True) -> Job:
+    RunFolder(folder).create(spec)
+    command = BACKENDS[spec.backend].command(folder, Execution(cache=cache, hang_after=60))
+    return Job(
+        name=folder.name,
+        command=command,
+        fork_server=fork_server(command, "cpu") if forked else (),
+        folder=folder,
+        nodes=1,
+        ranks_per_node=spec.cluster.gpus,
+        time_limit=LIMIT,
+        memory=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[Local]:
+    """A scheduler with a server that is ready."""
+    with Local(cores=2) as local:
+        yield local
+
+
+def run(scheduler: Local, job: Job) -> Status:
+    """Run a job to its end."""
+    assert scheduler.submit([job]) == [job.name]
+    return ended(scheduler, job)
+
+
+def ended(scheduler: Local, job: Job) -> Status:
+    deadline = time.monotonic() + LIMIT
+    while job not in scheduler.poll():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    status = RunFolder(job.folder).status()
+    assert status and status.state == "ended"
+    return status
+
+
+def started(scheduler: Local, job: Job) -> list[psutil.Process]:
+    """Start a job; its ranks once they have printed something."""
+    assert scheduler.submit([job]) == [job.name]
+    folder, deadline = RunFolder(job.folder), time.monotonic() + LIMIT
+    while not (folder.log(0).exists() and folder.log(0).read_text()):
+        assert time.monotonic() < deadline
+        scheduler.poll()
+        time.sleep(0.02)
+    status = folder.status()
+    assert status
+    return [psutil.Process(pid) for pid in status.pids]
+
+
+@pytest.mark.parametrize("backend", ["megatron", "deepspeed"])
+def test_a_fork_trains_as_a_process_of_its_own(
+    scheduler: Local, tmp_path: Path, cache: Path, backend: str
+) -> None:
+    spec = ranks.spec(2, backend=backend, train__steps=4)
+    losses = []
+    for name, forked in (("forked", True), ("alone", False), ("again", True)):
+        job = make_job(spec, tmp_path / name, cache, forked)
+        assert run(scheduler, job).exit_codes == (0, 0), RunFolder(job.folder).log(0).read_text()
+        folder = RunFolder(job.folder)
+        losses.append([(line["loss"], line["grad_norm"]) for line in folder.steps()])
+        result = folder.result()
+        assert result and (result["seconds"]["import"] < 0.5) is forked
+    assert losses[0] == losses[1] == losses[2] and len(losses[0]) == 4
+
+
+def test_a_rank_shares_nothing_with_the_server_or_the_next_one(
+    scheduler: Local, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEGALAUNCH_PROBE", "of this run")
+    job = make_job(ranks.spec(2, train__steps=2000), tmp_path / "a", cache)
+    first, second = started(scheduler, job)
+    server = psutil.Process(first.ppid())
+    assert server == psutil.Process(second.ppid()) and server.ppid() == os.getpid()
+    assert {os.getsid(p.pid) for p in (first, second, server)} == {
+        first.pid,
+        second.pid,
+        server.pid,
+    }
+    sockets = {
+        os.readlink(f"/proc/{server.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{server.pid}/fd")
+    }
+    inherited = {
+        os.readlink(f"/proc/{first.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{first.pid}/fd")
+    }
+    assert not {name for name in sockets & inherited if name.startswith("socket:")}
+    os.kill(first.pid, signal.SIGKILL)
+    assert ended(scheduler, job).exit_codes[0] == -signal.SIGKILL
+    assert server.is_running() and not second.is_running()
+    refused = make_job(ranks.spec(1), tmp_path / "b", cache)
+    refused = dataclasses.replace(refused, command=(*refused.command, "--no-such-option"))
+    assert run(scheduler, refused).exit_codes == (2,)
+    assert "--no-such-option" in RunFolder(refused.folder).log(0).read_text()
+    assert run(scheduler, make_job(ranks.spec(1), tmp_path / "c", cache)).exit_codes == (0,)
+    assert server.is_running()
+
+
+def test_ranks_end_with_a_server_that_is_killed_and_the_next_are_started_alone(
+    tmp_path: Path, cache: Path
+) -> None:
+    with Local(cores=2) as local:
+        job = make_job(ranks.spec(2, train__steps=2000), tmp_path / "a", cache)
+        processes = started(local, job)
+        psutil.Process(processes[0].ppid()).kill()
+        assert ended(local, job).exit_codes == (-signal.SIGKILL, -signal.SIGKILL)
+        assert not psutil.wait_procs(processes, timeout=10)[1]
+        assert run(local, make_job(ranks.spec(1), tmp_path / "b", cache)).exit_codes == (0,)
+
+
+def test_a_job_that_waits_for_the_server_can_be_cancelled(tmp_path: Path, cache: Path) -> None:
+    with Local(cores=2) as local:
+        jobs = [make_job(ranks.spec(1), tmp_path / name, cache) for name in "ab"]
+        assert local.submit(jobs) == ["a", "b"] and not local.poll()
+        local.cancel(["a"])
+        status = ended(local, jobs[0])
+        assert (status.stopped, status.pids, status.exit_codes) == ("cancelled", (), ())
+        server = psutil.Process(os.getpid()).children()[-1]
+    assert not server.is_running()  # and the other one has been cancelled as well
+    other = RunFolder(jobs[1].folder).status()
+    assert other and (other.state, other.stopped) == ("ended", "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("pass", "it has ended"),
+        ("raise ImportError", "it has ended"),
+        ('say(\'{"refused": "it has threads"}\')', "it has threads"),
+        ("time.sleep(60)", "it hangs"),
+    ],
+)
+def test_a_server_that_cannot_fork(
+    program: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.schedulers.fork_server.READY_SECONDS", 2.0)
+    head = (
+        "import socket, sys, time\n"
+        "channel = socket.socket(fileno=int(sys.argv[2]))\n"
+        "say = lambda line: channel.sendall(line.encode() + b'\\n')\n"
+    )
+    server = ForkServer([sys.executable, "-c", head + program])
+    with pytest.raises(ForkError, match=f"^{reason}$"):
+        while not server.is_ready():
+            time.sleep(0.01)
+    with pytest.raises(ForkError):
+        ForkServer(["/no/such/python"])
+
+
+def test_what_stands_in_the_way_of_forks() -> None:
+    code = (
+        "import threading, time\nfrom launcher.workers import fork_server\n"
+        "assert fork_server.obstacle() is None\n"
+        "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+        "assert fork_server.obstacle() == 'the libraries have started threads: 1'\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=LIMIT)
+
+
+def test_only_our_own_ranks_are_forked() -> None:
+    execution = Execution(cache=Path("/c"), hang_after=60, python="/venv/bin/python")
+    command = BACKENDS["deepspeed"].command(Path("/r"), execution)
+    assert fork_server(command, "h100") == (
+        "/venv/bin/python", "-P", "-m", "launcher.workers.fork_server", "--accelerator", "h100",
+    )  # fmt: skip
+    assert fork_server(("torchrun", "pretrain_gpt.py"), "cpu") == ()
