@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from launcher.foreign.logs.reader import LogReader
-from launcher.results.classify import EndVerdict, verdict_of_log
+from launcher.results.classify import EndVerdict, last_resort, verdict_of_log
 
 FIRST_LINES, LAST_LINES = 2000, 4000
 """Lines that are kept of what follows the last step: the first error is near its beginning, what
@@ -48,12 +48,13 @@ class EndClassifier:
         """Outcome and cause."""
         if log.done:
             return _diverged(log) or EndVerdict("ok")
-        newest = verdict_of_log("\n".join((*self._first, *self._last)))
-        message = newest or verdict_of_log("\n".join(self._earlier))
+        newest = "\n".join((*self._first, *self._last))
+        message = verdict_of_log(newest) or verdict_of_log("\n".join(self._earlier))
         # A batch system that ends a run says not why its loss is none: what diverged is said first.
         if message and message.outcome not in ("timeout", "cancelled", "preempted"):
             return message
-        return _diverged(log) or message or _stopped(log) or EndVerdict("failed", _silent(log))
+        known = _diverged(log) or message or _stopped(log) or last_resort(newest)
+        return known or EndVerdict("failed", _silent(log))
 
 
 def _diverged(log: LogReader) -> EndVerdict | None:
