@@ -31,8 +31,9 @@ LONGEST = 300
 """Characters of a cause at most: it is a cell of a table."""
 
 EXCEPTION = re.compile(
-    r"^(?:[A-Za-z_]\w*\.)*(\w*(?:Error|Exception|Iteration|Expired))(?:: ?.*)?$"
-    r"|^(?:[a-z_]\w*\.)+(\w*(?:Failed|Failure|Timeout|NotFound|Unsupported|Invalid))(?:: .*)?$"
+    r"^(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Iteration|Expired)(?:: ?.*)?$"
+    r"|^(?:[a-z_]\w*\.)+\w*(?:Failed|Failure|Timeout|NotFound|Unsupported|Invalid|File)(?:: .*)?$"
+    r"|^(?:[a-z_]\w*\.)+(?:\w*error|timeout)(?:: .*)?$"
     r"|^ *what\(\): +\S"
 )
 CHAINED = re.compile(r"^(?:During handling of the above|The above) exception")
@@ -56,6 +57,9 @@ WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\bWARNING\b|^\[?W(
 GOES_ON = re.compile(
     r"\bNCCL INFO\b(?!.*(?:Error|Exception): )"
     r"|\b[Rr]etrying\b(?!.*\b(?:[Gg]iving up|gave up|exceeded|exhausted)\b)|\b[Ww]ill retry\b"
+)
+SLURM_ERROR = re.compile(
+    r"^(?:srun|slurmstepd|sbatch|salloc): (?:error|fatal): (?!.*may or may not)"
 )
 # Lines that every failure ends in, whatever it was.
 NOISE = re.compile(
@@ -133,7 +137,10 @@ def last_resort(log: str) -> EndVerdict | None:
     for death in ends:
         if death.signal is None:
             return EndVerdict("failed", _shorten(death.cause))
-    return EndVerdict("cancelled", _shorten(ends[0].cause)) if ends else None
+    if ends:
+        return EndVerdict("cancelled", _shorten(ends[0].cause))
+    line = next((line for line in lines if SLURM_ERROR.search(line)), None)
+    return EndVerdict("failed", _shorten(line.strip())) if line else None
 
 
 def tail(path: Path, size: int = 65536) -> str:
@@ -281,7 +288,12 @@ def _outcome(death: Death) -> Outcome:
 
 
 def _echo(run: _Run) -> EndVerdict | None:
-    return _message(run, echo=True)
+    verdict = _message(run, echo=True)
+    if run.merged and verdict and "CANCELLED AT" in (verdict.cause or ""):
+        first = next(iter(deaths.deaths(run.logs[0].split("\n"))), None)
+        if first and first.signal is None:  # srun ends a step of which a task has failed
+            return EndVerdict("failed", _shorten(first.cause))
+    return verdict
 
 
 def _abort(run: _Run) -> EndVerdict | None:
@@ -354,11 +366,13 @@ def _line(match: re.Match[str]) -> str:
 def _raised(log: str) -> list[str]:
     """Exceptions of a log, without those that another replaced and those of launchers."""
     raised: list[str] = []
+    previous = None
     for line in log.split("\n"):
-        if CHAINED.search(line):
-            del raised[-1:]
+        if raised and raised[-1] is previous and CHAINED.search(line):
+            del raised[-1]
         elif EXCEPTION.search(line):
             raised.append(line)
+        previous = line
     return [line for line in raised if not LAUNCHER_EXCEPTION.search(line)]
 
 

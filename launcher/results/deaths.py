@@ -87,7 +87,7 @@ ENDED_BY_SLURM = re.compile(r"\bCANCELLED AT |^srun: (?:Job step aborted|First t
 
 WAITED = re.compile(
     r"Watchdog caught collective|watchdog got stuck|Heartbeat monitor timed out"
-    r"|\bHangError: |^Timeout \(\d"
+    r"|Did not get \w+ heartbeat|\bHangError: |^Timeout \(\d"
 )
 """Line of a rank that waited for its peers or its card as long as it may."""
 

@@ -38,7 +38,16 @@ _NOT_BY_A_TASK = r"\S+(?! DUE TO TASK FAILURE)(?:\s|$)"
 
 _RAISED = r"^(?:\w+\.)*\w*(?:Error|Exception): "
 _TROUBLE = r"(?:WARN|[Ee]rror|[Ff]ailed|[Uu]nable)[^\n]*"
+_NONE = r"\b(?:nans?|infs?|infinit[ey]|non-?finite|not finite)\b"
+_NOT_FINITE = (
+    r"(?=.*(?i:\b(?:loss(?:es)?|grad\w*)\b(?: ?[=:] ?|[^,;]{0,40}?"
+    rf"\b(?:is|are|was|became|went|turned|contains?|has|have)\b.{{0,12}}?){_NONE}"
+    rf"|{_NONE}(?: or \w+)?(?: (?:values?|was|were|detected|found|encountered|in|the|training"
+    r"|local)){0,5} (?:loss|grad\w*)\b))"
+)
+_STOPS = r"(?=.*\b(?i:stop(?:s|ped|ping)?|exit(?:s|ed|ing)?|(?:abort|terminat)\w*|diverged)\b)"
 _SHM = r"(?:shared memory|/dev/shm)"
+_S3 = r"botocore\.exceptions\.\w+: An error occurred \("
 _FULL = "No space left on device"
 _THREE_LINES = r"(?:\n[^\n]*){0,2}\n[^\n]*"
 
@@ -46,6 +55,7 @@ PATTERNS: tuple[Pattern, ...] = (
     # The machine: it also breaks whatever is asked of it later.
     _root("node", r"uncorrectable (?:ECC|NVLink) error", "CUDA; vllm-project/vllm#5222"),
     _root("node", HARDWARE_XID, "the driver, in dmesg"),
+    _root("node", r"SXid \([^)]*\): \d+, Fatal", "the driver, of an NVSwitch"),
     _root("node", r"GPU has fallen off the bus|GPU is lost\b", "the driver, Xid 79; nvidia-smi"),
     _root("node", r"RmInitAdapter failed|Unable to determine the device handle for", "the driver"),
     _root(
@@ -78,7 +88,11 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("node", r"cudaGetDeviceCount\(\).*Error (?:3|46|999): ", "torch: the driver is stuck"),
     _root("node", r"over nvlink or a hardware error", "CUDA: Invalid access of peer GPU memory"),
     _root("node", r"is available but not working on this system\. Check the IMEX", "NCCL MNNVL"),
-    _root("node", r"HW Exception by GPU node|UR_RESULT_ERROR_DEVICE_LOST", "ROCm, Intel"),
+    _root(
+        "node",
+        r"HW Exception by GPU node|amdgpu: GPU reset begin|UR_RESULT_ERROR_DEVICE_LOST",
+        "ROCm, Intel",
+    ),
     _root(
         "node",
         r"EJ0001: |error code is 50705[34]\b|[Hh][Bb][Mm] [Mm]ulti[- ][Bb]it ECC",
@@ -113,7 +127,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _root(
         "node",
-        r"insufficient shared memory \(shm\)|are out of shared memory",
+        r"(?:insufficient|are out of) shared memory",
         "torch DataLoader",
     ),
     _root("node", r"\(pid \d+\) is killed by signal: Bus error", "torch DataLoader"),
@@ -203,6 +217,9 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("disk", r"Not enough disk space\. Needed: ", "datasets, huggingface_hub"),
     _root("disk", r"Failed to write dataset materials to the data cache", "megatron"),
     _root("disk", r"low on resource: ephemeral-storage|kind: StorageFull", "Kubernetes; Rust"),
+    _root(
+        "disk", _S3 + r".* when calling the (?:PutObject|UploadPart|\w*MultipartUpload) ", "boto3"
+    ),
     # The text.
     _root("node", r"DeviceError: ", "ours"),
     _root("data", r"\bDataError: ", "ours"),
@@ -222,13 +239,17 @@ PATTERNS: tuple[Pattern, ...] = (
         "numpy.memmap and numpy.load, of a file that is cut off",
     ),
     _root("data", r"blend oversamples the contributing datasets", "megatron BlendedDataset"),
-    _root("data", r"FileNotFoundError: .*\.(?:idx|bin|jsonl?|parquet|arrow)'", "Python"),
+    _root(
+        "data", r"FileNotFoundError: .*(?:\.(?:idx|jsonl|parquet|arrow)|_document\.bin)'", "Python"
+    ),
     _root("data", r"^Exception: .* at line \d+ column \d+$", "tokenizers: a broken tokenizer.json"),
+    _root("data", _S3 + r"(?:40[34]|NoSuchKey|NoSuchBucket|AccessDenied)\)", "boto3"),
     _root("data", r"sentencepiece_processor\.cc|Error parsing line .* in \S+\.model", "its model"),
     _root(
         "data",
         r"JSONDecodeError: |UnicodeDecodeError: |BadGzipFile: |ZstdError: |LZMAError: "
-        r"|^zlib\.error: |Compressed file ended before the end-of-stream marker",
+        r"|^zlib\.error: |struct\.error: unpack requires a buffer"
+        r"|Compressed file ended before the end-of-stream marker",
         "Python",
     ),
     _root(
@@ -278,15 +299,11 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _root("diverged", r"is non-finite, so it cannot be clipped", "torch clip_grad_norm_"),
     _root("diverged", r"Function '\w+' returned nan values in its", "torch detect_anomaly"),
+    _root("diverged", _RAISED + _NOT_FINITE, "Composer's NaNMonitor, Lightning and others"),
     _root(
         "diverged",
-        _RAISED + r"(?i:.*\b(?:loss|grad(?:ient)?s?)\b.*\b(?:nan|infs?|infinity|non-finite)\b)",
-        "Composer's NaNMonitor, Lightning, InternEvo and others",
-    ),
-    _root(
-        "diverged",
-        r"[Ll]oss is -?(?i:nan|inf)\b.{0,20}\b(?i:stop|exit|abort|terminat)",
-        "scripts after timm and MAE",
+        r"^(?!.*\b(?i:skip\w*|if|unless|will|may)\b)" + _NOT_FINITE + _STOPS,
+        "scripts after timm and MAE: one that says so and goes on has not diverged yet",
     ),
     # The configuration.
     _root("assertion", r"Check batch related parameters\.", "DeepSpeed config"),
@@ -332,9 +349,10 @@ PATTERNS: tuple[Pattern, ...] = (
     _root(
         "failed",
         r"error while loading shared libraries: |can't open file '.*': \[Errno 2\]"
-        r"|\S+: command not found$|\bexecve\(\): .*: No such file",
+        r"|^.{1,99}: command not found$|\bexecve\(\): .*: No such file",
         "the loader, Python, a shell, slurmstepd",
     ),
+    _root("failed", r"error: pyxis: |^FATAL: {3}\S", "pyxis, apptainer: no container"),
     # The scheduler; the ranks it ends print anything, or nothing.
     _root("node", _ENDED + r"DUE TO NODE FAILURE|error: Node failure on ", "slurmstepd, srun"),
     _root("node", r"STEPD TERMINATED ON \S+ AT .* NOT ENDING WITH SIGNALS", "slurmstepd"),
@@ -365,7 +383,12 @@ PATTERNS: tuple[Pattern, ...] = (
     # A collective that failed: of itself, or because the peer had gone.
     _echo("nccl", r"LinkError: ", "ours, of the all-reduce before the model is built"),
     _echo("nccl", r"EADDRINUSE|Address already in use", "TCPStore: the rendezvous' port is taken"),
-    _echo("node", r"^ssh: connect to host \S+ port \d+: |mcmd: connect failed: ", "ssh, pdsh"),
+    _echo(
+        "node",
+        r"^ssh: connect to host \S+ port \d+: |mcmd: connect failed: "
+        r"|^Host key verification failed|Permission denied \(publickey",
+        "ssh, pdsh",
+    ),
     _echo(
         "node",
         r"NVIDIA-SMI has failed because|Failed to initialize NVML: ",
@@ -376,7 +399,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _echo(
         "nccl",
         r"NET/IB ?: (?:Got completion (?:from peer )?.*\b(?:error|status)|.*async fatal event)"
-        r"|transport retry counter exceeded|ibv_\w+ (?:failed|returned) .*",
+        r"|[Tt]ransport retry count(?:er)? exceeded|ibv_\w+ (?:failed|returned) .*",
         "NCCL net_ib: the fabric, or a peer that is gone",
     ),
     _echo(
@@ -403,6 +426,12 @@ PATTERNS: tuple[Pattern, ...] = (
         r"E[IJ]\d{4}(?:\[|: )|ERR02\d{3} DIST |HCCL (?:function )?error(?: in)?: |HCCL watchdog",
         "Ascend HCCL: EI0002 a peer does not come, EI0006 a socket does not open",
     ),
+    _echo(
+        "nccl",
+        r"[Ss]ocket\w*: [Cc]onnect to \S+ (?:failed|returned)|SocketPollConnect to \S+ failed"
+        r"|exceeded error retry count",
+        "NCCL socket.cc",
+    ),
     _echo("nccl", r"NCCL error in|unhandled (?:system|cuda) error", "ProcessGroupNCCL"),
     _echo("nccl", r"nccl(?:Remote|System|Internal|UnhandledCuda)Error", "NCCL's result codes"),
     _echo("nccl", r"Some NCCL operations have failed or timed out", "ProcessGroupNCCL"),
@@ -427,13 +456,12 @@ PATTERNS: tuple[Pattern, ...] = (
     _echo("nccl", r"Connection was likely closed|^RuntimeError: Socket Timeout", "TCPStore"),
     _echo("nccl", r"Rendezvous\w*Error\b", "torchrun"),
     _echo(
-        "nccl", r"NCCL WARN .*(?:exceeded (?:error )?retry count|[Cc]onnect\w* .*failed)", "NCCL"
-    ),
-    _echo(
         "nccl", r"oneCCL: .*(?:EXCEPTION|error)|^UCX +ERROR|MPI_ABORT was invoked", "oneCCL, MPI"
     ),
+    _echo("nccl", r"\bgaierror: |Name or service not known", "sockets: the master has no address"),
     _echo("nccl", r"Dist(?:Backend|Network|Store)?Error: ", "torch.distributed"),
     _echo("nccl", r"^(?:BrokenPipe|Connection\w*|EOF)Error\b", "Python, on a peer's socket"),
+    _echo("failed", r"^E[EHZ]\d{4}: ", "Ascend: any fault of a card, or what came of one"),
     _echo("cancelled", r"is killed by signal: (?:Terminated|Hangup|Interrupt)", "torch DataLoader"),
     # srun also says this of the other tasks once one has failed.
     _echo("cancelled", r"STEP \S+ ON \S+ CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"),

@@ -11,8 +11,8 @@ FIRST_LINES, LAST_LINES = 2000, 4000
 """Lines that are kept of what follows the last step: the first error is near its beginning, what
 the batch system says near its end."""
 
-LONGEST = 2000
-"""Characters of a line that are kept."""
+LONGEST, LONGEST_END = 2000, 500
+"""Characters of a line that are kept, and of its end: a launcher tells of its command's end there."""
 
 EARLIER_LINES = 400
 """Lines that are kept of before the last step: output of several streams is not in order."""
@@ -29,7 +29,8 @@ class EndClassifier:
     def feed(self, line: str) -> None:
         """Take a line that is none of a step."""
         lines = self._first if len(self._first) < FIRST_LINES else self._last
-        lines.append(line[:LONGEST])
+        whole = len(line) <= LONGEST + LONGEST_END
+        lines.append(line if whole else f"{line[:LONGEST]} ... {line[-LONGEST_END:]}")
 
     def step(self) -> None:
         """Note that a step was done: no line before ended the run."""

@@ -80,6 +80,8 @@ DEATHS = [
      "Connection reset"),
     ("nccl", "Watchdog caught collective operation timeout: WorkNCCL(SeqNum=5)\nSegmentation fault (core"
      " dumped)\nKilled", "Watchdog caught"),
+    ("failed", "srun: error: n2: task 9: Exited with exit code 3\nslurmstepd: error: *** STEP 5.0 ON n1"
+     " CANCELLED AT 2025-01-02T03:04:05 ***\nsrun: error: n1: tasks 0-7: Terminated", "exit code 3"),
     ("cancelled", "slurmstepd: error: *** STEP 5.0 ON n1 CANCELLED AT 2025-01-02T03:04:05 ***\n"
      "srun: error: n1: tasks 0-7: Killed", "CANCELLED AT"),
 ]  # fmt: skip
@@ -103,6 +105,7 @@ LAST = [
     ("failed", "E0101 api.py:869] failed (exitcode: 1) local_rank: 0 (pid: 71) of binary: /p", "exitcode: 1"),
     ("failed", "slurmstepd: error: *** STEP 5.0 ON n1 CANCELLED AT 2025-01-02T03:04:05 DUE TO TASK FAILURE"
      " ***\nsrun: error: n2: task 9: Exited with exit code 1", "exit code 1"),
+    ("failed", "srun: error: Unable to confirm allocation for job 5: Invalid job id", "Invalid job id"),
     ("cancelled", "[INFO] Main process received SIGTERM, exiting", "Main process received SIGTERM"),
     ("cancelled", "torch.distributed.elastic.multiprocessing.api.SignalException: Process 71 got signal: 15",
      "got signal: 15"),

@@ -117,9 +117,13 @@ NODE = [
     ("slurmstepd: error: *** STEP 9.0 STEPD TERMINATED ON n4 AT 2025-01-02T03:04:05 DUE TO JOB NOT ENDING"
      " WITH SIGNALS ***", "STEPD TERMINATED"),
     ("ssh: connect to host n17 port 22: No route to host", "n17"),
+    ("amdgpu 0000:c1:00.0: amdgpu: GPU reset begin!", "GPU reset"),
+    ("nvidia-nvswitch3: SXid (PCI:0000:c3:00.0): 20034, Fatal, Link 30 LTSSM Fault Up", "SXid"),
 ]  # fmt: skip
 
 DISK = [
+    ("botocore.exceptions.ClientError: An error occurred (AccessDenied) when calling the PutObject operation",
+     "PutObject"),
     ("OSError: [Errno 28] No space left on device: '/ckpt/iter_0000500/.metadata'", "No space left"),
     ("safetensors_rust.SafetensorError: Error while serializing: IoError(Os { code: 28, kind: StorageFull,"
      ' message: "No space left on device" })', "No space left"),
@@ -140,6 +144,9 @@ DISK = [
 ]  # fmt: skip
 
 DATA = [
+    (f"{HEAD}struct.error: unpack requires a buffer of 8 bytes", "struct.error"),
+    ("botocore.exceptions.ClientError: An error occurred (404) when calling the HeadObject operation: Not"
+     " Found", "HeadObject"),
     (f"{HEAD}ValueError: buffer is smaller than requested size", "buffer is smaller"),
     (f"{HEAD}ValueError: buffer size must be a multiple of element size", "multiple of element size"),
     (f"{HEAD}ValueError: mmap length is greater than file size", "mmap length"),
@@ -174,6 +181,9 @@ DIVERGED = [
     (f"{HEAD}RuntimeError: Train loss contains a NaN.", "Train loss contains"),
     (f"{HEAD}ValueError: The loss returned in `training_step` is inf.", "training_step"),
     ("Loss is nan, stopping training", "stopping training"),
+    ("step 41: NaN loss encountered. Stopping training.", "NaN loss"),
+    (f"{HEAD}Exception: NaN detected in loss, aborting", "NaN detected"),
+    (f"{HEAD}AssertionError: loss is not finite", "not finite"),
     ("ValueError: [Megatron-FSDP](check_for_nan_in_grad=True) Detected NaN or Inf in wgrad: t", "wgrad"),
 ]  # fmt: skip
 
@@ -197,6 +207,9 @@ ASSERTION = [
 ]  # fmt: skip
 
 NCCL = [
+    (f"{HEAD}{WRAPPED}{SYSTEM}socketStartConnect: Connect to 10.0.0.2<41> failed : No route to host",
+     "Connect to 10.0.0.2"),
+    (f"{HEAD}socket.gaierror: [Errno -2] Name or service not known", "gaierror"),
     ("[rank1]:[E925 02:00:00.1 ProcessGroupNCCL.cpp:1834] [PG ID 2 Rank 1] Timeout at NCCL work: 31, last"
      " enqueued NCCL work: 58", "NCCL work: 31"),
     ("n1:5:9 [0] transport/net_ib.cc:1301 NCCL WARN NET/IB: Got completion from peer n2<9> with status="
@@ -222,6 +235,7 @@ NCCL = [
 ]  # fmt: skip
 
 HANG = [
+    ("Did not get initial heartbeat. Waited 3600 seconds.\nsrun: error: n1: task 0: Killed", "initial"),
     ("[rank2]:[F704 13:48:58 ProcessGroupNCCL.cpp:1224] [PG 3 Rank 2] ProcessGroupNCCL's watchdog got stuck"
      " for 600 seconds without making progress", "watchdog got stuck for 600"),
     ("[rank1]:[E ProcessGroupNCCL.cpp:1316] [PG 0 Rank 1] Heartbeat monitor timed out! Process will be"
@@ -234,6 +248,10 @@ HANG = [
 ]  # fmt: skip
 
 FAILED = [
+    (f"{HEAD}zipfile.BadZipFile: File is not a zip file", "BadZipFile"),
+    (f"{HEAD}AssertionError: only L2 norm or inf supported for gradients".replace("Assertion", "Value"),
+     "only L2 norm"),
+    ("slurmstepd: error: pyxis: couldn't start container", "couldn't start container"),
     ("Memory access fault by GPU node-1 (Agent handle: 0x1f82) on address 0x7a. Reason: Page not present or"
      " supervisor privilege.\nAborted (core dumped)", "Memory access fault"),
     ("RuntimeError: HIP error: invalid device function\nHIP kernel errors might be", "invalid device func"),
@@ -325,6 +343,10 @@ HARMLESS = [
     ' multiple of 8")\n  File "/x/b.py", line 4, in g\n    assert not oom, "CUDA out of memory"\n',
     "  what it does: kills the process with signal 9 if it does not end",
     "> finished creating GPT datasets ...\ncompleted with exit code 0",
+    "[INFO] grad norm is nan, skipping this step; will stop after 10 of them",
+    "Early stopping: best loss so far is 2.1, patience is infinite",
+    "nvidia-nvswitch3: SXid (PCI:0000:c3:00.0): 12028, Non-fatal, Link 32",
+    "{'loss': nan, 'grad_norm': nan, 'learning_rate': 1e-05, 'epoch': 0.1}",
     "Gradient norm 0.31, loss 2.11, nan_count 0, inf_count 0",
     "epoch 1: 12 samples were killed by the filter (code 3)",
     "memory (MB) | allocated: 1.0 | max allocated: 2.0 | reserved: 3.0 | out of 81559",
