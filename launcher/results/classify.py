@@ -31,7 +31,7 @@ LONGEST = 300
 """Characters of a cause at most: it is a cell of a table."""
 
 EXCEPTION = re.compile(
-    r"^(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Iteration|Expired)(?:: ?.*)?$"
+    r"^(?: {2})?(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Iteration|Expired)(?:: ?.*)?$"
     r"|^(?:[a-z_]\w*\.)+\w*(?:Failed|Failure|Timeout|NotFound|Unsupported|Invalid|File)(?:: .*)?$"
     r"|^(?:[a-z_]\w*\.)+(?:\w*error|timeout)(?:: .*)?$"
     r"|^ *what\(\): +\S"

@@ -203,9 +203,10 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("disk", r"\[Errno 5\] Input/output error|write\(\): fd \d+ failed", "Python, torch.save"),
     _root(
         "disk",
-        r"\[Errno (?:28|30|107|108|116|121|122)\] "
-        r"|Cannot send after transport endpoint shutdown|Transport endpoint is not connected",
-        "Python, of a full, lost or foreign file system: Lustre, NFS, FUSE",
+        r"\[Errno (?:28|30|116|121|122)\] "
+        r"|(?:after transport endpoint shutdown|Transport endpoint is not connected): '"
+        r"|'[^'\n]*': (?:Cannot send after t|T)ransport endpoint",
+        "Python, tools, of a file: Lustre, NFS, FUSE; a socket's has no path",
     ),
     _root(
         "disk",
@@ -398,7 +399,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _echo("failed", r"ncclInvalid(?:Usage|Argument)", "NCCL's result codes"),
     _echo(
         "nccl",
-        r"NET/IB ?: (?:Got completion (?:from peer )?.*\b(?:error|status)|.*async fatal event)"
+        r"NET/IB\w* ?: ?(?:Got completion (?:from peer )?.*\b(?:error|status)|.*async fatal event)"
         r"|[Tt]ransport retry count(?:er)? exceeded|ibv_\w+ (?:failed|returned) .*",
         "NCCL net_ib: the fabric, or a peer that is gone",
     ),
@@ -461,7 +462,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _echo("nccl", r"\bgaierror: |Name or service not known", "sockets: the master has no address"),
     _echo("nccl", r"Dist(?:Backend|Network|Store)?Error: ", "torch.distributed"),
     _echo("nccl", r"^(?:BrokenPipe|Connection\w*|EOF)Error\b", "Python, on a peer's socket"),
-    _echo("failed", r"^E[EHZ]\d{4}: ", "Ascend: any fault of a card, or what came of one"),
+    _echo("failed", r"^E[EHZ]\d{4}(?:\[|: )", "Ascend: any fault of a card, or what came of one"),
     _echo("cancelled", r"is killed by signal: (?:Terminated|Hangup|Interrupt)", "torch DataLoader"),
     # srun also says this of the other tasks once one has failed.
     _echo("cancelled", r"STEP \S+ ON \S+ CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"),

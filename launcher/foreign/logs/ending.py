@@ -12,7 +12,7 @@ FIRST_LINES, LAST_LINES = 2000, 4000
 the batch system says near its end."""
 
 LONGEST, LONGEST_END = 2000, 500
-"""Characters of a line that are kept, and of its end: a launcher tells of its command's end there."""
+"""Characters of a line that are kept, and of its end: there a launcher says how a command ended."""
 
 EARLIER_LINES = 400
 """Lines that are kept of before the last step: output of several streams is not in order."""

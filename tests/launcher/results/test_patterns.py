@@ -130,6 +130,7 @@ DISK = [
     ("OSError: [Errno 122] Disk quota exceeded: '/home/me/.cache/x'", "quota"),
     ("OSError: [Errno 108] Cannot send after transport endpoint shutdown: '/lustre/ckpt'", "108"),
     ("OSError: [Errno 107] Transport endpoint is not connected: '/mnt/gcs/run'", "107"),
+    ("cp: cannot stat '/mnt/gcs/a': Transport endpoint is not connected", "/mnt/gcs/a"),
     ("OSError: [Errno 121] Remote I/O error: '/gpfs/a'", "121"),
     ("FileNotFoundError: [Errno 116] Stale NFS file handle", "Stale NFS"),
     ("RuntimeError: Parent directory /ckpt/new does not exist.", "Parent directory"),
@@ -267,6 +268,7 @@ FAILED = [
      "Aborted (core dumped)", "^Expected a proper Tensor"),
     (f"{HEAD}torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:", "inductor"),
     (f"{WRAPPED}invalid argument (run with NCCL_DEBUG=WARN for details), NCCL version 2.26.2", "invalid arg"),
+    (f"{HEAD}OSError: [Errno 107] Transport endpoint is not connected", "107"),
     (f"{HEAD}RuntimeError: Error(s) in loading state_dict for GPTModel:\n  size mismatch for a.weight\n",
      "loading state_dict"),
 ]  # fmt: skip
