@@ -77,8 +77,8 @@ FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 """Forms of a line, and who prints it; ``code`` is as `subprocess.returncode`, or 128 + signal."""
 
 HINTS = (
-    "abort", "bus err", "cancelled", "code", "exception", "exit", "fault", "hang", "heartbeat",
-    "illegal", "interrupt", "killed", "sig", "terminated", "timeout", "watchdog",
+    "abort", "bus err", "cancelled", "code", "ctrl-c", "exception", "exit", "fault", "hang",
+    "heartbeat", "illegal", "interrupt", "killed", "sig", "terminated", "timeout", "watchdog",
 )  # fmt: skip
 """Words, one of which every line that matters here has, in small letters: most lines have none."""
 
@@ -93,10 +93,11 @@ WAITED = re.compile(
 
 STOPPED = re.compile(
     r"\bMain process received SIG(?:TERM|INT), exiting"
+    r"|^Ctrl-C received; terminating"
     r"|\bSignalException: Process \d+ got signal: \d+"
     r"|\bReceived (?:Signals\.SIG[A-Z]+|\d+) death signal, shutting down workers"
 )
-"""Last words of a launcher that was itself told to end: of DeepSpeed and of torchrun."""
+"""Last words of a launcher that was itself told to end: of DeepSpeed, Composer and torchrun."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,6 +215,7 @@ PATTERNS: tuple[Pattern, ...] = (
         "torch.save on a full disk: the errno is lost",
     ),
     _root("disk", r"Parent directory \S+ does not exist", "torch.save"),
+    _root("disk", r"for (?:read|write) +failed on \S+ error = \d+", "DeepSpeed aio, of NVMe"),
     _root("disk", r"Not enough disk space\. Needed: ", "datasets, huggingface_hub"),
     _root("disk", r"Failed to write dataset materials to the data cache", "megatron"),
     _root("disk", r"low on resource: ephemeral-storage|kind: StorageFull", "Kubernetes; Rust"),
@@ -396,7 +397,7 @@ PATTERNS: tuple[Pattern, ...] = (
         "nvidia-smi: a login node has no driver either",
     ),
     _echo("failed", r"invalid (?:usage|argument) \(run with NCCL_DEBUG", "ncclGetErrorString"),
-    _echo("failed", r"ncclInvalid(?:Usage|Argument)", "NCCL's result codes"),
+    _echo("failed", r"ncclInvalid(?:Usage|Argument)|NCCL Error [45]: ", "NCCL's result codes"),
     _echo(
         "nccl",
         r"NET/IB\w* ?: ?(?:Got completion (?:from peer )?.*\b(?:error|status)|.*async fatal event)"
@@ -462,7 +463,13 @@ PATTERNS: tuple[Pattern, ...] = (
     _echo("nccl", r"\bgaierror: |Name or service not known", "sockets: the master has no address"),
     _echo("nccl", r"Dist(?:Backend|Network|Store)?Error: ", "torch.distributed"),
     _echo("nccl", r"^(?:BrokenPipe|Connection\w*|EOF)Error\b", "Python, on a peer's socket"),
-    _echo("failed", r"^E[EHZ]\d{4}(?:\[|: )", "Ascend: any fault of a card, or what came of one"),
+    _echo("node", r"Exiting program due to straggler detection", "Megatron-Bridge"),
+    _echo(
+        "failed",
+        r"NPU function error: |The Inner error is reported as above|ACL stream synchronize failed"
+        r"|^E[EHZ]\d{4}(?:\[|: )",
+        "Ascend: any fault of a card, or what came of one",
+    ),
     _echo("cancelled", r"is killed by signal: (?:Terminated|Hangup|Interrupt)", "torch DataLoader"),
     # srun also says this of the other tasks once one has failed.
     _echo("cancelled", r"STEP \S+ ON \S+ CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"),

@@ -48,6 +48,8 @@ DEATHS = [
     ("node", "=   RANK 3 PID 9 RUNNING AT n2\n=   KILLED BY SIGNAL: 9 (Killed)", "KILLED BY SIGNAL: 9"),
     ("node", "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)", "Killed (signal 9)"),
     ("node", "train.service: Main process exited, code=killed, status=9/KILL", "status=9/KILL"),
+    ("node", "ERROR:composer.cli.launcher:Rank 3 crashed with exit code -9.", "exit code -9. (SIGKILL)"),
+    ("node", "Global rank 3 (PID 4411) exited with code -9", "exited with code -9 (SIGKILL)"),
     ("node", "exited: train (terminated by SIGKILL; not expected)", "terminated by SIGKILL"),
     # Crashes.
     ("failed", BLOCK.format(-7, 7, "SIGBUS"), "SIGBUS"),
@@ -106,6 +108,7 @@ LAST = [
     ("failed", "slurmstepd: error: *** STEP 5.0 ON n1 CANCELLED AT 2025-01-02T03:04:05 DUE TO TASK FAILURE"
      " ***\nsrun: error: n2: task 9: Exited with exit code 1", "exit code 1"),
     ("failed", "srun: error: Unable to confirm allocation for job 5: Invalid job id", "Invalid job id"),
+    ("cancelled", "Ctrl-C received; terminating training processes.", "Ctrl-C received"),
     ("cancelled", "[INFO] Main process received SIGTERM, exiting", "Main process received SIGTERM"),
     ("cancelled", "torch.distributed.elastic.multiprocessing.api.SignalException: Process 71 got signal: 15",
      "got signal: 15"),

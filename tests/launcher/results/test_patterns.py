@@ -26,6 +26,7 @@ OOM = [
     ("RuntimeError: NPU out of memory. Tried to allocate 1.50 GiB (NPU 3; 60.97 GiB total", "NPU out"),
     ("torch.OutOfMemoryError: XPU out of memory. Tried to allocate 64.00 GiB.", "XPU out of memory"),
     ("torch.OutOfMemoryError: HIP out of memory. Tried to allocate 8.00 GiB. GPU 2", "HIP out"),
+    ("RuntimeError: CUDA out of memory encountered on a different rank", "on a different rank"),
     ("RuntimeError: MPS backend out of memory (MPS allocated: 17.9 GB, max: 18.1 GB)", "MPS backend"),
     ("RuntimeError: [Rank:4] FATAL ERROR :: MODULE:PT_DEVMEM Allocation failed for size::7", "DEVMEM"),
     ("RuntimeError: HIP error: out of memory\nHIP kernel errors might be asynchronous", "HIP error"),
@@ -122,6 +123,8 @@ NODE = [
 ]  # fmt: skip
 
 DISK = [
+    ("deepspeed_aio:  open for write  failed on /nvme/zero_stage_3/a.swp error = 28\nAssertionError",
+     "a.swp error = 28"),
     ("botocore.exceptions.ClientError: An error occurred (AccessDenied) when calling the PutObject operation",
      "PutObject"),
     ("OSError: [Errno 28] No space left on device: '/ckpt/iter_0000500/.metadata'", "No space left"),
@@ -168,6 +171,7 @@ DATA = [
 ]  # fmt: skip
 
 DIVERGED = [
+    (f"{HEAD}ValueError: Gradient is nan or inf for model.decoder.3.mlp.weight", "Gradient is nan"),
     (f"{HEAD}RuntimeError: Rank 3, node n2, device 3, iteration 41: Unexpected result nan"
      " (message='found NaN in local forward loss calculation')", "Unexpected result nan"),
     (f"{HEAD}RuntimeError: Rank 0, node n2, device 0, iteration 41: Unexpected result tensor(inf,"
@@ -208,6 +212,9 @@ ASSERTION = [
 ]  # fmt: skip
 
 NCCL = [
+    ("RuntimeError: The Inner error is reported as above. The process exits for this inner error, and the"
+     " current working operator name is HcclAllreduce.\nEI0002: [PID: 13] The wait execution of the Notify"
+     " register times out.", "EI0002"),
     (f"{HEAD}{WRAPPED}{SYSTEM}socketStartConnect: Connect to 10.0.0.2<41> failed : No route to host",
      "Connect to 10.0.0.2"),
     (f"{HEAD}socket.gaierror: [Errno -2] Name or service not known", "gaierror"),
@@ -249,6 +256,9 @@ HANG = [
 ]  # fmt: skip
 
 FAILED = [
+    ("RuntimeError: npuSynchronizeDevice NPU function error: aclrtSynchronizeDevice, error code is 507015\n"
+     "EZ9999: Inner Error!\n", "error code is 507015"),
+    ("RuntimeError: NCCL Error 5: invalid usage (run with NCCL_DEBUG=WARN for details)", "invalid usage"),
     (f"{HEAD}zipfile.BadZipFile: File is not a zip file", "BadZipFile"),
     (f"{HEAD}AssertionError: only L2 norm or inf supported for gradients".replace("Assertion", "Value"),
      "only L2 norm"),
