@@ -102,7 +102,9 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("node", r": Possible (?:transient|persistent) error!", "megatron rerun_state_machine"),
     # /dev/shm is too small: the errno is that of a full disk.
     _root("node", r"shared memory.*No space left on device", "NCCL, torch: /dev/shm is too small"),
-    _root("node", r"Call to posix_fallocate failed", "NCCL before 2.12, include/shm.h"),
+    _root(
+        "node", r"Call to posix_fallocate failed", "NCCL before it had shmutils.cc, include/shm.h"
+    ),
     _root(
         "node",
         r"Error while (?:\w+ )+shared memory segment|failed to extend /dev/shm/",

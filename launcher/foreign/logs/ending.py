@@ -47,14 +47,15 @@ class EndClassifier:
 
     def verdict(self, log: LogReader) -> EndVerdict:
         """Outcome and cause."""
-        if log.done:
+        stopped = _stopped(log)
+        if log.done or (stopped and stopped.outcome == "ok"):  # ranks do not leave at the same time
             return _diverged(log) or EndVerdict("ok")
         newest = "\n".join((*self._first, *self._last))
         message = verdict_of_log(newest) or verdict_of_log("\n".join(self._earlier))
         # A batch system that ends a run says not why its loss is none: what diverged is said first.
         if message and message.outcome not in ("timeout", "cancelled", "preempted"):
             return message
-        known = _diverged(log) or message or _stopped(log) or last_resort(newest)
+        known = _diverged(log) or message or stopped or last_resort(newest)
         return known or EndVerdict("failed", _silent(log))
 
 

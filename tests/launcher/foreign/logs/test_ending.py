@@ -68,6 +68,9 @@ ENDS += [
      "exiting program after 340.1 minutes"),
     (line(8, "nan") + "srun: error: n1: task 0: Exited with exit code 1\n", "diverged",
      "the loss is nan from step 8 on"),
+    # What ranks say of each other once they leave as they were asked to.
+    ("exiting program at iteration 7\nn1:5:9 [0] NCCL WARN socketProgress: Connection closed by remote peer"
+     " n2<9>\n", "ok", None),
     # Of an earlier attempt; this one was cut off.
     ("srun: error: n1: task 0: Exited with exit code 1\n" + line(8), "failed",
      "the log ends at iteration 8 of 100 without saying why"),
