@@ -6,7 +6,8 @@ One rank fails and its peers then fail of it: a CUDA out-of-memory error on rank
 1. what the scheduler itself decided (`Status.stopped`), and the kernel's memory killer;
 2. the messages of `PATTERNS` that name a root cause, in the table's order;
 3. an exception nothing below explains, on a rank that ended by itself;
-4. a signal: sent from outside, or the crash of a rank that left no message;
+4. a signal: sent from outside, or the crash of a rank that left no message; by its exit code, else
+   by a line of a launcher that tells of it (`launcher.results.deaths`);
 5. the messages that a healthy rank also prints when its peer is gone (``echo`` in the table);
 6. the last line.
 
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.results import deaths
+from launcher.results.deaths import CRASHES, Death, signal_name
 from launcher.results.outcomes import Outcome
 from launcher.results.patterns import PATTERNS
 from launcher.results.run_folder import Status
@@ -27,14 +30,22 @@ from launcher.results.run_folder import Status
 LONGEST = 300
 """Characters of a cause at most: it is a cell of a table."""
 
-EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*(\w*(?:Error|Exception|Iteration|Expired))(?:: ?.*)?$")
-LAUNCHER_EXCEPTIONS = {
-    "ChildFailedError",  # torchrun, of a worker that failed
-    "SignalException",  # torchrun, of a signal it got
-    "CalledProcessError",  # the deepspeed launcher, of its child
-    "ProcessExitedException",  # torch.multiprocessing, of its child
-    "ProcessRaisedException",
-}
+EXCEPTION = re.compile(
+    r"^(?: {2})?(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Iteration|Expired)(?:: ?.*)?$"
+    r"|^(?:[a-z_]\w*\.)+\w*(?:Failed|Failure|Timeout|NotFound|Unsupported|Invalid|File)(?:: .*)?$"
+    r"|^(?:[a-z_]\w*\.)+(?:\w*error|timeout)(?:: .*)?$"
+    r"|^ *what\(\): +\S"
+)
+CHAINED = re.compile(r"^(?:During handling of the above|The above) exception")
+LAUNCHER_EXCEPTION = re.compile(
+    r"^(?:\w+\.)*(?:"
+    r"ChildFailedError"  # torchrun, of a worker that failed
+    r"|SignalException"  # torchrun, of a signal it got
+    r"|CalledProcessError"  # the deepspeed launcher, of its child
+    r"|ProcessExitedException"  # torch.multiprocessing, of its child
+    r"|ProcessRaisedException"
+    r")\b"
+)
 
 # Parts of a line that say nothing of their own: log prefixes, colours.
 PREFIX = re.compile(r"^(?:\d+: )?(?:\[(?:rank|default)\d+\]: ?)?")
@@ -42,6 +53,14 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Lines that quote code or warn: a traceback's or a hang dump's frame may say anything.
 FRAME = re.compile(r'^\s*(?:File "|frame #\d+|(?:Current t|T)hread 0x|[│╭╰])')
 WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\bWARNING\b|^\[?W(?:\d{3,4})? ")
+# Lines of what goes on all the same: what is tried again, and NCCL's account of its set-up.
+GOES_ON = re.compile(
+    r"\bNCCL INFO\b(?!.*(?:Error|Exception): )"
+    r"|\b[Rr]etrying\b(?!.*\b(?:[Gg]iving up|gave up|exceeded|exhausted)\b)|\b[Ww]ill retry\b"
+)
+SLURM_ERROR = re.compile(
+    r"^(?:srun|slurmstepd|sbatch|salloc): (?:error|fatal): (?!.*may or may not)"
+)
 # Lines that every failure ends in, whatever it was.
 NOISE = re.compile(
     r"^\s*$|^[\s=~^_*-]+$|^rank \d+ on \S+, process \d+, attempt \d+$|^Traceback \(most"
@@ -53,10 +72,6 @@ NOISE = re.compile(
     r"|^\[\d+\]:$|^terminate called|^Aborted|^Segmentation fault|CUDA_LAUNCH_BLOCKING"
     r"|TORCH_USE_CUDA_DSA|might be asynchronously"
 )
-
-ABORT = signal.SIGABRT
-CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, ABORT}
-"""Signals a process brings upon itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +115,32 @@ def classify(
 
 
 def verdict_of_log(log: str) -> EndVerdict | None:
-    """Return the outcome and the cause that a log itself states; None where it states none."""
+    """Return the outcome and the cause that a log of all ranks states; None where it states none.
+
+    An exit code and a request to end are none: they are `last_resort`'s.
+    """
     logs = ("\n".join(_clean(log)),)
-    run = _Run(logs=logs, codes=(), kernel_oom=False, srun_log="", reason=None)
+    run = _Run(logs=logs, codes=(), kernel_oom=False, srun_log="", reason=None, merged=True)
     verdicts = (rule(run) for rule in RULES if rule is not _last_line)
     return next((verdict for verdict in verdicts if verdict), None)
+
+
+def last_resort(log: str) -> EndVerdict | None:
+    """Return the verdict by the lines that any failure ends in, where a log says no more.
+
+    A launcher that was told to end, or whose processes were, is cancelled; an exit code has failed.
+    """
+    lines = [_bare(line) for line in re.split(r"[\r\n]+", log)]
+    if line := deaths.stopped(lines):
+        return EndVerdict("cancelled", _shorten(line))
+    ends = deaths.deaths(lines)
+    for death in ends:
+        if death.signal is None:
+            return EndVerdict("failed", _shorten(death.cause))
+    if ends:
+        return EndVerdict("cancelled", _shorten(ends[0].cause))
+    line = next((line for line in lines if SLURM_ERROR.search(line)), None)
+    return EndVerdict("failed", _shorten(line.strip())) if line else None
 
 
 def tail(path: Path, size: int = 65536) -> str:
@@ -139,6 +175,8 @@ class _Run:
     srun_log: str
     """Output around the ranks, and the scheduler's reason."""
     reason: str | None
+    merged: bool = False
+    """The one log is that of all ranks and of what started them."""
 
     def code(self, rank: int) -> int | None:
         return self.codes[rank] if rank < len(self.codes) else None
@@ -162,6 +200,7 @@ class _Run:
     def cause(self, rank: int, line: str) -> str:
         """Make a line of a rank's log the cause; with the rank where there are several."""
         message = line.strip().removesuffix(" ***").removeprefix("launcher.workers.errors.")
+        message = message.removeprefix("what():").lstrip()
         return _shorten(f"rank {rank}: {message}" if len(self.logs) > 1 else message)
 
 
@@ -200,16 +239,18 @@ def _root_cause(run: _Run) -> EndVerdict | None:
 
 def _exception(run: _Run) -> EndVerdict | None:
     for rank in run.suspects:
-        line = _last_exception(run.logs[rank])
-        if line and not _is_echo(line):
-            return EndVerdict("failed", run.cause(rank, line), rank)
+        raised = _raised(run.logs[rank])
+        if run.merged:  # that of one rank is followed by those of its peers
+            raised = [line for line in raised if not _is_echo(line)]
+        if raised and not _is_echo(raised[-1]):
+            return EndVerdict("failed", run.cause(rank, raised[-1]), rank)
     return None
 
 
 def _outside_signal(run: _Run) -> EndVerdict | None:
     for rank, number in run.signals():
         if number not in CRASHES:
-            cause = f"rank {rank} was killed by {_name(number)} from outside"
+            cause = f"rank {rank} was killed by {signal_name(number)} from outside"
             return EndVerdict("node", cause, rank)
     return None
 
@@ -217,19 +258,48 @@ def _outside_signal(run: _Run) -> EndVerdict | None:
 def _crash(run: _Run) -> EndVerdict | None:
     for rank, number in run.signals():
         log = run.logs[rank] if rank < len(run.logs) else ""
-        if number in CRASHES - {ABORT} and not _is_echo(log):
-            return EndVerdict("failed", f"rank {rank} died of {_name(number)}", rank)
+        if number in CRASHES - {signal.SIGABRT} and not _is_echo(log):
+            return EndVerdict("failed", f"rank {rank} died of {signal_name(number)}", rank)
     return None
 
 
+def _told_death(run: _Run) -> EndVerdict | None:
+    return _told(run, deaths.root_death)
+
+
+def _told_abort(run: _Run) -> EndVerdict | None:
+    return _told(run, deaths.abort)
+
+
+def _told(run: _Run, find: Callable[[Sequence[str]], Death | None]) -> EndVerdict | None:
+    """EndVerdict on a death that a line tells of: that of a rank without a code, or of a child."""
+    for rank in run.ranks:
+        killed = (run.code(rank) or 0) < 0  # that says more than its log
+        if not killed and (death := find(run.logs[rank].split("\n"))):
+            return EndVerdict(_outcome(death), run.cause(rank, death.cause), rank)
+    if any(code is not None for code in run.codes):
+        return None  # srun tells of those too that it ended itself; the codes are of the others
+    death = find(run.srun_log.split("\n"))
+    return EndVerdict(_outcome(death), _shorten(death.cause)) if death else None
+
+
+def _outcome(death: Death) -> Outcome:
+    return "failed" if death.signal in CRASHES else "node"
+
+
 def _echo(run: _Run) -> EndVerdict | None:
-    return _message(run, echo=True)
+    verdict = _message(run, echo=True)
+    if run.merged and verdict and "CANCELLED AT" in (verdict.cause or ""):
+        first = next(iter(deaths.deaths(run.logs[0].split("\n"))), None)
+        if first and first.signal is None:  # srun ends a step of which a task has failed
+            return EndVerdict("failed", _shorten(first.cause))
+    return verdict
 
 
 def _abort(run: _Run) -> EndVerdict | None:
     # After the echoes: NCCL's watchdog prints one and then aborts its own rank.
     for rank, number in run.signals():
-        return EndVerdict("failed", f"rank {rank} died of {_name(number)}", rank)
+        return EndVerdict("failed", f"rank {rank} died of {signal_name(number)}", rank)
     return None
 
 
@@ -251,8 +321,10 @@ RULES: tuple[Callable[[_Run], EndVerdict | None], ...] = (
     _exception,
     _outside_signal,
     _crash,
+    _told_death,
     _echo,
     _abort,
+    _told_abort,
     _last_line,
 )
 
@@ -262,7 +334,7 @@ def _clean(log: str) -> Iterator[str]:
     in_frame = ignored = False
     source = ""
     for raw in re.split(r"[\r\n]+", log):
-        line = PREFIX.sub("", CONTROL.sub("", raw))
+        line = _bare(raw)
         if FRAME.search(line):
             in_frame = True
         elif in_frame and line.startswith("    "):
@@ -271,9 +343,13 @@ def _clean(log: str) -> Iterator[str]:
             ignored = True  # in a destructor: Python prints its traceback and goes on
         elif ignored and EXCEPTION.search(line):
             ignored = in_frame = False
-        elif not WARNING.search(line):
+        elif not WARNING.search(line) and not GOES_ON.search(line):
             in_frame = False
             yield f"{line}: {source}" if line == "AssertionError" and source else line
+
+
+def _bare(line: str) -> str:
+    return PREFIX.sub("", CONTROL.sub("", line))
 
 
 def _line(match: re.Match[str]) -> str:
@@ -287,20 +363,18 @@ def _line(match: re.Match[str]) -> str:
     return text[start : len(text) if end < 0 else end]
 
 
-def _last_exception(log: str) -> str | None:
-    for line in reversed(log.split("\n")):
-        match = EXCEPTION.search(line)
-        if match and match[1] not in LAUNCHER_EXCEPTIONS:
-            return line
-    return None
+def _raised(log: str) -> list[str]:
+    """Exceptions of a log, without those that another replaced and those of launchers."""
+    raised: list[str] = []
+    previous = None
+    for line in log.split("\n"):
+        if raised and raised[-1] is previous and CHAINED.search(line):
+            del raised[-1]
+        elif EXCEPTION.search(line):
+            raised.append(line)
+        previous = line
+    return [line for line in raised if not LAUNCHER_EXCEPTION.search(line)]
 
 
 def _is_echo(text: str) -> bool:
     return any(pattern.regex.search(text) for pattern in PATTERNS if pattern.echo)
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

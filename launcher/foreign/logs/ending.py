@@ -5,14 +5,14 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from launcher.foreign.logs.reader import LogReader
-from launcher.results.classify import EndVerdict, verdict_of_log
+from launcher.results.classify import EndVerdict, last_resort, verdict_of_log
 
 FIRST_LINES, LAST_LINES = 2000, 4000
 """Lines that are kept of what follows the last step: the first error is near its beginning, what
 the batch system says near its end."""
 
-LONGEST = 2000
-"""Characters of a line that are kept."""
+LONGEST, LONGEST_END = 2000, 500
+"""Characters of a line that are kept, and of its end: there a launcher says how a command ended."""
 
 EARLIER_LINES = 400
 """Lines that are kept of before the last step: output of several streams is not in order."""
@@ -29,7 +29,8 @@ class EndClassifier:
     def feed(self, line: str) -> None:
         """Take a line that is none of a step."""
         lines = self._first if len(self._first) < FIRST_LINES else self._last
-        lines.append(line[:LONGEST])
+        whole = len(line) <= LONGEST + LONGEST_END
+        lines.append(line if whole else f"{line[:LONGEST]} ... {line[-LONGEST_END:]}")
 
     def step(self) -> None:
         """Note that a step was done: no line before ended the run."""
@@ -46,14 +47,16 @@ class EndClassifier:
 
     def verdict(self, log: LogReader) -> EndVerdict:
         """Outcome and cause."""
-        if log.done:
+        stopped = _stopped(log)
+        if log.done or (stopped and stopped.outcome == "ok"):  # ranks do not leave at the same time
             return _diverged(log) or EndVerdict("ok")
-        newest = verdict_of_log("\n".join((*self._first, *self._last)))
-        message = newest or verdict_of_log("\n".join(self._earlier))
+        newest = "\n".join((*self._first, *self._last))
+        message = verdict_of_log(newest) or verdict_of_log("\n".join(self._earlier))
         # A batch system that ends a run says not why its loss is none: what diverged is said first.
         if message and message.outcome not in ("timeout", "cancelled", "preempted"):
             return message
-        return _diverged(log) or message or _stopped(log) or EndVerdict("failed", _silent(log))
+        known = _diverged(log) or message or stopped or last_resort(newest)
+        return known or EndVerdict("failed", _silent(log))
 
 
 def _diverged(log: LogReader) -> EndVerdict | None:

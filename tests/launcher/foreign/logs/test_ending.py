@@ -53,6 +53,30 @@ ENDS = [
 ]  # fmt: skip
 
 
+COMMAND = "['python', 'train.py'" + ", '--an-argument', '4096'" * 200 + "]"
+ENDS += [
+    # How a process died, where nothing says why.
+    (f"[ERROR] [launch.py:324:sigkill_handler] {COMMAND} exits with return code = -9\n", "node",
+     "exits with return code = -9 (SIGKILL)"),
+    (f"[ERROR] [launch.py:324:sigkill_handler] {COMMAND} exits with return code = 1\n", "failed",
+     "exits with return code = 1"),
+    ("srun: error: n1: task 3: Bus error (core dumped)\n", "failed",
+     "srun: error: n1: task 3: Bus error (core dumped)"),
+    ("srun: error: n1: tasks 0-7: Terminated\n", "cancelled", "srun: error: n1: tasks 0-7: Terminated"),
+    # What Megatron says of its own end, and a loss that is none, are more than an exit code.
+    ("exiting program after 340.1 minutes\nsrun: error: n1: task 0: Exited with exit code 1\n", "timeout",
+     "exiting program after 340.1 minutes"),
+    (line(8, "nan") + "srun: error: n1: task 0: Exited with exit code 1\n", "diverged",
+     "the loss is nan from step 8 on"),
+    # What ranks say of each other once they leave as they were asked to.
+    ("exiting program at iteration 7\nn1:5:9 [0] NCCL WARN socketProgress: Connection closed by remote peer"
+     " n2<9>\n", "ok", None),
+    # Of an earlier attempt; this one was cut off.
+    ("srun: error: n1: task 0: Exited with exit code 1\n" + line(8), "failed",
+     "the log ends at iteration 8 of 100 without saying why"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(("text", "outcome", "cause"), ENDS, ids=range(len(ENDS)))
 def test_ends(tmp_path: Path, text: str, outcome: str, cause: str | None) -> None:
     imported = read(tmp_path, line(6) + line(7) + text).imported
