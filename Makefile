@@ -7,8 +7,8 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: sweep test slurm chromium lint benchmark report-picture clean
 
-sweep: $(VENV)/installed  ## train the grid of layouts on this machine and print the table
-	$(BIN)/launch sweep=parallelism_grid sweep.strategy=grid $(ARGS)
+sweep: $(VENV)/installed  ## find the fastest layout on this machine; the whole grid: ARGS=sweep.strategy=grid
+	$(BIN)/launch sweep=parallelism_grid $(or $(strip $(ARGS)),sweep.stop.trials=20)
 
 test: lint $(if $(CI),slurm chromium)  ## lint, types, import contracts, all tests
 	$(BIN)/python $(if $(strip $(ARGS)),-m pytest $(ARGS),tests/side_by_side.py)

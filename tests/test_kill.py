@@ -23,9 +23,14 @@ SEED = 20261121
 
 WORDS = [
     "sweep=parallelism_grid",
+    "sweep.strategy=grid",
     "sweep.axes.layout.tp=[1,2]",
     "sweep.axes.layout.pp=[1,3]",
-    "sweep.axes.layout.recompute=[none]",
+    "layout.vpp=1",
+    "layout.cp=1",
+    "layout.ep=1",
+    "layout.micro_batch=2",
+    "layout.recompute=none",
     "sweep.where=layout.zero in [1, 3] and (layout.tp == 1 or layout.zero == 1)",
     "train.steps=4",
 ]

@@ -20,7 +20,8 @@ PATH = ROOT / "analysis" / "compare_sweeps.ipynb"
 GRID = (
     "sweep=parallelism_grid", "sweep.strategy=grid", "backend=megatron", "train.steps=4",
     "sweep.axes.layout.tp=[1,2]", "sweep.axes.layout.pp=[1,3]", "sweep.axes.layout.zero=[0,1]",
-    "layout.recompute=none", "tracking.tensorboard=false",
+    "layout.recompute=none", "layout.vpp=1", "layout.micro_batch=2", "sweep.where=[]",
+    "layout.cp=1", "layout.ep=1", "tracking.tensorboard=false",
 )  # fmt: skip
 
 

@@ -12,7 +12,11 @@ GRID = (
     "sweep.axes.layout.tp=[1,2]",
     "sweep.axes.layout.pp=[1]",
     "sweep.axes.layout.zero=[1,3]",
-    "sweep.axes.layout.recompute=[none]",
+    "layout.vpp=1",
+    "layout.cp=1",
+    "layout.ep=1",
+    "layout.micro_batch=2",
+    "layout.recompute=none",
     "sweep.where=[backend == 'megatron' and (layout.tp == 2 or layout.zero == 3)"
     " or backend == 'deepspeed' and layout.tp == 1 and layout.zero == 3]",
     "train.steps=4",
