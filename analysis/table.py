@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from analysis import text
+from analysis.folding import fold
 from analysis.loading.rows import UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
 from launcher.results.columns import COLUMNS, FORMS, column_of, resolved
@@ -90,8 +92,21 @@ def render(rows: pd.DataFrame, form: str) -> str:
     return FORMATS[form](rows)
 
 
-def put(rows: pd.DataFrame, form: str, path: str | None) -> None:
-    """Print a table, or write it to a file. Raises ConfigError where that is not possible."""
+def put(rows: pd.DataFrame, form: str, path: str | None, every_row: bool = True) -> None:
+    """Print a table, or write it to a file.
+
+    Args:
+        rows: of `arranged`, or of another table.
+        form: a key of `FORMATS`, or parquet.
+        path: None is stdout.
+        every_row: False folds points that never ran, in a text for people.
+
+    Raises:
+        ConfigError: that is not possible.
+    """
+    if form == "table" and not every_row:
+        rows, causes = fold(rows)
+        rows.attrs["causes"] = causes
     if path is not None and form == "parquet":
         try:
             rows.to_parquet(path)
@@ -146,6 +161,45 @@ def _readable(rows: pd.DataFrame) -> tuple[list[str], text.Table]:
     return [f"{key} {cell(key, value)}" for key, value in shared.items()], table
 
 
+def _best(rows: pd.DataFrame) -> int | None:
+    """Position of the fastest row; None where it is the only one, or the table is another."""
+    kind = next((name for name in ("outcome", "plan") if name in rows), None)
+    if rows.attrs.get("plain") or kind is None or rows.get("stage", pd.Series()).notna().any():
+        return None
+    usable = rows[kind].isin(("ok", "run")) & rows["tokens_per_s"].notna()
+    if usable.sum() < 2:
+        return None
+    chance = 1 - pd.to_numeric(rows["pred_oom_prob"]).fillna(0.0) if kind == "plan" else 1.0
+    speeds = (pd.to_numeric(rows["tokens_per_s"]) * chance).where(usable, -1.0)
+    return int(speeds.to_numpy(dtype=float).argmax())
+
+
+KEPT = ("row", "outcome", "plan", "tokens_per_s")
+"""Columns that any terminal shows."""
+
+
+def _fitting(table: text.Table, names: Sequence[str], width: int) -> tuple[text.Table, list[str]]:
+    """Return the columns that fit a terminal, and the names of the others.
+
+    Predictions go first, then what is neither chosen nor always shown, then other figures, then
+    choices; texts such as the cause go last.
+    """
+
+    def order(position: int) -> tuple[int, int]:
+        column = column_of(names[position])
+        stays = (column.long, column.axis, column.visible == "always", "pred_" not in column.name)
+        return sum(8 >> i for i, stay in enumerate(stays) if stay), -position
+
+    positions = list(range(len(names)))
+    for position in sorted(positions, key=order):
+        if table.of(positions).narrowest <= width:
+            break
+        if names[position] not in KEPT:
+            positions.remove(position)
+    left_out = [table.heads[i] for i in range(len(names)) if i not in positions]
+    return table.of(positions), left_out
+
+
 def _brief(rows: pd.DataFrame, form: str) -> str:
     """Table for a pull request or a paper: as a person reads it."""
     shared, table = _readable(rows)
@@ -159,9 +213,27 @@ def _brief(rows: pd.DataFrame, form: str) -> str:
 def _text(rows: pd.DataFrame) -> str:
     """Table for a terminal; what all rows share is said once, above."""
     shared, table = _readable(rows)
-    width = text.terminal_width() or rows.attrs.get("wide", _WIDE)
-    notes = [line for note in rows.attrs.get("notes", ()) for line in text.folded(note, width)]
-    lines = [*text.packed(shared, width), *text.lines(table, width), *notes]
+    terminal = text.terminal_width()
+    width = terminal or rows.attrs.get("wide", _WIDE)
+    notes = [*rows.attrs.get("notes", ())]
+    if terminal and not rows.attrs.get("plain"):
+        table, left_out = _fitting(table, split(rows)[1], width)
+        if left_out:
+            notes.append(f"not shown, for want of room: {', '.join(left_out)}")
+    table = replace(table, best=_best(rows))
+    if table.best is not None:
+        marks = ["*" if number == table.best else "" for number in range(len(rows))]
+        table = replace(
+            table,
+            heads=["", *table.heads],
+            cells=[marks, *table.cells],
+            right=[False, *table.right],
+            folds=[False, *table.folds],
+        )
+    body = text.lines(table, width) if len(rows) or not rows.attrs.get("causes") else ()
+    causes = rows.attrs.get("causes", ())
+    folded = [line for note in (*causes, *notes) for line in text.folded(note, width)]
+    lines = [*text.packed(shared, width), *body, *folded]
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from rich.cells import cell_len, chop_cells
@@ -14,7 +14,7 @@ GAP = "  "
 NARROWEST = 20
 """Columns of the terminal below which no text is folded."""
 
-BOLD = "\x1b[1m{}\x1b[0m"
+BOLD, GREEN, DIM = "\x1b[1m{}\x1b[0m", "\x1b[32m{}\x1b[0m", "\x1b[2m{}\x1b[0m"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +27,25 @@ class Table:
     """True for a column whose cells are flush right: numbers."""
     folds: Sequence[bool]
     """True for a column that takes several lines where a cell is too long."""
+    best: int | None = None
+    """Row that is marked; None for none."""
+
+    def of(self, positions: Sequence[int]) -> "Table":
+        """Return the table of some of its columns."""
+        return replace(
+            self,
+            heads=[self.heads[i] for i in positions],
+            cells=[self.cells[i] for i in positions],
+            right=[self.right[i] for i in positions],
+            folds=[self.folds[i] for i in positions],
+        )
+
+    @property
+    def narrowest(self) -> int:
+        """Columns of the terminal that it takes at the least."""
+        widths = zip(_longest(self), self.heads, self.folds, strict=True)
+        least = (min(width, max(NARROWEST, len(head))) if f else width for width, head, f in widths)
+        return sum(least) + len(GAP) * max(len(self.heads) - 1, 0)
 
 
 def terminal_width() -> int | None:
@@ -40,15 +59,24 @@ def lines(table: Table, width: int) -> Iterator[str]:
     sides = list(zip(widths, table.right, strict=True))
     heads = zip(table.heads, sides, strict=True)
     head = GAP.join(_padded(text, side) for text, side in heads).rstrip()
-    yield BOLD.format(head) if _is_terminal() else head
-    for row in zip(*table.cells, strict=True):
+    yield styled(head, BOLD)
+    for number, row in enumerate(zip(*table.cells, strict=True)):
+        if number == table.best:
+            yield from (styled(line, GREEN) for line in _row(row, widths, table.right))
+            continue
         short = all(len(cell) <= room for cell, room in zip(row, widths, strict=True))
         if short and all(map(str.isascii, row)):
             yield GAP.join(map(_plain, row, widths, table.right))
             continue
-        parts = [folded(cell, room) for cell, room in zip(row, widths, strict=True)]
-        for line in zip_longest(*parts, fillvalue=""):
-            yield GAP.join(_padded(text, side) for text, side in zip(line, sides, strict=True))
+        yield from _row(row, widths, table.right)
+
+
+def _row(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> Iterator[str]:
+    """Lines of a row; several where a cell is folded."""
+    sides = list(zip(widths, right, strict=True))
+    parts = [folded(cell, room) for cell, room in zip(row, widths, strict=True)]
+    for line in zip_longest(*parts, fillvalue=""):
+        yield GAP.join(_padded(text, side) for text, side in zip(line, sides, strict=True))
 
 
 def packed(pieces: Sequence[str], width: int) -> list[str]:
@@ -75,8 +103,7 @@ def folded(text: str, width: int) -> list[str]:
 
 
 def _widths(table: Table, width: int) -> list[int]:
-    columns = zip(table.heads, table.cells, strict=True)
-    widths = [max(map(_length, (head, *cells)), default=0) for head, cells in columns]
+    widths = _longest(table)
     over = sum(widths) + len(GAP) * (len(widths) - 1) - width
     # The longest gives up most.
     for index in sorted(range(len(widths)), key=lambda i: -widths[i]):
@@ -85,6 +112,16 @@ def _widths(table: Table, width: int) -> list[int]:
             over -= max(widths[index] - room, 0)
             widths[index] = min(widths[index], room)
     return widths
+
+
+def _longest(table: Table) -> list[int]:
+    columns = zip(table.heads, table.cells, strict=True)
+    return [max(map(_length, (head, *cells)), default=0) for head, cells in columns]
+
+
+def styled(text: str, style: str) -> str:
+    """A text in a style, on a terminal whose user has not asked for none (no-color.org)."""
+    return style.format(text) if _is_terminal() and not os.environ.get("NO_COLOR") else text
 
 
 def _length(text: str) -> int:

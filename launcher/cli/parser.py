@@ -63,13 +63,18 @@ def add_override_options(parser: Parser) -> None:
     parser.add_argument("--config-dir", metavar="DIR", help="a folder of YAML files of your own")
 
 
-def add_table_options(parser: Parser, of_records: bool = False) -> None:
+def add_table_options(parser: Parser, of_records: bool = False, of_points: bool = False) -> None:
     """Add the options of a table.
 
     Args:
         parser: that of a verb which prints a table.
         of_records: True where its rows are records: ``--sort`` is then checked early.
+        of_points: True where its rows are points, many of which may never run.
     """
+    if of_records or of_points:
+        parser.add_argument(
+            "--all", action="store_true", help="also the rows that never ran, one by one"
+        )
     format_help = f"{', '.join(FORMATS)}; without it FILE's ending decides"
     parser.add_argument("--format", choices=FORMATS, metavar="FORMAT", help=format_help)
     parser.add_argument("--sort", metavar="COLUMN", help="ascending; --sort=-COLUMN descending")

@@ -29,7 +29,7 @@ def plan(words: Sequence[str]) -> int:
     """Print the points that would run, and their cost."""
     parser = new_parser("plan", DESCRIPTION)
     add_override_options(parser)
-    add_table_options(parser)
+    add_table_options(parser, of_points=True)
     parser.add_argument("--explain", metavar="ROW", type=int, help="the terms of one row")
     parser.add_argument(
         "--runs", metavar="FILE.csv", help="predict for the rows of a sheet, .csv or .xlsx"
@@ -77,7 +77,8 @@ def _plan_request(options: argparse.Namespace) -> None:
     from analysis import plan as plans
     from analysis import table
 
-    table.put(plans.frame(planned, options.sort), options.format, options.output)
+    rows = plans.frame(planned, options.sort)
+    table.put(rows, options.format, options.output, every_row=options.all)
 
 
 def _terms(campaign: "Campaign", row: int) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ def table(words: Sequence[str]) -> int:
     for note in runs.notes:
         print(f"launch: {note}", file=sys.stderr)
     rows = runs.table(options.sort)
-    put(rows, options.format, options.output)
+    put(rows, options.format, options.output, every_row=options.all)
     if options.wandb is not None:
         from launcher.cli.uploads import log_table
 

@@ -55,7 +55,8 @@ def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse
         return handed_over(campaign)
     from analysis import table
 
-    table.put(table.frame(records, options.sort), options.format, options.output)
+    rows = table.frame(records, options.sort)
+    table.put(rows, options.format, options.output, every_row=options.all)
     _advise(campaign)
     return 0 if campaign.succeeded else 1
 
