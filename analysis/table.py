@@ -174,6 +174,9 @@ def _best(rows: pd.DataFrame) -> int | None:
     return int(speeds.to_numpy(dtype=float).argmax())
 
 
+MARK = "*"
+"""Mark of the fastest row."""
+
 KEPT = ("row", "outcome", "plan", "tokens_per_s")
 """Columns that any terminal shows."""
 
@@ -181,13 +184,19 @@ KEPT = ("row", "outcome", "plan", "tokens_per_s")
 def _fitting(table: text.Table, names: Sequence[str], width: int) -> tuple[text.Table, list[str]]:
     """Return the columns that fit a terminal, and the names of the others.
 
-    Predictions go first, then what is neither chosen nor always shown, then other figures, then
-    choices; texts such as the cause go last.
+    Predictions go first, unless they are all that a table has; then what is neither chosen nor
+    always shown, then other figures, then choices; texts such as the cause go last.
     """
+    planned = "plan" in names
 
     def order(position: int) -> tuple[int, int]:
         column = column_of(names[position])
-        stays = (column.long, column.axis, column.visible == "always", "pred_" not in column.name)
+        stays = (
+            column.long,
+            column.axis,
+            column.visible == "always",
+            planned or "pred_" not in column.name,
+        )
         return sum(8 >> i for i, stay in enumerate(stays) if stay), -position
 
     positions = list(range(len(names)))
@@ -216,13 +225,14 @@ def _text(rows: pd.DataFrame) -> str:
     terminal = text.terminal_width()
     width = terminal or rows.attrs.get("wide", _WIDE)
     notes = [*rows.attrs.get("notes", ())]
+    table = replace(table, best=_best(rows))
     if terminal and not rows.attrs.get("plain"):
-        table, left_out = _fitting(table, split(rows)[1], width)
+        room = width if table.best is None else width - len(MARK + text.GAP)
+        table, left_out = _fitting(table, split(rows)[1], room)
         if left_out:
             notes.append(f"not shown, for want of room: {', '.join(left_out)}")
-    table = replace(table, best=_best(rows))
     if table.best is not None:
-        marks = ["*" if number == table.best else "" for number in range(len(rows))]
+        marks = [MARK if number == table.best else "" for number in range(len(rows))]
         table = replace(
             table,
             heads=["", *table.heads],

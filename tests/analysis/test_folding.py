@@ -1,9 +1,11 @@
 """Points that never ran, folded: one line for each cause, with the ranges of its numbers."""
 
 import pandas as pd
+import pytest
 
-from analysis import table
+from analysis import text
 from analysis.folding import LONGEST, SHOWN, fold
+from launcher.cli import main
 
 
 def plan(*rows: tuple[str, str | None]) -> pd.DataFrame:
@@ -43,5 +45,28 @@ def test_other_tables_and_rows_without_a_number_are_left_as_they_are() -> None:
     assert fold(rows)[0] is rows and fold(rows)[1] == []
     records = pd.DataFrame({"row": [pd.NA], "outcome": ["rejected"], "cause": [pd.NA]})
     assert fold(records)[1] == ["1 rejected  "]
-    text = table.render(rows, "table")
-    assert "rejected" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_columns_give_way_to_a_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep=parallelism_grid", "model=llama3_8b", "cluster=h100", "train=pretrain"]
+    monkeypatch.setattr(text, "terminal_width", lambda: width)
+    assert main(["plan", *words]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert max(map(len, printed)) <= width
+    (head,) = (line for line in printed if "tokens_per_s" in line and "row" in line)
+    assert ("pred_step_ms" in head) is (width == 200)
+    assert ("not shown, for want of room" in " ".join(printed)) is (width < 200)
+    assert [line[0] for line in printed[1:]].count("*") == 1
+
+
+def test_files_have_every_row_and_column(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "sweep=parallelism_grid", "model=llama3_8b", "cluster=h100", "train=pretrain"]
+    assert main([*words, "--format", "csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert main(words) == 0
+    assert len(capsys.readouterr().out.splitlines()) < 50 < len(lines)
+    assert main([*words, "--all"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= len(lines)
