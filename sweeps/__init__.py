@@ -1,7 +1,7 @@
 """Many runs: a sweep's points, and strategies that choose which of them to run next."""
 
 from sweeps.best_first import best_first
-from sweeps.expand import Sweep, pinned, specs, unique
+from sweeps.expand import Sweep, choices, pinned, specs, unique
 from sweeps.halving import halving
 from sweeps.listed import grid, in_order, shuffled
 from sweeps.search import Answer, Search, Stop, Strategy
@@ -35,6 +35,7 @@ __all__ = [
     "Stop",
     "Strategy",
     "Sweep",
+    "choices",
     "pinned",
     "specs",
     "strategy",

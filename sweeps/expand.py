@@ -103,6 +103,29 @@ def _product(base: RunSpec, axes: Sequence[Sequence[_Choice]]) -> Iterator[RunSp
         yield dataclasses.replace(base, **parts)
 
 
+def choices(sweep: Sweep, spec: RunSpec) -> list[str] | None:
+    """Words of a command that give a run the values of one point in all axes of a sweep.
+
+    None where a value cannot be written as a word: a group of several fields, without a name.
+    """
+    trees = [sweep.axes, *sweep.zip, *sweep.points]
+    paths = dict.fromkeys(path for tree in trees for path, _ in _leaves(tree))
+    words = [_word(path, spec) for path in paths]
+    return None if None in words else [word for word in words if word is not None]
+
+
+def _word(path: tuple[str, ...], spec: RunSpec) -> str | None:
+    value: Any = spec
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else getattr(value, name)
+    value = getattr(value, "name", value)
+    if value is None or isinstance(value, bool):
+        value = "null" if value is None else str(value).lower()
+    if not isinstance(value, int | float | str):
+        return None
+    return f"{'.'.join(path)}={value}"
+
+
 def pinned(sweep: Sweep, path: Sequence[str]) -> Sweep:
     """The sweep in which one field, which has been given a single value, does not vary."""
     axes = _without(sweep.axes, path)

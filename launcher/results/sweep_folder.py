@@ -55,6 +55,11 @@ class SweepFolder:
 
     path: Path
 
+    @property
+    def best(self) -> Path:
+        """The fastest run, as a file that ``launch --config`` starts the real run from."""
+        return self.path / "best.yaml"
+
     def run(self, name: str) -> RunFolder:
         """Folder of a point, which need not be there."""
         return RunFolder(self.path / name)

@@ -58,6 +58,7 @@ def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse
     rows = table.frame(records, options.sort)
     table.put(rows, options.format, options.output, every_row=options.all)
     _advise(campaign)
+    _offer_best(campaign)
     return 0 if campaign.succeeded else 1
 
 
@@ -79,6 +80,24 @@ def _advise(campaign: "Campaign") -> None:
     if campaign.stop_reason:
         points_left = f"{len(plan.points) - len(campaign.records)} {plan.request.unit}s left"
         print(f"launch: stopped, {points_left}: {campaign.stop_reason}", file=sys.stderr)
+
+
+def _offer_best(campaign: "Campaign") -> None:
+    """Write the fastest run of a sweep as a file, and print the command of the real run."""
+    import analysis
+    from launcher.errors import ConfigError, WorkError
+    from launcher.files import write_text
+
+    folder, records = campaign.plan.folder, campaign.ordered_records()
+    if campaign.plan.request.sweep is None or all(record.outcome != "ok" for record in records):
+        return
+    try:
+        write_text(folder.best, analysis.load(folder.path).best_config())
+    except (ConfigError, WorkError) as error:
+        print(f"launch: no file of the best run: {error}", file=sys.stderr)
+        return
+    command = f"launch --config {shlex.quote(str(folder.best))} train.steps=N checkpoint_every=N"
+    print(f"the real run, at the fastest layout (*): {command}", file=sys.stderr)
 
 
 def _print_stopped(campaign: "Campaign", words: Sequence[str]) -> None:
