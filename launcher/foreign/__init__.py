@@ -4,12 +4,12 @@ from collections.abc import Callable
 from functools import partial
 
 from launcher.foreign import sheet, tensorboard
-from launcher.foreign.logs.deepspeed import DeepSpeed
-from launcher.foreign.logs.huggingface import HuggingFace
-from launcher.foreign.logs.megatron import Megatron
-from launcher.foreign.logs.nemo import Nemo
+from launcher.foreign.logs.programs.deepspeed import DeepSpeed
+from launcher.foreign.logs.programs.huggingface import HuggingFace
+from launcher.foreign.logs.programs.megatron import Megatron
+from launcher.foreign.logs.programs.nemo import Nemo
 from launcher.foreign.logs.read import read as read_log
-from launcher.foreign.logs.torchtitan import Torchtitan
+from launcher.foreign.logs.programs.torchtitan import Torchtitan
 from launcher.foreign.source import EVENTS, Source, SourceRun
 from launcher.sheets.file import WORKBOOKS
 

@@ -4,7 +4,11 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)")
+TIME = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)[ T](?P<time>\d\d:\d\d:\d\d)"
+    r"|\b(?P<american>\d\d/\d\d/\d{4}) (?P<time_of>\d\d:\d\d:\d\d)"  # nanotron
+    r"|[A-Z][a-z]{2} (?P<date>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})"  # ctime, mpirun
+)
 DATED = re.compile(r"CANCELLED AT |datetime: ")
 BEGINNING = 80
 """Characters of a line in which a time is its own, not one that it tells of."""
@@ -33,9 +37,11 @@ class LogContext:
     arguments: dict[str, str] = field(default_factory=dict)
     """NNODES and GPUS_PER_NODE, where a script was traced."""
 
-    def feed(self, line: str) -> None:
-        """Take a line."""
-        self._time(line)
+    def feed(self, line: str, prefix: str = "", host: str | None = None) -> None:
+        """Take a line, what stood before it, and the machine that this names."""
+        self._time(f"{prefix}{line}")
+        if host is not None:
+            self.hosts.add(host)
         if "NCCL INFO" in line and (host := NCCL_HOST.match(line)):
             self.hosts.add(host[1])
         elif ("SLURM_JOB" in line or "CANCELLED" in line) and (job := JOB.search(line)):
@@ -54,9 +60,18 @@ class LogContext:
         if match is None:
             return
         try:
-            written = datetime.fromisoformat(f"{match[1]}T{match[2]}").replace(tzinfo=UTC)
+            written = _written(match).replace(tzinfo=UTC)
         except ValueError:  # digits that are no date
             return
         time = written.timestamp()
         self.began = time if self.began is None else min(self.began, time)
         self.ended = time if self.ended is None else max(self.ended, time)
+
+
+def _written(match: re.Match[str]) -> datetime:
+    """Time that a line has. Raises ValueError: its digits are no date."""
+    if match["day"]:
+        return datetime.fromisoformat(f"{match['day']}T{match['time']}")
+    if match["american"]:
+        return datetime.strptime(f"{match['american']} {match['time_of']}", "%m/%d/%Y %H:%M:%S")
+    return datetime.strptime(match["date"], "%b %d %H:%M:%S %Y")

@@ -8,19 +8,20 @@ from launcher.errors import ReadError
 from launcher.foreign.figures import LoggedRun
 from launcher.foreign.logs import arguments
 from launcher.foreign.logs.context import LogContext
-from launcher.foreign.logs.deepspeed import DeepSpeed
+from launcher.foreign.logs.programs.deepspeed import DeepSpeed
 from launcher.foreign.logs.ending import EndClassifier
-from launcher.foreign.logs.huggingface import HuggingFace
+from launcher.foreign.logs.programs.huggingface import HuggingFace
 from launcher.foreign.logs.lines import cleaned
-from launcher.foreign.logs.megatron import Megatron
-from launcher.foreign.logs.nemo import Nemo
+from launcher.foreign.logs.programs.megatron import Megatron
+from launcher.foreign.logs.programs.nanotron import Nanotron
+from launcher.foreign.logs.programs.nemo import Nemo
 from launcher.foreign.logs.reader import LogReader
-from launcher.foreign.logs.torchtitan import Torchtitan
+from launcher.foreign.logs.programs.torchtitan import Torchtitan
 from launcher.foreign.source import Source, SourceRun
 from launcher.results.classify import EndVerdict
 from launcher.results.imported import Imported
 
-KINDS: tuple[type[LogReader], ...] = (Megatron, Nemo, Torchtitan, HuggingFace, DeepSpeed)
+KINDS: tuple[type[LogReader], ...] = (Megatron, Nanotron, Nemo, Torchtitan, HuggingFace, DeepSpeed)
 """A log with steps of several is of the first: DeepSpeed's engine prints below any trainer."""
 
 IMPOSSIBLE = 100.0
@@ -35,8 +36,8 @@ def read(source: Source, kinds: Sequence[type[LogReader]] = KINDS) -> list[Sourc
     """
     readers = [(kind(), EndClassifier()) for kind in kinds]
     context = LogContext()
-    for line in cleaned(source.path):
-        context.feed(line)
+    for line, prefix, host in cleaned(source.path):
+        context.feed(line, prefix, host)
         for index, (log, ending) in enumerate(readers):
             if _fed(log, ending, line) and log.steps and index + 1 < len(readers):
                 del readers[index + 1 :]  # one of these can no longer be the kind

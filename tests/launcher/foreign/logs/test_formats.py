@@ -1,7 +1,7 @@
 """Lines as the format strings print them that each module of `launcher.foreign.logs` names.
 
-Modules: launcher.foreign, launcher.foreign.logs.deepspeed, launcher.foreign.logs.huggingface,
-launcher.foreign.logs.nemo, launcher.foreign.logs.torchtitan, launcher.foreign.logs.read,
+Modules: launcher.foreign, launcher.foreign.logs.programs.deepspeed, launcher.foreign.logs.programs.huggingface,
+launcher.foreign.logs.programs.nemo, launcher.foreign.logs.programs.torchtitan, launcher.foreign.logs.read,
 launcher.foreign.logs.reader.
 """
 

@@ -1,4 +1,4 @@
-"""Step lines of every version: the format strings are named in `launcher.foreign.logs.megatron`."""
+"""Step lines of every version: the format strings are named in `launcher.foreign.logs.programs.megatron`."""
 
 from pathlib import Path
 from typing import Any

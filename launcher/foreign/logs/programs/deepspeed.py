@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from launcher.foreign.logs.lines import number
-from launcher.foreign.logs.megatron import ENGINE_ARGUMENT
-from launcher.foreign.logs.reader import LoggedStep, LogReader
+from launcher.foreign.logs.programs.megatron import ENGINE_ARGUMENT
+from launcher.foreign.logs.programs.program import ProgramReader
+from launcher.foreign.logs.reader import LoggedStep
 
 PROGRESS = re.compile(r"\bstep=(\d{1,12}), skipped=(\d{1,12}), lr=\[([^\]]*)\]")
 PIPELINE = re.compile(
@@ -28,7 +29,7 @@ SIGNS = re.compile(r"DeepSpeed info: version|\[INFO\] \[(?:logging|engine|config
 
 
 @dataclass(kw_only=True)
-class DeepSpeed(LogReader):
+class DeepSpeed(ProgramReader):
     """Reads the three kinds of lines, each of which says another part of a step."""
 
     name: ClassVar[str] = "deepspeed"

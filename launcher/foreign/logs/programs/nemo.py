@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from launcher.foreign.logs.arguments import DUMP_NAMES
 from launcher.foreign.logs.lines import number, whole_number
-from launcher.foreign.logs.reader import LoggedStep, LogReader
+from launcher.foreign.logs.programs.program import ProgramReader
+from launcher.foreign.logs.reader import LoggedStep
 
 PRINTED = re.compile(r"Training epoch (\d{1,12}), iteration (\d{1,12})(?:/(\d{1,12}))? \|(.*)")
 BAR = re.compile(
@@ -29,7 +30,7 @@ TIMES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
 @dataclass(kw_only=True)
-class Nemo(LogReader):
+class Nemo(ProgramReader):
     """Reads both kinds of step lines."""
 
     name: ClassVar[str] = "nemo"

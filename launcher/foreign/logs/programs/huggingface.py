@@ -10,8 +10,9 @@ from itertools import pairwise
 from typing import ClassVar
 
 from launcher.foreign.logs.lines import number
-from launcher.foreign.logs.megatron import ENGINE_ARGUMENT
-from launcher.foreign.logs.reader import LoggedStep, LogReader
+from launcher.foreign.logs.programs.megatron import ENGINE_ARGUMENT
+from launcher.foreign.logs.programs.program import ProgramReader
+from launcher.foreign.logs.reader import LoggedStep
 
 # Without a description: with one it is of the tokenizer, of a download.
 BAR = re.compile(
@@ -33,7 +34,7 @@ LOGGING_STEPS = re.compile(r"\blogging_steps=(\d{1,12})")
 
 
 @dataclass(kw_only=True)
-class HuggingFace(LogReader):
+class HuggingFace(ProgramReader):
     """Reads bars and dicts: a bar says which step it is, a dict its loss."""
 
     name: ClassVar[str] = "huggingface"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from launcher.foreign.logs.lines import number
-from launcher.foreign.logs.reader import LoggedStep, LogReader
+from launcher.foreign.logs.programs.program import ProgramReader
+from launcher.foreign.logs.reader import LoggedStep
 
 STEP = re.compile(
     r"(?<!validate )\bstep:\s*(\d{1,12})(?:/(\d{1,12}))?(?: = [\d.]+%)?\s+(?=[a-z_]*loss:)"
@@ -32,7 +33,7 @@ DEGREES = ("pp", "dp_replicate", "dp_shard", "cp", "tp", "ep")
 
 
 @dataclass(kw_only=True)
-class Torchtitan(LogReader):
+class Torchtitan(ProgramReader):
     """Reads the step lines, and what is printed before the first one."""
 
     name: ClassVar[str] = "torchtitan"
