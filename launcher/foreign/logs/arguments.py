@@ -10,8 +10,11 @@ from launcher.spec.shape import ModelShape
 
 Arguments = Mapping[str, str]
 
+SHARDED = {"FULL_SHARD": 3, "HYBRID_SHARD": 3, "SHARD_GRAD_OP": 2, "NO_SHARD": 0}
+"""FSDP's strategies -> the stages of ZeRO that they are."""
+
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "gpus": ("world_size",),
+    "gpus": ("world_size", "global_num_gpus"),
     "dp": ("data_parallel_size", "dp"),
     "tp": ("tensor_model_parallel_size", "model_parallel_size", "tp"),
     "pp": ("pipeline_model_parallel_size", "pipe_parallel_size", "pp"),
@@ -135,6 +138,8 @@ def _virtual(arguments: Arguments, pp: int | None) -> int | None:
 
 
 def _zero(arguments: Arguments, dumped: bool) -> int | None:
+    if (stage := SHARDED.get(arguments.get("sharding_strategy", ""))) is not None:
+        return stage
     if (stage := whole_number(arguments.get("engine.zero_optimization_stage"))) is not None:
         return stage
     if (

@@ -42,8 +42,8 @@ class LogContext:
         self._time(f"{prefix}{line}")
         if host is not None:
             self.hosts.add(host)
-        if "NCCL INFO" in line and (host := NCCL_HOST.match(line)):
-            self.hosts.add(host[1])
+        if "NCCL INFO" in line and (machine := NCCL_HOST.match(line)):
+            self.hosts.add(machine[1])
         elif ("SLURM_JOB" in line or "CANCELLED" in line) and (job := JOB.search(line)):
             self.job_id = job[1] or job[3]
         elif "NODE" in line and (size := SIZES.search(line)):
@@ -53,6 +53,16 @@ class LogContext:
             self.card = card[1] if card else None
         if self.commit is None and "git_hash=" in line and (commit := COMMIT.search(line)):
             self.commit = commit[1]
+
+    def join(self, other: "LogContext") -> None:
+        """Take what another file of the same run says."""
+        self.began = min((t for t in (self.began, other.began) if t is not None), default=None)
+        self.ended = max((t for t in (self.ended, other.ended) if t is not None), default=None)
+        self.job_id = self.job_id or other.job_id
+        self.hosts |= other.hosts
+        self.card = self.card or other.card
+        self.commit = self.commit or other.commit
+        self.arguments = other.arguments | self.arguments
 
     def _time(self, line: str) -> None:
         dated = DATED.search(line) if "CANCELLED AT" in line or "datetime" in line else None

@@ -7,7 +7,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from launcher.errors import ReadError
 
@@ -15,9 +15,12 @@ SAMPLE = 4096
 """Bytes that an encoding is told by."""
 
 ENCODINGS = (
-    (b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
-)  # fmt: skip
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 """First bytes -> encoding."""
 
 COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
@@ -31,11 +34,10 @@ def lines(path: Path) -> Iterator[str]:
         ReadError: it cannot be read.
     """
     try:
-        with path.open("rb") as raw, _decompressed(path, raw) as stream:
-            binary = io.BufferedReader(stream)  # type: ignore[arg-type]
-            encoding = _encoding(binary.peek(SAMPLE)[:SAMPLE])
-            with io.TextIOWrapper(binary, encoding=encoding, errors="replace") as file:
-                yield from file
+        with _opened(path) as file:
+            encoding = _encoding(file.read(SAMPLE))
+        with io.TextIOWrapper(_opened(path), encoding=encoding, errors="replace") as text:
+            yield from text
     except EOFError:  # a compressed file that is cut off, as a log may be
         return
     except OSError as error:
@@ -60,29 +62,28 @@ def _encoding(sample: bytes) -> str:
     return "utf-8"
 
 
-def _decompressed(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    magic = raw.read(6)
-    raw.seek(0)
-    for begin, opener in MAGIC.items():
-        if magic.startswith(begin):
-            return opener(path, raw)
-    return raw
+def _opened(path: Path) -> Any:
+    """A binary file of what is in another, however that is compressed."""
+    with path.open("rb") as file:
+        magic = file.read(6)
+    opener = next((OPENERS[begin] for begin in OPENERS if magic.startswith(begin)), None)
+    return opener(path) if opener else path.open("rb")
 
 
-def _zstandard(path: Path, raw: IO[bytes]) -> IO[bytes]:
+def _zstandard(path: Path) -> Any:
     try:
         import zstandard
     except ImportError as error:
         raise ReadError(
             f"{path}: to read .zst needs zstandard: pip install 'megalaunch[import]'"
         ) from error
-    return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+    return zstandard.open(path, "rb")
 
 
-MAGIC: dict[bytes, Callable[[Path, IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda _, raw: gzip.GzipFile(fileobj=raw),
+OPENERS: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.open,
     b"\x28\xb5\x2f\xfd": _zstandard,
-    b"\xfd7zXZ\x00": lambda _, raw: lzma.LZMAFile(raw),
-    b"BZh": lambda _, raw: bz2.BZ2File(raw),
+    b"\xfd7zXZ\x00": lzma.open,
+    b"BZh": bz2.open,
 }
-"""First bytes -> reader of what is behind them."""
+"""First bytes -> opener of what is behind them."""

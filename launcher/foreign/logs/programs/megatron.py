@@ -158,7 +158,7 @@ class Megatron(ProgramReader):
         return True
 
     def _says_something(self, line: str) -> bool:
-        """Return True for a step line of which some figure was read; else it is none, and unread."""
+        """Return True for a step line that has some figure; else it is none, and unread."""
         step = None if self.last is None else self.steps.get(self.last)
         if step is None or self.has_figures(step) or step.skipped:
             return True
@@ -252,9 +252,8 @@ class Megatron(ProgramReader):
             self.arguments.clear()
             if padded is not None:  # the tokenizer may be built before the dump
                 self.arguments["padded_vocab_size"] = padded
-        elif argument := ARGUMENT.search(line.rstrip()):
-            if argument[1] != "padded_vocab_size" or argument[2] != "None":
-                self.arguments[argument[1]] = argument[2]
+        elif (argument := ARGUMENT.search(line.rstrip())) and not _comes_later(*argument.groups()):
+            self.arguments[argument[1]] = argument[2]
 
     def _remark(self, line: str) -> None:
         if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
@@ -320,6 +319,11 @@ def _tflops(fields: dict[str, str], in_field: float | None, text: str) -> float 
         return in_field / 1000 if "GFLOPS" in fields.get("approx flops per gpu", "") else in_field
     inside = TFLOPS.search(text) if "TFLOP/s/GPU" in text else None
     return number(inside[1]) if inside else None
+
+
+def _comes_later(name: str, value: str) -> bool:
+    """Return True for a size that is not known yet when the arguments are printed."""
+    return name == "padded_vocab_size" and value == "None"
 
 
 def _of_others(line: str) -> bool:

@@ -77,7 +77,8 @@ class Nanotron(ProgramReader):
     def _step(self, match: re.Match[str], values: dict[str, float | None]) -> bool:
         self.total = int(match[2])
         ms = values.get("elapsed_time_per_iteration_ms", values.get("time_per_iteration_ms"))
-        per_gpu, reserved = values.get("tokens_per_sec_per_gpu"), values.get("cuda_max_memory_reserved")
+        per_gpu = values.get("tokens_per_sec_per_gpu")
+        reserved = values.get("cuda_max_memory_reserved")
         step = LoggedStep(
             step=int(match[1]),
             loss=values.get("lm_loss"),

@@ -11,7 +11,7 @@ class ProgramReader(LogReader):
     """A reader of one file of a run, of which others may have the rest."""
 
     def join(self, other: Self) -> None:
-        """Take what another file of the same run says; where both say a thing, this one's counts."""
+        """Take what another file of the same run says; what both say differently, this one's."""
         last = max((step for step in (self.last, other.last) if step is not None), default=None)
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)

@@ -35,7 +35,7 @@ LINES: list[tuple[str, dict[str, Any]]] = [
         "   0 | number of nan iterations:   0 | samples per second: 53.753 | tokens per gpu per second"
         " (tgs): 1146.733 | TFLOPs: 69.85 |",
         {"step": 199, "tokens": 625999872, "loss": 5.905366, "lr": 2.407e-4, "step_ms": 14287.5,
-         "stated_tflops_per_gpu": 69.85},
+         "stated_tflops_per_gpu": 69.85, "tokens_per_s_per_gpu": 1146.733},
     ),
     # bigscience's: seconds
     (
