@@ -140,8 +140,9 @@ def _virtual(arguments: Arguments, pp: int | None) -> int | None:
 def _zero(arguments: Arguments, dumped: bool) -> int | None:
     if (stage := SHARDED.get(arguments.get("sharding_strategy", ""))) is not None:
         return stage
-    if (stage := whole_number(arguments.get("engine.zero_optimization_stage"))) is not None:
-        return stage
+    for name in ("engine.zero_optimization_stage", "optimizer.zero_stage"):
+        if (stage := whole_number(arguments.get(name))) is not None:
+            return stage
     if (
         _flag(arguments, "deepspeed", False)
         and (stage := whole_number(arguments.get("zero_stage"))) is not None
@@ -191,6 +192,7 @@ def _shape(arguments: Arguments) -> ModelShape | None:
     names = ("layers", "hidden", "heads", "vocab", "seq_len")
     sizes = {name: count(arguments, name) for name in names}
     layers, hidden, heads, vocab, sequence = (sizes[name] for name in names)
+    vocab = _padded(arguments, vocab)
     if not (layers and hidden and heads and vocab and sequence) or _unlike(arguments):
         return None
     titan = "args.dim" in arguments
@@ -216,6 +218,16 @@ def _shape(arguments: Arguments) -> ModelShape | None:
         tied=not titan and not _flag(arguments, "untie_embeddings_and_output_weights", False),
         vocab_multiple=1,  # the vocabulary is the padded one, where the source says it
     )
+
+
+def _padded(arguments: Arguments, vocab: int | None) -> int | None:
+    """Rows of the embedding: Megatron pads them, if after it has printed its arguments."""
+    multiple = whole_number(arguments.get("make_vocab_size_divisible_by"))
+    known = whole_number(arguments.get("padded_vocab_size")) is not None
+    if vocab is None or known or not multiple:
+        return vocab
+    multiple *= count(arguments, "tp") or 1
+    return -(-vocab // multiple) * multiple
 
 
 def _unlike(arguments: Arguments) -> bool:

@@ -39,6 +39,7 @@ TOKEN = re.compile(
     r"|\s*\[(?P<node>[\w.-]+):\d+\]:\s"
     r"|\[\d+\] (?!NVIDIA|Tesla|AMD|Quadro)"
     r"|\[pod/[\w./-]+\] "
+    r"|[A-Za-z][\w.-]{2,}/\d+ (?![|/])"
     r"|\s*\((?:[^()]{1,80} )?pid=\d+(?:, ip=[\w.:]+)?\)\s"
     r"|\s*\d+:\s"
     r"|[A-Za-z][\w.-]*[-_]\d+ +\|(?: |$)"

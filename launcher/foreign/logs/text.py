@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,8 +43,14 @@ def lines(path: Path) -> Iterator[str]:
         return
     except OSError as error:
         raise ReadError(f"{path}: {error.strerror or error}") from error
-    except (zlib.error, lzma.LZMAError) as error:
+    except _damages() as error:
         raise ReadError(f"{path}: cannot be decompressed: {error}") from error
+
+
+def _damages() -> tuple[type[Exception], ...]:
+    """Errors of files that are damaged."""
+    zstandard = sys.modules.get("zstandard")  # imported by now, if it was needed
+    return (zlib.error, lzma.LZMAError, *([zstandard.ZstdError] if zstandard else []))
 
 
 def stem(path: Path) -> str:

@@ -1,7 +1,9 @@
 """NeMo AutoModel: ``step 10 | epoch 0 | loss 1.23 | grad_norm 1.70 | lr 8.19e-06 | ...``.
 
 Format strings: ``log_train_metrics`` (nemo_automodel/recipes/llm/train_ft.py, kd.py and others),
-``_log_experiment_details`` (recipes/base_recipe.py) and ``StepScheduler`` (components/training/step_scheduler.py) of NVIDIA-NeMo/Automodel. Its memory is what was allocated.
+``_log_experiment_details`` (recipes/base_recipe.py) and ``StepScheduler``
+(components/training/step_scheduler.py) of NVIDIA-NeMo/Automodel. The memory that it prints is what
+was allocated, not what was reserved, and is left out.
 """
 
 import re

@@ -35,8 +35,15 @@ NAMES = {
     "num_hidden_layers": "num_layers", "intermediate_size": "ffn_hidden_size",
     "num_key_value_heads": "num_query_groups", "sequence_length": "seq_length",
     "expert_parallel_size": "ep", "dtype": "precision", "train_steps": "train_iters",
+    "zero_stage": "optimizer.zero_stage",
 }  # fmt: skip
 """Its names -> those of `launcher.foreign.logs.arguments`."""
+GATED = re.compile(r"\b(?:Llama|Qwen2)Config\(")
+OF_LLAMA = {
+    "swiglu": "True", "normalization": "RMSNorm", "position_embedding_type": "rope",
+    "add_bias_linear": "False",
+}  # fmt: skip
+"""Its models of the LLaMA kind, in the words of Megatron-LM."""
 MOST = 50
 """Cards up to which two figures of three digits each tell how many there are."""
 GIB = 2.0**30
@@ -66,6 +73,8 @@ class Nanotron(ProgramReader):
 
     def close(self) -> None:
         """There are no more lines: what the configuration does not say, speeds may."""
+        if "swiglu" not in self.arguments:  # a model of another kind, or of none that was said
+            self.arguments.pop("hidden_size", None)
         sizes = [self.arguments.get(name) for name in ("dp", "pp", "tp")]
         if all(size is not None and size.isdigit() for size in sizes):
             dp, pp, tp = (int(size or 1) for size in sizes)
@@ -121,6 +130,8 @@ class Nanotron(ProgramReader):
         elif "Total number of parameters" in line and (params := PARAMS.search(line)):
             self.arguments["params"] = f"{human(params[1]) or 0:.0f}"
         elif self.recognized:
+            if GATED.search(line):
+                self.arguments |= OF_LLAMA
             for name, value in ARGUMENT.findall(line):
                 self._argument(name, value)
 

@@ -86,7 +86,8 @@ class Torchtitan(ProgramReader):
         elif size := SIZE.search(line):
             self.arguments |= {"model": size[1], "params": size[2].replace(",", "")}
         elif checkpointing := AC.search(line):
-            self.arguments["recompute_granularity"] = checkpointing[1]
+            # Since 2026 its class: FullAC, SelectiveAC.
+            self.arguments["recompute_granularity"] = checkpointing[1].removesuffix("AC").lower()
         elif "Training completed" in line and self.last is not None:
             self.finished = "Training completed"
         self._shape(line)
