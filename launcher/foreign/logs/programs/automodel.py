@@ -79,8 +79,8 @@ class AutoModel(ProgramReader):
 
     def _preamble(self, line: str) -> None:
         """Take a line from before the first step."""
-        self.recognized = self.recognized or bool(SIGNS.search(line))
         if not self.recognized:
+            self.recognized = ("utomodel" in line or "details" in line) and bool(SIGNS.search(line))
             return
         if argument := ARGUMENT.search(line):
             name = NAMES.get(argument[1], argument[1])

@@ -67,11 +67,12 @@ class Composer(ProgramReader):
         self._end_block()
 
     def _remark(self, line: str) -> None:
-        self.recognized = self.recognized or bool(SIGNS.search(line))
+        if not self.recognized and any(word in line for word in ("composer", "llmf", "Config:")):
+            self.recognized = bool(SIGNS.search(line))
         if self.last is not None:
-            if DONE.search(line):
+            if "Done" in line and DONE.search(line):
                 self.finished = line.strip()
-        elif argument := ARGUMENT.match(line):
+        elif ": " in line and (argument := ARGUMENT.match(line)):
             self._argument(argument[1], argument[2])
 
     def _argument(self, name: str, value: str) -> None:

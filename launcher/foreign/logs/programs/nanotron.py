@@ -20,7 +20,7 @@ FIELD = re.compile(r"(\w+): ([^|]+)")
 UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 """Suffixes of `human_format`, which leaves three digits; "G" was the "B" of earlier versions."""
 STARTED = re.compile(
-    r"\bmbs: (\d{1,12}) \| grad_accum: \d+ \|(?: cp: \d+ \|)?(?: sequence_length: (\d{1,12}) \|)?"
+    r"\bmbs: (\d{1,12}) \| grad_accum: \d+ \|(?: cp: (\d{1,9}) \|)?(?: sequence_length: (\d{1,12}) \|)?"
     r" global_batch_size: (\d{1,12}) \| train_steps: (\d{1,12})"
 )
 PARAMS = re.compile(r"Total number of parameters: ([\d.]+[KMBGTPE]?)\b")
@@ -120,12 +120,13 @@ class Nanotron(ProgramReader):
 
     def _preamble(self, line: str) -> None:
         """Take a line from before the first step."""
-        self.recognized = self.recognized or bool(SIGNS.search(line))
-        if started := STARTED.search(line):
-            names = ("micro_batch_size", "seq_length", "global_batch_size", "train_iters")
+        if not self.recognized and ("nanotron" in line or "|" in line):
+            self.recognized = bool(SIGNS.search(line))
+        if "mbs: " in line and (started := STARTED.search(line)):
+            names = ("micro_batch_size", "cp", "seq_length", "global_batch_size", "train_iters")
             stated = zip(names, started.groups(), strict=True)
             self.arguments |= {name: value for name, value in stated if value is not None}
-            self.total, self.recognized = int(started[4]), True
+            self.total, self.recognized = int(started[5]), True
             self.starts += 1
         elif "Total number of parameters" in line and (params := PARAMS.search(line)):
             self.arguments["params"] = f"{human(params[1]) or 0:.0f}"
