@@ -192,3 +192,20 @@ def test_files_that_were_named_one_by_one(
 def test_files_of_which_none_is_known_are_no_contradiction(tmp_path: Path) -> None:
     put(tmp_path, {"a.log": "hello\n", "b.log": "bye\n"})
     assert is_one_run([read_part(tmp_path / name, KINDS) for name in ("a.log", "b.log")])
+
+
+def test_bars_on_stderr_and_dicts_on_stdout(tmp_path: Path) -> None:
+    bars = "".join(f" 33%|###   | {n}/4 [00:{10 * n}<00:20, 10.00s/it]\n" for n in (1, 2, 3, 4))
+    files = {
+        "rank_0/stderr.log": f"***** Running training *****\n  Total optimization steps = 4\n{bars}",
+        "rank_0/stdout.log": "{'loss': 7.0, 'learning_rate': 0.5}\n{'loss': 6.0, 'learning_rate': 0.5}\n"
+        "{'train_runtime': 40.0, 'epoch': 1.0}\n",
+    }
+    run = one(put(tmp_path, files))
+    assert [(line["step"], line["loss"], line["step_ms"]) for line in run.lines] == [
+        (1, None, None),
+        (2, 7.0, 10000.0),
+        (3, None, 10000.0),
+        (4, 6.0, 10000.0),
+    ]
+    assert run.imported.outcome == "ok"

@@ -46,6 +46,9 @@ class DeepSpeed(ProgramReader):
             step = self._at(int(pipeline[1]))
             loss, seconds = number(pipeline[2]), number(pipeline[3])
             ms = None if seconds is None else 1000 * seconds
+            if loss is None and ms is None:
+                self.count_unread(line)
+                return False
             self.add(replace(step, loss=loss, step_ms=ms, samples_per_s=number(pipeline[4])))
             return True
         if "SamplesPerSec=" in line and (speed := SPEED.search(line)):

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from launcher.foreign.logs.lines import number
 from launcher.foreign.logs.programs.megatron import ENGINE_ARGUMENT
@@ -95,9 +95,21 @@ class HuggingFace(ProgramReader):
 
     def _logged(self, text: str) -> bool:
         values = {name: number(value) for name, value in FIELD.findall(text)}
-        self._dicts.append((self._newest, values))
         self.recognized = True
+        if values.get("loss") is None:
+            self.count_unread(text)
+            return False
+        self._dicts.append((self._newest, values))
         return True
+
+    def join(self, other: Self) -> None:
+        """Take another file: bars go to stderr, dicts to stdout, and are steps only together."""
+        bars_and_dicts = bool(self._dicts) is not bool(other._dicts)
+        super().join(other)
+        if bars_and_dicts:
+            self.repeated = 0
+            self.steps.clear()
+            self.close()
 
     def close(self) -> None:
         """Make steps of the bar of training: only now is it known which one that is."""
@@ -108,9 +120,12 @@ class HuggingFace(ProgramReader):
             self.add(LoggedStep(step=step, step_ms=1000 * (ended - began) / (step - earlier)))
         if bar and min(bar) != self._started.get(self.total or 0):
             self.add(LoggedStep(step=min(bar)))
+        every = self._every
+        if every == 1 and finished and self.total and self._dicts:  # it does not say, or each step
+            every = max(self.total // len(self._dicts), 1)
         for count, (newest, values) in enumerate(self._dicts, 1):
             in_bar = newest is not None and newest[0] == self.total
-            self._put(newest[1] if newest and in_bar else count * self._every, values)
+            self._put(newest[1] if newest and in_bar else count * every, values)
         self.last = max(self.steps, default=None)
         self.finished = finished
 

@@ -20,8 +20,8 @@ FIELD = re.compile(r"(\w+): ([^|]+)")
 UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 """Suffixes of `human_format`, which leaves three digits; "G" was the "B" of earlier versions."""
 STARTED = re.compile(
-    r"\bmbs: (\d{1,12}) \| grad_accum: \d+ \|(?: cp: (\d{1,9}) \|)?(?: sequence_length: (\d{1,12}) \|)?"
-    r" global_batch_size: (\d{1,12}) \| train_steps: (\d{1,12})"
+    r"\bmbs: (\d{1,12}) \| grad_accum: \d+ \|(?: cp: (\d{1,9}) \|)?"
+    r"(?: sequence_length: (\d{1,12}) \|)? global_batch_size: (\d{1,12}) \| train_steps: (\d{1,12})"
 )
 PARAMS = re.compile(r"Total number of parameters: ([\d.]+[KMBGTPE]?)\b")
 # The configuration, as `pformat` and `print_config_details` print it.

@@ -80,7 +80,9 @@ class Nemo(ProgramReader):
         global_step = whole_number(texts.get("global_step"))
         self.total = int(match[3]) if match[3] and self._of_all(int(match[1])) else None
         step = int(match[2]) if global_step is None else global_step
-        self._keep(step, {name: number(text) for name, text in texts.items()})
+        if not self._keep(step, {name: number(text) for name, text in texts.items()}):
+            self.count_unread(match[0])
+            return False
         return True
 
     def _of_all(self, epoch: int) -> bool:
@@ -99,20 +101,24 @@ class Nemo(ProgramReader):
             # A postfix rounds global_step to three digits, so the bar's own count is taken.
             self._keep(epoch * length + step, values)
 
-    def _keep(self, step: int, values: dict[str, float | None]) -> None:
+    def _keep(self, number_of: int, values: dict[str, float | None]) -> bool:
+        """Keep a step. Return False where its line says neither a loss nor a speed."""
         seconds = values.get("train_step_timing in s")
         reserved = values.get("max_memory_reserved")
-        self.add(
-            LoggedStep(
-                step=step,
-                loss=values.get("reduced_train_loss", values.get("loss")),
-                grad_norm=values.get("grad_norm", values.get("gradient_norm")),
-                lr=values.get("lr"),
-                step_ms=None if seconds is None else 1000 * seconds,
-                batch=values.get("global_batch_size"),
-                samples=values.get("consumed_samples"),
-                tokens_per_s_per_gpu=values.get("tokens_per_sec_per_gpu"),
-                tflops=values.get("tflops_per_gpu"),
-                memory_gib=None if reserved is None else reserved / GIB,
-            )
+        step = LoggedStep(
+            step=number_of,
+            loss=values.get("reduced_train_loss", values.get("loss")),
+            grad_norm=values.get("grad_norm", values.get("gradient_norm")),
+            lr=values.get("lr"),
+            step_ms=None if seconds is None else 1000 * seconds,
+            batch=values.get("global_batch_size"),
+            samples=values.get("consumed_samples"),
+            tokens_per_s_per_gpu=values.get("tokens_per_sec_per_gpu"),
+            tflops=values.get("tflops_per_gpu"),
+            memory_gib=None if reserved is None else reserved / GIB,
         )
+        self.recognized = True
+        if not self.has_figures(step):
+            return False
+        self.add(step)
+        return True
