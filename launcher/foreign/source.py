@@ -19,10 +19,13 @@ BLOCK = 1 << 20
 EVENTS = "*tfevents*"
 """Files of TensorBoard."""
 
-LOG_NAME = re.compile(r"\.(?:log|out|err|txt|stdout|stderr|[oe]?\d+)$|^[^.]+$|\.log\.")
-"""Names of logs: of torchrun, SLURM, PBS, one for each rank, and those without a suffix."""
-NO_LOG = re.compile(r"readme|requirements|license|notice|changelog|makefile|dockerfile")
-"""Names of other texts that lie beside logs, and may quote errors."""
+LOG_NAME = re.compile(
+    r"\.(?:log|out|err|txt|stdout|stderr|[oe]?\d+)$|\.log\."
+    r"|^(?:[^.]*(?:log|out|err|rank|node|task)[^.]*|\d+)$"
+)
+"""Names of logs: of torchrun, SLURM, PBS, and of one for each rank, with a suffix or without."""
+NO_LOG = re.compile(r"core\.|readme|requirements|license|notice|changelog")
+"""Names of other files that lie beside logs: of dumps, and of texts that may quote errors."""
 
 GENERIC = ("tensorboard", "tb", "tb_logs")
 """Names that folders of events have in every run."""

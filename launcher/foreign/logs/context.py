@@ -1,6 +1,7 @@
 """Context that a log of any kind may state: times, job, hosts, cards, commit."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -10,6 +11,8 @@ TIME = re.compile(
     r"|[A-Z][a-z]{2} (?P<date>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})"  # ctime, mpirun
 )
 DATED = re.compile(r"CANCELLED AT |datetime: ")
+OFTEN = 3
+"""Lines that a host has stood before, once it is one: `conv1: ` may begin one as well."""
 BEGINNING = 80
 """Characters of a line in which a time is its own, not one that it tells of."""
 JOB = re.compile(r"\*\*\* (?:JOB|STEP) (\d+)(?:\.\S+)? ON (\S+) |\bSLURM_JOB_?ID[=:] ?(\d+)")
@@ -36,12 +39,16 @@ class LogContext:
     commit: str | None = None
     arguments: dict[str, str] = field(default_factory=dict)
     """NNODES and GPUS_PER_NODE, where a script was traced."""
+    _before: Counter[str] = field(default_factory=Counter)
+    """What may be hosts -> lines that it stood before."""
 
     def feed(self, line: str, prefix: str = "", host: str | None = None) -> None:
         """Take a line, what stood before it, and the machine that this names."""
         self._time(f"{prefix}{line}")
         if host is not None:
-            self.hosts.add(host)
+            self._before[host] += 1
+            if self._before[host] == OFTEN:
+                self.hosts.add(host)
         if "NCCL INFO" in line and (machine := NCCL_HOST.match(line)):
             self.hosts.add(machine[1])
         elif ("SLURM_JOB" in line or "CANCELLED" in line) and (job := JOB.search(line)):

@@ -156,7 +156,7 @@ def _arguments_agree(logs: Sequence[ProgramReader]) -> bool:
     if any(bool(log.steps) is not bool(started[0].steps) for log in started):
         return False
     stated: dict[str, str] = {}
-    for log in started:
+    for log in logs:
         arguments = _shared_arguments(log)
         if any(stated.get(name, value) != value for name, value in arguments.items()):
             return False

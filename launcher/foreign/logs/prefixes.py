@@ -21,7 +21,7 @@ _ODD = r"(?: (?=(?:  )*(?! )))?"
 # One name and a number is a host; `bf16: True` is a key, `step10: ` one of a loop.
 _HOST = (
     r"(?!(?:bf|fp|tf|int|uint|float)\d+:)(?!(?:step|epoch|iter|layer|stage|beta)[-.]?\d+:)"
-    r"(?P<host>localhost|(?=[a-z0-9.-]*\d)[a-z](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*"
+    r"(?P<host>localhost|(?=[a-z0-9-]*\d)[a-z](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]+)*"
     r"|\d{1,3}(?:\.\d{1,3}){3}|[A-Za-z][\w.-]*(?=: \[[A-Za-z]*\d+\]:))"
     r": (?!(?!\w*(?:Error|Exception)\b)\S*\s*$)"
 )

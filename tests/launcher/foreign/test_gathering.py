@@ -142,6 +142,8 @@ SEVERAL: list[tuple[dict[str, str], list[str]]] = [
     # a folder for each, of several ranks
     ({"x/0.log": arguments(), "x/7.log": steps(1, 2), "y/0.log": arguments(tp=4), "y/7.log": steps(1, 2, loss=9.0)},
      ["x", "y"]),
+    # two that did no step, of other sizes
+    ({"a.log": arguments() + OOM, "b.log": arguments(tp=4) + OOM}, ["a.log", "b.log"]),
     # what differs in its suffix only belongs together
     ({"1.out": arguments() + steps(1, 2), "1.err": OOM, "2.out": arguments(tp=4) + steps(1, 2, loss=9.0), "2.err": "x\n"},
      ["1.out", "2.out"]),
@@ -157,7 +159,7 @@ def test_a_folder_of_several_runs(tmp_path: Path, files: dict[str, str], names: 
 
 
 def test_an_error_of_another_file_with_the_same_stem(tmp_path: Path) -> None:
-    first, second = gathering.in_folder(put(tmp_path, SEVERAL[7][0]), KINDS)
+    first, second = gathering.in_folder(put(tmp_path, SEVERAL[8][0]), KINDS)
     assert [path.name for path in first.files] == ["1.out", "1.err"]
     assert [path.name for path in second.files] == ["2.out", "2.err"]
 

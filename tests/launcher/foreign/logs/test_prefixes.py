@@ -89,7 +89,7 @@ def test_the_indentation_is_kept(before: str, line: str) -> None:
         "step 10 | epoch 0 | loss 2.1", "[0] NVIDIA A100-SXM4-40GB | 30 C",
         "node-3:123:456 [0] NCCL INFO Bootstrap", "    tensor_model_parallel_size: 2",
         " [2025-06-30 02:00:01] iteration 1/ 10 |", '{"log": 3}', '{"log":"cut off',
-        "[batch=10/1000]:", "Error 802: system not yet initialized", "",
+        "layers.0.mlp: Linear of 3", "[batch=10/1000]:", "Error 802: system not yet initialized", "",
     ],
 )  # fmt: skip
 def test_what_is_no_prefix_stays(line: str) -> None:
@@ -134,5 +134,6 @@ def test_a_prefix_has_the_clock_where_the_line_has_another(tmp_path: Path) -> No
 
 
 def test_hosts_of_prefixes_are_those_of_the_run(tmp_path: Path) -> None:
-    text = f"worker-1: {STEP.format(1, 3)}\nworker-0: {STEP.format(2, 3)}\n"
+    text = "".join(f"worker-{n % 2}: {STEP.format(n, 3)}\n" for n in range(1, 7))
+    text += "conv1: a layer, and no host\n"
     assert read(tmp_path, text).imported.hosts == ("worker-0", "worker-1")
