@@ -1,24 +1,17 @@
 """Logs and sheets of runs that this project did not start, as records and metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from launcher.foreign import sheet, tensorboard
-from launcher.foreign.logs.deepspeed import DeepSpeed
-from launcher.foreign.logs.huggingface import HuggingFace
-from launcher.foreign.logs.megatron import Megatron
-from launcher.foreign.logs.nemo import Nemo
+from launcher.foreign.logs.parts import Kinds, LogPart
+from launcher.foreign.logs.read import KINDS
 from launcher.foreign.logs.read import read as read_log
-from launcher.foreign.logs.torchtitan import Torchtitan
-from launcher.foreign.source import EVENTS, Source, SourceRun
+from launcher.foreign.source import EVENTS, Source, SourceRun, has_events
 from launcher.sheets.file import WORKBOOKS
 
 FORMATS: dict[str, Callable[[Source], list[SourceRun]]] = {
-    "megatron": partial(read_log, kinds=(Megatron,)),
-    "nemo": partial(read_log, kinds=(Nemo,)),
-    "torchtitan": partial(read_log, kinds=(Torchtitan,)),
-    "huggingface": partial(read_log, kinds=(HuggingFace,)),
-    "deepspeed": partial(read_log, kinds=(DeepSpeed,)),
+    **{kind.name: partial(read_log, kinds=(kind,)) for kind in KINDS},
     "tensorboard": tensorboard.read,
     "sheet": sheet.read,
 }
@@ -28,18 +21,31 @@ AUTO = "auto"
 SHEETS = (".csv", ".tsv", *WORKBOOKS)
 
 
-def read(source: Source, name: str = AUTO) -> list[SourceRun]:
+def read(
+    source: Source, name: str = AUTO, parts: Sequence[LogPart] | None = None
+) -> list[SourceRun]:
     """The runs of a source: one of a log, one a row of a sheet.
 
     Args:
-        source: a file, or a folder of event files.
+        source: a file, a folder of event files, or one of the logs of one run.
         name: a key of `FORMATS`, or `AUTO`: by what it is called and by what lines it has.
+        parts: the files of a log, where they have been read.
 
     Raises:
         ReadError: it cannot be read so.
     """
+    if parts:
+        return read_log(source, kinds(name), parts)
     if name != AUTO:
         return FORMATS[name](source)
-    if source.path.is_dir() or source.path.match(EVENTS):
+    if source.path.match(EVENTS):
         return tensorboard.read(source)
+    if source.path.is_dir():
+        logs = source.files and not has_events(source.path)
+        return read_log(source) if logs else tensorboard.read(source)
     return sheet.read(source) if source.path.suffix.lower() in SHEETS else read_log(source)
+
+
+def kinds(name: str) -> Kinds:
+    """Kinds of logs that a format asks for: all, one, or none of a format that is no log."""
+    return KINDS if name == AUTO else tuple(kind for kind in KINDS if kind.name == name)

@@ -49,6 +49,7 @@ class LoggedRun:
             "tokens_per_s": speed,
             "tflops_per_gpu": self._tflops(speed),
             "stated_tflops_per_gpu": step.tflops,
+            "tokens_per_s_per_gpu": step.tokens_per_s_per_gpu if speed is None else None,
             "mem_min_gib": None,
             "mem_max_gib": step.memory_gib,
             "stage": None,

@@ -12,6 +12,7 @@ from typing import Literal
 
 from launcher.errors import ReadError, WorkError
 from launcher.files import UMASK, write_text
+from launcher.foreign.logs import text
 from launcher.foreign.source import GENERIC, SourceRun
 from launcher.results import imported
 from launcher.results.imported import Imported
@@ -56,7 +57,7 @@ def _stem(path: Path) -> str:
     source = path.resolve() if path.name in ("", "..") else path
     if source.is_dir() and source.name.lower() in GENERIC:
         source = source.resolve().parent
-    stem = (source.name if source.is_dir() else source.stem).lstrip(".")
+    stem = (source.name if source.is_dir() else text.stem(source)).lstrip(".")
     if not stem:
         raise ReadError(f"{path}: no folder can be called after it: name a folder below it")
     return stem

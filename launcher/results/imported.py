@@ -21,7 +21,7 @@ class RunFacts:
     (`launcher.results.columns.OF_SPEC`), but for the stage. None is "not stated"."""
 
     backend: str | None = None
-    """Program that trained it: megatron-lm, megatron-deepspeed, deepspeed, torchtitan, nemo."""
+    """Program that trained it: megatron-lm, megatron-bridge, gpt-neox, deepspeed, nemo, ..."""
     model: str | None = None
     params_b: float | None = None
     """Parameters, billions."""

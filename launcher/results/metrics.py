@@ -42,6 +42,8 @@ class Line(Brief, frozen=True, gc=False):
     """Model FLOPs (`launcher.spec.shape`) per second and rank, 1e12."""
     stated_tflops_per_gpu: float | None = None
     """Figure that the log of another program states, by its own definition."""
+    tokens_per_s_per_gpu: float | None = None
+    """Speed of one card, where another program's log says no more."""
     stage: str | None = None
     action: str | None = None
     """Action of the spike guard, or of the loss scaler, in place of an update."""

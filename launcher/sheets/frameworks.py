@@ -34,7 +34,7 @@ FRAMEWORKS = (
     # No flash attention unless asked for. In bf16, BF16_Optimizer adds gradients up in fp32 beside
     # the bf16 ones: BigScience, chronicles-prequel.md, "Rebalancing layers".
     Framework(
-        pattern=r"megatron-deepspeed|bigscience", engine="deepspeed", flash=False,
+        pattern=r"megatron-deepspeed|bigscience|neox", engine="deepspeed", flash=False,
         gradient=MEGATRON_GRADIENT | {"bf16": 6.0},
     ),
     Framework(pattern=r"deepspeed", engine="deepspeed", gradient=MEGATRON_GRADIENT | {"bf16": 6.0}),
@@ -51,8 +51,8 @@ FRAMEWORKS = (
         gpt_tied=True,
     ),
     # loss_fn: fused_crossentropy
-    Framework(pattern=r"llm-foundry|\bmpt\b", engine="fsdp", fused_loss=True),
-    Framework(pattern=r"fsdp|torchtitan", engine="fsdp"),
+    Framework(pattern=r"llm-foundry|composer|\bmpt\b", engine="fsdp", fused_loss=True),
+    Framework(pattern=r"fsdp|torchtitan|automodel", engine="fsdp"),
 )  # fmt: skip
 
 UNKNOWN = Framework(pattern="", engine="deepspeed", gradient=MEGATRON_GRADIENT | {"bf16": 2.0})

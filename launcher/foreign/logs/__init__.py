@@ -1,1 +1,1 @@
-"""Logs of other programs: one reader for each program."""
+"""Logs of other programs: text, prefixes and lines, then the readers of `programs`."""

@@ -10,8 +10,11 @@ from launcher.spec.shape import ModelShape
 
 Arguments = Mapping[str, str]
 
+SHARDED = {"FULL_SHARD": 3, "HYBRID_SHARD": 3, "SHARD_GRAD_OP": 2, "NO_SHARD": 0}
+"""FSDP's strategies -> the stages of ZeRO that they are."""
+
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "gpus": ("world_size",),
+    "gpus": ("world_size", "global_num_gpus"),
     "dp": ("data_parallel_size", "dp"),
     "tp": ("tensor_model_parallel_size", "model_parallel_size", "tp"),
     "pp": ("pipeline_model_parallel_size", "pipe_parallel_size", "pp"),
@@ -135,8 +138,11 @@ def _virtual(arguments: Arguments, pp: int | None) -> int | None:
 
 
 def _zero(arguments: Arguments, dumped: bool) -> int | None:
-    if (stage := whole_number(arguments.get("engine.zero_optimization_stage"))) is not None:
+    if (stage := SHARDED.get(arguments.get("sharding_strategy", ""))) is not None:
         return stage
+    for name in ("engine.zero_optimization_stage", "optimizer.zero_stage"):
+        if (stage := whole_number(arguments.get(name))) is not None:
+            return stage
     if (
         _flag(arguments, "deepspeed", False)
         and (stage := whole_number(arguments.get("zero_stage"))) is not None
@@ -186,6 +192,7 @@ def _shape(arguments: Arguments) -> ModelShape | None:
     names = ("layers", "hidden", "heads", "vocab", "seq_len")
     sizes = {name: count(arguments, name) for name in names}
     layers, hidden, heads, vocab, sequence = (sizes[name] for name in names)
+    vocab = _padded(arguments, vocab)
     if not (layers and hidden and heads and vocab and sequence) or _unlike(arguments):
         return None
     titan = "args.dim" in arguments
@@ -211,6 +218,16 @@ def _shape(arguments: Arguments) -> ModelShape | None:
         tied=not titan and not _flag(arguments, "untie_embeddings_and_output_weights", False),
         vocab_multiple=1,  # the vocabulary is the padded one, where the source says it
     )
+
+
+def _padded(arguments: Arguments, vocab: int | None) -> int | None:
+    """Rows of the embedding: Megatron pads them, if after it has printed its arguments."""
+    multiple = whole_number(arguments.get("make_vocab_size_divisible_by"))
+    known = whole_number(arguments.get("padded_vocab_size")) is not None
+    if vocab is None or known or not multiple:
+        return vocab
+    multiple *= count(arguments, "tp") or 1
+    return -(-vocab // multiple) * multiple
 
 
 def _unlike(arguments: Arguments) -> bool:

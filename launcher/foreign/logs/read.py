@@ -8,71 +8,50 @@ from launcher.errors import ReadError
 from launcher.foreign.figures import LoggedRun
 from launcher.foreign.logs import arguments
 from launcher.foreign.logs.context import LogContext
-from launcher.foreign.logs.deepspeed import DeepSpeed
-from launcher.foreign.logs.ending import EndClassifier
-from launcher.foreign.logs.huggingface import HuggingFace
-from launcher.foreign.logs.lines import cleaned
-from launcher.foreign.logs.megatron import Megatron
-from launcher.foreign.logs.nemo import Nemo
+from launcher.foreign.logs.parts import Kinds, LogPart, joined, kind_of, read_part
+from launcher.foreign.logs.programs.automodel import AutoModel
+from launcher.foreign.logs.programs.composer import Composer
+from launcher.foreign.logs.programs.deepspeed import DeepSpeed
+from launcher.foreign.logs.programs.huggingface import HuggingFace
+from launcher.foreign.logs.programs.internevo import InternEvo
+from launcher.foreign.logs.programs.megatron import Megatron
+from launcher.foreign.logs.programs.nanotron import Nanotron
+from launcher.foreign.logs.programs.nemo import Nemo
+from launcher.foreign.logs.programs.torchtitan import Torchtitan
 from launcher.foreign.logs.reader import LogReader
-from launcher.foreign.logs.torchtitan import Torchtitan
 from launcher.foreign.source import Source, SourceRun
 from launcher.results.classify import EndVerdict
 from launcher.results.imported import Imported
 
-KINDS: tuple[type[LogReader], ...] = (Megatron, Nemo, Torchtitan, HuggingFace, DeepSpeed)
+KINDS: Kinds = (
+    Megatron, Nemo, Torchtitan, Nanotron, Composer, InternEvo, AutoModel, HuggingFace, DeepSpeed,
+)  # fmt: skip
 """A log with steps of several is of the first: DeepSpeed's engine prints below any trainer."""
 
 IMPOSSIBLE = 100.0
 """Percent of the peak."""
 
 
-def read(source: Source, kinds: Sequence[type[LogReader]] = KINDS) -> list[SourceRun]:
-    """The run of a log.
+def read(
+    source: Source, kinds: Kinds = KINDS, parts: Sequence[LogPart] | None = None
+) -> list[SourceRun]:
+    """The run of a log, of one file or of several.
+
+    Args:
+        source: its files.
+        kinds: programs that it may be of.
+        parts: its files, where they have been read.
 
     Raises:
         ReadError: it cannot be read, or is no log of these kinds.
     """
-    readers = [(kind(), EndClassifier()) for kind in kinds]
-    context = LogContext()
-    for line in cleaned(source.path):
-        context.feed(line)
-        for index, (log, ending) in enumerate(readers):
-            if _fed(log, ending, line) and log.steps and index + 1 < len(readers):
-                del readers[index + 1 :]  # one of these can no longer be the kind
-                break
-    for log, _ in readers:
-        log.close()
-    chosen = _chosen(readers)
-    if chosen is None:
+    parts = parts or [read_part(file, kinds) for file in source.files]
+    kind = kind_of(parts)
+    if kind is None:
         examples = "; ".join(kind.looks_like for kind in kinds)
         raise ReadError(f"{source.path}: no log of a known kind: looked for {examples}")
-    log, ending = chosen
-    return [source_run(source, log, context, ending.verdict(log))]
-
-
-def _fed(log: LogReader, ending: EndClassifier, line: str) -> bool:
-    """Give a line to a reader. True where it is one of a step."""
-    starts = log.starts
-    step = log.feed(line)
-    if step:
-        ending.step()
-    else:
-        ending.feed(line)
-    if log.starts > max(starts, 1):
-        ending.start()
-    return step
-
-
-def _chosen(
-    readers: Sequence[tuple[LogReader, EndClassifier]],
-) -> tuple[LogReader, EndClassifier] | None:
-    """The first that found steps, else the first that knows the log at all."""
-    for test in (lambda log: bool(log.steps), lambda log: log.recognized):
-        for log, ending in readers:
-            if test(log):
-                return log, ending
-    return None
+    log, context, verdict = joined(parts, kind)
+    return [source_run(source, log, context, verdict)]
 
 
 def source_run(

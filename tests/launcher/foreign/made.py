@@ -1,5 +1,6 @@
 """Logs made of a few lines, read as the verb reads them."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,11 @@ def read(
 def known_fields(line: dict[str, Any]) -> dict[str, Any]:
     """Fields of a line of metrics that are known."""
     return {name: value for name, value in line.items() if value is not None}
+
+
+def known_facts(run: SourceRun) -> dict[str, Any]:
+    """Facts of a run that are known, but for its parameters."""
+    facts = dataclasses.asdict(run.imported.known)
+    return {
+        name: value for name, value in facts.items() if value is not None and name != "params_b"
+    }

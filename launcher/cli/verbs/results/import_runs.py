@@ -14,12 +14,14 @@ from launcher.decode import nearest
 from launcher.errors import ConfigError, ReadError, RequestError
 
 if TYPE_CHECKING:
+    from launcher.foreign.gathering import Gathered
     from launcher.foreign.source import SourceRun
     from launcher.spec.cluster import Cluster
 
 DESCRIPTION = """Read what other programs left of their runs, into folders that `launch table`
-shows beside runs of its own: logs of Megatron-LM, Megatron-DeepSpeed, DeepSpeed, torchtitan, NeMo
-and the Hugging Face Trainer, folders of TensorBoard events, and sheets kept by hand."""
+shows beside runs of its own: logs of Megatron-LM, Megatron-DeepSpeed, Megatron-Bridge, GPT-NeoX,
+DeepSpeed, torchtitan, nanotron, NeMo, NeMo AutoModel, Composer, InternEvo and the Hugging Face
+Trainer, folders of such logs or of TensorBoard events, and sheets kept by hand."""
 
 
 def import_(words: Sequence[str]) -> int:
@@ -31,7 +33,7 @@ def import_(words: Sequence[str]) -> int:
         "sources",
         metavar="LOG",
         nargs="+",
-        help="a log, a folder of events, or a sheet: .csv, .xlsx",
+        help="a log, a folder of logs or of events, or a sheet: .csv, .xlsx",
     )
     parser.add_argument(
         "--format",
@@ -59,7 +61,7 @@ def import_(words: Sequence[str]) -> int:
         suggestion = nearest(options.kind, (AUTO, *FORMATS))
         raise RequestError(f"--format: no format {options.kind!r}{suggestion}")
     _check_hardware(options.hardware)
-    successes = [path.exists() and _import(path, options) for path in paths]
+    successes = _import_all(paths, options)
     if any(successes):
         print(f"look at them: launch table {shlex.quote(options.output)}")
     return 0 if all(successes) else 1
@@ -91,20 +93,74 @@ def _check_hardware(card: str | None) -> None:
         raise ConfigError(f"--hardware: the peaks of {card!r} are not known; known are: {cards}")
 
 
-def _import(path: Path, options: argparse.Namespace) -> bool:
-    """Import one source, and print a line about it. Return False where it could not be read."""
+def _import_all(paths: "Sequence[Path]", options: argparse.Namespace) -> list[bool]:
+    """Import sources, and print a line about each run. Return one False for each that failed.
+
+    Logs that lack something, named beside others, come last: two may be one run.
+    """
+    from launcher.foreign.gathering import Gathered, complementary
+
+    successes, incomplete = [], []
+    for path in paths:
+        try:
+            logs = _logs(path, options)
+        except (ReadError, ValueError, ArithmeticError) as error:
+            _print_unreadable(path, error)
+            successes.append(False)
+            continue
+        lacking = [part for run in logs for part in run.parts if part.is_head or part.is_tail]
+        if len(paths) > 1 and path.is_file() and lacking:
+            incomplete += lacking
+            continue
+        successes += [_import(run, options) for run in logs or [Gathered(path, ())]]
+    return successes + [_import(run, options) for run in complementary(incomplete)]
+
+
+def _logs(path: Path, options: argparse.Namespace) -> "list[Gathered]":
+    """Read the logs of a folder, or one log; none of what is no log, or there already."""
+    from launcher import foreign
+    from launcher.foreign import gathering
+    from launcher.foreign.logs.parts import read_part
+    from launcher.foreign.source import EVENTS, has_events
+
+    kinds = foreign.kinds(options.kind)
+    if not path.exists() or not kinds or _is_there(path, (), options):
+        return []
+    if path.is_dir():
+        return [] if has_events(path) else gathering.in_folder(path, kinds)
+    if path.match(EVENTS) or path.suffix.lower() in foreign.SHEETS:
+        return []
+    part = read_part(path, kinds)
+    return [gathering.Gathered(path, (part,))] if part.kind else []
+
+
+def _is_there(path: Path, others: "Sequence[Path]", options: argparse.Namespace) -> bool:
+    from launcher.foreign import folders
+    from launcher.foreign.source import digest
+
+    output = Path(options.output).expanduser()
+    target = folders.target(output, path, digest(path, *others))
+    return target.state == "there" and not options.again
+
+
+def _import(run: "Gathered", options: argparse.Namespace) -> bool:
+    """Import one run, or one sheet, and print a line about it. Return False where it failed."""
     from launcher import foreign
     from launcher.foreign import AUTO, folders
     from launcher.foreign.source import Source, digest, source_name
     from launcher.sheets import predictions
 
+    path, files = run.path, () if run.path.is_dir() else run.files
+    if not path.exists():  # it has been said
+        return False
+    name = source_name(path, *files[1:])
     try:
-        sha256 = digest(path)
+        sha256 = digest(path, *files[1:])
         target = folders.target(Path(options.output).expanduser(), path, sha256)
         if target.state == "there" and not options.again:
             has_options = options.kind != AUTO or options.hardware is not None
             hint = " (--again reads it with these options)" if has_options else ""
-            print(f"{source_name(path)}: already there -> {target.folder}{hint}", flush=True)
+            print(f"{name}: already there -> {target.folder}{hint}", flush=True)
             return True
         source = Source(
             path=path,
@@ -112,20 +168,24 @@ def _import(path: Path, options: argparse.Namespace) -> bool:
             clusters=_clusters(),
             models=predictions.models(),
             hardware=options.hardware,
+            of=files,
         )
-        runs = foreign.read(source, options.kind)
+        runs = foreign.read(source, options.kind, run.parts)
         folders.put(target.folder, runs)
-    except ReadError as error:
-        print(f"launch: {error}", file=sys.stderr)
-        return False
-    except (ValueError, ArithmeticError) as error:  # a number that no reader foresees
-        print(f"launch: {path}: cannot be read: {error}", file=sys.stderr)
+    except (ReadError, ValueError, ArithmeticError) as error:
+        _print_unreadable(path, error)
         return False
     replaced = "" if target.state == "new" else " (instead of what was there)"
-    print(f"{source_name(path)}: {_describe(runs)} -> {target.folder}{replaced}", flush=True)
+    print(f"{name}: {_describe(runs)} -> {target.folder}{replaced}", flush=True)
     for remark in runs[0].remarks:
         print(f"  {remark}", flush=True)
     return True
+
+
+def _print_unreadable(path: Path, error: Exception) -> None:
+    """Print why a source is not read: what is no ReadError is of a number that none foresees."""
+    message = error if isinstance(error, ReadError) else f"{path}: cannot be read: {error}"
+    print(f"launch: {message}", file=sys.stderr)
 
 
 def _describe(runs: "Sequence[SourceRun]") -> str:

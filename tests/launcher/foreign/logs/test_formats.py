@@ -1,7 +1,7 @@
 """Lines as the format strings print them that each module of `launcher.foreign.logs` names.
 
-Modules: launcher.foreign, launcher.foreign.logs.deepspeed, launcher.foreign.logs.huggingface,
-launcher.foreign.logs.nemo, launcher.foreign.logs.torchtitan, launcher.foreign.logs.read,
+Modules: launcher.foreign, launcher.foreign.logs.programs.deepspeed, launcher.foreign.logs.programs.huggingface,
+launcher.foreign.logs.programs.nemo, launcher.foreign.logs.programs.torchtitan, launcher.foreign.logs.read,
 launcher.foreign.logs.reader.
 """
 
@@ -323,3 +323,16 @@ def test_a_log_without_a_step(tmp_path: Path) -> None:
 def test_a_folder_of_logs(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"logs are named one by one: .*/\*\.out$"):
         foreign.read(source(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("first", "odd"),
+    [
+        (NEMO_STEP.format(0, 1, 1), "Training epoch 0, iteration 2/9 | lr: 0 | reduced_train_loss: ? |\n"),
+        ("{'loss': 7.1, 'learning_rate': 5e-05}\n", "{'loss': tensor(7.1), 'learning_rate': 5e-05}\n"),
+        ("steps: 10 loss: 7.1 iter time (s): 0.9\n", "steps: 20 loss: ? iter time (s): ?\n"),
+    ],
+)  # fmt: skip
+def test_a_step_line_without_its_figures_is_unread(tmp_path: Path, first: str, odd: str) -> None:
+    run = read(tmp_path, first + odd)
+    assert (len(run.lines), run.unread, run.first_unread) == (1, 1, odd.strip())

@@ -1,5 +1,6 @@
 """`launch import`: the folders of the runs, its lines about them, and its refusals."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -175,3 +176,75 @@ def test_options_of_a_source_that_is_there_already(capsys: pytest.CaptureFixture
         assert launch(capsys, LOG, *words)[1][0].endswith(
             "already there -> runs/imported/megatron_lm_cancelled (--again reads it with these options)"
         )
+
+
+def split_by_rank(folder: Path) -> None:
+    """Write the arguments of the log to one file, its steps to another, and its end to a third."""
+    text = LOG.read_text()
+    first, end = text.index(" iteration       10/"), text.index("slurmstepd")
+    folder.mkdir(parents=True)
+    (folder / "rank_0.log").write_text(text[:first])
+    (folder / "rank_15.log").write_text(text[first:end])
+    (folder / "slurm.err").write_text(text[end:])
+
+
+def test_a_folder_of_logs_is_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    split_by_rank(Path("logs/run_7"))
+    _, lines, _ = launch(capsys, "logs/run_7")
+    assert lines[0] == f"run_7: {CANCELLED} -> runs/imported/run_7"
+    assert imported.read(Path("runs/imported/run_7")).known.tp == 4
+    _, lines, _ = launch(capsys, "logs/run_7/")
+    assert lines[0] == "run_7: already there -> runs/imported/run_7"
+    with Path("logs/run_7/slurm.err").open("a") as err:
+        err.write("bye\n")
+    _, lines, _ = launch(capsys, "logs/run_7")
+    assert lines[0] == f"run_7: {CANCELLED} -> runs/imported/run_7 (instead of what was there)"
+
+
+def test_a_folder_of_several_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    split_by_rank(Path("logs/first"))
+    shutil.copy(LOGS / "huggingface_done.txt", "logs/second.log")
+    code, lines, _ = launch(capsys, "logs")
+    assert [line.split(" -> ")[-1] for line in lines[:2]] == [
+        "runs/imported/first",
+        "runs/imported/second",
+    ]
+    assert (code, len(lines)) == (0, 3)
+    assert [line.split(":")[1] for line in launch(capsys, "logs")[1][:2]] == [
+        " already there -> runs/imported/first",
+        " already there -> runs/imported/second",
+    ]
+
+
+def test_files_that_say_that_they_are_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    split_by_rank(Path("logs"))
+    Path("logs/slurm.err").unlink()
+    words = ("logs/rank_15.log", "logs/rank_0.log")
+    _, lines, _ = launch(capsys, *words)
+    assert lines[0].startswith(
+        "rank_0.log + rank_15.log: megatron, 4 steps logged (10 to 40 of 1000)"
+    )
+    assert lines[0].endswith(" -> runs/imported/rank_0")
+    assert "rank_0.log + rank_15.log: already there" in launch(capsys, *words)[1][0]
+    assert imported.read(Path("runs/imported/rank_0")).known.tp == 4
+
+
+def test_two_logs_stay_two_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.log", "b.log"):
+        shutil.copy(LOG, name)
+    Path("b.log").write_text(LOG.read_text() + "bye\n")
+    _, lines, _ = launch(capsys, "a.log", "b.log")
+    assert [line.split(" -> ")[1] for line in lines[:2]] == ["runs/imported/a", "runs/imported/b"]
+
+
+def test_a_compressed_log(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run.log.gz").write_bytes(gzip.compress(LOG.read_bytes()))
+    assert launch(capsys, "run.log.gz")[1][0] == f"run.log.gz: {CANCELLED} -> runs/imported/run"
+
+
+def test_a_folder_without_logs(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("some").mkdir()
+    Path("some/notes.txt").write_text("hello\n")
+    code, _, err = launch(capsys, "some")
+    assert code == 1 and err.startswith("launch: some: no log of a known kind: looked for")
+    assert err.count("\n") == 1

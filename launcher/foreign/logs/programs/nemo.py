@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from launcher.foreign.logs.arguments import DUMP_NAMES
 from launcher.foreign.logs.lines import number, whole_number
-from launcher.foreign.logs.reader import LoggedStep, LogReader
+from launcher.foreign.logs.programs.program import ProgramReader
+from launcher.foreign.logs.reader import LoggedStep
 
 PRINTED = re.compile(r"Training epoch (\d{1,12}), iteration (\d{1,12})(?:/(\d{1,12}))? \|(.*)")
 BAR = re.compile(
@@ -29,7 +30,7 @@ TIMES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
 @dataclass(kw_only=True)
-class Nemo(LogReader):
+class Nemo(ProgramReader):
     """Reads both kinds of step lines."""
 
     name: ClassVar[str] = "nemo"
@@ -79,7 +80,9 @@ class Nemo(LogReader):
         global_step = whole_number(texts.get("global_step"))
         self.total = int(match[3]) if match[3] and self._of_all(int(match[1])) else None
         step = int(match[2]) if global_step is None else global_step
-        self._keep(step, {name: number(text) for name, text in texts.items()})
+        if not self._keep(step, {name: number(text) for name, text in texts.items()}):
+            self.count_unread(match[0])
+            return False
         return True
 
     def _of_all(self, epoch: int) -> bool:
@@ -98,20 +101,24 @@ class Nemo(LogReader):
             # A postfix rounds global_step to three digits, so the bar's own count is taken.
             self._keep(epoch * length + step, values)
 
-    def _keep(self, step: int, values: dict[str, float | None]) -> None:
+    def _keep(self, number_of: int, values: dict[str, float | None]) -> bool:
+        """Keep a step. Return False where its line says neither a loss nor a speed."""
         seconds = values.get("train_step_timing in s")
         reserved = values.get("max_memory_reserved")
-        self.add(
-            LoggedStep(
-                step=step,
-                loss=values.get("reduced_train_loss", values.get("loss")),
-                grad_norm=values.get("grad_norm", values.get("gradient_norm")),
-                lr=values.get("lr"),
-                step_ms=None if seconds is None else 1000 * seconds,
-                batch=values.get("global_batch_size"),
-                samples=values.get("consumed_samples"),
-                tokens_per_s_per_gpu=values.get("tokens_per_sec_per_gpu"),
-                tflops=values.get("tflops_per_gpu"),
-                memory_gib=None if reserved is None else reserved / GIB,
-            )
+        step = LoggedStep(
+            step=number_of,
+            loss=values.get("reduced_train_loss", values.get("loss")),
+            grad_norm=values.get("grad_norm", values.get("gradient_norm")),
+            lr=values.get("lr"),
+            step_ms=None if seconds is None else 1000 * seconds,
+            batch=values.get("global_batch_size"),
+            samples=values.get("consumed_samples"),
+            tokens_per_s_per_gpu=values.get("tokens_per_sec_per_gpu"),
+            tflops=values.get("tflops_per_gpu"),
+            memory_gib=None if reserved is None else reserved / GIB,
         )
+        self.recognized = True
+        if not self.has_figures(step):
+            return False
+        self.add(step)
+        return True

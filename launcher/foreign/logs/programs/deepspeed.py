@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from launcher.foreign.logs.lines import number
-from launcher.foreign.logs.megatron import ENGINE_ARGUMENT
-from launcher.foreign.logs.reader import LoggedStep, LogReader
+from launcher.foreign.logs.programs.megatron import ENGINE_ARGUMENT
+from launcher.foreign.logs.programs.program import ProgramReader
+from launcher.foreign.logs.reader import LoggedStep
 
 PROGRESS = re.compile(r"\bstep=(\d{1,12}), skipped=(\d{1,12}), lr=\[([^\]]*)\]")
 PIPELINE = re.compile(
@@ -28,7 +29,7 @@ SIGNS = re.compile(r"DeepSpeed info: version|\[INFO\] \[(?:logging|engine|config
 
 
 @dataclass(kw_only=True)
-class DeepSpeed(LogReader):
+class DeepSpeed(ProgramReader):
     """Reads the three kinds of lines, each of which says another part of a step."""
 
     name: ClassVar[str] = "deepspeed"
@@ -45,6 +46,9 @@ class DeepSpeed(LogReader):
             step = self._at(int(pipeline[1]))
             loss, seconds = number(pipeline[2]), number(pipeline[3])
             ms = None if seconds is None else 1000 * seconds
+            if loss is None and ms is None:
+                self.count_unread(line)
+                return False
             self.add(replace(step, loss=loss, step_ms=ms, samples_per_s=number(pipeline[4])))
             return True
         if "SamplesPerSec=" in line and (speed := SPEED.search(line)):

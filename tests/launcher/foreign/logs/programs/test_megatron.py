@@ -1,4 +1,4 @@
-"""Step lines of every version: the format strings are named in `launcher.foreign.logs.megatron`."""
+"""Step lines of every version: the format strings are named in `launcher.foreign.logs.programs.megatron`."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ LINES: list[tuple[str, dict[str, Any]]] = [
         "   0 | number of nan iterations:   0 | samples per second: 53.753 | tokens per gpu per second"
         " (tgs): 1146.733 | TFLOPs: 69.85 |",
         {"step": 199, "tokens": 625999872, "loss": 5.905366, "lr": 2.407e-4, "step_ms": 14287.5,
-         "stated_tflops_per_gpu": 69.85},
+         "stated_tflops_per_gpu": 69.85, "tokens_per_s_per_gpu": 1146.733},
     ),
     # bigscience's: seconds
     (
@@ -282,3 +282,129 @@ def test_arguments_behind_anything(tmp_path: Path, text: str) -> None:
 )  # fmt: skip
 def test_what_trained_it(tmp_path: Path, text: str, backend: str) -> None:
     assert read(tmp_path, f"{text}{line(1)}\n").imported.known.backend == backend
+
+
+TODAY = (
+    " [2026-08-01 10:00:{0:02d}.123456] iteration {0:8d}/{1:8d} | consumed samples: {0}00 | elapsed time per"
+    " iteration (ms): {2} | throughput per GPU (TFLOP/s/GPU): 400.1 | learning rate: 1.0E-06 | global batch"
+    " size:    64 | lm loss: 3.0E+00 | loss scale: 1.0 | grad norm: 1.5 | number of skipped iterations:   0 |"
+    " number of nan iterations:   0 |\n"
+)
+FRESH = "[before the start of training step] datetime: 2026-08-01 10:00:00\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        # Every step is logged: the second line is the mean of two steps.
+        (TODAY.format(1, 3, 20000.0) + TODAY.format(2, 3, 12000.0) + TODAY.format(3, 3, 4000.0),
+         [20000.0, 4000.0, 4000.0]),
+        # Every tenth step: the second line is the mean of ten.
+        (TODAY.format(1, 30, 20000.0) + TODAY.format(10, 30, 5600.0) + TODAY.format(20, 30, 4000.0),
+         [20000.0, 4000.0, 4000.0]),
+        # It goes on from a checkpoint.
+        (FRESH + TODAY.format(41, 50, 20000.0) + TODAY.format(42, 50, 12000.0), [20000.0, 4000.0]),
+        # The log was cut out of the middle of a run.
+        (TODAY.format(41, 50, 4100.0) + TODAY.format(42, 50, 4000.0), [4100.0, 4000.0]),
+        # An earlier version, without fractions of seconds.
+        ((TODAY.format(1, 3, 20000.0) + TODAY.format(2, 3, 12000.0)).replace(".123456", ""), [20000.0, 12000.0]),
+    ],
+)  # fmt: skip
+def test_the_first_step_is_no_part_of_the_second_line(
+    tmp_path: Path, text: str, times: list[float]
+) -> None:
+    run = read(tmp_path, text)
+    assert [line["step_ms"] for line in run.lines] == pytest.approx(times)
+    assert run.unread == 0
+
+
+RANK_PARAMS = " > number of parameters on {} model parallel rank {}: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("ranks", "names"),
+    [
+        (["(0, 0)", "(1, 0)"], "(tensor, pipeline)"),
+        (["(0, 0, 0)", "(1, 0, 0)"], "(tensor, gtp_remat, pipeline)"),
+        (["(0, 0, 0)", "(1, 0, 0)"], "(tensor, gtp_weight_remat, pipeline)"),
+    ],
+)
+def test_parameters_of_ranks(tmp_path: Path, ranks: list[str], names: str) -> None:
+    dump = ARGUMENTS.format("  tensor_model_parallel_size ...... 2\n  world_size ...... 2")
+    counts = "".join(RANK_PARAMS.format(names, rank, 1_000_000) for rank in ranks)
+    assert read(tmp_path, f"{dump}{counts}{line(1)}\n").imported.known.params_b == 0.002
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "vocab"),
+    [
+        ("  padded_vocab_size ..... 50432", "", 50432),
+        ("  padded_vocab_size ..... None", " > padded vocab (size: 50257) with 175 dummy tokens (new size: 50432)", 50432),
+        ("  padded_vocab_size ..... None", "", 50432),
+        ("  padded_vocab_size ..... 50257", "", 50257),
+    ],
+)  # fmt: skip
+def test_a_vocabulary_that_is_padded_after_the_dump(
+    tmp_path: Path, before: str, after: str, vocab: int
+) -> None:
+    sizes = (
+        "  tensor_model_parallel_size ... 2\n  num_layers ... 2\n  hidden_size ... 64\n  vocab_size ... 50257\n"
+        "  make_vocab_size_divisible_by ... 128\n  num_attention_heads ... 4\n  seq_length ... 128\n"
+        "  position_embedding_type ... rope\n  world_size ... 2\n"
+    )
+    run = read(tmp_path, f"{ARGUMENTS.format(sizes + before)}{after}\n{line(1)}\n")
+    norms_and_biases = 2 * 5 * 64 + 2 * (3 * 64 + 4 * 64 + 2 * 64)
+    layers = 2 * (4 * 64 * 64 + 2 * 64 * 256) + norms_and_biases
+    assert run.imported.known.params_b == pytest.approx((vocab * 64 + layers) / 1e9, abs=1e-9)
+
+
+BRIDGE = line(1).replace("101.0", "5533.0"), line(2).replace("102.0", "5433.0")
+FIRST, SECOND = (
+    "Step Time : 5.53s GPU utilization: 560.9MODEL_TFLOP/s/GPU",
+    "Step Time : 5.43s GPU utilization: 570.9MODEL_TFLOP/s/GPU",
+)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (FIRST, BRIDGE[0], SECOND, BRIDGE[1]),
+        (BRIDGE[0], FIRST, BRIDGE[1], SECOND),
+        (f"[default0]:{FIRST}", f"[default7]:{BRIDGE[0]}", f"[default0]:{SECOND}", f"[default7]:{BRIDGE[1]}"),
+        (FIRST.replace("MODEL_", ""), BRIDGE[0], SECOND.replace("MODEL_", ""), BRIDGE[1]),
+        (FIRST, "time (ms) | forward: 3.0", BRIDGE[0], BRIDGE[1], SECOND),
+    ],
+)  # fmt: skip
+def test_megatron_bridge_on_two_ranks(tmp_path: Path, rows: tuple[str, ...]) -> None:
+    run = read(tmp_path, "".join(f"{row}\n" for row in rows))
+    assert [line["stated_tflops_per_gpu"] for line in run.lines] == [560.9, 570.9]
+    assert (run.imported.known.backend, run.unread) == ("megatron-bridge", 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tokens/sec/gpu", "tokens per gpu per second (tgs)", "tokens/s/gpu", "tokens per second per GPU",
+     "tokens-per-second-per-gpu", "tokens_per_sec_per_gpu", "Tokens/sec/device", "TGS",
+     "throughput (token/sec/GPU)"],
+)  # fmt: skip
+def test_the_speed_of_a_card_under_the_names_of_forks(tmp_path: Path, name: str) -> None:
+    run = read(tmp_path, f"{line(1)[:-2]}| {name}: 11844.5 |\n")
+    assert run.lines[0]["tokens_per_s_per_gpu"] == 11844.5
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps_read", "unread"),
+    [
+        ([line(1), " iteration 2/ 10 | train loss: 3 | time: 3 | foo: 3 | bar: 2 |"], [1], 1),
+        ([line(1), " iteration 2/ 10 | consumed samples: 3 | learning rate: 1.0E-05 |", line(3)], [1, 3], 1),
+        ([line(1), " iteration 2/ 10 | elapsed", line(3)], [1, 3], 1),
+        ([line(1), " iteration 2/ 10 | elapsed time per iteration (ms): x | lm loss: y | a: 1 |"], [1], 1),
+        ([line(1), " iteration 2/ 10 | elapsed time per iteration (ms): 5.0 |"], [1, 2], 0),
+        ([line(1), " iteration        2/     10"], [1, 2], 0),
+    ],
+)  # fmt: skip
+def test_a_step_line_that_says_nothing_is_unread(
+    tmp_path: Path, rows: list[str], steps_read: list[int], unread: int
+) -> None:
+    run = read(tmp_path, "".join(f"{row}\n" for row in rows))
+    assert (steps(run), run.unread) == (steps_read, unread)

@@ -7,11 +7,12 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from launcher.foreign.logs.lines import number
-from launcher.foreign.logs.megatron import ENGINE_ARGUMENT
-from launcher.foreign.logs.reader import LoggedStep, LogReader
+from launcher.foreign.logs.programs.megatron import ENGINE_ARGUMENT
+from launcher.foreign.logs.programs.program import ProgramReader
+from launcher.foreign.logs.reader import LoggedStep
 
 # Without a description: with one it is of the tokenizer, of a download.
 BAR = re.compile(
@@ -33,7 +34,7 @@ LOGGING_STEPS = re.compile(r"\blogging_steps=(\d{1,12})")
 
 
 @dataclass(kw_only=True)
-class HuggingFace(LogReader):
+class HuggingFace(ProgramReader):
     """Reads bars and dicts: a bar says which step it is, a dict its loss."""
 
     name: ClassVar[str] = "huggingface"
@@ -94,9 +95,21 @@ class HuggingFace(LogReader):
 
     def _logged(self, text: str) -> bool:
         values = {name: number(value) for name, value in FIELD.findall(text)}
-        self._dicts.append((self._newest, values))
         self.recognized = True
+        if values.get("loss") is None:
+            self.count_unread(text)
+            return False
+        self._dicts.append((self._newest, values))
         return True
+
+    def join(self, other: Self) -> None:
+        """Take another file: bars go to stderr, dicts to stdout, and are steps only together."""
+        bars_and_dicts = bool(self._dicts) is not bool(other._dicts)
+        super().join(other)
+        if bars_and_dicts:
+            self.repeated = 0
+            self.steps.clear()
+            self.close()
 
     def close(self) -> None:
         """Make steps of the bar of training: only now is it known which one that is."""
@@ -107,9 +120,12 @@ class HuggingFace(LogReader):
             self.add(LoggedStep(step=step, step_ms=1000 * (ended - began) / (step - earlier)))
         if bar and min(bar) != self._started.get(self.total or 0):
             self.add(LoggedStep(step=min(bar)))
+        every = self._every
+        if every == 1 and finished and self.total and self._dicts:  # it does not say, or each step
+            every = max(self.total // len(self._dicts), 1)
         for count, (newest, values) in enumerate(self._dicts, 1):
             in_bar = newest is not None and newest[0] == self.total
-            self._put(newest[1] if newest and in_bar else count * self._every, values)
+            self._put(newest[1] if newest and in_bar else count * every, values)
         self.last = max(self.steps, default=None)
         self.finished = finished
 

@@ -1,0 +1,1 @@
+"""Programs that train: one reader for the logs of each."""
