@@ -20,8 +20,6 @@ from launcher.cli.verb import Verb
 from launcher.errors import ConfigError, RequestError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from launcher.campaign.campaign import Campaign
 
 DESCRIPTION = """Every point of a run or a sweep before anything runs: predicted memory, speed,
@@ -82,17 +80,17 @@ def _plan_request(options: argparse.Namespace) -> None:
 
     rows = plans.frame(planned, options.sort)
     table.put(rows, options.format, options.output, every_row=options.all)
-    _print_best(campaign, rows, options)
+    if len(rows) and rows["plan"].iloc[0] == "run":
+        _print_words(campaign, int(rows["row"].iloc[0]), options)
 
 
-def _print_best(campaign: "Campaign", rows: "pd.DataFrame", options: argparse.Namespace) -> None:
-    """Print the command that runs the first row of a sweep by itself."""
+def _print_words(campaign: "Campaign", row: int, options: argparse.Namespace) -> None:
+    """Print the command that runs one row of a sweep by itself."""
     from sweeps import choices
 
     sweep, words = campaign.plan.request.sweep, options.overrides
-    if sweep is None or options.multirun or not len(rows) or rows["plan"].iloc[0] != "run":
+    if sweep is None or options.multirun:
         return
-    row = int(rows["row"].iloc[0])
     chosen = choices(sweep, [*campaign.plan.points.values()][row - 1])
     if chosen is not None:
         others = [word for word in words if not word.lstrip("+~").startswith("sweep")]
