@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from launcher.results.columns import COLUMNS
-from launcher.sheets import aliases, cells, reading, spelling, titles
+from launcher.sheets import aliases, cells, file, reading, spelling, titles
 from launcher.sheets.cells import BLANK
 from launcher.spec.layout import DEGREES
 
@@ -173,8 +173,10 @@ def remarked_results(by_name: Row) -> list[str]:
 
 def is_heading(row: Row) -> bool:
     """Return True for a row of which one cell is filled, and says nothing of a run."""
-    filled = [title for title, text in row.items() if not blank(text)]
-    return len(row) > FEWEST_COLUMNS and len(filled) == 1 and not _read(filled[0])
+    filled = [title for title, text in row.items() if not blank(text) and title != file.SECTION]
+    if len(row) <= FEWEST_COLUMNS or len(filled) != 1:
+        return False
+    return not (_read(filled[0]) or spelling.column(filled[0]))
 
 
 def in_percent(rows: Sequence[Row]) -> list[Row]:
