@@ -3,6 +3,7 @@
 Modules: launcher.foreign.sheet, launcher.foreign.sheet_columns, launcher.sheets.
 """
 
+import string
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from launcher import foreign
 from launcher.foreign.source import SourceRun
 from tests.launcher.foreign.made import source
+
+WIDE = {ord(letter): ord(letter) - 0x21 + 0xFF01 for letter in string.ascii_letters + string.digits}
+"""Letters and digits as wide as Chinese ones."""
 
 TABLES: list[tuple[str, str, list[str], dict[str, Any]]] = [
     # program, table, outcomes of the rows, what the first row states
@@ -44,8 +48,8 @@ TABLES: list[tuple[str, str, list[str], dict[str, Any]]] = [
               "precision": "bf16", "zero": 3, "recompute": "full", "params_b": 6.7}),
     ("flagperf",
      "配置,precision,parallel,fix_hp,token/p/s,是否精度对齐,mem,MFU\n"
-     "A100二机16卡（2x8）,bf16,PP2DP4EP1TP2,global batchsize=512,2500.5,True(作为基线),61.5/80,45.1%\n"
-     "A100单机8卡（1x8）,/,/,/,/,/,/,/\n",
+     "A100二机16卡\uff082x8\uff09,bf16,PP2DP4EP1TP2,global batchsize=512,2500.5,True(作为基线),61.5/80,45.1%\n"
+     "A100单机8卡\uff081x8\uff09,/,/,/,/,/,/,/\n",
      ["ok", "failed"], {"nodes": 2, "gpus": 16, "pp": 2, "dp": 4, "ep": 1, "tp": 2, "global_batch": 512,
                         "tokens_per_s": 40008, "mem_max_gib": 61.5, "mfu_pct": 45.1}),
     ("libai",
@@ -123,7 +127,7 @@ TABLES: list[tuple[str, str, list[str], dict[str, Any]]] = [
      "8,300,partial recompute of frozen layers\n8,300,checkpoints on a local disk\n8,300,NCCL error\n"
      "8,300,no training slowdown\n8,300,disk full\n",
      ["ok", "ok", "ok", "ok", "nccl", "ok", "disk"], {}),
-    ("full-width", "ＧＰＵｓ,ＴＦＬＯＰＳ（平均）,seq len\n１６,３０５.５,８１９２\n", ["ok"],
+    ("full-width", "GPUs,TFLOPS,seq len\n16,305.5,8192\n".translate(WIDE), ["ok"],
      {"gpus": 16, "seq_len": 8192}),
     ("chinese", "模型,卡数,序列长度,吞吐量(tokens/s/卡),显存(GB)\nllama-7b,16,4096,2100,71.5\n", ["ok"],
      {"model": "llama-7b", "gpus": 16, "seq_len": 4096, "tokens_per_s": 33600, "mem_max_gib": 71.5}),
