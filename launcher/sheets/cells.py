@@ -9,6 +9,8 @@ _TAG = re.compile(r"<[^<>]+>")
 _FOOTNOTE = re.compile(r"\[\^[^\]]*\]|[\u2020\u2021\u00a7\u00b6]")
 _SUPERSCRIPT = re.compile(r"(?<=[\w%)])[\u00b9\u00b2\u00b3\u2070-\u2079]+$")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_MARKS = set("<[*`")
+"""Characters that every mark in ASCII has one of."""
 _EMPHASIS = re.compile(r"\*{2,}|`|^\*+(?=.)|(?<=.)\*+$")
 
 UNITS: dict[str, float] = {"ms": 1e-3, "msec": 1e-3, "us": 1e-6, "s": 1, "sec": 1, "secs": 1,
@@ -25,6 +27,8 @@ _UNIT = re.compile(r"ms|msec|s|sec|seconds?|[kmgt]i?b", re.I)
 
 def plain(text: str) -> str:
     """Text without marks: ``**16934**``, ``1,524†``, ``[895](https://...)``, full-width digits."""
+    if text.isascii() and not _MARKS & set(text):
+        return text.strip()
     text = _LINK.sub(r"\1", _FOOTNOTE.sub("", _TAG.sub(" ", text)))
     text = unicodedata.normalize("NFKC", _SUPERSCRIPT.sub("", text.translate(TICKS).strip()))
     return _EMPHASIS.sub("", text.strip()).strip()

@@ -16,6 +16,9 @@ WORKBOOKS = (".xlsx", ".xlsm")
 TITLE_LINES = 10
 """Lines that may stand above the titles of the columns."""
 
+HEAD_LINES = 100
+"""Lines by which the separator is told: titles and the remarks above them."""
+
 SECTION = "section"
 """Title of the column with the heading above a table, where a file of Markdown has several."""
 
@@ -109,7 +112,8 @@ def _csv(path: Path, text: str) -> list[list[str]]:
     lines = text.splitlines(keepends=True)
 
     def columns(separator: str) -> int:
-        return max((_column_count(line.split(separator)) for line in lines), default=0)
+        first_lines = lines[:HEAD_LINES]
+        return max((_column_count(line.split(separator)) for line in first_lines), default=0)
 
     separator = max(",;\t", key=columns)
     # A line that begins with # is a remark, unless it has the titles: # gpus,model,tp

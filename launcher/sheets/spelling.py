@@ -143,6 +143,9 @@ _COLUMN_OF_TITLE = {
 }
 
 
+LONGEST_TITLE = 100
+"""Characters beyond which a cell is no title."""
+
 _DROPPED = titles.word_set("number of num no n the count degree total used")
 """Words of a title that change nothing of what a column counts."""
 _COUNTED = titles.word_set(
@@ -157,6 +160,8 @@ _ONE = ("gpu", "device", "card", "chip", "accelerator")
 @lru_cache(maxsize=4096)
 def column(title: str) -> str | None:
     """The column that a title means, such as ``Micro Batch Size`` or ``# of GPUs``."""
+    if len(title) > LONGEST_TITLE:
+        return None
     plain = titles.english(title)
     exact = bare(plain).replace("parallelism", "parallel")
     if exact in _ONE and re.search(r"#|\bno\b|\bnum", plain.lower()):

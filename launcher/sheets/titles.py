@@ -122,6 +122,7 @@ def words(title: str) -> tuple[str, ...]:
     return tuple(_corrected(word) for word in re.findall(r"[a-z]+|\d+|%|/|[^\x00-\x7f]+", text))
 
 
+@lru_cache(maxsize=4096)
 def _corrected(word: str) -> str:
     if len(word) < _COMPARED_LETTERS or word in _COMPARED:
         return word
