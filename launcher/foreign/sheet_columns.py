@@ -43,8 +43,10 @@ RESULTS = ("result", "results")
 """Titles under which people write an outcome, or what they thought of a run."""
 
 SPEED = re.compile(
-    r"\b(?:tok\w*|samples?|seqs?|words?|it|its|iters?|steps?|images?)\s*(?:/|_?per_?|p)\s*(?:s|sec|gpu|chip|dev)"
-    r"|throughput|flops?\b|\bm[fh]u\b|\bh?fu\b|\bt[pg]s\b"
+    r"\b(?:tok\w*|samples?|seqs?|words?|it|its|iters?|steps?)\s*(?:/|_?per_?|p)"
+    r"\s*(?:s|sec|min|h|hour|day|gpu|chip|dev)"
+    r"|time to (?:train|solution|converge|accuracy)"
+    r"|throughput|[tpg](?:era|eta|iga)?-?flop|\b[mh]fu\b|\bt[pg]s\b"
 )
 NO_SPEED = re.compile(
     r"\best|estimat|predict|theor|peak|expect|target|baseline|speed.?up|ratio|\bvs\b"

@@ -165,10 +165,11 @@ def is_layout(title: str) -> bool:
 
 def combined(title: str) -> list[str]:
     """Columns that a title like ``TP/PP/DP`` names together; none of any other."""
-    words = [word for word in titles.words(title) if word not in ("/", "x")]
-    return (
-        [DEGREES[word] for word in words] if len(words) > 1 and set(words) <= set(DEGREES) else []
-    )
+    spaced = re.sub(r"(?<=p)x(?=[a-z]p)", " ", titles.english(title).lower())  # TPxPP
+    words = [word for word in titles.words(spaced) if word not in {"/", "x"} | LAYOUT_WORDS]
+    if len(words) < 2 or not set(words) <= set(DEGREES):
+        return []
+    return [DEGREES[word] for word in words]
 
 
 def _of_cells(row: Row) -> Iterator[tuple[str, str]]:
@@ -241,6 +242,8 @@ def _with_title(name: str, title: str, text: str) -> str:
         and "tok" not in text.lower()
     ):
         return f"{text} tokens"
+    if name == "global_batch" and re.search(r"\d\s*m$", text.lower()):
+        return f"{text} tokens"  # nobody has millions of sequences in a step
     if name == "params_b" and inside & {"m", "million", "millions"} and _PLAIN.fullmatch(text):
         return f"{text}M"
     if name == "seq_len" and "k" in inside and _PLAIN.fullmatch(text):

@@ -20,8 +20,10 @@ Row = Mapping[str, str]
 LARGEST_GATED = 3.6
 """ffn / hidden up to which a feed-forward block of three matrices is assumed; of two it has 4."""
 
-AMBIGUOUS = ("mixed", "amp")
-"""Words of a precision of 16 bits, whichever it is."""
+AMBIGUOUS = re.compile(r"mixed|\bamp|^(?:yes|true|on)$", re.I)
+"""Precision of 16 bits, whichever it is."""
+ADAPTERS = re.compile(r"(?<![a-z])[a-z]?lora(?![a-z])|\bpeft\b|adapter", re.I)
+"""Tasks that train a part of the weights."""
 PLACEHOLDER_B = 7.0
 """Parameters of a point that stands for a row without a model, billions: it is never shown."""
 
@@ -114,7 +116,7 @@ class RowReader:
         """Value that a reader finds in a column; what states another one is refused by name."""
         text = self._cell(name)
         value = read(text) if text else None
-        if value is None and not any(word in text.lower() for word in AMBIGUOUS):
+        if value is None and not (name == "precision" and AMBIGUOUS.search(text)):
             self._refuse(name)
         return self._default(name, default) if value is None else value
 
@@ -167,6 +169,8 @@ class RowReader:
         shape = aliases.model(name, self.models)
         if shape and not shape.experts and aliases.sounds_like_experts(name):
             shape = None  # a mixture made of it
+        if ADAPTERS.search(f"{name} {self._cell('task')}"):
+            self.refusals.append("adapters are trained, and no formula is of them")
         layers, hidden = self._depth_and_width(shape)
         # Heads and ffn of a model of ours mean nothing for one that is wider or narrower.
         same_width = shape if shape and shape.hidden == hidden else None

@@ -32,12 +32,14 @@ COLUMNS: Mapping[str, str] = {
     "tied": "tie_word_embeddings tie_embeddings tied_embeddings untied"
     " untie_embeddings_and_output_weights",
     "seq_len": "seq sequence sequence_length seq_length sequence_len context context_length"
-    " ctx_len ctx max_seq_len max_length max_sequence_length n_ctx packed_sequence_length",
+    " ctx_len ctx max_seq_len max_seq_length max_length max_sequence_length n_ctx"
+    " packed_sequence_length",
     "global_batch": "gbs global_batch_size batch_size batch global_bsz global_bs train_batch_size"
     " batch_tokens tokens_per_batch global_batch_tokens bs_tokens total_batch_size",
     "micro_batch": "mbs micro_batch_size micro_bsz micro_bs mbsz batch_per_gpu batch_size_per_gpu"
     " per_gpu_batch_size per_device_batch_size per_device_train_batch_size"
     " train_micro_batch_size_per_gpu batch_size_per_device batch_per_device device_batch_size"
+    " batch_size_gpu batch_gpu bs_gpu bs_per_gpu"
     " local_batch_size local_batch local_bs lbs mbz",
     "accumulation": "ga gas grad_accum grad_acc grad_acc_steps gradient_accumulation"
     " gradient_accumulation_steps gradient_accumulations grad_accum_steps accumulation_steps accum"
@@ -79,6 +81,7 @@ COLUMNS: Mapping[str, str] = {
     "oom": "is_oom out_of_memory",
     "outcome": "",
     "source": "",
+    "task": "peft",
     "notes": "note",
 }
 """Column -> other names that it goes by. Case and what is no letter or digit do not matter."""
@@ -113,10 +116,10 @@ PRECISIONS: Sequence[tuple[NumberFormat, str]] = (
     ("fp32", r"fp32|float32|f32|single|^32\b"),
 )
 RECOMPUTED: Sequence[tuple[Recompute, str]] = (
-    ("selective", r"selective|\bsel\b|attn|attention|core"),
+    ("selective", r"selective|\bsel\b|\bsac\b|attn|attention|core"),
     ("full", r"full|every|uniform|block"),
     ("none", rf"\b({NO})\b"),
-    ("full", rf"layer|checkpoint|\b({YES}|all)\b"),
+    ("full", rf"layer|checkpoint|\b({YES}|all|ac)\b"),
 )
 STAGES: Sequence[tuple[int, str]] = (
     *((n, rf"(zero|stage|\bz)[^a-z\d]*(dp|stage)?[^a-z\d]*{n}(?!\d)") for n in range(4)),

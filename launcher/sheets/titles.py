@@ -117,7 +117,7 @@ def english(title: str) -> str:
 def words(title: str) -> tuple[str, ...]:
     """Words of a title, in lower case: also of ``SeqLen`` and ``tokens_per_sec``."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", english(title)).lower()
-    text = re.sub(r"\b(tera|peta|giga|t|p|g) flop", r"\1flop", text)
+    text = re.sub(r"\b(tera|peta|giga|t|p|g)[ -]flop", r"\1flop", text)
     text = _ASIDE.sub(" ", text.replace("p50", "median"))
     return tuple(_corrected(word) for word in re.findall(r"[a-z]+|\d+|%|/|[^\x00-\x7f]+", text))
 

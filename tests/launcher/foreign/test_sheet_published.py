@@ -131,6 +131,8 @@ TABLES: list[tuple[str, str, list[str], dict[str, Any]]] = [
      {"gpus": 16, "seq_len": 8192}),
     ("chinese", "模型,卡数,序列长度,吞吐量(tokens/s/卡),显存(GB)\nllama-7b,16,4096,2100,71.5\n", ["ok"],
      {"model": "llama-7b", "gpus": 16, "seq_len": 4096, "tokens_per_s": 33600, "mem_max_gib": 71.5}),
+    ("mlperf", "Benchmark,Time to train (minutes),Accelerators,Accelerator\ngpt3,58.3,512,H100-SXM5-80GB\n", ["ok"],
+     {"gpus": 512}),
     ("memory alone", "Model,Batch size,Peak memory (GB)\n7B,1,41.2\n7B,64,OOM\n", ["ok", "oom"],
      {"mem_max_gib": 41.2}),
     ("speedup alone", "model,tp,speedup,peak TFLOPS\nllama_7b,2,1.09,989\n", ["failed"],

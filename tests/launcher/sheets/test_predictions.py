@@ -89,6 +89,8 @@ REFUSED = [
     ({"model": "ours 13B", "ep": "4"}, "ep 4 is of experts, and how many is not stated"),
     ({"model": "our MoE 30B", "experts": "8"},
      "layers and hidden of a model with experts are not stated"),
+    ({"task": "LoRA"}, "adapters are trained, and no formula is of them"),
+    ({"model": "llama2_70b_lora"}, "adapters are trained, and no formula is of them"),
     ({"model": "Mamba 2.8B"}, "'Mamba 2.8B' is no model of a decoder's layers alone"),
     *(({"precision": text}, f"no prediction is made for precision {text!r}")
       for text in ("NVFP4", "mxfp4", "int8", "FP8/NVFP4", "posit16")),
@@ -117,6 +119,7 @@ def test_no_prediction_is_one_of_something_else(
         {"model": "our MoE", "layers": "24", "hidden": "2048", "experts": "8", "top_k": "2"},
         {"precision": "bf16 (not NVFP4)"}, {"precision": "amp_bf16"}, {"precision": "MXFP8"}, {"precision": "mixed"},
         {"precision": "FP8-CS (FP8-MX)"}, {"recompute": "core_attn"}, {"recompute": "Full (12 layers)"},
+        {"task": "SFT"}, {"precision": "True"}, {"recompute": "full AC"}, {"recompute": "SAC"},
         {"strategy": "HSDP"}, {"FSDP": "8"},
     ],
 )  # fmt: skip

@@ -53,6 +53,9 @@ def test_a_cell_without_a_figure(title: str, text: str) -> None:
         ({"TP/PP/DP": "8/4/1"}, {"tp": "8", "pp": "4", "dp": "1"}),
         ({"(TP, PP, CP)": "(8, 4, 2)"}, {"tp": "8", "pp": "4", "cp": "2"}),
         ({"TP x PP": "8x4"}, {"tp": "8", "pp": "4"}),
+        ({"TPxPPxDP": "8x4x2"}, {"tp": "8", "pp": "4", "dp": "2"}),
+        ({"Parallelism (TP/PP)": "8/4"}, {"tp": "8", "pp": "4"}),
+        ({"batch": "0.5M"}, {"global_batch": "0.5M tokens"}),
         ({"layers": "8/4/1"}, {"tp": None}),
         ({"run": "tp8_pp4"}, {"tp": None}),  # a name is not parsed
         ({"config": "tp8", "tp": "4"}, {"tp": "4"}),  # a column has the last word
