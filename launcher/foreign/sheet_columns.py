@@ -178,7 +178,7 @@ def is_heading(row: Row) -> bool:
     filled = [title for title, text in row.items() if not blank(text) and title != file.SECTION]
     if len(row) <= FEWEST_COLUMNS or len(filled) != 1:
         return False
-    return not (_read(filled[0]) or spelling.column(filled[0]))
+    return not (_read(filled[0]) or spelling.column(filled[0]) or reading.is_layout(filled[0]))
 
 
 def in_percent(rows: Sequence[Row]) -> list[Row]:
@@ -204,8 +204,10 @@ def _is_fraction(rows: Sequence[Row], title: str) -> bool:
 
 def contradictions(number: int, row: Row) -> list[str]:
     """Remark on cards that are not what the degrees of a row make."""
-    read = reading.normalized(row)
-    counts = {column: spelling.number(read.get(column, "")) for column in ("n_gpus", "dp", *GRID)}
+    columns = reading.normalized(row)
+    counts = {
+        column: spelling.number(columns.get(column, "")) for column in ("n_gpus", "dp", *GRID)
+    }
     gpus, dp = counts.pop("n_gpus"), counts.pop("dp")
     if not (gpus and dp and all(counts.values())):
         return []
@@ -217,8 +219,12 @@ def contradictions(number: int, row: Row) -> list[str]:
 def remarks(numbered: Mapping[int, Row]) -> list[str]:
     """Remarks on what is not read of a sheet: a line of columns, of cells, of contradictions."""
     rows = list(numbered.values())
-    unread = [title for title in rows[0] if not (_read(title) or _empty(rows, title)
-                                                 or _counts_cards(rows, title))]  # fmt: skip
+    unread = [
+        title
+        for title in rows[0]
+        if not (_read(title) or _empty(rows, title) or _counts_cards(rows, title))
+        and not reading.reads_cells(title, (row[title] for row in rows))
+    ]
     more = f" and {len(unread) - LISTED_COLUMNS} more" if len(unread) > LISTED_COLUMNS else ""
     lines = [f"not read: {', '.join(unread[:LISTED_COLUMNS])}{more}"] if unread else []
     no_numbers = [
@@ -243,14 +249,7 @@ def _counts_cards(rows: Iterable[Row], title: str) -> bool:
 
 
 def _read(title: str) -> bool:
-    return bool(
-        is_number(title)
-        or spelling.column(title) in WORDS
-        or name(title) in AS_THEY_ARE
-        or reading.is_layout(title)
-        or reading.is_fsdp(title)
-        or reading.combined(title)
-    )
+    return bool(is_number(title) or spelling.column(title) in WORDS or name(title) in AS_THEY_ARE)
 
 
 def _empty(rows: Iterable[Row], title: str) -> bool:

@@ -112,24 +112,17 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
 
 def not_read(sheet: Sheet) -> list[str]:
     """Titles of the columns that are neither of a prediction nor of a figure, blank ones apart."""
+    texts = {title: [row[title] for row in sheet.written] for title in sheet.written[0]}
     return [
         title
-        for title in sheet.written[0]
-        if not (
-            _is_read(title) or all(row[title].strip().lower() in BLANK for row in sheet.written)
-        )
+        for title, column in texts.items()
+        if not (_is_read(title) or reading.reads_cells(title, column))
+        and any(text.strip().lower() not in BLANK for text in column)
     ]
 
 
 def _is_read(title: str) -> bool:
-    return bool(
-        spelling.column(title)
-        or titles.measure(title)
-        or reading.is_layout(title)
-        or reading.is_fsdp(title)
-        or reading.combined(title)
-        or spelling.bare(title) in RESULTS
-    )
+    return bool(spelling.column(title) or titles.measure(title) or spelling.bare(title) in RESULTS)
 
 
 BRIEF = {

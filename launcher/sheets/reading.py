@@ -1,7 +1,7 @@
 """A row under our columns: what its titles, its cells of several values and its notes stand for."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from launcher.sheets import cells, spelling, titles
 from launcher.sheets.spelling import bare, flag, number
@@ -163,6 +163,12 @@ def is_layout(title: str) -> bool:
     return bool(words) and (words <= LAYOUT_WORDS or words <= ARGUMENT_WORDS)
 
 
+def reads_cells(title: str, texts: Iterable[str]) -> bool:
+    """Return True for a column of several values, or of FSDP, of which a cell says something."""
+    columns = ({title: cells.plain(text)} for text in texts)
+    return any(next(_of_cells(row), None) or next(_arguments(row), None) for row in columns)
+
+
 def combined(title: str) -> list[str]:
     """Columns that a title like ``TP/PP/DP`` names together; none of any other."""
     spaced = re.sub(r"(?<=p)x(?=[a-z]p)", " ", titles.english(title).lower())  # TPxPP
@@ -184,6 +190,9 @@ def _of_cells(row: Row) -> Iterator[tuple[str, str]]:
             counts = re.findall(r"\d+", text)
             if len(counts) == len(names) and not re.search(r"[a-z]{2}", text):
                 yield from zip(names, counts, strict=True)
+        elif spelling.column(title) == "backend":
+            if match := _SHARDED.search(text):
+                yield STRATEGY, match[0]
         elif is_layout(title):
             yield from _degrees(text)
             for name, pattern in ((STRATEGY, _SHARDED), ("precision", _PRECISION)):

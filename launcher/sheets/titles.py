@@ -253,5 +253,5 @@ def _open_speed(core: list[str]) -> Measure | None:
 
 def figures(row: Mapping[str, str]) -> Iterator[tuple[str, Measure]]:
     """Yield each title of a row that names a figure, the best of those of one figure first."""
-    named = [(title, found) for title in row if (found := measure(title))]
+    named = [(title, figure) for title in row if (figure := measure(title))]
     yield from sorted(named, key=lambda pair: pair[1].rank)

@@ -169,7 +169,10 @@ def test_a_sequence_in_tokens_is_planned_as_it_is(tmp_path: Path) -> None:
     assert "seq_len" not in prediction["plan_note"]
 
 
-UNREAD = "model,n_gpus,who,Activation CPUOffload,empty,tgs,MFU,loss,status\nllama_7b,8,me,no,-,1,2,3,ok\n"
+UNREAD = (
+    "model,n_gpus,who,Activation CPUOffload,empty,tgs,MFU,loss,status,setup,layout\n"
+    "llama_7b,8,me,no,-,1,2,3,ok,ours,tp2\n"
+)
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "table"])
@@ -179,7 +182,7 @@ def test_columns_that_are_not_read_are_told(
     path = write(tmp_path / "a.csv", UNREAD)
     assert main(["plan", "--runs", str(path), "--format", form]) == 0
     output = capsys.readouterr()
-    line = "not read: who, Activation CPUOffload\n"
+    line = "not read: who, Activation CPUOffload, setup\n"
     assert (output.out if form == "table" else output.err).endswith(line)
 
 

@@ -55,6 +55,8 @@ def test_a_cell_without_a_figure(title: str, text: str) -> None:
         ({"TP x PP": "8x4"}, {"tp": "8", "pp": "4"}),
         ({"TPxPPxDP": "8x4x2"}, {"tp": "8", "pp": "4", "dp": "2"}),
         ({"Parallelism (TP/PP)": "8/4"}, {"tp": "8", "pp": "4"}),
+        ({"Framework": "DeepSpeed ZeRO-3"}, {"backend": "DeepSpeed ZeRO-3", "zero_stage_or_strategy": "zero-3"}),
+        ({"Framework": "ZeRO-3", "zero": "1"}, {"zero_stage_or_strategy": "zero 1"}),
         ({"batch": "0.5M"}, {"global_batch": "0.5M tokens"}),
         ({"layers": "8/4/1"}, {"tp": None}),
         ({"run": "tp8_pp4"}, {"tp": None}),  # a name is not parsed
@@ -84,8 +86,8 @@ def test_a_cell_without_a_figure(title: str, text: str) -> None:
 )  # fmt: skip
 def test_what_a_row_states(row: dict[str, str], columns: dict[str, str | None]) -> None:
     normal = reading.normalized(row)
-    read = {
+    stated = {
         name: None if name in row and columns[name] is None else normal.get(name)
         for name in columns
     }
-    assert read == columns
+    assert stated == columns
