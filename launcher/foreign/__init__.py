@@ -18,7 +18,7 @@ FORMATS: dict[str, Callable[[Source], list[SourceRun]]] = {
 """Name of a kind of source -> its reader."""
 
 AUTO = "auto"
-SHEETS = (".csv", ".tsv", *WORKBOOKS)
+SHEETS = (".csv", ".tsv", ".md", *WORKBOOKS)
 
 
 def read(

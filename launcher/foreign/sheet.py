@@ -1,6 +1,7 @@
 """A sheet kept by hand: every row is a run, as far as its columns tell."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 
 from launcher.errors import ConfigError, ReadError
@@ -12,7 +13,7 @@ from launcher.results.imported import Imported, RunFacts
 from launcher.results.outcomes import OUTCOMES, Outcome
 from launcher.results.record import Figures
 from launcher.sheets import aliases as names
-from launcher.sheets import file, spelling
+from launcher.sheets import cells, file, reading, spelling
 from launcher.sheets.row import MOST_SEQUENCES
 from launcher.spec.shape import ModelShape
 
@@ -26,18 +27,25 @@ def read(source: Source) -> list[SourceRun]:
     except ConfigError as error:
         raise ReadError(str(error)) from error
     models = names.by_bare_name(source.models)
-    first, *later = [_run(source, row, number, models) for number, row in enumerate(rows, 1)]
-    return [dataclasses.replace(first, remarks=tuple(sheet_columns.remarks(rows))), *later]
+    runs = {number: row for number, row in enumerate(sheet_columns.in_percent(rows), 1)
+            if not sheet_columns.is_heading(row)}  # fmt: skip
+    first, *later = [_run(source, row, number, models) for number, row in runs.items()]
+    remarks = sheet_columns.remarks(runs)
+    return [dataclasses.replace(first, remarks=tuple(remarks)), *later]
 
 
 def _run(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]) -> SourceRun:
-    understood = spelling.normalized(row)
-    by_name = {sheet_columns.name(title): text.strip() for title, text in row.items()}
-    facts = _facts(understood)
+    row = {title: cells.plain(text) for title, text in row.items()}
+    understood, measured = reading.normalized(row), reading.measured(row)
+    by_name = {sheet_columns.name(title): text for title, text in row.items()}
+    facts = _facts(understood, row)
     shape = names.model(understood.get("model", ""), models)
-    figures = _figures(understood, by_name, facts)
-    outcome, cause = _outcome(understood, by_name, figures, sheet_columns.odd(row).values())
+    figures = _figures(understood, by_name, facts, measured)
+    stated = _stated(by_name, measured, facts.gpus)
+    outcome, cause = _outcome(understood, by_name, row, stated is not None)
     causes, notes = (sheet_columns.texts(by_name, name) for name in ("cause", "remark"))
+    if outcome == "ok":
+        notes = [*sheet_columns.remarked_results(by_name), *notes]
     if outcome == "ok" or not causes:  # a table of this project has both, others have one of them
         causes, notes = [*causes, *notes], []
     return SourceRun(
@@ -52,7 +60,7 @@ def _run(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]
             cause=None if outcome == "ok" else "; ".join(causes) or cause,
             remark="; ".join(causes if outcome == "ok" else notes) or None,
             figures=_with_tflops(figures, facts, shape, by_name),
-            stated_tflops_per_gpu=_stated(by_name),
+            stated_tflops_per_gpu=stated,
             seconds=sheet_columns.figure(by_name, "seconds"),
             job_id=by_name.get("jobid") or None,
             hosts=tuple(by_name.get("hosts", "").split()),
@@ -66,18 +74,37 @@ def _ours(by_name: Row) -> bool:
     return sheet_columns.TITLES["stated_tflops_per_gpu"][0] in by_name
 
 
-def _stated(by_name: Row) -> float | None:
+def _stated(by_name: Row, measured: Mapping[str, float], gpus: int | None) -> float | None:
+    """TFLOP/s of a card as the row states them, also by those of all cards."""
     titles = sheet_columns.TITLES["stated_tflops_per_gpu"]
-    return sheet_columns.number(by_name, titles[:1] if _ours(by_name) else titles)
+    if _ours(by_name):
+        return sheet_columns.number(by_name, titles[:1])
+    if "stated_tflops_per_gpu" in measured:
+        return measured["stated_tflops_per_gpu"]
+    total = measured.get("stated_tflops")
+    return total / gpus if total and gpus else sheet_columns.number(by_name, titles)
 
 
-def _facts(row: Row) -> RunFacts:
+def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
     sizes = {name: _whole(row, name) for name in sheet_columns.SIZES}
     sequence = _whole(row, "seq_len", 1024)
     gpus, per_node = _whole(row, "n_gpus"), _whole(row, "gpus_per_node")
+    hardware = names.parse_hardware(row.get("hardware", ""))
+    if sizes["nodes"] is None and hardware.nodes:
+        sizes["nodes"] = int(hardware.nodes)
     nodes = sizes["nodes"]
     if gpus is None and nodes and per_node:
         gpus = nodes * per_node
+    if gpus is None and hardware.cards:
+        gpus = int(hardware.cards)
+    replica = _replica(sizes, titles)
+    if gpus is None and replica and sizes["dp"]:
+        gpus = replica * sizes["dp"]
+    dp = sizes["dp"] or (gpus // replica if gpus and replica else None)
+    micro_batch, micro_batches = _whole(row, "micro_batch"), _whole(row, "accumulation")
+    batch = _batch(row, sequence)
+    if not row.get("global_batch") and micro_batch and micro_batches and dp:
+        batch = micro_batch * micro_batches * dp
     strategy = row.get("zero_stage_or_strategy", "")
     recompute = row.get("recompute", "")
     precision = row.get("precision", "")
@@ -89,12 +116,19 @@ def _facts(row: Row) -> RunFacts:
         params_b=spelling.billions(row.get("params_b", "")),
         sp=spelling.flag("seq_parallel", row.get("seq_parallel", "")),
         zero=spelling.first(spelling.STAGES, strategy) if strategy else None,
-        global_batch=_batch(row, sequence),
-        micro_batch=_whole(row, "micro_batch"),
-        recompute=spelling.first(spelling.RECOMPUTED, recompute) if recompute else None,
+        global_batch=batch,
+        micro_batch=micro_batch,
+        recompute=spelling.recompute(recompute) if recompute else None,
         seq_len=sequence,
-        precision=spelling.first(spelling.PRECISIONS, precision) if precision else None,
+        precision=spelling.precision(precision) if precision else None,
     )
+
+
+def _replica(sizes: Mapping[str, int | None], titles: Iterable[str]) -> int | None:
+    """Cards that hold one copy of the model; None where a degree has a column but no cell."""
+    known = {spelling.column(title) for title in titles}
+    degrees = [sizes[name] or (None if name in known else 1) for name in ("tp", "pp", "cp")]
+    return None if None in degrees else math.prod(degree or 1 for degree in degrees)
 
 
 def _whole(row: Row, name: str, thousand: int = 1000) -> int | None:
@@ -110,7 +144,7 @@ def _batch(row: Row, sequence: int | None) -> int | None:
     return batch
 
 
-def _figures(row: Row, by_name: Row, facts: RunFacts) -> Figures:
+def _figures(row: Row, by_name: Row, facts: RunFacts, measured: Mapping[str, float]) -> Figures:
     """Figures as the columns state them: a hand rounded them."""
     per_gpu, total, seconds, memory = (
         spelling.number(row.get(name, ""))
@@ -118,6 +152,11 @@ def _figures(row: Row, by_name: Row, facts: RunFacts) -> Figures:
     )
     tokens = facts.global_batch * facts.seq_len if facts.global_batch and facts.seq_len else None
     speed = total or (per_gpu * facts.gpus if per_gpu and facts.gpus else None)
+    if speed is None and facts.seq_len:
+        samples, gpus = measured.get("samples_per_s"), facts.gpus
+        if samples is None and gpus and "samples_per_s_per_gpu" in measured:
+            samples = measured["samples_per_s_per_gpu"] * gpus
+        speed = samples * facts.seq_len if samples else None
     if speed is None and tokens and seconds:
         speed = tokens / seconds
     least_watts, most_watts = sheet_columns.ends(by_name, sheet_columns.POWER)
@@ -131,7 +170,7 @@ def _figures(row: Row, by_name: Row, facts: RunFacts) -> Figures:
     for name in FIGURES:
         if COLUMNS[name].from_sheet is not None:
             value = sheet_columns.figure(by_name, name)
-            figures[name] = figures.get(name) if value is None else value
+            figures[name] = figures.get(name, measured.get(name)) if value is None else value
     return Figures(**figures)  # type: ignore[arg-type]
 
 
@@ -150,23 +189,29 @@ def _with_tflops(
 
 
 def _outcome(
-    row: Row, by_name: Row, figures: Figures, odd: Iterable[str]
+    row: Row, by_name: Row, written: Row, states_flops: bool
 ) -> tuple[Outcome, str | None]:
     """Outcome and cause of a row: by a column for it, else by its notes, else by its figures."""
-    cells = sheet_columns.texts(by_name, "outcome")
-    # A number is no word: a column "result" may be of speeds.
-    words = (cell for cell in cells if not (sheet_columns.blank(cell) or spelling.number(cell)))
-    status = next(words, "")
+    ran = states_flops or sheet_columns.ran(written)
+    status = next(iter(sheet_columns.words_of_outcome(by_name)), "")
     if status.lower() in OUTCOMES:
         return status.lower(), None  # type: ignore[return-value]
     if status and (outcome := sheet_outcomes.stated(status)):
         return outcome, status
+    for result in sheet_columns.remarked_results(by_name):
+        if result.lower() in OUTCOMES:
+            return result.lower(), None  # type: ignore[return-value]
+        # Of a run with a speed it may be what somebody thought of it, and then only a fault counts.
+        outcome = sheet_outcomes.noted(result) or (None if ran else sheet_outcomes.stated(result))
+        if outcome:
+            return outcome, result
+        status = status or ("" if ran else result)
     oom = spelling.flag("oom", row.get("oom", ""))
     if oom:
         return "oom", "out of memory"
     # "OOM" may stand where a speed should.
     causes, notes = (sheet_columns.texts(by_name, name) for name in ("cause", "remark"))
-    for text in (*causes, *notes, *odd):
+    for text in (*causes, *notes, *sheet_columns.worded_figures(written)):
         if verdict := verdict_of_log(text):
             return verdict.outcome, text
         if outcome := sheet_outcomes.noted(text):
@@ -175,6 +220,6 @@ def _outcome(
         return "failed", f"no outcome is known by {status!r}"
     if oom is False:
         return "ok", None
-    if figures.tokens_per_s or figures.step_ms_p50 or _stated(by_name):
+    if ran:
         return "ok", None
     return "failed", "the row does not say what became of it"

@@ -1,11 +1,12 @@
 """Figures in a sheet that no plan asks for, and which of its cells and columns are not read."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from launcher.results.columns import COLUMNS
-from launcher.sheets import spelling
-from launcher.sheets.row import BLANK
+from launcher.sheets import aliases, cells, file, reading, spelling, titles
+from launcher.sheets.cells import BLANK
 from launcher.spec.layout import DEGREES
 
 Row = Mapping[str, str]
@@ -20,11 +21,12 @@ TITLES = {
 POWER = ("powerw", "power", "watts")
 """Titles of a range: of the card that drew least, and of the one that drew most."""
 
-AS_THEY_ARE = {*POWER, *(title for titles in TITLES.values() for title in titles)}
-NUMBERS = {title for name, titles in TITLES.items() if COLUMNS[name].form for title in titles}
+AS_THEY_ARE = {*POWER, *(title for others in TITLES.values() for title in others)}
+NUMBERS = {title for name, others in TITLES.items() if COLUMNS[name].form for title in others}
 SIZES = ("nodes", "dp", *DEGREES)
-COUNTED = {*SIZES, "n_gpus", "gpus_per_node", "global_batch", "micro_batch", "seq_len", "params_b",
-           "tokens_per_s_per_gpu", "tokens_per_s", "step_s", "mem_gb"}  # fmt: skip
+COUNTED = {*SIZES, "n_gpus", "gpus_per_node", "global_batch", "micro_batch", "accumulation",
+           "seq_len", "params_b", "tokens_per_s_per_gpu", "tokens_per_s", "step_s",
+           "mem_gb"}  # fmt: skip
 WORDS = {
     "zero_stage_or_strategy",
     "recompute",
@@ -34,6 +36,26 @@ WORDS = {
     "seq_parallel",
     "oom",
 }
+GRID = ("tp", "pp", "cp")
+"""Degrees that split one copy of a model."""
+
+RESULTS = ("result", "results")
+"""Titles under which people write an outcome, or what they thought of a run."""
+
+SPEED = re.compile(
+    r"\b(?:tok\w*|samples?|seqs?|words?|it|its|iters?|steps?)\s*(?:/|_?per_?|p)"
+    r"\s*(?:s|sec|min|h|hour|day|gpu|chip|dev)"
+    r"|time to (?:train|solution|converge|accuracy)"
+    r"|throughput|[tpg](?:era|eta|iga)?-?flop|\b[mh]fu\b|\bt[pg]s\b"
+)
+NO_SPEED = re.compile(
+    r"\best|estimat|predict|theor|peak|expect|target|baseline|speed.?up|ratio|\bvs\b"
+)
+"""Titles in lower case that name a speed, and those that name none of the run itself."""
+
+FEWEST_COLUMNS = 3
+"""Columns above which a row with one filled cell may be a heading between others."""
+
 LISTED_CELLS = 3
 """Cells that are named of those that are no number."""
 LISTED_COLUMNS = 12
@@ -62,15 +84,15 @@ def figure(by_name: Row, column: str) -> float | None:
     return value if value is None or COLUMNS[column].form != "d" else int(value)
 
 
-def number(by_name: Row, titles: Sequence[str]) -> float | None:
+def number(by_name: Row, wanted: Sequence[str]) -> float | None:
     """The first number of some columns."""
-    numbers = (spelling.number(by_name[title]) for title in titles if by_name.get(title))
+    numbers = (spelling.number(by_name[title]) for title in wanted if by_name.get(title))
     return next((value for value in numbers if value is not None), None)
 
 
-def ends(by_name: Row, titles: Sequence[str]) -> tuple[float | None, float | None]:
+def ends(by_name: Row, wanted: Sequence[str]) -> tuple[float | None, float | None]:
     """Both ends of a range such as ``490-600``; of one number, that number twice."""
-    text = next((by_name[title] for title in titles if by_name.get(title)), "")
+    text = next((by_name[title] for title in wanted if by_name.get(title)), "")
     numbers = [
         spelling.number(end) for end in re.split(r"\s*(?:-|~|\u2013|to)\s*", text, maxsplit=1)
     ]
@@ -79,7 +101,8 @@ def ends(by_name: Row, titles: Sequence[str]) -> tuple[float | None, float | Non
 
 def is_number(title: str) -> bool:
     """Return True for a column of numbers."""
-    return name(title) in NUMBERS or spelling.column(title) in COUNTED
+    column = spelling.column(title)
+    return bool(name(title) in NUMBERS or column in COUNTED or titles.measure(title))
 
 
 def odd(row: Row) -> dict[str, str]:
@@ -87,32 +110,146 @@ def odd(row: Row) -> dict[str, str]:
     return {
         title: text
         for title, text in row.items()
-        if is_number(title) and not blank(text) and spelling.number(text) is None
+        if is_number(title) and not blank(text) and not _has_number(title, text)
     }
 
 
-def remarks(rows: Sequence[Row]) -> list[str]:
-    """Remarks on what is not read of a sheet: one line of columns, one of cells."""
-    unread = [title for title in rows[0] if not _read(title) and not _empty(rows, title)]
+def _has_number(title: str, text: str) -> bool:
+    measure = titles.measure(title)
+    if measure and reading.value(measure, text):
+        return True
+    return spelling.number(text) is not None
+
+
+def worded_figures(row: Row) -> list[str]:
+    """The cells of figures that are no number, or have more than a unit behind it."""
+    remarked = [
+        text
+        for title, text in row.items()
+        if titles.measure(title) and cells.without_remark(text) != text
+    ]
+    return [*odd(row).values(), *remarked]
+
+
+def ran(row: Row) -> bool:
+    """Return True for a row with a speed; with memory or a loss, where its sheet has no speeds."""
+    speeds = [title for title in row if states_speed(title)]
+    others = [title for title in row if name(title) in TITLES["loss_last"] or _of_memory(title)]
+    return any(_is_positive(title, row[title]) for title in speeds or others)
+
+
+def states_speed(title: str) -> bool:
+    """Return True for a column of speeds, also of one that is no figure of ours ("32B TFLOP/s")."""
+    if measure := titles.measure(title):
+        return measure.name in titles.SPEEDS
+    plain = titles.english(title).lower()
+    return bool(SPEED.search(plain)) and not NO_SPEED.search(plain)
+
+
+def _of_memory(title: str) -> bool:
+    measure = titles.measure(title)
+    return bool(measure and measure.name == "mem_gb")
+
+
+def _is_positive(title: str, text: str) -> bool:
+    measure = titles.measure(title)
+    figure = reading.value(measure, text) if measure else None
+    if figure is not None:
+        return figure[1] > 0
+    # A range, or a number with words behind it, is a figure too.
+    leading = re.match(r"[~\u2248]?\s*([\d.,]*\d)", cells.plain(text))
+    return bool(leading and re.search(r"[1-9]", leading[1]))
+
+
+def words_of_outcome(by_name: Row) -> list[str]:
+    """The words in columns of an outcome; a number is none."""
+    return [text for text in texts(by_name, "outcome") if text not in remarked_results(by_name)
+            and not (blank(text) or spelling.number(text))]  # fmt: skip
+
+
+def remarked_results(by_name: Row) -> list[str]:
+    """The words in a column of results: an outcome, or what somebody thought of the run."""
+    cells_of_results = (by_name.get(title, "") for title in RESULTS)
+    return [text for text in cells_of_results if not (blank(text) or spelling.number(text))]
+
+
+def is_heading(row: Row) -> bool:
+    """Return True for a row of which one cell is filled, and says nothing of a run."""
+    filled = [title for title, text in row.items() if not blank(text) and title != file.SECTION]
+    if len(row) <= FEWEST_COLUMNS or len(filled) != 1:
+        return False
+    return not (_read(filled[0]) or spelling.column(filled[0]) or reading.is_layout(filled[0]))
+
+
+def in_percent(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with a utilization in percent where all of its column are fractions of 1."""
+    fractions = [title for title in rows[0] if _is_fraction(rows, title)]
+    return [
+        {**row, **{title: f"{100 * (spelling.number(row[title]) or 0):.10g}"
+                   for title in fractions if not blank(row[title])}}
+        for row in rows
+    ]  # fmt: skip
+
+
+def _is_fraction(rows: Sequence[Row], title: str) -> bool:
+    measure = titles.measure(title)
+    if measure is None or measure.name not in ("mfu_pct", "hfu_pct"):
+        return False
+    if {"%", "pct", "percent", "percentage"} & set(titles.words(title)):
+        return False
+    stated = [row[title] for row in rows if not blank(row[title])]
+    shares = [spelling.number(text) for text in stated]
+    return bool(shares) and all(share is not None and share <= 1 for share in shares)
+
+
+def contradictions(number: int, row: Row) -> list[str]:
+    """Remark on cards that are not what the degrees of a row make."""
+    columns = reading.normalized(row)
+    counts = {
+        column: spelling.number(columns.get(column, "")) for column in ("n_gpus", "dp", *GRID)
+    }
+    gpus, dp = counts.pop("n_gpus"), counts.pop("dp")
+    if not (gpus and dp and all(counts.values())):
+        return []
+    made = dp * math.prod(count or 1 for count in counts.values())
+    product = " x ".join(f"{column} {count:g}" for column, count in counts.items())
+    return [f"row {number}: {gpus:g} gpus, but dp {dp:g} x {product} is {made:g}"] * (made != gpus)
+
+
+def remarks(numbered: Mapping[int, Row]) -> list[str]:
+    """Remarks on what is not read of a sheet: a line of columns, of cells, of contradictions."""
+    rows = list(numbered.values())
+    unread = [
+        title
+        for title in rows[0]
+        if not (_read(title) or _empty(rows, title) or _counts_cards(rows, title))
+        and not reading.reads_cells(title, (row[title] for row in rows))
+    ]
     more = f" and {len(unread) - LISTED_COLUMNS} more" if len(unread) > LISTED_COLUMNS else ""
     lines = [f"not read: {', '.join(unread[:LISTED_COLUMNS])}{more}"] if unread else []
-    cells = [
-        f"row {number}: {title} {text!r}"
-        for number, row in enumerate(rows, 1)
+    no_numbers = [
+        f"row {number}: {title} {text!r} is no number"
+        for number, row in numbered.items()
         for title, text in odd(row).items()
     ]
-    if cells:
-        more = (
-            f", and {len(cells) - LISTED_CELLS} more such cells"
-            if len(cells) > LISTED_CELLS
-            else ""
-        )
-        lines.append(f"{'; '.join(f'{cell} is no number' for cell in cells[:LISTED_CELLS])}{more}")
+    unlike = [line for number, row in numbered.items() for line in contradictions(number, row)]
+    for remarked, kind in ((no_numbers, "cells"), (unlike, "rows")):
+        if remarked:
+            left = len(remarked) - LISTED_CELLS
+            more = f", and {left} more such {kind}" if left > 0 else ""
+            lines.append(f"{'; '.join(remarked[:LISTED_CELLS])}{more}")
     return lines
 
 
+def _counts_cards(rows: Iterable[Row], title: str) -> bool:
+    """Return True for a column of hardware that says how many cards there are."""
+    if spelling.column(title) != "hardware":
+        return False
+    return any(aliases.parse_hardware(row[title]).cards for row in rows)
+
+
 def _read(title: str) -> bool:
-    return is_number(title) or spelling.column(title) in WORDS or name(title) in AS_THEY_ARE
+    return bool(is_number(title) or spelling.column(title) in WORDS or name(title) in AS_THEY_ARE)
 
 
 def _empty(rows: Iterable[Row], title: str) -> bool:

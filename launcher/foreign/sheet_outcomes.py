@@ -8,11 +8,11 @@ from launcher.sheets import spelling
 
 FAULTS: Sequence[tuple[Outcome, str]] = (
     ("oom", r"\booms?\b|out.of.memory|memory.?error|cuda alloc\w* error"),
-    ("hang", r"\bhangs?\b|\bhung\b|stuck|froze|dead.?lock"),
+    ("hang", r"\bhangs?\b|\bhung\b|stuck|\bfroze\b|dead.?lock"),
     ("nccl", r"\bnccl\b"),
     ("diverged", r"diverg|\bnans?\b|\binf\b"),
     ("preempted", r"preempt"),
-    ("timeout", r"time.?out|timed.out|time limit"),
+    ("timeout", r"time.?out|timed.out|time limit|wall.?time"),
     ("cancelled", r"cancel|killed by hand|aborted by"),
     ("disk", r"disk|no space"),
     ("assertion", r"assert|not divisible|does not divide|invalid"),
@@ -30,10 +30,10 @@ ENDED: Sequence[tuple[Outcome, str]] = (
     ("failed", UNDONE),
     ("failed", r"abort|core dump"),
     ("cancelled", r"\bkill|stopped|interrupt|terminat|中断|停止"),
-    ("pruned", r"\bpending|queued|\bto.?do\b|\bplanned|\bwaiting|\btbd\b"),
+    ("pruned", r"\bpending|queued|\bheld\b|\bto.?do\b|\bplanned|\bwaiting|\btbd\b"),
     ("failed", r"\brunning|in progress|ongoing|\bstarted\b|実行中"),
     ("ok", r"\bok(?:ay)?\b|\bsucce|\bdone\b|\bcomplet|\bfinish|\bpass(?:ed|es)?\b|\bfine\b"
-           r"|成功|完了|^(?:[o\u25cb\u25ef\u2713\u2714]|yes|true|good)$"),
+           r"|\bclean\b|成功|完了|^(?:[o\u25cb\u25ef\u2713\u2714]|yes|true|good)$"),
 )  # fmt: skip
 """Words that count only in a column for it: notes may say that a run was started anyway."""
 
@@ -48,12 +48,29 @@ DENIED = (
 """Faults that there were none of."""
 
 
+_NAMED = {
+    "nccl": r"\bnccl\b.{0,20}(?:error|fail|abort|crash|watchdog|time.?out)"
+    r"|(?:error|fail\w*) (?:in|of) nccl",
+    "disk": r"disk (?:is )?full|disk quota|disk error|out of disk|no space",
+    "pruned": r"prune|\bnot run\b|\bnot started|\bnever (?:run|started)",
+    "timeout": r"time.?out|timed.out|time limit",
+    "failed": r"\bfail|(?<![\w-])error(?! bar| of|s? (?:margin|rate))|crash|\bdied\b|\bng\b"
+    r"|^[x\u00d7\u2717\u2718]$|失敗|エラー",
+}
+NOTED: Sequence[tuple[Outcome, str]] = tuple(
+    (outcome, _NAMED.get(outcome, pattern)) for outcome, pattern in FAULTS
+)
+"""Faults among notes, which also name the disk, NCCL's version and steps that were skipped."""
+UNDONE_NOTED = re.sub(r"\|ok\|good|\|train|\|partial", "", UNDONE)
+"""Notes compare too: "not as good", "no training slowdown"."""
+
+
 def noted(text: str) -> Outcome | None:
     """The fault that notes tell of; None where they tell of none."""
     plain = re.sub(DENIED, "fine", text.lower())
-    if (fault := spelling.first(FAULTS, plain)) is not None:
+    if (fault := spelling.first(NOTED, plain)) is not None:
         return fault
-    return "failed" if re.search(UNDONE, plain) else None
+    return "failed" if re.search(UNDONE_NOTED, plain) else None
 
 
 def stated(text: str) -> Outcome | None:

@@ -1,6 +1,7 @@
 """Names that sheets have for models and machines, and those of ours that they mean."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,12 +12,33 @@ from launcher.spec.shape import ModelShape
 MODEL_ALIASES: Mapping[str, str] = {
     "llama33b": "llama30b", "gpt175b": "gpt3175b", "bloom": "bloom176b",
     "qwen27b": "qwen257b", "qwen272b": "qwen2572b", "deepseekllm67b": "deepseek67b",
-    "tinyllama11b": "llama1b",
+    "tinyllama11b": "llama1b", "qwen330b": "qwen330ba3b", "qwen3moe30b": "qwen330ba3b",
+    "qwen3moe30ba3b": "qwen330ba3b", "qwen3235b": "qwen3235ba22b", "qwen3moe235b": "qwen3235ba22b",
 }  # fmt: skip
 """Other names of models, as letters and digits."""
 
 NEAREST_CARD: Mapping[str, str] = {"gb200": "b200", "b300": "b200", "gb300": "b200"}
 """Hardware of which there is no cluster, and what is nearer to it than an H100."""
+
+EXPERTS = re.compile(
+    r"\d+x\d+(\.\d+)?\s?b|(?<![a-z])a\d+(\.\d+)?b|moe|deepseek[\W_]*(coder[\W_]*)?[vr]\d|mixtral|kimi"
+    r"|gpt[\W_]*oss|dbrx|grok|llama[\W_]*4(?!\d)|glm[\W_]*(4[\W_]*[5-9]|5)(?!\d)|arctic|switch|gshard|moonlight"
+    r"|qwen3[\W_]*next|minimax|ernie[\W_]*4"
+)
+"""Names of models with experts, in lower case."""
+
+NO_DECODER = re.compile(
+    r"mamba|jamba|rwkv|hyena|nemotron[\W_]*(v?3(?!\d)|h\b|nano|super|ultra)|(?<![a-z])(u|m|flan-?)?t5"
+    r"|resnet|\bvit\b|diffusion|unet|flux|whisper|wan\b|\bdit\b"
+)
+"""Names of models that are made of other layers too, in lower case."""
+
+TPU = re.compile(r"\btpu|trillium|\bv\d+[a-z]?-\d+")
+"""Slices of TPUs: what stands before them counts slices."""
+
+_NODES = re.compile(r"(\d+)\s*(?:机|台|nodes?\b|machines?\b|servers?\b)")
+_CARDS = re.compile(r"(\d+)\s*(?:卡|gpus?\b|cards?\b|chips?\b)(?!\s*(?:/|per))")
+_NODES_BY_CARDS = re.compile(r"\((\d+)\s*[x*\u00d7]\s*(\d+)\)")
 
 LARGEST_GB = 300
 """More than any card has: of a node, or of its CPU, as in "GH200 480GB"."""
@@ -37,6 +59,8 @@ class Hardware:
     """Memory of a card, as sold; None where it is not stated."""
     slower: bool
     """A PCIe or NVL card, whose peaks are below those of the SXM card of the same name."""
+    nodes: float | None = None
+    """Number of nodes, 4 of "H100 (4x8)"; None where none is stated."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +72,8 @@ class Machine:
     """Memory of a card where it is another than the cluster's; as sold, in GB."""
     cards: float | None
     """Number of cards, 8 of "8xA100"; None where none is stated."""
+    nodes: float | None
+    """Number of nodes that these cards are on; None where none is stated."""
     assumed: str | None
     """Name of the cluster where the hardware is not known and this one is assumed, else None."""
 
@@ -88,7 +114,12 @@ def billions(name: str) -> float | None:
 
 def sounds_like_experts(name: str) -> bool:
     """True where a name is that of a model with experts: ``8x7B``, ``30B-A3B``, ``DeepSeek-V3``."""
-    return bool(re.search(r"\d+x\d|-?a\d+(\.\d+)?b|moe|deepseek[\W_]*[vr]\d", name.lower()))
+    return bool(EXPERTS.search(name.lower()))
+
+
+def is_no_decoder(name: str) -> bool:
+    """True where a name is that of a model whose layers are not those of a decoder."""
+    return bool(NO_DECODER.search(name.lower()))
 
 
 def guess(
@@ -110,12 +141,17 @@ def guess(
 
 def parse_hardware(text: str) -> Hardware:
     """Take a cell of hardware apart."""
-    text = text.lower()
+    text = unicodedata.normalize("NFKC", text).lower()
+    grid, nodes, counted = (p.search(text) for p in (_NODES_BY_CARDS, _NODES, _CARDS))
     prefix = re.match(r"\s*(?:(\d+)\s*[x*\u00d7]\s*)*", text)
     assert prefix  # it matches nothing as well
     text = text[prefix.end() :]
     suffix = re.search(r"(?:gb|[\d\s])[x*\u00d7]\s*(\d+)\s*$", text)
-    cards = prefix[1] or (suffix[1] if suffix else None)
+    cards = prefix[1] or (suffix[1] if suffix else None) or (counted[1] if counted else None)
+    if grid:
+        cards = str(int(grid[1]) * int(grid[2]))
+    elif TPU.search(text):
+        cards = None
     names = tuple(bare(name) for name in re.findall(r"[a-z]+[ -]?\d+", text))
     nvl = "nvl" in text and ("pcie" in text or "h100" in names)
     sizes = [float(size) for size in re.findall(r"(\d+(?:\.\d+)?)\s*gi?b?\b", text)]
@@ -125,6 +161,7 @@ def parse_hardware(text: str) -> Hardware:
         names=names,
         memory_gb=NVL_GB if memory_gb is None and nvl else memory_gb or None,
         slower="pcie" in text or nvl,
+        nodes=float(grid[1]) if grid else float(nodes[1]) if nodes else None,
     )
 
 
@@ -139,6 +176,7 @@ def machine(text: str, clusters: Mapping[str, Cluster]) -> Machine:
         if stated_cluster and _as_sold(stated_cluster, hardware.memory_gb)
         else hardware.memory_gb,
         cards=hardware.cards,
+        nodes=hardware.nodes,
         assumed=None if stated_cluster and not hardware.slower else cluster.name,
     )
 

@@ -1,18 +1,29 @@
-"""The cells of a sheet: of a CSV file, whatever separates them, or of a workbook."""
+"""The cells of a sheet: of a CSV file, whatever separates them, of Markdown, or of a workbook."""
 
 import csv
+import itertools
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import ConfigError
-from launcher.sheets import spelling
+from launcher.sheets import spelling, titles
 
 WORKBOOKS = (".xlsx", ".xlsm")
 """Endings of files that openpyxl reads."""
 
 TITLE_LINES = 10
 """Lines that may stand above the titles of the columns."""
+
+HEAD_LINES = 100
+"""Lines by which the separator is told: titles and the remarks above them."""
+
+SECTION = "section"
+"""Title of the column with the heading above a table, where a file of Markdown has several."""
+
+_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)+\|?\s*")
+"""Line below the titles of a table in Markdown."""
 
 OTHER_FORMATS = {
     b"\xff\xfe": "it is UTF-16: save it as CSV UTF-8",
@@ -29,15 +40,21 @@ def rows(path: Path) -> list[dict[str, str]]:
     Raises:
         ConfigError: it cannot be read, it has no rows, or none of its columns is known.
     """
-    lines = _workbook(path) if path.suffix.lower() in WORKBOOKS else _csv(path)
-    titles, *cells = lines[_title_row(lines) :] or [[]]
+    if path.suffix.lower() in WORKBOOKS:
+        lines = _workbook(path)
+    else:
+        text = _decoded(path)
+        if tables := _markdown(text):
+            return tables
+        lines = _csv(path, text)
+    heads, *cells = lines[_title_row(lines) :] or [[]]
     if not cells:
         raise ConfigError(f"{path}: no rows below its first line")
-    if not _column_count(titles):
-        raise ConfigError(f"{path}: none of its columns is known: {', '.join(titles)}")
+    if not _column_count(heads):
+        raise ConfigError(f"{path}: none of its columns is known: {', '.join(heads)}")
     wide = max(map(len, cells))
-    titles += [f"column_{number}" for number in range(len(titles) + 1, wide + 1)]
-    return [dict(zip(titles, row + [""] * (len(titles) - len(row)), strict=True)) for row in cells]
+    heads += [f"column_{number}" for number in range(len(heads) + 1, wide + 1)]
+    return [dict(zip(heads, row + [""] * (len(heads) - len(row)), strict=True)) for row in cells]
 
 
 def _title_row(rows: Sequence[Sequence[str]]) -> int:
@@ -49,19 +66,54 @@ def _title_row(rows: Sequence[Sequence[str]]) -> int:
     return next(several, next((number for number, count in enumerate(counts) if count), 0))
 
 
-def _csv(path: Path) -> list[list[str]]:
+def _markdown(text: str) -> list[dict[str, str]]:
+    """The rows of all tables in Markdown with columns that are known, under the titles of all."""
+    lines = text.splitlines()
+    tables: list[tuple[str, list[dict[str, str]]]] = []
+    section = ""
+    for number, line in enumerate(lines):
+        if line.startswith("#"):
+            section = line.strip("# *")
+        if number == 0 or not _RULE.fullmatch(line):
+            continue
+        heads = _cells(lines[number - 1])
+        below = itertools.takewhile(lambda text: "|" in text, lines[number + 1 :])
+        rows = [dict(itertools.zip_longest(heads, _cells(row)[: len(heads)], fillvalue=""))
+                for row in below]  # fmt: skip
+        if rows and _column_count(heads):
+            tables.append((section, rows))
+    every = dict.fromkeys(title for _, rows in tables for row in rows for title in row)
+    several = len(tables) > 1
+    return [
+        ({SECTION: section} if several else {}) | dict.fromkeys(every, "") | row
+        for section, rows in tables
+        for row in rows
+    ]
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line of Markdown; a bar after a backslash belongs to a cell."""
+    cells = re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
+    return [cell.replace("\\|", "|").strip() for cell in cells]
+
+
+def _decoded(path: Path) -> str:
     try:
         data = path.read_bytes()
         for first_bytes, advice in OTHER_FORMATS.items():
             if data.startswith(first_bytes):
                 raise ConfigError(f"{path}: {advice}")
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _csv(path: Path, text: str) -> list[list[str]]:
     lines = text.splitlines(keepends=True)
 
     def columns(separator: str) -> int:
-        return max((_column_count(line.split(separator)) for line in lines), default=0)
+        first_lines = lines[:HEAD_LINES]
+        return max((_column_count(line.split(separator)) for line in first_lines), default=0)
 
     separator = max(",;\t", key=columns)
     # A line that begins with # is a remark, unless it has the titles: # gpus,model,tp
@@ -118,4 +170,4 @@ def _filled(rows: Iterable[list[str]]) -> list[list[str]]:
 
 def _column_count(cells: Iterable[str]) -> int:
     """Number of cells that are names of columns."""
-    return sum(spelling.column(cell) is not None for cell in cells)
+    return sum(bool(spelling.column(cell) or titles.measure(cell)) for cell in cells)

@@ -17,11 +17,27 @@ from launcher.planner import memory
 from launcher.planner.constants import Constants
 from launcher.planner.forecast import Forecast, Grid
 from launcher.planner.points import GIB, RECOMPUTE
-from launcher.sheets import file, fit, rules, sheet, spelling, validation
+from launcher.results.columns import COLUMNS
+from launcher.sheets import file, fit, reading, rules, sheet, spelling, titles, validation
+from launcher.sheets.cells import BLANK
 from launcher.sheets.sheet import Sheet
 from launcher.spec.cluster import Cluster
 from launcher.spec.layout import layout_label
 from launcher.spec.shape import ModelShape
+
+PREDICTED = ("pred_mem_gib", "pred_oom_prob", "pred_step_ms", "pred_tokens_per_s_per_gpu")
+"""Columns of figures that are added to those of a sheet."""
+
+UNKNOWN = "unknown"
+"""Outcome of a row that gets no prediction, and whose reason says why."""
+
+RESULTS = frozenset(
+    title
+    for name, column in COLUMNS.items()
+    if column.from_sheet is not None
+    for title in (spelling.bare(name), *column.from_sheet)
+) | {"row", "id", "run", "powerw", "power", "watts"}
+"""Titles, as letters and digits, of what came of a run, and of its number or name."""
 
 SIMILARITY = 0.85
 """Likeness of two titles, of which one is then taken for a slip: mem_max_gb is none of mem_gb."""
@@ -61,6 +77,17 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
     predictions = []
     for i, row in enumerate(sheet.written):
         reason = rules.broken(sheet, i)
+        if refusal := sheet.refusals[i]:
+            predictions.append(
+                {
+                    **row,
+                    **dict.fromkeys(PREDICTED),
+                    "plan_outcome": "rejected" if reason else UNKNOWN,
+                    "plan_reason": reason or refusal,
+                    "plan_note": None,
+                }
+            )
+            continue
         outcome = "rejected" if reason else "oom" if oom[i] > 0.5 else "ok"
         if outcome == "oom":
             reason = (
@@ -83,6 +110,21 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
     return predictions
 
 
+def not_read(sheet: Sheet) -> list[str]:
+    """Titles of the columns that are neither of a prediction nor of a figure, blank ones apart."""
+    texts = {title: [row[title] for row in sheet.written] for title in sheet.written[0]}
+    return [
+        title
+        for title, column in texts.items()
+        if not (_is_read(title) or reading.reads_cells(title, column))
+        and any(text.strip().lower() not in BLANK for text in column)
+    ]
+
+
+def _is_read(title: str) -> bool:
+    return bool(spelling.column(title) or titles.measure(title) or spelling.bare(title) in RESULTS)
+
+
 BRIEF = {
     "row": "row", "id": "id", "model": "model", "layout": "layout", "gpus": "gpus",
     "pred_mem_gib": "mem_gib", "pred_oom_prob": "oom_prob", "pred_step_ms": "step_ms",
@@ -96,7 +138,8 @@ def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
     table, arrays = [], dataclasses.asdict(sheet.points)
     for i, (row, prediction) in enumerate(zip(sheet.rows, rows, strict=True)):
         point = {name: array[i] for name, array in arrays.items()}
-        name = row.get("model") or f"{point['layers']:g} x {point['hidden']:g}"
+        sizes = "" if sheet.refusals[i] else f"{point['layers']:g} x {point['hidden']:g}"
+        name = row.get("model") or sizes
         recompute = RECOMPUTE[int(point["recompute"])]
         layout = layout_label(
             point,
@@ -122,15 +165,22 @@ def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
 
 
 def shared_notes(sheet: Sheet) -> list[str]:
-    """Lines that say what was assumed in all rows, and then what in which rows."""
-    notes = [note.split(", ") for note in sheet.notes]
-    shared = [part for part in notes[0] if part and all(part in parts for parts in notes)]
+    """Lines that say what was assumed in the rows that are predicted, and what is not read."""
+    notes = {
+        number: note.split(", ")
+        for number, note in enumerate(sheet.notes, 1)
+        if not sheet.refusals[number - 1]
+    }
+    first = next(iter(notes.values()), [])
+    shared = [part for part in first if part and all(part in parts for parts in notes.values())]
     groups: dict[str, list[int]] = {}
-    for number, parts in enumerate(notes, 1):
+    for number, parts in notes.items():
         specific = ", ".join(part for part in parts if part not in shared)
         groups.setdefault(specific, []).append(number)
     lines = [f"assumed in all rows: {', '.join(shared)}"] if shared else []
-    return lines + [f"in {_ranges(rows)}: {note}" for note, rows in groups.items() if note]
+    lines += [f"in {_ranges(numbers)}: {note}" for note, numbers in groups.items() if note]
+    unread = not_read(sheet)
+    return [*lines, *([f"not read: {', '.join(unread)}"] if unread else [])]
 
 
 def _ranges(numbers: Sequence[int]) -> str:

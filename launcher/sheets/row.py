@@ -1,7 +1,7 @@
 """One row of a sheet on its way to a point: what it states, and what has to be assumed."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from launcher.planner.engines import ENGINES
 from launcher.planner.points import GIB, NUMBER_FORMATS, RECOMPUTE, NumberFormat, device_fields
 from launcher.sheets import aliases, spelling
+from launcher.sheets.cells import BLANK
 from launcher.sheets.frameworks import MEGATRON_GRADIENT, UNKNOWN, Framework, framework
+from launcher.sheets.reading import STRATEGY
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 
@@ -18,10 +20,12 @@ Row = Mapping[str, str]
 LARGEST_GATED = 3.6
 """ffn / hidden up to which a feed-forward block of three matrices is assumed; of two it has 4."""
 
-BLANK = ("", "-", "?", "na", "n/a", "nan", "none", "null", "tbd", "auto", "default")
-"""Cells that state nothing, in lower case."""
-
-STRATEGY = "zero_stage_or_strategy"
+AMBIGUOUS = re.compile(r"mixed|\bamp|^(?:yes|true|on)$", re.I)
+"""Precision of 16 bits, whichever it is."""
+ADAPTERS = re.compile(r"(?<![a-z])[a-z]?lora(?![a-z])|\bpeft\b|adapter", re.I)
+"""Tasks that train a part of the weights."""
+PLACEHOLDER_B = 7.0
+"""Parameters of a point that stands for a row without a model, billions: it is never shown."""
 
 MOST_SEQUENCES = 1e6
 """A global batch of as many is one of tokens."""
@@ -38,6 +42,8 @@ class RowReader:
     """Assumptions and contradictions, for a person."""
     assumed: list[str] = field(default_factory=list)
     """Columns that got a default."""
+    refusals: list[str] = field(default_factory=list)
+    """Reasons for which a prediction would be one of something else."""
 
     @cached_property
     def framework(self) -> Framework:
@@ -67,7 +73,7 @@ class RowReader:
             "sp": sp and split,
             "micro_batch": micro,
             "global_batch": self._batch(micro * dp, splits["pp"], model["sequence"]),
-            "recompute": RECOMPUTE.index(self._word("recompute", spelling.RECOMPUTED, "none")),
+            "recompute": RECOMPUTE.index(self._read("recompute", spelling.recompute, "none")),
             "flash": self._flag("flash_attn", self.framework.flash),
             "dropout": self.framework.gpt_dropout and not model["gated"],
         }
@@ -99,9 +105,19 @@ class RowReader:
         flag = spelling.flag(name, self._cell(name))
         return self._default(name, int(default)) == 1 if flag is None else flag
 
-    def _word(self, name: str, patterns: Sequence[tuple[spelling.T, str]], default: Any) -> Any:
+    def _refuse(self, name: str) -> None:
+        """Say that what a column states cannot be predicted; nothing where it is blank."""
+        if (text := self._cell(name)).lower() not in BLANK:
+            self.refusals.append(f"no prediction is made for {name} {text!r}")
+
+    def _read(
+        self, name: str, read: Callable[[str], spelling.T | None], default: spelling.T
+    ) -> Any:
+        """Value that a reader finds in a column; what states another one is refused by name."""
         text = self._cell(name)
-        value = spelling.first(patterns, text) if text else None
+        value = read(text) if text else None
+        if value is None and not (name == "precision" and AMBIGUOUS.search(text)):
+            self._refuse(name)
         return self._default(name, default) if value is None else value
 
     def _chunks(self, layers: float) -> float:
@@ -149,7 +165,12 @@ class RowReader:
         return batch or self._default("global_batch", at_once * 4 * stages)
 
     def _model(self, splits: Mapping[str, float]) -> dict[str, Any]:
-        shape = aliases.model(self._cell("model"), self.models)
+        name = self._cell("model")
+        shape = aliases.model(name, self.models)
+        if shape and not shape.experts and aliases.sounds_like_experts(name):
+            shape = None  # a mixture made of it
+        if ADAPTERS.search(f"{name} {self._cell('task')}"):
+            self.refusals.append("adapters are trained, and no formula is of them")
         layers, hidden = self._depth_and_width(shape)
         # Heads and ffn of a model of ours mean nothing for one that is wider or narrower.
         same_width = shape if shape and shape.hidden == hidden else None
@@ -204,20 +225,31 @@ class RowReader:
             return layers, hidden
         model = self._cell("model")
         params = spelling.billions(self._cell("params_b")) or aliases.billions(model)
-        if not (params or layers or hidden):
-            params = self._default("params_b", 7.0)
-            if model.lower() not in BLANK:
-                self.notes.append(f"no model {model!r} is known")
-        guess = aliases.guess(params, layers, hidden)
-        layers = layers or self._default("layers", guess[0])
-        return layers, hidden or self._default("hidden", guess[1])
+        named = model.lower() not in BLANK
+        if aliases.is_no_decoder(model):
+            self.refusals.append(f"{model!r} is no model of a decoder's layers alone")
+        if named and not (layers or hidden):
+            self.notes.append(f"no model {model!r} is known")
+        if params or layers or hidden:
+            guess = aliases.guess(params, layers, hidden)
+            layers = layers or self._default("layers", guess[0])
+            return layers, hidden or self._default("hidden", guess[1])
+        reason = f"no model {model!r} is known" if named else "no model is named"
+        self.refusals.append(f"{reason}, and no size of it is stated")
+        self.assumed += ["layers", "hidden"]  # placeholders, of which nothing is shown
+        return aliases.guess(PLACEHOLDER_B)
 
     def _experts(self, shape: ModelShape | None, ep: float) -> float:
         experts = spelling.number(self._cell("experts"))
         if experts is None and shape:
             return shape.experts
-        if experts is None and (ep > 1 or aliases.sounds_like_experts(self._cell("model"))):
+        model = self._cell("model")
+        if experts is None and (ep > 1 or aliases.sounds_like_experts(model)):
+            of = f"{model!r} has" if aliases.sounds_like_experts(model) else f"ep {ep:g} is of"
+            self.refusals.append(f"{of} experts, and how many is not stated")
             return float(self._default("experts", 0))
+        if experts and experts > 1 and not shape and {"layers", "hidden"} & set(self.assumed):
+            self.refusals.append("layers and hidden of a model with experts are not stated")
         return experts if experts and experts > 1 else 0
 
     def _vocab(self, shape: ModelShape | None) -> float:
@@ -249,7 +281,7 @@ class RowReader:
         machine = aliases.machine(self._cell("hardware"), self.clusters)
         if machine.assumed:
             self._default("hardware", machine.assumed)
-        number_format: NumberFormat = self._word("precision", spelling.PRECISIONS, "bf16")
+        number_format: NumberFormat = self._read("precision", spelling.precision, "bf16")
         if "tf32" in self._cell("precision").lower():
             self.notes.append("precision fp32 without TF32")
         cluster = machine.cluster
@@ -257,9 +289,12 @@ class RowReader:
         if machine.memory_gb:
             # A card of 80 GB lets a process have 78.6 GiB; see conf/cluster/h100.yaml.
             values["memory"] = machine.memory_gb * 78.6 / 80 * GIB
+        on_a_node = machine.cards / machine.nodes if machine.cards and machine.nodes else None
         return {
             **values,
-            "gpus_per_node": self._size("gpus_per_node", cluster.gpus_per_node),
+            "gpus_per_node": self._number("gpus_per_node")
+            or on_a_node
+            or self._default("gpus_per_node", cluster.gpus_per_node),
             "number_format": NUMBER_FORMATS.index(number_format),
             "fused": True,
         }

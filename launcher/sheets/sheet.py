@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from launcher.planner.points import Array, Points
-from launcher.sheets import aliases, spelling
+from launcher.sheets import aliases, reading, spelling
 from launcher.sheets.row import Row, RowReader
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
@@ -29,6 +29,8 @@ class Sheet:
     """For each row what was assumed: ``seq_len 2048, vocab 51200``."""
     assumed: Sequence[frozenset[str]]
     """For each row the columns that the notes give a value."""
+    refusals: Sequence[str | None]
+    """For each row the reason for which it gets no prediction; None where it gets one."""
 
     def numbers(self, column: str) -> Array:
         """A column of numbers, nan where a cell is blank or holds none."""
@@ -77,7 +79,7 @@ def read(
         models: by name, for rows that say no sizes.
     """
     by_name = aliases.by_bare_name(models)
-    readers = [RowReader(spelling.normalized(row), clusters, by_name) for row in rows]
+    readers = [RowReader(reading.normalized(row), clusters, by_name) for row in rows]
     values = [reader.values() for reader in readers]
     return Sheet(
         written=rows,
@@ -85,6 +87,7 @@ def read(
         points=Points.from_rows(values),
         notes=[", ".join(reader.notes) for reader in readers],
         assumed=[frozenset(reader.assumed) for reader in readers],
+        refusals=["; ".join(dict.fromkeys(reader.refusals)) or None for reader in readers],
     )
 
 

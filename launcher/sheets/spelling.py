@@ -3,18 +3,23 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from launcher.planner.points import NumberFormat
+from launcher.sheets import cells, titles
 from launcher.spec.shape import Recompute
 
 COLUMNS: Mapping[str, str] = {
-    "hardware": "gpu gpu_type gpu_name gpu_model accelerator device device_name card cluster",
-    "n_gpus": "gpus num_gpus n_gpu gpu_count world_size num_devices devices total_gpus cards",
+    "hardware": "gpu gpu_type gpu_name gpu_model accelerator accelerator_type device device_name"
+    " device_type card cluster system chip chip_type machine platform hw",
+    "n_gpus": "gpus num_gpus n_gpu gpu_count world_size num_devices n_devices devices total_gpus"
+    " cards chips n_chips num_chips accelerators npus",
     "nodes": "n_nodes num_nodes node_count",
     "gpus_per_node": "gpus_node gpu_per_node num_gpus_per_node n_gpus_per_node nproc_per_node",
     "model": "model_name network",
-    "params_b": "params parameters n_params num_params model_size size_b params_billion",
+    "params_b": "params parameters n_params num_params n_parameters model_size size size_b"
+    " params_billion model_parameters",
     "layers": "n_layers num_layers n_layer num_hidden_layers depth",
     "hidden": "hidden_size hidden_dim d_model n_embd dim embed_dim",
     "ffn": "ffn_hidden_size ffn_size ffn_dim d_ff intermediate_size mlp_hidden",
@@ -27,14 +32,18 @@ COLUMNS: Mapping[str, str] = {
     "tied": "tie_word_embeddings tie_embeddings tied_embeddings untied"
     " untie_embeddings_and_output_weights",
     "seq_len": "seq sequence sequence_length seq_length sequence_len context context_length"
-    " ctx_len ctx max_seq_len",
+    " ctx_len ctx max_seq_len max_seq_length max_length max_sequence_length n_ctx"
+    " packed_sequence_length",
     "global_batch": "gbs global_batch_size batch_size batch global_bsz global_bs train_batch_size"
-    " batch_tokens tokens_per_batch global_batch_tokens",
+    " batch_tokens tokens_per_batch global_batch_tokens bs_tokens total_batch_size",
     "micro_batch": "mbs micro_batch_size micro_bsz micro_bs mbsz batch_per_gpu batch_size_per_gpu"
     " per_gpu_batch_size per_device_batch_size per_device_train_batch_size"
-    " train_micro_batch_size_per_gpu",
-    "accumulation": "ga grad_accum grad_acc gradient_accumulation gradient_accumulation_steps"
-    " grad_accum_steps accumulation_steps num_microbatches micro_batches",
+    " train_micro_batch_size_per_gpu batch_size_per_device batch_per_device device_batch_size"
+    " batch_size_gpu batch_gpu bs_gpu bs_per_gpu"
+    " local_batch_size local_batch local_bs lbs mbz",
+    "accumulation": "ga gas grad_accum grad_acc grad_acc_steps gradient_accumulation"
+    " gradient_accumulation_steps gradient_accumulations grad_accum_steps accumulation_steps accum"
+    " num_microbatches n_microbatches micro_batches",
     "tp": "tensor tp_size mp mp_size model_parallel model_parallel_size tensor_parallel"
     " tensor_parallel_size tensor_model_parallel_size",
     "pp": "pipeline pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",
@@ -51,9 +60,10 @@ COLUMNS: Mapping[str, str] = {
     "backend": "engine framework trainer",
     "recompute": "recomputation recompute_granularity activation_recompute"
     " activation_checkpointing activation_checkpoint act_ckpt gradient_checkpointing"
-    " checkpointing ckpt ac remat recompute_activations",
+    " checkpointing ckpt ac remat recompute_activations recompute_modules activation_recomputation"
+    " gradient_checkpoint grad_checkpoint grad_checkpointing grad_ckpt",
     "seq_parallel": "sp sequence_parallel sequence_parallel_enabled",
-    "precision": "dtype data_type mixed_precision prec amp_dtype",
+    "precision": "dtype data_type mixed_precision prec amp_dtype compute_dtype quantization",
     "flash_attn": "flash flash_attention use_flash_attn fa attn attention attn_impl"
     " attention_impl attention_backend attn_implementation kernel kernels attention_kernel"
     " attn_kernel",
@@ -71,9 +81,14 @@ COLUMNS: Mapping[str, str] = {
     "oom": "is_oom out_of_memory",
     "outcome": "",
     "source": "",
+    "task": "peft",
     "notes": "note",
 }
 """Column -> other names that it goes by. Case and what is no letter or digit do not matter."""
+
+LAST = ("lbs", "localbatchsize", "localbatch", "localbs")
+"""Titles, as letters and digits, that count where no other of their column is there: the batch of a
+rank is its micro batch, but for programs that say both."""
 
 JOINED = ("zero_stage_or_strategy", "recompute", "backend")
 """Columns that may be there under several names, all of which say something."""
@@ -101,10 +116,10 @@ PRECISIONS: Sequence[tuple[NumberFormat, str]] = (
     ("fp32", r"fp32|float32|f32|single|^32\b"),
 )
 RECOMPUTED: Sequence[tuple[Recompute, str]] = (
-    ("selective", r"selective|\bsel\b|attn|attention|core"),
+    ("selective", r"selective|\bsel\b|\bsac\b|attn|attention|core"),
     ("full", r"full|every|uniform|block"),
     ("none", rf"\b({NO})\b"),
-    ("full", rf"layer|checkpoint|\b({YES}|all)\b"),
+    ("full", rf"layer|checkpoint|\b({YES}|all|ac)\b"),
 )
 STAGES: Sequence[tuple[int, str]] = (
     *((n, rf"(zero|stage|\bz)[^a-z\d]*(dp|stage)?[^a-z\d]*{n}(?!\d)") for n in range(4)),
@@ -127,59 +142,61 @@ def bare(name: str) -> str:
 
 
 _COLUMN_OF_TITLE = {
-    bare(title): name for name, titles in COLUMNS.items() for title in (name, *titles.split())
+    bare(title): name for name, others in COLUMNS.items() for title in (name, *others.split())
 }
 
 
+LONGEST_TITLE = 100
+"""Characters beyond which a cell is no title."""
+
+_DROPPED = titles.word_set("number of num no n the count degree total used")
+"""Words of a title that change nothing of what a column counts."""
+_COUNTED = titles.word_set(
+    "t token tokens b billion billions m million millions k bf fp 16 seqs sequences samples"
+)
+"""Words in brackets that say in what a column counts, or of what."""
+BRACKETS = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
+_ONE = ("gpu", "device", "card", "chip", "accelerator")
+"""Words that are a kind of hardware, unless a number of them is asked for."""
+
+
+@lru_cache(maxsize=4096)
 def column(title: str) -> str | None:
-    """The column that a title means, such as ``Micro Batch Size``."""
-    if re.search(r"steps|steps?\s*/\s*s", title.lower()) and bare(title) == "steps":
+    """The column that a title means, such as ``Micro Batch Size`` or ``# of GPUs``."""
+    if len(title) > LONGEST_TITLE:
+        return None
+    plain = titles.english(title)
+    exact = bare(plain).replace("parallelism", "parallel")
+    if exact in _ONE and re.search(r"#|\bno\b|\bnum", plain.lower()):
+        return "n_gpus"
+    if exact == "steps" and re.search(r"steps|steps?\s*/\s*s", plain.lower()):
         return None  # how many, or how many a second: not the seconds of one
-    return _COLUMN_OF_TITLE.get(bare(title).replace("parallelism", "parallel"))
+    if exact in _COLUMN_OF_TITLE:
+        return _COLUMN_OF_TITLE[exact]
+    if measure := titles.measure(title):
+        return measure.name if measure.name in COLUMNS else None
+    name = _counted_column(BRACKETS.sub(" ", plain))
+    inside = BRACKETS.findall(plain)
+    return name if name and all(_agrees(name, text) for text in inside) else None
 
 
-_ARGUMENT = r"(?<![\w-])([a-z][a-z_-]+)=([^;,\s]+)"
-
-_TICKS = str.maketrans({"\u2713": "yes", "\u2714": "yes", "\u2717": "no", "\u2718": "no"})
-
-
-def normalized(row: Mapping[str, str]) -> dict[str, str]:
-    """A row, with the columns of `COLUMNS` that its own titles and notes stand for.
-
-    Notes may state, as arguments, what no column does: ``num-experts=8; swiglu=True``.
-    """
-    cells = {title: text.translate(_TICKS).strip() for title, text in row.items()}
-    texts: dict[str, list[str]] = {}
-    # A title that is a column's own name comes before its other names.
-    for title in sorted(cells, key=lambda title: title not in COLUMNS):
-        if (name := column(title)) and cells[title]:
-            texts.setdefault(name, []).append(_with_title(name, bare(title), cells[title]))
-    for title, text in re.findall(_ARGUMENT, cells.get("notes", "")):
-        if (name := column(title)) and name not in texts:
-            texts[name] = [_with_title(name, bare(title), text)]
-    return cells | {
-        name: " ".join(values) if name in JOINED else values[0] for name, values in texts.items()
-    }
+def exact_column(title: str) -> str | None:
+    """The column that has a title among its names as it is."""
+    return _COLUMN_OF_TITLE.get(bare(title))
 
 
-_TITLED = {"step_s": re.compile(r"^ms(?=per|it)|ms$|ms(?=p50)"), "mem_gb": re.compile(r"mi?b$")}
-"""Columns whose titles may name another unit than theirs."""
-_PLAIN = r"[~\u2248]?\s*[\d.,_ ]+(?:e[+-]?\d+)?"
+def _counted_column(title: str) -> str | None:
+    words = [word for word in titles.words(title) if word not in _DROPPED and word != "/"]
+    joined = "".join(words).replace("parallelism", "parallel")
+    if joined in _ONE and set(titles.words(title)) & {"number", "num", "no", "n"}:
+        return "n_gpus"
+    shorter = joined.removesuffix("size")
+    return _COLUMN_OF_TITLE.get(joined) or _COLUMN_OF_TITLE.get(shorter)
 
 
-def _with_title(name: str, title: str, text: str) -> str:
-    """Add to a cell what its title says: that a 1 is a stage, a time in ms, a batch in tokens."""
-    if name == "zero_stage_or_strategy" and "opt" in title and "dist" in title:
-        return "megatron ddp" if flag("tied", text) is False else "distributed optimizer"
-    if name == "zero_stage_or_strategy" and re.match(r"\d(\.0)?($|[^\w.])", text):
-        return f"zero {text}"
-    if name == "tied" and title.startswith("untie"):
-        return "untied" if flag("tied", text) else "tied"
-    if name in _TITLED and (unit := _TITLED[name].search(title)) and re.fullmatch(_PLAIN, text):
-        return f"{text} {unit[0]}"
-    if name == "global_batch" and "token" in title and "tok" not in text.lower():
-        return f"{text} tokens"
-    return text
+def _agrees(name: str, inside: str) -> bool:
+    """Return True for what stands in brackets behind a title and changes no column."""
+    return set(titles.words(inside)) <= _COUNTED or _COLUMN_OF_TITLE.get(bare(inside)) == name
 
 
 _GROUPED = r"[1-9]\d{0,2}(?:[,_ ]\d{3})+(?:\.\d+)?"
@@ -196,7 +213,7 @@ _TIMES = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
 def number(text: str, thousand: int = 1000) -> float | None:
     """A number of 0 or more: ``1,024``, ``2k``, ``80 GB``; None where there is none."""
-    match = _NUMBER.fullmatch(text.strip())
+    match = _NUMBER.fullmatch(cells.without_remark(text.strip()).strip())
     if match is None:
         return None
     digits, times = match["value"], match["times"].lower()
@@ -224,6 +241,38 @@ def flag(name: str, text: str) -> bool | None:
         return False
     count = number(text)  # a 2 may be a version, or how many ranks
     return True if re.fullmatch(rf"{YES}|{yes or YES}", word) or (count or 0) >= 1 else None
+
+
+NARROW = re.compile(r"fp[46]\b|int[48]\b|nf4|e2m1|\b[468][ -]?bit")
+"""Number formats that no formula here knows, in lower case."""
+_NEGATED = re.compile(r"\(?\bnot\s+\w+\)?", re.I)
+"""A format that a cell says it is not: "bf16 (not NVFP4)"."""
+
+
+def precision(text: str) -> NumberFormat | None:
+    """Format of the products; None where none is known, or it is narrower than fp8."""
+    stated = _NEGATED.sub("", text)
+    return None if NARROW.search(stated.lower()) else first(PRECISIONS, stated)
+
+
+PARTIAL = re.compile(
+    r"partial|selective[ _-]*layer|every[ _-]*(?:\d+|other|second|two|few|n\b)"
+    r"|\b\d+\s*/\s*\d+|\d\s*%|^\d+ (?:of \d+ )?layers"
+)
+"""Recomputation of some of the layers, in lower case."""
+RECOMPUTED_MODULES = titles.word_set(
+    "mlp moe moe_act layernorm layernorms norm mla_up_proj shared_experts"
+)
+"""Modules of which Megatron can compute the forward pass again, besides core attention."""
+
+
+def recompute(text: str) -> Recompute | None:
+    """Recomputation; None where none is known, or it is of some layers or of other modules."""
+    lower = text.lower()
+    modules = set(re.split(r"[\s,;+]+", lower)) & RECOMPUTED_MODULES
+    if PARTIAL.search(lower) or (modules and "full" not in lower):
+        return None
+    return first(RECOMPUTED, text)
 
 
 T = TypeVar("T")

@@ -98,3 +98,48 @@ def test_a_cell_of_hardware_is_taken_apart(
     assert aliases.parse_hardware(text) == aliases.Hardware(
         cards=cards, names=names, memory_gb=memory_gb, slower=slower
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes", "cards", "cluster"),
+    [
+        ("H100 4\u673a32\u5361\uff084x8\uff09", 4, 32, "h100"), ("A100\u5355\u673a8\u5361\uff081x8\uff09", 1, 8, "a100"),
+        ("H100-55\u673a440\u5361(55x8)", 55, 440, "h100"), ("H100 (2x8)", 2, 16, "h100"),
+        ("DGX H100 (8 GPUs)", None, 8, "h100"), ("4 nodes of A100", 4, None, "a100"),
+        ("H100 80GB, 8 GPUs per node", None, None, "h100"), ("8xH100", None, 8, "h100"),
+        ("1x v5e-256", None, None, "h100"), ("v5p-128", None, None, "h100"),
+    ],
+)  # fmt: skip
+def test_cards_and_nodes_of_hardware(
+    text: str, nodes: float | None, cards: float | None, cluster: str
+) -> None:
+    hardware = aliases.parse_hardware(text)
+    assert (hardware.nodes, hardware.cards) == (nodes, cards)
+    assert aliases.machine(text, predictions.clusters()).cluster.name == cluster
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Mixtral", "8x7B", "our 8x7B", "Qwen3 MoE 30B", "30B-A3B", "DeepSeek-V3", "DeepSeekV3", "Kimi K2", "GPT-OSS 20B",
+     "Llama 4 Scout", "GLM-4.5", "dbrx", "DeepSeek-Coder-V2"],
+)  # fmt: skip
+def test_names_of_mixtures(text: str) -> None:
+    assert aliases.sounds_like_experts(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["OpenLLaMA3B", "llama3b", "llama-469B", "Llama 3.1 405B", "gpt3_tp2_reshard_1x4xNone", "Nemotron-340B", "GLM-130B",
+     "deepseek-llm-67b", "T5 11B", "Qwen2.5 72B", ""],
+)  # fmt: skip
+def test_names_of_no_mixtures(text: str) -> None:
+    assert not aliases.sounds_like_experts(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [("Mamba 2.8B", True), ("T5 11B", True), ("flan-t5-xxl", True), ("Nemotron-H 8B", True), ("Nemotron 3 Nano", True),
+     ("ResNet50", True), ("Nemotron-340B", False), ("Nemotron-4 15B", False), ("GPT-5B", False), ("llama_7b", False)],
+)  # fmt: skip
+def test_names_of_models_of_other_layers(text: str, right: bool) -> None:
+    assert aliases.is_no_decoder(text) == right

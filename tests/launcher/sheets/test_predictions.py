@@ -1,6 +1,7 @@
 """Predictions beside the columns of a sheet, and the table that a person reads."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +73,125 @@ def test_columns_called_much_like_others_are_told(
     assert main(["plan", "--runs", str(path)]) == 0
     output = capsys.readouterr()
     assert output.err == "launch: column 'Modell' is not read; did you mean 'model'?\n"
+
+
+def planned(tmp_path: Path, text: str) -> list[dict[str, Any]]:
+    return predictions.predicted(predictions.read(write(tmp_path / "r.csv", text)), FIXED)
+
+
+REFUSED = [
+    ({"model": ""}, "no model is named, and no size of it is stated"),
+    ({"model": "our model"}, "no model 'our model' is known, and no size of it is stated"),
+    ({"model": "gpt5"}, "no model 'gpt5' is known, and no size of it is stated"),
+    ({"model": "GPT-OSS 20B"}, "'GPT-OSS 20B' has experts, and how many is not stated"),
+    ({"model": "our MoE 30B"}, "'our MoE 30B' has experts, and how many is not stated"),
+    ({"model": "llama 7b moe"}, "'llama 7b moe' has experts, and how many is not stated"),
+    ({"model": "ours 13B", "ep": "4"}, "ep 4 is of experts, and how many is not stated"),
+    ({"model": "our MoE 30B", "experts": "8"},
+     "layers and hidden of a model with experts are not stated"),
+    ({"task": "LoRA"}, "adapters are trained, and no formula is of them"),
+    ({"model": "llama2_70b_lora"}, "adapters are trained, and no formula is of them"),
+    ({"model": "Mamba 2.8B"}, "'Mamba 2.8B' is no model of a decoder's layers alone"),
+    *(({"precision": text}, f"no prediction is made for precision {text!r}")
+      for text in ("NVFP4", "mxfp4", "int8", "FP8/NVFP4", "posit16")),
+    *(({"recompute": text}, f"no prediction is made for recompute {text!r}")
+      for text in ("partial", "every 2 layers", "1/2", "50%", "selective layer", "maybe", "moe_act, layernorm")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "reason"), REFUSED)
+def test_no_prediction_is_one_of_something_else(
+    tmp_path: Path, row: dict[str, str], reason: str
+) -> None:
+    cells = {"model": "llama_7b", "n_gpus": "8", "global_batch": "64", **row}
+    (prediction,) = planned(
+        tmp_path, f"{','.join(cells)}\n" + ",".join(f'"{c}"' for c in cells.values())
+    )
+    assert (prediction["plan_outcome"], prediction["plan_reason"]) == ("unknown", reason)
+    assert [prediction[name] for name in (*predictions.PREDICTED, "plan_note")] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"model": "our 13B"}, {"model": "ours", "layers": "24", "hidden": "2048"}, {"model": "", "params_b": "7"},
+        {"model": "Qwen3 MoE 30B"}, {"model": "GPT OSS 120B"}, {"model": "Nemotron-340B"}, {"model": "OpenLLaMA3B"},
+        {"model": "our MoE", "layers": "24", "hidden": "2048", "experts": "8", "top_k": "2"},
+        {"precision": "bf16 (not NVFP4)"}, {"precision": "amp_bf16"}, {"precision": "MXFP8"}, {"precision": "mixed"},
+        {"precision": "FP8-CS (FP8-MX)"}, {"recompute": "core_attn"}, {"recompute": "Full (12 layers)"},
+        {"task": "SFT"}, {"precision": "True"}, {"recompute": "full AC"}, {"recompute": "SAC"},
+        {"strategy": "HSDP"}, {"FSDP": "8"},
+    ],
+)  # fmt: skip
+def test_what_can_be_predicted_is(tmp_path: Path, row: dict[str, str]) -> None:
+    cells = {"model": "llama_7b", "n_gpus": "8", "global_batch": "64", **row}
+    (prediction,) = planned(tmp_path, f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    assert prediction["plan_outcome"] in ("ok", "oom")
+    assert prediction["pred_step_ms"] > 0
+
+
+def test_a_model_of_a_size_alone_is_said_to_be_a_guess(tmp_path: Path) -> None:
+    (prediction,) = planned(tmp_path, "model,n_gpus\nour 13B,8\n")
+    assert "no model 'our 13B' is known, layers 40, hidden 5120" in prediction["plan_note"]
+
+
+def test_a_mixture_is_taken_for_itself(tmp_path: Path) -> None:
+    (prediction,) = planned(tmp_path, "model,n_gpus,ep\nQwen3 MoE 30B,8,8\n")
+    assert "model qwen3_30b_a3b" in prediction["plan_note"]
+    assert "experts 0" not in prediction["plan_note"]
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus", "note"),
+    [
+        ("model,parallel\nllama_7b,PP2DP2TP8\n", 32, None),
+        ("model,dp,tp,cp\nllama_7b,4,2,2\n", 16, None),
+        ('model,Parallelism\nllama_7b,"FSDP 8, TP 2, CP 4"\n', 64, None),
+        ("model,\u914d\u7f6e\nllama_7b,H100 4\u673a32\u5361\uff084x8\uff09\n", 32, None),
+        ("model,n_gpus,parallel\nllama_7b,64,PP2DP2TP8\n", 64, "dp 4 (not 2: 64 gpus / 16)"),
+        ("model,n_gpus,FSDP,CP\nllama_7b,64,32,2\n", 64, None),
+    ],
+)
+def test_cards_follow_from_the_degrees(
+    tmp_path: Path, text: str, gpus: float, note: str | None
+) -> None:
+    sheet = predictions.read(write(tmp_path / "r.csv", text))
+    assert sheet.points.gpus.tolist() == [gpus]
+    notes = sheet.notes[0].split(", ")
+    assert note in notes if note else not [part for part in notes if part.startswith("dp ")]
+    assert not {"n_gpus"} & sheet.assumed[0]
+
+
+def test_a_sequence_in_tokens_is_planned_as_it_is(tmp_path: Path) -> None:
+    (prediction,) = planned(tmp_path, "Model,SeqLen (T),# GPUs,GPU\n7b,65536,8,h100_80gb\n")
+    sheet = predictions.read(write(tmp_path / "r.csv", "Model,SeqLen (T),# GPUs\n7b,65536,8\n"))
+    assert sheet.points.sequence.tolist() == [65536]
+    assert "seq_len" not in prediction["plan_note"]
+
+
+UNREAD = (
+    "model,n_gpus,who,Activation CPUOffload,empty,tgs,MFU,loss,status,setup,layout\n"
+    "llama_7b,8,me,no,-,1,2,3,ok,ours,tp2\n"
+)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "table"])
+def test_columns_that_are_not_read_are_told(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "a.csv", UNREAD)
+    assert main(["plan", "--runs", str(path), "--format", form]) == 0
+    output = capsys.readouterr()
+    line = "not read: who, Activation CPUOffload, setup\n"
+    assert (output.out if form == "table" else output.err).endswith(line)
+
+
+def test_no_terms_of_a_row_without_a_prediction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "a.csv", "model,n_gpus\nour model,8\n")
+    assert main(["plan", "--runs", str(path), "--explain", "1"]) == 2
+    assert capsys.readouterr().err == (
+        "launch: --explain 1: it has no prediction: no model 'our model' is known, and no size of it"
+        " is stated\n"
+    )

@@ -137,6 +137,8 @@ def _predict_sheet(options: argparse.Namespace) -> None:
     if options.explain is not None:
         if not 1 <= options.explain <= len(sheet.rows):
             raise ConfigError(f"--explain {options.explain}: the rows are 1 to {len(sheet.rows)}")
+        if refusal := sheet.refusals[options.explain - 1]:
+            raise ConfigError(f"--explain {options.explain}: it has no prediction: {refusal}")
         points = sheet.points[[options.explain - 1]]
         print_rows([*explain.terms(points, constants)], options)
         return
@@ -144,6 +146,8 @@ def _predict_sheet(options: argparse.Namespace) -> None:
         print(f"launch: {line}", file=sys.stderr)
     rows = predictions.predicted(sheet, constants)
     if options.format != "table":
+        if unread := predictions.not_read(sheet):
+            print(f"launch: not read: {', '.join(unread)}", file=sys.stderr)
         print_rows(rows, options)
         return
 

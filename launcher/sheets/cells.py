@@ -1,0 +1,62 @@
+"""Cells as they are pasted from READMEs and spreadsheets: marks, footnotes, units, durations."""
+
+import re
+import unicodedata
+
+TICKS = str.maketrans({"\u2713": "yes", "\u2714": "yes", "\u2717": "no", "\u2718": "no"})
+
+_TAG = re.compile(r"<[^<>]+>")
+_FOOTNOTE = re.compile(r"\[\^[^\]]*\]|[\u2020\u2021\u00a7\u00b6]")
+_SUPERSCRIPT = re.compile(r"(?<=[\w%)])[\u00b9\u00b2\u00b3\u2070-\u2079]+$")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_MARKS = set("<[*`")
+"""Characters that every mark in ASCII has one of."""
+_EMPHASIS = re.compile(r"\*{2,}|`|^\*+(?=.)|(?<=.)\*+$")
+
+UNITS: dict[str, float] = {"ms": 1e-3, "msec": 1e-3, "us": 1e-6, "s": 1, "sec": 1, "secs": 1,
+                           "second": 1, "seconds": 1, "m": 60, "min": 60, "mins": 60, "minute": 60,
+                           "minutes": 60, "h": 3600, "hr": 3600, "hrs": 3600, "hour": 3600,
+                           "hours": 3600, "d": 86400, "day": 86400, "days": 86400}  # fmt: skip
+"""Seconds of a unit of time."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)(?![a-z])")
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2}(?:\.\d+)?)")
+_BRACKET = re.compile(r"(?P<value>[^()\[\]]*\d[^()\[\]]*?)\s*[(\[](?P<inside>[^()\[\]]*)[)\]]")
+_UNIT = re.compile(r"ms|msec|s|sec|seconds?|[kmgt]i?b", re.I)
+
+
+def plain(text: str) -> str:
+    """Text without marks: ``**16934**``, ``1,524†``, ``[895](https://...)``, full-width digits."""
+    if text.isascii() and not _MARKS & set(text):
+        return text.strip()
+    text = _LINK.sub(r"\1", _FOOTNOTE.sub("", _TAG.sub(" ", text)))
+    text = unicodedata.normalize("NFKC", _SUPERSCRIPT.sub("", text.translate(TICKS).strip()))
+    return _EMPHASIS.sub("", text.strip()).strip()
+
+
+def without_remark(text: str) -> str:
+    """Text without what stands behind it in brackets; a unit there stays: ``417.95 (ms)``."""
+    match = _BRACKET.fullmatch(text.strip())
+    if match is None:
+        return text
+    inside = match["inside"].strip()
+    return f"{match['value']} {inside}" if _UNIT.fullmatch(inside) else match["value"]
+
+
+def seconds(text: str) -> float | None:
+    """Seconds of a duration with units: ``42.21 s``, ``1h 20m``, ``2:05``; None of any other."""
+    text = text.strip().lower().replace(",", "")
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, rest = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(rest)
+    parts = _DURATION.findall(text)
+    if not parts or re.sub(r"[\s~\u2248]|and", "", _DURATION.sub("", text)):
+        return None
+    if any(unit not in UNITS for _, unit in parts):
+        return None
+    return sum(float(count) * UNITS[unit] for count, unit in parts)
+
+
+BLANK = ("", "-", "--", "\u2013", "\u2014", "/", "*", "?", "na", "n/a", "n.a.", "nan", "none",
+         "null", "tbd", "auto", "default")  # fmt: skip
+"""Cells that state nothing, in lower case."""
