@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,9 @@ from analysis.loading import frames, sweeps
 from analysis.loading.frames import RunPlace
 from analysis.loading.rows import UNFINISHED, Row, of_folder
 from analysis.text import printable
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, ReadError
 from launcher.results import find
-from launcher.results.columns import COLUMNS, resolved
+from launcher.results.columns import COLUMNS, GOALS, SPEED, resolved
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.run_folder import RunFolder
 from launcher.results.sweep_folder import SweepFolder
@@ -93,18 +94,25 @@ class Runs:
             ConfigError: no such column, or it is empty.
         """
         rows = [row for row in self._loaded.rows if unfinished or row["outcome"] not in UNFINISHED]
-        return table.arranged(rows, sort)
+        return table.arranged(rows, sort, self.goal)
 
-    def best(self, by: str = "tokens_per_s") -> "pd.Series[Any]":
+    @cached_property
+    def goal(self) -> str:
+        """Column that the sweeps here look for the best of; speed where they differ."""
+        goals = {_goal(sweep) for below in self._sweeps.values() for sweep in below}
+        return goals.pop() if len(goals) == 1 else SPEED
+
+    def best(self, by: str | None = None) -> "pd.Series[Any]":
         """The row of the best run that went well.
 
         Args:
             by: a column; where less is better (memory, milliseconds, loss ...) the least is best.
+                None is the goal of the sweep.
 
         Raises:
             ConfigError: no such column; nothing ran well, or nobody knows that of it.
         """
-        by = resolved(by, "by")
+        by = resolved(by or self.goal, "by")
         rows = self.table()
         ok = rows[(rows["outcome"] == "ok") & rows[by].notna()]
         if ok.empty:
@@ -113,7 +121,7 @@ class Runs:
         index = values.argmin() if COLUMNS[by].better == "less" else values.argmax()
         return ok.iloc[int(index)]
 
-    def best_config(self, by: str = "tokens_per_s") -> str:
+    def best_config(self, by: str | None = None) -> str:
         """The best run as YAML that ``launch --config FILE`` starts the real run from.
 
         Raises:
@@ -200,6 +208,14 @@ class Runs:
     def places(self) -> Sequence[RunPlace]:
         """Folders of the runs that have one, in the order of the table."""
         return list(self._loaded.places.values())
+
+
+def _goal(sweep: Path) -> str:
+    """Goal of a sweep; speed where its command is not known, or is of no sweep."""
+    with suppress(ConfigError, ReadError):
+        goal = SweepFolder(sweep).command().goal
+        return goal if goal in GOALS else SPEED
+    return SPEED
 
 
 def _unfinished(sweep: Path, rows: Sequence[Row]) -> list[str]:

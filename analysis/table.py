@@ -1,6 +1,7 @@
 """Records as a table with one row per point: best first, failures after, rejections last."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,23 +15,24 @@ from analysis import text
 from analysis.folding import fold
 from analysis.loading.rows import UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
-from launcher.results.columns import COLUMNS, FORMS, column_of, resolved
+from launcher.results.columns import COLUMNS, FORMS, SPEED, column_of, resolved
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.record import RunRecord
 
 
-def frame(records: Sequence[RunRecord], sort: str | None = None) -> pd.DataFrame:
+def frame(records: Sequence[RunRecord], sort: str | None = None, goal: str = SPEED) -> pd.DataFrame:
     """`arranged` of the rows of records."""
-    return arranged([of_record(record) for record in records], sort)
+    return arranged([of_record(record) for record in records], sort, goal)
 
 
-def arranged(rows: Sequence[Row], sort: str | None = None) -> pd.DataFrame:
+def arranged(rows: Sequence[Row], sort: str | None = None, goal: str = SPEED) -> pd.DataFrame:
     """Rows in the columns of `COLUMNS`; what is unknown is NA.
 
     Args:
         rows: of `analysis.loading.rows`, in any order.
-        sort: a column, ascending; with a leading "-" descending. Without it the fastest comes
+        sort: a column, ascending; with a leading "-" descending. Without it the best comes
             first, then what failed, then what never ran; stages of a curriculum in their order.
+        goal: the column of which the best is sought.
 
     Raises:
         ConfigError: no such column.
@@ -39,15 +41,21 @@ def arranged(rows: Sequence[Row], sort: str | None = None) -> pd.DataFrame:
     table = pd.DataFrame.from_records(cells, columns=list(COLUMNS))
     table = table.astype({name: "Int64" for name, column in COLUMNS.items() if column.form == "d"})
     kinds = {row["memory_kind"] for row in rows} - {None}
-    table.attrs["memory"] = "rss_gib" if kinds == {"rss"} else "mem_gib"
+    table.attrs |= {"memory": "rss_gib" if kinds == {"rss"} else "mem_gib", "goal": goal}
     if sort is not None:
         return sorted_by(table, sort)
     if table["stage"].notna().all() and len(table):
         return sorted_by(table, "row") if table["row"].notna().any() else table
     order = table["outcome"].map(_rank).astype(float)
-    speed = -pd.to_numeric(table["tokens_per_s"]).where(order == 0)
-    keys = pd.DataFrame({"order": order, "speed": speed, "row": table["row"]})
-    return table.loc[keys.sort_values(["order", "speed", "row"]).index].reset_index(drop=True)
+    merit = _merit(table, goal).where(order == 0)
+    keys = pd.DataFrame({"order": order, "merit": -merit, "row": table["row"]})
+    return table.loc[keys.sort_values(["order", "merit", "row"]).index].reset_index(drop=True)
+
+
+def _merit(rows: pd.DataFrame, goal: str) -> "pd.Series[Any]":
+    """Values of a column, of which more is better."""
+    values = pd.to_numeric(rows[goal])
+    return -values if COLUMNS[goal].better == "less" else values
 
 
 def plain(
@@ -162,20 +170,21 @@ def _readable(rows: pd.DataFrame) -> tuple[list[str], text.Table]:
 
 
 def _best(rows: pd.DataFrame) -> int | None:
-    """Position of the fastest row; None where it is the only one, or the table is another."""
+    """Position of the best row; None where it is the only one, or the table is another."""
     kind = next((name for name in ("outcome", "plan") if name in rows), None)
     if rows.attrs.get("plain") or kind is None or rows.get("stage", pd.Series()).notna().any():
         return None
-    usable = rows[kind].isin(("ok", "run")) & rows["tokens_per_s"].notna()
+    goal = rows.attrs.get("goal", SPEED)
+    usable = rows[kind].isin(("ok", "run")) & rows[goal].notna()
     if usable.sum() < 2:
         return None
     chance = 1 - pd.to_numeric(rows["pred_oom_prob"]).fillna(0.0) if kind == "plan" else 1.0
-    speeds = (pd.to_numeric(rows["tokens_per_s"]) * chance).where(usable, -1.0)
-    return int(speeds.to_numpy(dtype=float).argmax())
+    merits = (_merit(rows, goal) * chance).where(usable, -math.inf)
+    return int(merits.to_numpy(dtype=float).argmax())
 
 
 MARK = "*"
-"""Mark of the fastest row."""
+"""Mark of the best row."""
 
 KEPT = ("row", "outcome", "plan", "tokens_per_s")
 """Columns that any terminal shows."""

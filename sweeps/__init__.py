@@ -1,5 +1,7 @@
 """Many runs: a sweep's points, and strategies that choose which of them to run next."""
 
+from launcher.results.columns import GOALS, SPEED
+from launcher.results.record import RunRecord
 from sweeps.best_first import best_first
 from sweeps.expand import Sweep, choices, pinned, specs, unique
 from sweeps.halving import halving
@@ -23,8 +25,15 @@ HANDFUL = 8
 
 def strategy(sweep: Sweep, points: int) -> tuple[str, Strategy]:
     """Return the name and function of a sweep's strategy; unless named, by the number of points."""
-    name = sweep.strategy or ("best_first" if points > HANDFUL else "grid")
+    many = "best_first" if sweep.goal == SPEED else "random"
+    name = sweep.strategy or (many if points > HANDFUL else "grid")
     return name, STRATEGIES[name]
+
+
+def merit(goal: str, record: RunRecord) -> float | None:
+    """Value of a goal that a run has, with its sign changed where less is better."""
+    value = getattr(record.figures, goal) if record.outcome == "ok" else None
+    return -value if value is not None and GOALS[goal].better == "less" else value
 
 
 __all__ = [
@@ -36,6 +45,7 @@ __all__ = [
     "Strategy",
     "Sweep",
     "choices",
+    "merit",
     "pinned",
     "specs",
     "strategy",

@@ -42,8 +42,9 @@ def best_first(search: Search) -> Answer:
 
 
 def ruled_out(search: Search) -> dict[int, str]:
-    """Points that cannot fit, or cannot be the best, by what has been seen of others."""
-    reasons = dominated(search.grid, search.observations)
+    """Points that cannot fit, or cannot be the fastest, by what has been seen of others."""
+    by_speed = search.merits is None
+    reasons = dominated(search.grid, search.observations) if by_speed else {}
     for i in np.flatnonzero(search.forecast.oom > HOPELESS):
         required = search.forecast.required_bytes[i] / GIB
         available = search.grid.points.memory[i] / GIB

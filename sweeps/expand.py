@@ -10,6 +10,7 @@ import simpleeval
 
 from launcher.decode import Whole, decode, field_at, hint, join
 from launcher.errors import ConfigError
+from launcher.results.columns import SPEED
 from launcher.spec.run import RunSpec
 from sweeps.search import Stop
 
@@ -24,6 +25,9 @@ class Sweep:
     """Names the folder of the sweep's trials."""
     strategy: str | None = None
     """A key of ``sweeps.STRATEGIES``; None is best_first for more than a handful of points."""
+    goal: str = SPEED
+    """Column of the table that the sweep looks for the best of: one that is measured. Other
+    goals than speed take the strategies grid, random and halving."""
     stop: Stop = field(default_factory=Stop)
     """When the strategy has seen enough."""
     seed: Whole = 0

@@ -48,6 +48,8 @@ class Search:
     """Optimizer steps of each point's trial; None where all have the same."""
     twins: Array | None = None
     """Points with the same number here differ in their steps alone."""
+    merits: Mapping[int, float] | None = None
+    """Values of the sweep's goal by point, more being better; None where the goal is speed."""
 
     @cached_property
     def forecast(self) -> Forecast:
@@ -79,6 +81,10 @@ class Search:
         """Speed of one that has ended; None where it was not measured."""
         step = self.observations[point].step
         return float(self.grid.tokens_per_device[point] / step) if step else None
+
+    def merit(self, point: int) -> float | None:
+        """Value of the goal of one that has ended, more being better; None where it has none."""
+        return self.speed(point) if self.merits is None else self.merits.get(point)
 
     @property
     def free_slots(self) -> int:

@@ -10,10 +10,11 @@ from launcher.campaign.plan import Plan, codes_of, prediction_of
 from launcher.errors import ConfigError
 from launcher.planner.forecast import Forecast, Observation
 from launcher.planner.points import GIB, Array
+from launcher.results.columns import SPEED
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.record import Prediction, RunRecord
 from launcher.spec.run import RunSpec
-from sweeps import LEARNING, Search, strategy
+from sweeps import LEARNING, Search, merit, strategy
 
 ROOM = 4
 """Trials at once where ``parallel`` is not given and the strategy learns from each."""
@@ -74,12 +75,19 @@ class Chooser:
             seed=self.sweep.seed,
             steps=self.steps,
             twins=self.twins,
+            merits=self._merits(ended),
         )
         answer, self.forecast = self._choose(search), search.forecast
         return Choice(
             next_specs=[self.specs[i] for i in answer.next],
             given_up={self.specs[i].name: reason for i, reason in answer.given_up.items()},
         )
+
+    def _merits(self, ended: Mapping[str, RunRecord]) -> dict[int, float] | None:
+        if self.sweep.goal == SPEED:
+            return None
+        merits = {self.index[name]: merit(self.sweep.goal, ended[name]) for name in ended}
+        return {index: value for index, value in merits.items() if value is not None}
 
     def prediction(self, spec: RunSpec) -> Prediction:
         """Prediction of a point by all trials so far; an empty one of a point that cannot run."""

@@ -37,7 +37,9 @@ def save_command(plan: Plan) -> None:
     folder.make()
     overrides = tuple(word for word in plan.command.overrides if not word.startswith(ONCE))
     start = str(plan.start) if plan.start else None
-    folder.save_command(replace(plan.command, overrides=overrides, kind=kind, start=start))
+    goal = plan.request.sweep.goal if plan.request.sweep else None
+    command = replace(plan.command, overrides=overrides, kind=kind, start=start, goal=goal)
+    folder.save_command(command)
 
 
 def kind_of(request: Request) -> Kind:

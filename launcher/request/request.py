@@ -7,6 +7,7 @@ from pathlib import Path
 from launcher.decode import Count, Positive, look_up
 from launcher.errors import ConfigError
 from launcher.request.schedulers import SCHEDULERS
+from launcher.results.columns import GOALS, SPEED
 from launcher.results.outcomes import Outcome
 from launcher.results.sweep_folder import SweepFolder
 from launcher.schedulers import Scheduler
@@ -106,6 +107,12 @@ class Request:
         """Raise ConfigError on what is wrong with every point of the request; return itself."""
         if self.points.strategy is not None:
             look_up(self.points.strategy, STRATEGIES, "sweep.strategy")
+        look_up(self.points.goal, GOALS, "sweep.goal")
+        if self.points.goal != SPEED and self.points.strategy == "best_first":
+            raise ConfigError(
+                f"sweep.strategy: best_first looks for the highest {SPEED}, and sweep.goal is"
+                f" {self.points.goal}: take grid, random or halving"
+            )
         if not self.output.strip():
             raise ConfigError("output: is empty; name a folder")
         self.tracking.check()

@@ -191,6 +191,12 @@ FORMS = {name: column.form for name, column in _ALL.items()}
 NUMERIC = {name: column for name, column in COLUMNS.items() if column.better}
 """Columns of which more, or less, is better."""
 
+SPEED = "tokens_per_s"
+"""Goal of a sweep of layouts, which the planner predicts."""
+
+GOALS = {name: column for name, column in COLUMNS.items() if column.figure and column.better}
+"""Columns that a sweep may look for the best of: what is measured."""
+
 OF_SPEC: Mapping[str, Callable[[RunSpec], Any]] = {
     name: column.of_spec or attrgetter(str(column.spec_field))
     for name, column in COLUMNS.items()

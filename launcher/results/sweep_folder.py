@@ -47,6 +47,8 @@ class SavedCommand:
     """Kind of what the words started; None where they have started nothing yet."""
     start: str | None = None
     """Folder of the run that this one goes on from, beside its own."""
+    goal: str | None = None
+    """Column that the sweep looks for the best of; None of anything else."""
 
 
 @dataclass(frozen=True, slots=True)

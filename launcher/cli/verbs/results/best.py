@@ -20,8 +20,7 @@ def best(words: Sequence[str]) -> int:
     parser.add_argument(
         "--by",
         metavar="COLUMN",
-        default="tokens_per_s",
-        help="what is best in it; of memory, time and loss the least",
+        help="what is best in it, of memory, time and loss the least (default: sweep.goal)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
     options = parse(parser, words)

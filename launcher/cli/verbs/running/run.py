@@ -55,7 +55,7 @@ def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse
         return handed_over(campaign)
     from analysis import table
 
-    rows = table.frame(records, options.sort)
+    rows = table.frame(records, options.sort, campaign.plan.request.points.goal)
     table.put(rows, options.format, options.output, every_row=options.all)
     _advise(campaign)
     _offer_best(campaign)
@@ -87,17 +87,20 @@ def _offer_best(campaign: "Campaign") -> None:
     import analysis
     from launcher.errors import ConfigError, WorkError
     from launcher.files import write_text
+    from launcher.results.columns import SPEED
 
     folder, records = campaign.plan.folder, campaign.ordered_records()
+    goal = campaign.plan.request.points.goal
     if campaign.plan.request.sweep is None or all(record.outcome != "ok" for record in records):
         return
     try:
-        write_text(folder.best, analysis.load(folder.path).best_config())
+        write_text(folder.best, analysis.load(folder.path).best_config(goal))
     except (ConfigError, WorkError) as error:
         print(f"launch: no file of the best run: {error}", file=sys.stderr)
         return
     command = f"launch --config {shlex.quote(str(folder.best))} train.steps=N checkpoint_every=N"
-    print(f"the real run, at the fastest layout (*): {command}", file=sys.stderr)
+    best = "the fastest layout" if goal == SPEED else f"the best {goal}"
+    print(f"the real run, at {best} (*): {command}", file=sys.stderr)
 
 
 def _print_stopped(campaign: "Campaign", words: Sequence[str]) -> None:
