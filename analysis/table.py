@@ -175,6 +175,8 @@ def _best(rows: pd.DataFrame) -> int | None:
     if rows.attrs.get("plain") or kind is None or rows.get("stage", pd.Series()).notna().any():
         return None
     goal = rows.attrs.get("goal", SPEED)
+    if goal not in rows:  # no plan predicts a loss
+        return None
     usable = rows[kind].isin(("ok", "run")) & rows[goal].notna()
     if usable.sum() < 2:
         return None

@@ -163,3 +163,30 @@ def test_paths_are_data_not_shell(
     (tmp_path / "conf" / "data" / "own.yaml").write_text(f"blend: {blend}\ntokenizer: bytes\n")
     assert len(plan(["--config-dir", "conf", "data=own"], capsys)) == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_axes_are_relative_to_the_run_that_they_vary(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = plan(["sweep=batch_size", "train.optimizer.lr=1e-3"], capsys)
+    assert {(row["global_batch"], row["remark"]) for row in rows} == {
+        (12, "steps 40"), (24, "steps 20"), (48, "steps 10"),
+    }  # fmt: skip
+    words = ["sweep=context_length", "train.global_batch=96", "layout.tp=1", "layout.cp=1"]
+    rows = plan([*words, "layout.recompute=none"], capsys)
+    assert {row["seq_len"] for row in rows} == {64, 128, 256}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sweep.goal=loss"], "sweep.goal: no 'loss'; did you mean 'loss_last'?"),
+        (["sweep.goal=cause"], "sweep.goal: no 'cause'"),
+        (["sweep.goal=loss_last", "sweep.strategy=best_first"],
+         "sweep.strategy: best_first looks for the highest tokens_per_s, and sweep.goal is loss_last:"
+         " take grid, random or halving"),
+    ],
+)  # fmt: skip
+def test_goals_that_cannot_be(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "sweep=parallelism_grid", *words]) == 2
+    assert message in capsys.readouterr().err

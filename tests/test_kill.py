@@ -45,6 +45,10 @@ COMPARED = ("row", "spec_id", "outcome", "cause", "backend", "tp", "pp", "zero",
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> list[tuple[str, ...]]:
     folder = tmp_path_factory.mktemp("undisturbed")
     start(folder, cache).wait(300)
+    best = folder / "parallelism_grid" / "best.yaml"
+    words = ["plan", "--config", str(best), "--format", "json"]
+    planned = subprocess.run(command(words), env=environment(cache), capture_output=True, text=True)
+    assert [row["plan"] for row in json.loads(planned.stdout)] == ["run"], planned.stderr
     return table(folder, cache)
 
 

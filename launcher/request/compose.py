@@ -43,6 +43,15 @@ GLOBAL_PACKAGE = "# @package _global_"
 """First line that a group's file needs to set keys of other groups too."""
 
 
+def _times(factor: float, number: float) -> float:
+    """Product of two numbers, a whole one where it is one: half of a batch of 24 is 12."""
+    product = factor * number
+    return int(product) if float(product).is_integer() else product
+
+
+OmegaConf.register_new_resolver("times", _times, replace=True)
+"""``${times:2,${train.global_batch}}`` in YAML: axes relative to the run that they vary."""
+
 _HYDRA = threading.Lock()
 """Hydra keeps what it composes in a global: one thread at a time."""
 

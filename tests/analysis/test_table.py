@@ -192,3 +192,19 @@ def test_a_table_for_a_paper() -> None:
             r"\\",
         ],
     ]
+
+
+def test_the_goal_of_a_sweep_decides_what_is_best() -> None:
+    losses = (7.25, 6.5, None)
+    records = [
+        RunRecord(
+            spec=spec(seed=seed),
+            outcome="ok",
+            figures=Figures(loss_last=loss, tokens_per_s=9.0 - seed),
+        )
+        for seed, loss in enumerate(losses)
+    ]
+    rows = table.frame(records, goal="loss_last")
+    assert list(rows["tokens_per_s"]) == [8.0, 9.0, 7.0]
+    assert [line[0] for line in table.render(rows, "table").splitlines()[-3:]] == ["*", " ", " "]
+    assert list(table.frame(records)["tokens_per_s"]) == [9.0, 8.0, 7.0]

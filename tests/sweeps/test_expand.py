@@ -8,7 +8,7 @@ import pytest
 from launcher.decode import decode
 from launcher.errors import ConfigError
 from launcher.spec.run import RunSpec
-from sweeps import Sweep, pinned, specs, unique
+from sweeps import Sweep, choices, pinned, specs, unique
 from tests.conftest import spec
 
 BASE = spec()
@@ -138,3 +138,21 @@ def test_axes_of_one_part_need_not_stand_together() -> None:
     axes = {"layout.tp": [1, 2], "train.steps": [5, 6], "layout.zero": [0, 1]}
     product = [(p.layout.tp, p.train.steps, p.layout.zero) for p in points(axes=axes)]
     assert product == list(itertools.product([1, 2], [5, 6], [0, 1]))
+
+
+def test_the_words_of_one_point() -> None:
+    sweep = Sweep(
+        axes={"layout": {"tp": [1, 2]}, "model": ["llama_7b"]},
+        zip=({"train": {"global_batch": [8, 16], "optimizer.lr": [1e-3, 2e-3]}},),
+    )
+    base = spec()
+    words = choices(sweep, base)
+    assert words == [
+        f"layout.tp={base.layout.tp}",
+        f"model={base.model.name}",
+        f"train.global_batch={base.train.global_batch}",
+        f"train.optimizer.lr={base.train.optimizer.lr}",
+    ]
+    flags = Sweep(axes={"layout": {"sequence_parallel": [None, True], "offload": [False]}})
+    assert choices(flags, base) == ["layout.sequence_parallel=null", "layout.offload=false"]
+    assert choices(Sweep(axes={"data.blend": [{"a": 1.0}]}), base) is None

@@ -105,3 +105,13 @@ def test_without_rungs_it_is_the_list() -> None:
         1,
         2,
     )
+
+
+def test_another_goal_than_speed_decides_who_climbs() -> None:
+    runs = ran(0, range(16))  # the last ones are the fastest
+    losses = {3 * twin: -7.0 - 0.1 * twin for twin in range(1, 16)}  # the first ones learn best
+    answer = ask(runs, merits=losses)
+    assert answer.next == tuple(3 * twin + 1 for twin in (1, 2, 3, 4))
+    assert answer.given_up[1] == "not among the best 4 of 16 after 10 steps"
+    slow_ones = {3 * twin: Observation(fitted=True, step=100.0) for twin in range(16)}
+    assert not set(ask(slow_ones, merits=losses).given_up) & {3 * twin for twin in range(16)}

@@ -77,10 +77,12 @@ def _plan_request(options: argparse.Namespace) -> None:
 
     from analysis import plan as plans
     from analysis import table
+    from launcher.results.columns import SPEED
 
-    rows = plans.frame(planned, options.sort)
+    rows, goal = plans.frame(planned, options.sort), campaign.plan.request.points.goal
+    rows.attrs["goal"] = goal
     table.put(rows, options.format, options.output, every_row=options.all)
-    if len(rows) and rows["plan"].iloc[0] == "run":
+    if len(rows) and rows["plan"].iloc[0] == "run" and goal == SPEED:
         _print_words(campaign, int(rows["row"].iloc[0]), options)
 
 
