@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from launcher.campaign.campaign import Campaign
+from launcher.campaign.plan import Plan
 from launcher.cli import main
+from launcher.request.compose import compose
 from tests.conftest import ROOT
 
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
@@ -190,3 +193,26 @@ def test_goals_that_cannot_be(
 ) -> None:
     assert main(["plan", "sweep=parallelism_grid", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+PLANS = [c for c in CHOICES if c.startswith(("sweep=", "curriculum="))]
+CARDS = [c for c in CHOICES if c.startswith("cluster=") and "local" not in c]
+
+
+@pytest.mark.parametrize("choice", PLANS)
+def test_each_sweep_and_curriculum_has_something_to_run_on_any_cluster(
+    choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = [["cluster=local", f"cluster.gpus_per_node={ranks}"] for ranks in (1, 2, 8)]
+    places += [["cluster=h100", f"cluster.nodes={nodes}"] for nodes in (1, 2, 3, 8, 16)]
+    places += [[cluster, "cluster.nodes=3"] for cluster in CARDS if cluster != "cluster=h100"]
+    for words in places:
+        planned = Campaign(Plan.of_request(compose([choice, *words]))).planned()
+        refused = [point for point in planned if point.rejected]
+        runnable = [point for point in planned if not point.rejected and not point.pruned]
+        assert runnable, (words, refused[0].rejected if refused else planned[0].pruned)
+        if choice.startswith("curriculum="):
+            assert not refused, (words, refused[0].rejected)
+            steps = [point.spec.train.steps for point in planned]
+            assert min(steps) >= 20, (words, "a stage of so few steps shows nothing")

@@ -4,6 +4,7 @@ Hydra composes the YAML and parses the overrides. Every key is checked against t
 first, so that a wrong one gets the nearest right one instead of Hydra's own message.
 """
 
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -49,8 +50,16 @@ def _times(factor: float, number: float) -> float:
     return int(product) if float(product).is_integer() else product
 
 
+def _per_rank(number: float, *, _root_: Any) -> float:
+    """Product of a number and the ranks of the cluster, as far as these are numbers."""
+    sizes = [OmegaConf.select(_root_, f"cluster.{name}") for name in ("nodes", "gpus_per_node")]
+    return _times(number, math.prod(size for size in sizes if isinstance(size, int)))
+
+
+# In YAML: ${times:2,${train.global_batch}}, an axis relative to the run that it varies, and
+# ${per_rank:8}, a batch that any number of ranks divides.
 OmegaConf.register_new_resolver("times", _times, replace=True)
-"""``${times:2,${train.global_batch}}`` in YAML: axes relative to the run that they vary."""
+OmegaConf.register_new_resolver("per_rank", _per_rank, replace=True)
 
 _HYDRA = threading.Lock()
 """Hydra keeps what it composes in a global: one thread at a time."""
