@@ -100,7 +100,7 @@ def stages(part: Part) -> Html | None:
     if part.kind != "curriculum":
         return None
     by_folder = dict(list(part.attempts.groupby("folder", sort=False)))
-    tokens = part.steps.groupby("folder")["tokens"].agg(["min", "max"])
+    tokens = part.steps.groupby("folder")["tokens"].max().dropna()
     rows = []
     for _, row in part.table.iterrows():
         attempts = by_folder.get(row["folder"], part.attempts.iloc[:0])
@@ -109,7 +109,7 @@ def stages(part: Part) -> Html | None:
                 row["stage"],
                 row["outcome"],
                 _cell(row, "steps"),
-                f"{int(tokens['max'][row['folder']]):,}" if row["folder"] in tokens.index else "",
+                f"{int(tokens[row['folder']]):,}" if row["folder"] in tokens.index else "",
                 _cell(row, "loss_first"),
                 _cell(row, "loss_last"),
                 str(len(attempts)),

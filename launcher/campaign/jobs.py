@@ -89,7 +89,7 @@ def _row(
         "hosts": " ".join(status.nodes) or None if status else None,
         "step": last.get("step"),
         "loss": metrics.encoded(_rounded(metrics.number(last.get("loss")), 4)),
-        "tokens_per_s": _rounded(last.get("tokens_per_s"), 0),
+        "tokens_per_s": _rounded(metrics.number(last.get("tokens_per_s")), 0),
         "silent_s": round(time.time() - min(beat_times)) if running and beat_times else None,
         "cause": cause,
     }

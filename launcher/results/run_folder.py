@@ -326,8 +326,16 @@ class RunFolder:
     # Metrics and events.
 
     def steps(self) -> list[dict[str, Any]]:
-        """Read the metrics, one dict per whole line; one cut short by a kill is left out."""
-        return list(read_jsonl(self.metrics))
+        """Read the metrics, one dict per whole line; one cut short by a kill is left out.
+
+        Raises:
+            ReadError: a line is damaged.
+        """
+        lines = list(read_jsonl(self.metrics))
+        for number, line in enumerate(lines, 1):
+            if not isinstance(line, dict):
+                raise ReadError(f"{self.metrics}:{number}: is no step")
+        return lines
 
     def events(self) -> list[dict[str, Any]]:
         """Read the events of all attempts, one dict per whole line. Raises ReadError."""
