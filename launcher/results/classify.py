@@ -224,10 +224,10 @@ def _killed_by_kernel(run: _Run) -> EndVerdict | None:
 def _message(run: _Run, echo: bool) -> EndVerdict | None:
     for pattern in PATTERNS:
         for rank in run.ranks if pattern.echo is echo else ():
-            match = pattern.regex.search(run.logs[rank])
+            match = pattern.search(run.logs[rank])
             if match:
                 return EndVerdict(pattern.outcome, run.cause(rank, _line(match)), rank)
-        match = pattern.regex.search(run.srun_log) if pattern.echo is echo else None
+        match = pattern.search(run.srun_log) if pattern.echo is echo else None
         if match:
             return EndVerdict(pattern.outcome, _shorten(_line(match).strip()))
     return None
@@ -377,4 +377,4 @@ def _raised(log: str) -> list[str]:
 
 
 def _is_echo(text: str) -> bool:
-    return any(pattern.regex.search(text) for pattern in PATTERNS if pattern.echo)
+    return any(pattern.search(text) for pattern in PATTERNS if pattern.echo)

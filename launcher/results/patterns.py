@@ -4,30 +4,45 @@ Cards of NVIDIA, AMD, Intel, Huawei; Python, tokenizers, datasets; torchrun, MPI
 How a process died, where nothing says why, is in `launcher.results.deaths`.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 
+from launcher.results.literals import literals
 from launcher.results.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One message and its outcome; ``^`` and ``$`` are those of a line."""
+    """One message and its outcome."""
 
     outcome: Outcome
-    regex: re.Pattern[str]
+    regex: str
+    """``^`` and ``$`` are those of a line."""
     why: str
     """Program that prints it, and the occasion where that is not plain."""
     echo: bool = False
     """Healthy ranks print it too, when a peer is gone: it counts only if nothing else explains."""
 
+    def search(self, text: str) -> re.Match[str] | None:
+        """Return the first match in a text; most logs have none of its literals."""
+        required = literals(self.regex)
+        if required and not any(literal in text for literal in required):
+            return None
+        return _compiled(self.regex).search(text)
+
+
+@functools.cache
+def _compiled(regex: str) -> re.Pattern[str]:
+    return re.compile(regex, re.MULTILINE)
+
 
 def _root(outcome: Outcome, regex: str, why: str) -> Pattern:
-    return Pattern(outcome, re.compile(regex, re.MULTILINE), why)
+    return Pattern(outcome, regex, why)
 
 
 def _echo(outcome: Outcome, regex: str, why: str) -> Pattern:
-    return Pattern(outcome, re.compile(regex, re.MULTILINE), why, echo=True)
+    return Pattern(outcome, regex, why, echo=True)
 
 
 HARDWARE_XID = r"NVRM: Xid \([^)]*\): (?:48|63|64|74|79|9[245]|119|120|14\d|150),"
