@@ -52,10 +52,13 @@ PREFIX = re.compile(r"^(?:\d+: )?(?:\[(?:rank|default)\d+\]: ?)?")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Lines that quote code or warn: a traceback's or a hang dump's frame may say anything.
 FRAME = re.compile(r'^\s*(?:File "|frame #\d+|(?:Current t|T)hread 0x|[│╭╰])')
-WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\bWARNING\b|^\[?W(?:\d{3,4})? ")
-# Lines of what goes on all the same: what is tried again, and NCCL's account of its set-up.
+WARNING = re.compile(
+    r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\bWARNING\b|^\[?W(?:\d{3,4})? "
+    r"|^\s*(?:#|>>>|\+{1,3}) "  # of a script, of an interpreter, of bash -x
+)
+# Lines of what goes on all the same: NCCL's account of its set-up, what is tried again or replaced.
 GOES_ON = re.compile(
-    r"\bNCCL INFO\b(?!.*(?:Error|Exception): )"
+    r"\bNCCL INFO\b(?!.*(?:Error|Exception): )|\b[Ff]alling back\b"
     r"|\b[Rr]etrying\b(?!.*\b(?:[Gg]iving up|gave up|exceeded|exhausted)\b)|\b[Ww]ill retry\b"
 )
 SLURM_ERROR = re.compile(
@@ -344,6 +347,7 @@ def _clean(log: str) -> Iterator[str]:
         elif ignored and EXCEPTION.search(line):
             ignored = in_frame = False
         elif not WARNING.search(line) and not GOES_ON.search(line):
+            ignored = ignored and line.startswith("Traceback")
             in_frame = False
             yield f"{line}: {source}" if line == "AssertionError" and source else line
 
