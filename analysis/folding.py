@@ -16,8 +16,8 @@ LISTED = 3
 SHOWN, LONGEST = 30, 40
 """Rows of a plan that are shown of more than so many that may run: nobody will try the others."""
 
-KINDS = (("outcome", "cause"), ("plan", "reason"))
-"""Columns of what became of a point, and why: in a table of runs, and in a plan."""
+FATES = (("outcome", "cause"), ("plan", "reason"))
+"""Columns that say what became of a point, and why: of a table of runs, and of a plan."""
 
 
 def fold(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -26,20 +26,20 @@ def fold(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     A cause that several rows share up to its numbers has the least and the largest of each:
     ``9 pruned  predicted 80.1 to 258.2 GiB, the device has 78.6``.
     """
-    columns = next((kind for kind in KINDS if kind[0] in rows), None)
+    columns = next((fate for fate in FATES if fate[0] in rows), None)
     if columns is None:
         return rows, []
     outcome, cause = columns
     never_ran = rows[outcome].isin(NEVER_RAN)
     groups: dict[tuple[str, str], list[tuple[Any, str]]] = {}
-    for number, kind, text in rows.loc[never_ran, ["row", outcome, cause]].itertuples(index=False):
+    for number, fate, text in rows.loc[never_ran, ["row", outcome, cause]].itertuples(index=False):
         message = "" if pd.isna(text) else str(text)
-        groups.setdefault((kind, NUMBER.sub("#", message)), []).append((number, message))
+        groups.setdefault((fate, NUMBER.sub("#", message)), []).append((number, message))
     ordered = sorted(groups.items(), key=lambda group: (group[0][0], -len(group[1])))
     width = max((len(str(len(members))) for _, members in ordered), default=0)
     lines = [
-        f"{len(members):>{width}} {kind}  {_joined([text for _, text in members])}{_rows(members)}"
-        for (kind, _), members in ordered
+        f"{len(members):>{width}} {fate}  {_joined([text for _, text in members])}{_rows(members)}"
+        for (fate, _), members in ordered
     ]
     kept = rows[~never_ran].reset_index(drop=True)
     if outcome == "plan" and len(kept) > LONGEST:
@@ -57,14 +57,13 @@ def _joined(causes: Sequence[str]) -> str:
 
 
 def _range(texts: Sequence[str]) -> str:
-    least, largest = (
-        end(texts, key=lambda text: float(text.replace(",", ""))) for end in (min, max)
-    )
-    return (
-        least
-        if float(least.replace(",", "")) == float(largest.replace(",", ""))
-        else (f"{least} to {largest}")
-    )
+    ordered = sorted(texts, key=_value)
+    least, largest = ordered[0], ordered[-1]
+    return least if _value(least) == _value(largest) else f"{least} to {largest}"
+
+
+def _value(text: str) -> float:
+    return float(text.replace(",", ""))
 
 
 def _rows(members: Sequence[tuple[Any, str]]) -> str:

@@ -61,9 +61,10 @@ def read(path: Path, name: str) -> list[Series]:
         all_series = [_series(name, _of_json(text))]
     else:
         lines, by_run = _table(text, path)
+        several = len(by_run) > 1
         all_series = [
-            _series(f"{name}: {one.run}" if len(by_run) > 1 else name, _of_cells(lines, one))
-            for one in by_run
+            _series(f"{name}: {run.run}" if several else name, _of_cells(lines, run))
+            for run in by_run
         ]
     usable = [series for series in all_series if series.points]
     if not usable:
@@ -122,19 +123,16 @@ def _table(text: str, path: Path) -> tuple[Lines, list[Columns]]:
 
 
 def _of_cells(lines: Lines, columns: Columns) -> Iterator[tuple[int, _Row | str]]:
-    titles = lines[0][1]
-    names = [_title(titles, position) for position in (columns.step, columns.loss, columns.norm)]
+    heads = lines[0][1]
+    positions = (columns.step, columns.loss, columns.norm)
+    names = ["" if position is None else heads[position].strip() for position in positions]
     for number, cells in lines[1:]:
         step = _cell(cells, columns.step)
         loss, norm = _cell(cells, columns.loss), _cell(cells, columns.norm)
-        if loss is None and norm is None and len(cells) < len(titles):
+        if loss is None and norm is None and len(cells) < len(heads):
             yield number, f"no {names[1] or names[2]}"  # cut off, where an empty cell says nothing
         else:
             yield number, _Row(step, loss, norm, names)
-
-
-def _title(names: Sequence[str], position: int | None) -> str:
-    return "" if position is None else names[position].strip()
 
 
 def _cell(cells: Sequence[str], position: int | None) -> str | None:

@@ -75,7 +75,7 @@ def columns(titles: Sequence[str], file_name: str) -> list[Columns]:
         Columns(run=run, step=step, loss=_quantity(metrics, LOSS), norm=_quantity(metrics, NORM))
         for run, metrics in runs.items()
     ]
-    return [one for one in by_run if one.loss is not None or one.norm is not None]
+    return [run for run in by_run if run.loss is not None or run.norm is not None]
 
 
 def _best(names: Sequence[str], known: Sequence[str]) -> int | None:

@@ -50,13 +50,16 @@ LAUNCHER_EXCEPTION = re.compile(
 # Parts of a line that say nothing of their own: log prefixes, colours.
 PREFIX = re.compile(r"^(?:\d+: )?(?:\[(?:rank|default)\d+\]: ?)?")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# Lines that quote code or warn: a traceback's or a hang dump's frame may say anything.
+# Lines that quote code: a traceback's or a hang dump's frame may say anything.
 FRAME = re.compile(r'^\s*(?:File "|frame #\d+|(?:Current t|T)hread 0x|[│╭╰])')
-WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\bWARNING\b|^\[?W(?:\d{3,4})? ")
-# Lines of what goes on all the same: what is tried again, and NCCL's account of its set-up.
+# The begin of lines that quote a script, an interpreter or bash -x, and of glog's warnings.
+QUOTED = re.compile(r"\s*(?:#|>>>|\+{1,3}) |\[?W(?:\d{3,4})? ")
+# Lines that warn, and of what goes on all the same: NCCL's account of its set-up, what is tried
+# again or replaced. Each form begins with a letter: lines are searched faster so.
 GOES_ON = re.compile(
-    r"\bNCCL INFO\b(?!.*(?:Error|Exception): )"
-    r"|\b[Rr]etrying\b(?!.*\b(?:[Gg]iving up|gave up|exceeded|exhausted)\b)|\b[Ww]ill retry\b"
+    r"Warning(?<=\wWarning): |warnings\.warn\(|WARNING\b"
+    r"|NCCL INFO\b(?!.*(?:Error|Exception): )|[Ff]alling back\b"
+    r"|[Rr]etrying\b(?!.*\b(?:[Gg]iving up|gave up|exceeded|exhausted)\b)|[Ww]ill retry\b"
 )
 SLURM_ERROR = re.compile(
     r"^(?:srun|slurmstepd|sbatch|salloc): (?:error|fatal): (?!.*may or may not)"
@@ -224,10 +227,10 @@ def _killed_by_kernel(run: _Run) -> EndVerdict | None:
 def _message(run: _Run, echo: bool) -> EndVerdict | None:
     for pattern in PATTERNS:
         for rank in run.ranks if pattern.echo is echo else ():
-            match = pattern.regex.search(run.logs[rank])
+            match = pattern.search(run.logs[rank])
             if match:
                 return EndVerdict(pattern.outcome, run.cause(rank, _line(match)), rank)
-        match = pattern.regex.search(run.srun_log) if pattern.echo is echo else None
+        match = pattern.search(run.srun_log) if pattern.echo is echo else None
         if match:
             return EndVerdict(pattern.outcome, _shorten(_line(match).strip()))
     return None
@@ -343,13 +346,14 @@ def _clean(log: str) -> Iterator[str]:
             ignored = True  # in a destructor: Python prints its traceback and goes on
         elif ignored and EXCEPTION.search(line):
             ignored = in_frame = False
-        elif not WARNING.search(line) and not GOES_ON.search(line):
+        elif not QUOTED.match(line) and not GOES_ON.search(line):
+            ignored = ignored and line.startswith("Traceback")
             in_frame = False
             yield f"{line}: {source}" if line == "AssertionError" and source else line
 
 
 def _bare(line: str) -> str:
-    return PREFIX.sub("", CONTROL.sub("", line))
+    return PREFIX.sub("", line if line.isprintable() else CONTROL.sub("", line))
 
 
 def _line(match: re.Match[str]) -> str:
@@ -377,4 +381,4 @@ def _raised(log: str) -> list[str]:
 
 
 def _is_echo(text: str) -> bool:
-    return any(pattern.regex.search(text) for pattern in PATTERNS if pattern.echo)
+    return any(pattern.search(text) for pattern in PATTERNS if pattern.echo)

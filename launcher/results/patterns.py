@@ -4,30 +4,45 @@ Cards of NVIDIA, AMD, Intel, Huawei; Python, tokenizers, datasets; torchrun, MPI
 How a process died, where nothing says why, is in `launcher.results.deaths`.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 
+from launcher.results.literals import literals
 from launcher.results.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One message and its outcome; ``^`` and ``$`` are those of a line."""
+    """One message and its outcome."""
 
     outcome: Outcome
-    regex: re.Pattern[str]
+    regex: str
+    """``^`` and ``$`` are those of a line."""
     why: str
     """Program that prints it, and the occasion where that is not plain."""
     echo: bool = False
     """Healthy ranks print it too, when a peer is gone: it counts only if nothing else explains."""
 
+    def search(self, text: str) -> re.Match[str] | None:
+        """Return the first match in a text; most logs have none of its literals."""
+        required = literals(self.regex)
+        if required and not any(literal in text for literal in required):
+            return None
+        return _compiled(self.regex).search(text)
+
+
+@functools.cache
+def _compiled(regex: str) -> re.Pattern[str]:
+    return re.compile(regex, re.MULTILINE)
+
 
 def _root(outcome: Outcome, regex: str, why: str) -> Pattern:
-    return Pattern(outcome, re.compile(regex, re.MULTILINE), why)
+    return Pattern(outcome, regex, why)
 
 
 def _echo(outcome: Outcome, regex: str, why: str) -> Pattern:
-    return Pattern(outcome, re.compile(regex, re.MULTILINE), why, echo=True)
+    return Pattern(outcome, regex, why, echo=True)
 
 
 HARDWARE_XID = r"NVRM: Xid \([^)]*\): (?:48|63|64|74|79|9[245]|119|120|14\d|150),"
@@ -46,14 +61,27 @@ _NOT_FINITE = (
     r"|local)){0,5} (?:loss|grad\w*)\b))"
 )
 _STOPS = r"(?=.*\b(?i:stop(?:s|ped|ping)?|exit(?:s|ed|ing)?|(?:abort|terminat)\w*|diverged)\b)"
+_NOT_PLANNED = (
+    r"(?!.*\b(?i:skip\w*|if|unless|will|may|when\w*|once|soon|should|would|best|patience)\b"
+    r"|\s*-{1,2}\w)"
+)
+"""Not of a line that tells what would be done: a help text, an option, a callback's set-up."""
 _SHM = r"(?:shared memory|/dev/shm)"
 _S3 = r"botocore\.exceptions\.\w+: An error occurred \("
 _FULL = "No space left on device"
+_NOT_ADVISED = "".join(
+    rf"(?<!\b{word} )" for word in ("avoid", "prevent", "against", "see", "on", "of")
+)
+"""Not of advice: "to avoid CUDA out of memory", "in case of CUDA out of memory"."""
 _THREE_LINES = r"(?:\n[^\n]*){0,2}\n[^\n]*"
 
 PATTERNS: tuple[Pattern, ...] = (
     # The machine: it also breaks whatever is asked of it later.
-    _root("node", r"uncorrectable (?:ECC|NVLink) error", "CUDA; vllm-project/vllm#5222"),
+    _root(
+        "node",
+        r"uncorrectable (?:ECC|NVLink) error(?!s?(?: count)?[: ]+0\b)",
+        "CUDA; vllm-project/vllm#5222",
+    ),
     _root("node", HARDWARE_XID, "the driver, in dmesg"),
     _root("node", r"SXid \([^)]*\): \d+, Fatal", "the driver, of an NVSwitch"),
     _root("node", r"GPU has fallen off the bus|GPU is lost\b", "the driver, Xid 79; nvidia-smi"),
@@ -107,7 +135,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _root(
         "node",
-        r"Error while (?:\w+ )+shared memory segment|failed to extend /dev/shm/",
+        r"Error while (?:\w+ ){1,4}shared memory segment|failed to extend /dev/shm/",
         "NCCL shmutils.cc",
     ),
     _root(
@@ -123,7 +151,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _root(
         "node",
-        r"unable to (?:\w+ )+(?:\(?shm\)? )?(?:for |from |to )?(?:file |object )?</torch_"
+        r"unable to (?:\w+ ){1,4}(?:\(?shm\)? )?(?:for |from |to )?(?:file |object )?</torch_"
         r"(?!.*Too many open files)",
         "torch MapAllocator.cpp",
     ),
@@ -142,7 +170,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("failed", r"Tried to allocate more than 1EB memory", "torch: the size is garbage"),
     _root(
         "oom",
-        r"[A-Z]{3,4} (?:backend )?out of memory",
+        _NOT_ADVISED + r"\b[A-Z]{3,4} (?:backend )?out of memory",
         "torch, OutOfMemoryError or RuntimeError, on any card",
     ),
     _root("oom", r"(?:CUDA|HIP) (?:driver )?error: out of memory", "torch, past its allocator"),
@@ -190,7 +218,7 @@ PATTERNS: tuple[Pattern, ...] = (
         r"|killed by the OOM killer",
         "the kernel, systemd",
     ),
-    _root("oom", r"OOMKilled\b|low on resource: memory", "Kubernetes, docker"),
+    _root("oom", r"OOMKilled\b(?!\W{1,3}false)|low on resource: memory", "Kubernetes, docker"),
     _root(
         "oom",
         r"TERM_MEMLIMIT: |PBS: job killed: v?mem |has gone over (?:cgroup )?memory limit",
@@ -306,7 +334,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("diverged", _RAISED + _NOT_FINITE, "Composer's NaNMonitor, Lightning and others"),
     _root(
         "diverged",
-        r"^(?!.*\b(?i:skip\w*|if|unless|will|may)\b)" + _NOT_FINITE + _STOPS,
+        "^" + _STOPS + _NOT_PLANNED + _NOT_FINITE,
         "scripts after timm and MAE: one that says so and goes on has not diverged yet",
     ),
     # The configuration.
@@ -353,8 +381,8 @@ PATTERNS: tuple[Pattern, ...] = (
     _root(
         "failed",
         r"error while loading shared libraries: |can't open file '.*': \[Errno 2\]"
-        r"|^.{1,99}: command not found$|\bexecve\(\): .*: No such file",
-        "the loader, Python, a shell, slurmstepd",
+        r"|\bexecve\(\): .*: No such file",
+        "the loader, Python, slurmstepd",
     ),
     _root("failed", r"error: pyxis: |^FATAL: {3}\S", "pyxis, apptainer: no container"),
     # The scheduler; the ranks it ends print anything, or nothing.
@@ -473,6 +501,8 @@ PATTERNS: tuple[Pattern, ...] = (
         "Ascend: any fault of a card, or what came of one",
     ),
     _echo("cancelled", r"is killed by signal: (?:Terminated|Hangup|Interrupt)", "torch DataLoader"),
+    # A script goes on after a command that is only nice to have: nvidia-smi, module, ninja.
+    _echo("failed", r"^.{1,99}: command not found$", "a shell"),
     # srun also says this of the other tasks once one has failed.
     _echo("cancelled", r"STEP \S+ ON \S+ CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"),
 )

@@ -44,8 +44,10 @@ WANDB = EXPORT.format(run="lr 3e-4 - seed 1", loss="train/loss")
 def test_columns(head: str, file_name: str, step: str, loss: str | None, norm: str | None) -> None:
     names = head.split(",")
     (columns,) = titles.columns(names, file_name)
-    found = [None if at is None else names[at] for at in (columns.step, columns.loss, columns.norm)]
-    assert found == [step, loss, norm]
+    chosen = [
+        None if at is None else names[at] for at in (columns.step, columns.loss, columns.norm)
+    ]
+    assert chosen == [step, loss, norm]
 
 
 @pytest.mark.parametrize("head", ["", "a,loss", "step,val_loss", "step,a loss,another loss",

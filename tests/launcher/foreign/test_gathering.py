@@ -36,8 +36,8 @@ def steps(*numbers: int, total: int = 3, loss: float = 3.0, ms: float = 100.0) -
 
 
 def speeds(*tflops: float) -> str:
-    said = "Step Time : 0.10s GPU utilization: {}MODEL_TFLOP/s/GPU\n"
-    return "".join(said.format(value) for value in tflops)
+    speed = "Step Time : 0.10s GPU utilization: {}MODEL_TFLOP/s/GPU\n"
+    return "".join(speed.format(value) for value in tflops)
 
 
 OOM = (

@@ -319,6 +319,25 @@ def test_in_a_log_of_all_ranks_the_peers_only_say_that_one_is_gone() -> None:
     assert verdict is not None and verdict.outcome == "nccl"
 
 
+def test_a_command_that_is_not_there_counts_where_nothing_else_is_said() -> None:
+    missing = "/job/run.sh: line 3: nvidia-smi: command not found\n"
+    ended = (
+        "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2025-01-02T03:04:05 DUE TO TIME LIMIT ***"
+    )
+    for log, outcome in ((missing, "failed"), (missing + ended, "timeout")):
+        verdict = verdict_of_log(log)
+        assert verdict is not None and verdict.outcome == outcome
+
+
+def test_an_exception_that_python_ignores_hides_none_after_it() -> None:
+    ignored = "Exception ignored in: <function f at 0x7f>\nTraceback (most recent call last):\nKeyError: 'a'\n"
+    assert verdict_of_log(ignored) is None
+    unnamed = "Exception ignored in: <function f at 0x7f>\nSystemExit: 1\n"
+    for before in (ignored, unnamed):
+        verdict = verdict_of_log(f"{before}ValueError: of the run")
+        assert verdict is not None and verdict.cause == "ValueError: of the run"
+
+
 HARMLESS = [
     "n1:5:9 [1] NCCL INFO Channel 00 : 1[1b000] -> 2[1c000] via direct shared memory",
     "n1:5:9 [1] NCCL INFO NET/IB : No device found.",
@@ -363,6 +382,16 @@ HARMLESS = [
     "epoch 1: 12 samples were killed by the filter (code 3)",
     "memory (MB) | allocated: 1.0 | max allocated: 2.0 | reserved: 3.0 | out of 81559",
     "INFO: the previous job was cancelled at 12:00, this one goes on from step 100",
+    '            "OOMKilled": false, "Dead": false',
+    "To avoid CUDA out of memory errors, set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+    "If you see CUDA out of memory, lower --micro-batch-size",
+    "# RuntimeError: CUDA out of memory is what the smaller node says",
+    "+ echo 'No space left on device'",
+    "Volatile uncorrectable ECC errors: 0",
+    "Terminate training when loss is NaN (default: True)",
+    "EarlyStopping enabled, best loss is inf, stopping after 10 epochs",
+    "  --stop-on-nan    Stop training at a loss that is nan",
+    "ImportError: cannot import name 'fused', falling back to torch",
 ]  # fmt: skip
 
 

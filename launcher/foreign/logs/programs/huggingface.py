@@ -62,10 +62,10 @@ class HuggingFace(ProgramReader):
         steps = [self._bar(bar) for bar in BAR.finditer(line)] if "%|" in line else []
         if "{'loss'" in line:
             steps += [self._logged(logged[0]) for logged in LOGGED.finditer(line)]
-        if "rain" in line or " = " in line:
-            self._remark(line)
-        elif "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
+        if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
             self.arguments[f"engine.{engine[1]}"] = engine[2].strip()
+        elif "rain" in line or " = " in line:
+            self._remark(line)
         return any(steps)
 
     def _remark(self, line: str) -> None:
@@ -79,8 +79,6 @@ class HuggingFace(ProgramReader):
                 self._announced = int(self.arguments[name])
         if ENDED.search(line):
             self.finished, self.recognized = "train_runtime", True
-        if "[config.py" in line and (engine := ENGINE_ARGUMENT.search(line)):
-            self.arguments[f"engine.{engine[1]}"] = engine[2].strip()
 
     def _bar(self, match: re.Match[str]) -> bool:
         step, length = int(match[1]), int(match[2])

@@ -15,7 +15,7 @@ from launcher.foreign.logs.reader import LoggedStep
 
 STEP = re.compile(r"\btflops=[^ ,]+[ ,]step=(\d{1,12})[ ,]")
 LOOKS = re.compile(r"\bstep=\d+\b.*\btgs \(tokens/gpu/second\)=")
-FIELD = re.compile(r"([\w/]+(?: \([\w/]+\))?)=(?:\{[^}]*?: ?([^,}]+)[^}]*\}|([^\s,]+))")
+FIELD = re.compile(r"(?<![\w/])([\w/]+(?: \([\w/]+\))?)=(?:\{[^}]*?: ?([^,}]+)[^}]*\}|([^\s,]+))")
 INITIALIZED = re.compile(
     r"Distributed environment is initialized, data parallel size: (\d{1,9}),"
     r" pipeline parallel size: (\d{1,9}), tensor parallel size: (\d{1,9})"

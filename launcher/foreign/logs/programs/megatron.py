@@ -43,7 +43,7 @@ UTILIZATION = re.compile(
 )
 ROUNDING = 0.006
 """Seconds that Megatron-Bridge's step time and its step line may be apart."""
-TFLOPS = re.compile(r"([\d.]+) ?(?:MODEL_)?TFLOP/s/GPU")
+TFLOPS = re.compile(r"(?<![\d.])([\d.]+) ?(?:MODEL_)?TFLOP/s/GPU")
 # DeepSpeedExamples' Megatron-LM-v1.1.5-ZeRO3 says it on the line after; recomputation counts.
 EFFECTIVE = re.compile(r"Effective Tera Flops per GPU: ([\d.]+)")
 DEEPSPEED = re.compile(r"DeepSpeed info: version|\[deepspeed\]|\[logging\.py:\d+:log_dist\]")
@@ -83,7 +83,7 @@ OTHERS = (
 )  # fmt: skip
 KNOWN = {*LOSSES, *OTHERS, *(name for _, *names in SPEED for name in names)}
 """Fields of the programs named above."""
-NAMED = re.compile(r"\| *([^|:]+):")
+NAMED = re.compile(r"\|([^|:]+):")
 FEW = 1 / 4
 """Part of a line's fields that is known, below which it is another program's."""
 

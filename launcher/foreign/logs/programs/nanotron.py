@@ -14,9 +14,9 @@ from launcher.foreign.logs.programs.program import ProgramReader
 from launcher.foreign.logs.reader import LoggedStep
 
 STEP = re.compile(r"\biteration: (\d{1,12}) / (\d{1,12}) \| (?=\w+: )(.*)")
-LOOKS = re.compile(r"\biteration: \d+ / \d+ \|.*\w+_per_iteration_ms|tokens_per_sec_per_gpu: ")
+LOOKS = re.compile(r"\biteration: \d+ / \d+ \|.*\w_per_iteration_ms|tokens_per_sec_per_gpu: ")
 SIGNS = re.compile(r"\bnanotron\b|\[(?:INFO|WARNING|ERROR)(?:\|[A-Z]+=\d+)+")
-FIELD = re.compile(r"(\w+): ([^|]+)")
+FIELD = re.compile(r"\b(\w+): ([^|]+)")
 UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 """Suffixes of `human_format`, which leaves three digits; "G" was the "B" of earlier versions."""
 STARTED = re.compile(

@@ -25,7 +25,9 @@ GIB = 2.0**30
 # Of the dump of its configuration, and what Lightning counts.
 ARGUMENT = re.compile(r"^\s*(?:\w+\.)*(\w+)[:=] ?(\S+)$")
 PROCESSES = re.compile(r"Starting with (\d+) processes")
-PARAMS = re.compile(r"(?:(\d[\d.]*) +([KMBT]) +Total params|Total params: (\d[\d.]*) ([KMBT]))")
+PARAMS = re.compile(
+    r"(?<![\d.])(\d[\d.]*) +([KMBT]) +Total params|Total params: (\d[\d.]*) ([KMBT])"
+)
 TIMES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
@@ -75,8 +77,8 @@ class Nemo(ProgramReader):
             self.arguments["params"] = f"{(number(count) or 0) * TIMES[unit]:.0f}"
 
     def _printed(self, match: re.Match[str]) -> bool:
-        pairs = re.findall(r"([^|:]+): *([^|\s]+)", match[4])
-        texts = {name.strip().lower(): value for name, value in pairs}
+        pieces = (piece.partition(":") for piece in match[4].split("|"))
+        texts = {name.strip().lower(): value for name, _, value in pieces}
         global_step = whole_number(texts.get("global_step"))
         self.total = int(match[3]) if match[3] and self._of_all(int(match[1])) else None
         step = int(match[2]) if global_step is None else global_step

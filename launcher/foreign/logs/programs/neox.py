@@ -7,7 +7,7 @@ value is filled up with dots to 64 characters, and followed by where it is from.
 import re
 from collections.abc import Mapping
 
-ORIGIN = re.compile(r"^(.*?)(\.*)(default|updated)$")
+ORIGIN = re.compile(r"^(.*?)(?<!\.)(\.*)(default|updated)$")
 GATED = ("swiglu", "geglu", "reglu", "bilinear", "glu")
 STAGE = re.compile(r"'stage': (\d)")
 

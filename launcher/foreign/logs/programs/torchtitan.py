@@ -16,7 +16,7 @@ from launcher.foreign.logs.reader import LoggedStep
 STEP = re.compile(
     r"(?<!validate )\bstep:\s*(\d{1,12})(?:/(\d{1,12}))?(?: = [\d.]+%)?\s+(?=[a-z_]*loss:)"
 )
-FIELD = re.compile(r"([A-Za-z_]+):\s*([-+\d.,]+(?:[eE][-+]?\d+)?(?:GiB)?|nan|inf)")
+FIELD = re.compile(r"(?<![A-Za-z_])([A-Za-z_]+):\s*([-+\d.,]+(?:[eE][-+]?\d+)?(?:GiB)?|nan|inf)")
 SIGNS = re.compile(r"\btorchtitan\b|\[titan\]")
 TRAINER = re.compile(
     r"(?:Trainer is initialized with|Training starts at step \d+, with)"

@@ -103,14 +103,14 @@ def test_a_validation_is_no_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "outcome"),
+    ("message", "outcome"),
     [
         ("max_steps not provided; will run for up to 2 steps", "ok"),
         ("Total parameters: 1,000", "failed"),
     ],
 )
-def test_its_last_step(tmp_path: Path, said: str, outcome: str) -> None:
-    run = read(tmp_path, f"{DETAILS}{INFO.format(0)}{said}\n{line(0)}{line(1)}")
+def test_its_last_step(tmp_path: Path, message: str, outcome: str) -> None:
+    run = read(tmp_path, f"{DETAILS}{INFO.format(0)}{message}\n{line(0)}{line(1)}")
     assert run.imported.outcome == outcome
 
 

@@ -18,13 +18,13 @@ TRAINER = (
 STEP = "step: {:2}  loss:  8.0277  grad_norm:  1.4604  memory:  1.25GiB(0.86%)  tps: 5,000  tflops: 0.41  mfu: N/A"
 
 
-def log(*said: str) -> str:
+def log(*messages: str) -> str:
     steps = (BEFORE.format(n, STEP.format(n)) for n in (1, 2))
-    return "".join((*said, *steps))
+    return "".join((*messages, *steps))
 
 
 @pytest.mark.parametrize(
-    ("said", "facts"),
+    ("message", "facts"),
     [
         (BEFORE.format(0, TRAINER.format(8192, 65536, 1, 8192)), {"global_batch": 8, "micro_batch": 1, "seq_len": 8192}),
         (BEFORE.format(0, TRAINER.format(16384, 262144, 2, 4096)), {"global_batch": 64, "micro_batch": 4, "seq_len": 4096}),
@@ -35,8 +35,8 @@ def log(*said: str) -> str:
         (BEFORE.format(0, "Applied full activation checkpointing to the model"), {"recompute": "full"}),
     ],
 )  # fmt: skip
-def test_facts(tmp_path: Path, said: str, facts: dict[str, Any]) -> None:
-    run = read(tmp_path, log(MESH.format(8, 1), said))
+def test_facts(tmp_path: Path, message: str, facts: dict[str, Any]) -> None:
+    run = read(tmp_path, log(MESH.format(8, 1), message))
     common = {
         "backend": "torchtitan",
         "gpus": 8,
