@@ -52,7 +52,7 @@ PREFIX = re.compile(r"^(?:\d+: )?(?:\[(?:rank|default)\d+\]: ?)?")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Lines that quote code or warn: a traceback's or a hang dump's frame may say anything.
 FRAME = re.compile(r'^\s*(?:File "|frame #\d+|(?:Current t|T)hread 0x|[│╭╰])')
-WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\bWARNING\b|^\[?W(?:\d{3,4})? ")
+WARNING = re.compile(r"\b[A-Z]\w*Warning: |\bwarnings\.warn\(|\bWARNING\b|^\s*\[?W(?:\d{3,4})? ")
 # Lines of what goes on all the same: what is tried again, and NCCL's account of its set-up.
 GOES_ON = re.compile(
     r"\bNCCL INFO\b(?!.*(?:Error|Exception): )"

@@ -33,7 +33,7 @@ def _echo(outcome: Outcome, regex: str, why: str) -> Pattern:
 HARDWARE_XID = r"NVRM: Xid \([^)]*\): (?:48|63|64|74|79|9[245]|119|120|14\d|150),"
 """Line of the driver about the hardware; Xids 13, 31 and 43 are the program's."""
 
-_ENDED = r"(?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ "
+_ENDED = r"(?:JOB|STEP) \S+(?: ON \S+)? CANCELLED AT \S+ "
 _NOT_BY_A_TASK = r"\S+(?! DUE TO TASK FAILURE)(?:\s|$)"
 
 _RAISED = r"^(?:\w+\.)*\w*(?:Error|Exception): "
@@ -56,7 +56,11 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("node", r"uncorrectable (?:ECC|NVLink) error", "CUDA; vllm-project/vllm#5222"),
     _root("node", HARDWARE_XID, "the driver, in dmesg"),
     _root("node", r"SXid \([^)]*\): \d+, Fatal", "the driver, of an NVSwitch"),
-    _root("node", r"GPU has fallen off the bus|GPU is lost\b", "the driver, Xid 79; nvidia-smi"),
+    _root(
+        "node",
+        r"GPU has fallen off the bus|NVRM: (?:.* )?fallen off the bus|GPU is lost\b",
+        "the driver, Xid 79; nvidia-smi",
+    ),
     _root("node", r"RmInitAdapter failed|Unable to determine the device handle for", "the driver"),
     _root(
         "node",
@@ -146,6 +150,11 @@ PATTERNS: tuple[Pattern, ...] = (
         "torch, OutOfMemoryError or RuntimeError, on any card",
     ),
     _root("oom", r"(?:CUDA|HIP) (?:driver )?error: out of memory", "torch, past its allocator"),
+    _root(
+        "oom",
+        r"(?i:\b(?:cuda|hip) (?:runtime error|failed with error)) \(?2\)?(?: ?:)? out of memory",
+        "torch before 1.5, cumm",
+    ),
     _root("oom", r"(?:Cuda|HIP) failure (?:\d+ )?'out of memory'", "NCCL, of its own buffers"),
     _root("oom", r"cudaGetDeviceCount\(\).*Error 2: out of memory", "torch: the card is taken"),
     _root(
@@ -166,7 +175,9 @@ PATTERNS: tuple[Pattern, ...] = (
         r"MODULE:PT_DEVMEM Allocation failed|MODULE:SYNHELPER workspace Allocation of size",
         "Habana",
     ),
-    _root("oom", r"EL0004: |Failed to allocate device memory|aclrtMalloc\w* failed", "Ascend"),
+    _root(
+        "oom", r"EL0004(?:: |\): )|Failed to allocate device memory|aclrtMalloc\w* failed", "Ascend"
+    ),
     _root("oom", r"RESOURCE_EXHAUSTED: .*[Oo]ut of memory|Ran out of memory in memory", "XLA"),
     _root("oom", r"^Out of memory error on [GNX]PU \d", "Paddle"),
     # Memory of the machine.
@@ -230,6 +241,11 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("data", r"bad (?:header|version), cannot read: ", "megatron IndexedDataset"),
     _root("data", r"One or both of the \.idx and \.bin files cannot be found", "megatron"),
     _root("data", r"Index file doesn't match expected format", "Megatron-LM before core"),
+    _root(
+        "data",
+        r"^\s*Dataset does not exist: .*(?=\n\s*Path should be a basename)",
+        "Megatron-LM before core: it goes on without one, and fails of that",
+    ),
     _root(
         "data",
         r"offset must be non-negative and no greater than buffer length"
@@ -371,7 +387,9 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("preempted", r"TERM_PREEMPT: |^Reason: +(?:Preempted|Evicted)$", "LSF, Kubernetes"),
     _root("timeout", _ENDED + r"DUE TO TIME LIMIT", "slurmstepd"),
     _root("timeout", r"TERM_RUNLIMIT: |PBS: job killed: walltime ", "LSF, PBS"),
-    _root("cancelled", r"JOB \S+ ON \S+ CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"),
+    _root(
+        "cancelled", r"JOB \S+(?: ON \S+)? CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"
+    ),
     _root("cancelled", r"TERM_(?:OWNER|ADMIN): ", "LSF, of bkill"),
     _root(
         "failed",
@@ -403,7 +421,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _echo(
         "nccl",
         r"NET/IB\w* ?: ?(?:Got completion (?:from peer )?.*\b(?:error|status)|.*async fatal event)"
-        r"|[Tt]ransport retry count(?:er)? exceeded|ibv_\w+ (?:failed|returned) .*",
+        r"|[Tt]ransport retry count(?:er)? exceeded|ibv_\w+ (?:failed|returned)\b",
         "NCCL net_ib: the fabric, or a peer that is gone",
     ),
     _echo(
@@ -427,7 +445,8 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _echo(
         "nccl",
-        r"E[IJ]\d{4}(?:\[|: )|ERR02\d{3} DIST |HCCL (?:function )?error(?: in)?: |HCCL watchdog",
+        r"E[IJ]\d{4}(?:\[|: |\): )|ERR02\d{3} DIST |HCCL watchdog"
+        r"|HCCL (?:function )?error(?: in)?: ",
         "Ascend HCCL: EI0002 a peer does not come, EI0006 a socket does not open",
     ),
     _echo(
@@ -474,5 +493,9 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _echo("cancelled", r"is killed by signal: (?:Terminated|Hangup|Interrupt)", "torch DataLoader"),
     # srun also says this of the other tasks once one has failed.
-    _echo("cancelled", r"STEP \S+ ON \S+ CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"),
+    _echo(
+        "cancelled",
+        r"STEP \S+(?: ON \S+)? CANCELLED AT " + _NOT_BY_A_TASK,
+        "slurmstepd, of scancel",
+    ),
 )

@@ -1,9 +1,11 @@
 """End of a log -> outcome and cause, by the messages that `launcher.results.classify` knows."""
 
 import math
+import re
 from collections import deque
 from dataclasses import dataclass, field
 
+from launcher.foreign.logs.prefixes import split
 from launcher.foreign.logs.reader import LogReader
 from launcher.results.classify import EndVerdict, last_resort, verdict_of_log
 
@@ -17,6 +19,13 @@ LONGEST, LONGEST_END = 2000, 500
 EARLIER_LINES = 400
 """Lines that are kept of before the last step: output of several streams is not in order."""
 
+# A bar has no end of line, so that whatever another stream prints stands behind it.
+BAR = re.compile(r"\[\d[\d:]*<[^\]\[]*\]")
+STEP_ENDS = re.compile(BAR.pattern + r"|\{'loss'[^}]*\}|: +[-+\w.]+ \|(?=\S)")
+"""Ends of what a step line says of its step: of a bar, of a dict, of a field."""
+SHORTEST = len("Killed")
+"""Characters of a message at least."""
+
 
 @dataclass
 class EndClassifier:
@@ -28,16 +37,25 @@ class EndClassifier:
 
     def feed(self, line: str) -> None:
         """Take a line that is none of a step."""
+        if "%|" in line and (behind := _behind(line, BAR)):
+            self._keep(line[: -len(behind)])
+            line = split(behind.lstrip()).text
+        self._keep(line)
+
+    def _keep(self, line: str) -> None:
         lines = self._first if len(self._first) < FIRST_LINES else self._last
         whole = len(line) <= LONGEST + LONGEST_END
         lines.append(line if whole else f"{line[:LONGEST]} ... {line[-LONGEST_END:]}")
 
-    def step(self) -> None:
-        """Note that a step was done: no line before ended the run."""
+    def step(self, line: str = "") -> None:
+        """Note that a step was done, and take what stands behind it on its line: no line before
+        ended the run."""
         self._earlier.extend(self._first[-EARLIER_LINES:])
         self._earlier.extend(self._last)
         self._first.clear()
         self._last.clear()
+        if line[-1:] not in ("|", "]", "}") and (behind := _behind(line, STEP_ENDS)):
+            self._keep(split(behind.lstrip()).text)
 
     def start(self) -> None:
         """Note that the run begins anew: lines before ended another start."""
@@ -57,6 +75,13 @@ class EndClassifier:
             return message
         known = _diverged(log) or message or stopped or last_resort(newest)
         return known or EndVerdict("failed", _silent(log))
+
+
+def _behind(line: str, ends: re.Pattern[str]) -> str:
+    """Text behind the last of some ends in a line; "" where there is hardly any."""
+    end = max((match.end() for match in ends.finditer(line)), default=len(line))
+    behind = line[end:]
+    return behind if len(behind.strip()) >= SHORTEST else ""
 
 
 def _diverged(log: LogReader) -> EndVerdict | None:

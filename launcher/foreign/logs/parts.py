@@ -81,7 +81,7 @@ def _fed(log: ProgramReader, ending: PartEnd, line: str) -> bool:
     starts = log.starts
     step = log.feed(line)
     if step:
-        ending.step()
+        ending.step(line.rstrip())
     else:
         ending.feed(line)
     if log.starts > max(starts, 1):

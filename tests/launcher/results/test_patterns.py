@@ -59,6 +59,12 @@ OOM = [
      " Killed.", "oom_kill event"),
     ("[2025-01-01 10:00:00,1] [ERROR] [launch.py:325:sigkill_handler] ['python', '-u', 'x.py'] exits with"
      " return code = -9\n[9.1] Out of memory: Killed process 71 (python) total-vm:9kB", "Killed process 71"),
+    ("RuntimeError: The Inner error is reported as above. The process exits for this inner error, and the"
+     " current working operator name is Conv2D.\n[ERROR] 2026-04-09-21:56:46 (PID:7, Device:0, RankID:0) ERR00100"
+     " PTA call acl api failed.\n[PID: 7] 2026-04-09-21:56:40.384.694 Memory_Allocation_Failure(EL0004): Failed to"
+     " allocate memory requested by GE module.", "EL0004"),
+    ("RuntimeError: cuda runtime error (2) : out of memory at /pytorch/aten/src/THC/THCStorage.cu:58", "error"),
+    ("cuda failed with error 2 out of memory. use CUDA_LAUNCH_BLOCKING=1 to get correct traceback.", "error 2"),
 ]  # fmt: skip
 
 NODE = [
@@ -119,6 +125,8 @@ NODE = [
      " WITH SIGNALS ***", "STEPD TERMINATED"),
     ("ssh: connect to host n17 port 22: No route to host", "n17"),
     ("amdgpu 0000:c1:00.0: amdgpu: GPU reset begin!", "GPU reset"),
+    ("[ 1843.3] NVRM: The NVIDIA GPU 0000:b3:00.0\n               NVRM: (PCI ID: 10de:26b5) installed in this"
+     " system has\n               NVRM: fallen off the bus and is not responding to commands.", "fallen off"),
     ("nvidia-nvswitch3: SXid (PCI:0000:c3:00.0): 20034, Fatal, Link 30 LTSSM Fault Up", "SXid"),
 ]  # fmt: skip
 
@@ -168,6 +176,9 @@ DATA = [
      " port=443): Max retries exceeded with url: /a/b\"), '(Request ID: 1)')", "huggingface.co"),
     ("gzip.BadGzipFile: Not a gzipped file (b'PK')", "BadGzipFile"),
     ("zstandard.ZstdError: zstd decompress error: Unknown frame descriptor", "ZstdError"),
+    ("Dataset does not exist: /data/text_document\nPath should be a basename that both .idx and .bin can be"
+     f" appended to get full filenames.\n{HEAD}AttributeError: 'NoneType' object has no attribute 'sizes'",
+     "does not exist: /data/text_document$"),
 ]  # fmt: skip
 
 DIVERGED = [
@@ -240,6 +251,13 @@ NCCL = [
      " 6\nEI0006: [PID: 9] Getting socket times out. Reason: Remote Rank did not send the data in time.",
      "HCCL function error|EI0006"),
     ("EI0002: [PID: 13] The wait execution of the Notify register times out.", "EI0002"),
+    ("[PID: 9] 2026-08-12-10:56:40.384.694 Communication_Error_Get_Socket(EI0006): Getting socket times out.",
+     "EI0006"),
+    ("n1:5:9 [4] ibvwrap.c:130 NCCL WARN Call to ibv_create_qp failed", "ibv_create_qp"),
+    # Pasted with an indentation; the warning is not what ended it.
+    ("    [W socket.cpp:663] [c10d] The client socket has failed to connect to [n1]:29500 (errno: 110).\n"
+     "    RuntimeError: The client socket has failed to connect to any network address of (n1, 29500).",
+     "any network address"),
 ]  # fmt: skip
 
 HANG = [
@@ -287,6 +305,7 @@ ENDED = [
     ("cancelled", f"{HEAD}KeyboardInterrupt", "KeyboardInterrupt"),
     ("cancelled", "TERM_OWNER: job killed by owner.\nExited with signal termination: Killed.", "TERM_OWNER"),
     ("timeout", "=>> PBS: job killed: walltime 3632 exceeded limit 3600", "walltime"),
+    ("timeout", "slurmstepd: *** JOB 7 CANCELLED AT 2016-05-05T10:00:00 DUE TO TIME LIMIT ***", "TIME LIMIT"),
     ("timeout", "TERM_RUNLIMIT: job killed after reaching LSF run time limit.", "TERM_RUNLIMIT"),
     ("preempted", "TERM_PREEMPT: job killed after preemption.", "TERM_PREEMPT"),
 ]  # fmt: skip
@@ -325,6 +344,8 @@ HARMLESS = [
     "n1:5:9 [1] NCCL INFO misc/socket.cc:58 -> Connection reset by peer, retrying",
     "n1:5:9 [1] NCCL INFO [Service thread] Connection closed by localRank 3",
     "n1:5:9 [1] NCCL INFO comm 0x55 rank 1 nranks 8 busId 1b000 - Abort COMPLETE",
+    "    [W socket.cpp:663] [c10d] The client socket has failed to connect to [n1]:29500 (errno: 110).",
+    "Dataset does not exist: using the mock dataset",
     "n1:5:9 [1] NCCL WARN NET/IB : mlx5_0:1 Got non-fatal async event: port active(9)",
     "[2025-01-01 10:00:00,1] [INFO] [loss_scaler.py:190:update_scale] [deepspeed] OVERFLOW! Rank 0 Skipping"
     " step. Attempted loss scale: 65536, reducing to 32768",

@@ -1,5 +1,6 @@
 """Ends of logs: what is printed after the last step, and what became of the run."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ OOM = (
     "Traceback (most recent call last):\n"
     "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
 )
+RUNNING = "***** Running training *****\n"
 ENDS = [
     ("", "failed", "the log ends at iteration 7 of 100 without saying why"),
     (line(100), "ok", None),
@@ -81,6 +83,38 @@ ENDS += [
 def test_ends(tmp_path: Path, text: str, outcome: str, cause: str | None) -> None:
     imported = read(tmp_path, line(6) + line(7) + text).imported
     assert (imported.outcome, imported.cause) == (outcome, cause)
+
+
+WATCHDOG = "[rank5]:[E602 11:17:52.1 ProcessGroupNCCL.cpp:632] [Rank 5] Watchdog caught collective operation timeout: ran"
+DICT = "{'loss': 1.5, 'epoch': 0.1}"
+DRAWN = "  2%|#  | {0}/50 [09:4{0}<7:56:45, 583.78s/it]"
+NEMO_BAR = "Epoch 0:   1%| | 3/500 [00:07<04:40, reduced_train_loss=10.90]"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "cause"),
+    [
+        (f"{RUNNING}{DRAWN.format(1)}{DRAWN.format(2)}{WATCHDOG}\n", "nccl", "Watchdog caught"),
+        (f"{RUNNING}{DRAWN.format(2)}slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2024-01-01T10:00:00 ***\n",
+         "cancelled", "JOB 5 ON n1"),
+        (f"{RUNNING}{DRAWN.format(2)}Killed\n", "node", "Killed"),
+        (f"{RUNNING}{DRAWN.format(2)}^CTraceback (most recent call last):\nKeyboardInterrupt\n", "cancelled", "Keyb"),
+        (f"{RUNNING}{DRAWN.format(2)}[rank1]: RuntimeError: of a bar\n", "failed", "^RuntimeError: of a bar$"),
+        (f"{RUNNING}{DICT}{WATCHDOG}\n", "nccl", "Watchdog caught"),
+        (f"{RUNNING}{DICT}\nMap:  2%|#  | 9/50 [09:49<7:56:45, 5.8 examples/s]RuntimeError: of a map\n", "failed",
+         "^RuntimeError: of a map$"),
+        (f"{NEMO_BAR}{WATCHDOG}\n", "nccl", "Watchdog caught"),
+        (f"{line(7).rstrip()}{WATCHDOG}\n", "nccl", "Watchdog caught"),
+        # What another stream said before the last step ended nothing.
+        (f"{RUNNING}{DRAWN.format(2)}[W socket.cpp:1] Connection refused\n{DICT}\n{{'train_runtime': 3.0}}\n", "ok", None),
+    ],
+)  # fmt: skip
+def test_what_stands_behind_a_step_on_its_line(
+    tmp_path: Path, text: str, outcome: str, cause: str | None
+) -> None:
+    imported = read(tmp_path, text).imported
+    assert imported.outcome == outcome, imported
+    assert imported.cause is cause or re.search(cause or "", imported.cause or ""), imported
 
 
 START = (

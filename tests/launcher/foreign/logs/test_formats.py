@@ -315,6 +315,21 @@ def test_deepspeed_and_its_launcher(tmp_path: Path, end: str, outcome: str) -> N
     assert run.imported.outcome == outcome
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[2025-09-10 20:17:22,925] [INFO] [utils.py:781:see_memory_usage] DeepSpeedZeRoOffload initialize [begin]\n",
+        "n1: [2023-12-21 16:35:29,011] [INFO] [loss_scaler.py:183:update_scale] [deepspeed] OVERFLOW! Rank 0\n",
+        "[Epoch 0 / Train]:   0%| | 1/8614 [00:00<1:03:35,  2.26it/s, loss=265.25][deepscale] OVERFLOW! Rank 0\n",
+    ],
+)
+def test_deepspeed_by_its_logger_alone(tmp_path: Path, said: str) -> None:
+    run = read(
+        tmp_path, f"{said}failed (exitcode: -9) local_rank: 0 (pid: 438) of binary: python\n"
+    )
+    assert (run.imported.format, run.imported.outcome) == ("deepspeed", "node")
+
+
 def test_a_log_without_a_step(tmp_path: Path) -> None:
     run = read(tmp_path, "***** Running training *****\n{'train_runtime': 9.0}\n")
     assert (run.imported.outcome, run.imported.remark) == ("ok", "no step is logged")
