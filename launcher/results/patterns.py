@@ -369,9 +369,10 @@ PATTERNS: tuple[Pattern, ...] = (
     _root(
         "failed",
         r"error while loading shared libraries: |can't open file '.*': \[Errno 2\]"
-        r"|^.{1,99}: command not found$|\bexecve\(\): .*: No such file",
-        "the loader, Python, a shell, slurmstepd",
+        r"|\bexecve\(\): .*: No such file",
+        "the loader, Python, slurmstepd",
     ),
+    _root("failed", r"^libgomp: Thread creation failed|^OMP: Error #\d+: ", "OpenMP of GCC, LLVM"),
     _root("failed", r"error: pyxis: |^FATAL: {3}\S", "pyxis, apptainer: no container"),
     # The scheduler; the ranks it ends print anything, or nothing.
     _root("node", _ENDED + r"DUE TO NODE FAILURE|error: Node failure on ", "slurmstepd, srun"),
@@ -421,7 +422,8 @@ PATTERNS: tuple[Pattern, ...] = (
     _echo(
         "nccl",
         r"NET/IB\w* ?: ?(?:Got completion (?:from peer )?.*\b(?:error|status)|.*async fatal event)"
-        r"|[Tt]ransport retry count(?:er)? exceeded|ibv_\w+ (?:failed|returned)\b",
+        r"|[Tt]ransport retry count(?:er)? exceeded"
+        r"|ibv_(?!open_device|query_(?:device|port)\b)\w+ (?:failed|returned)\b",
         "NCCL net_ib: the fabric, or a peer that is gone",
     ),
     _echo(
@@ -456,6 +458,7 @@ PATTERNS: tuple[Pattern, ...] = (
         "NCCL socket.cc",
     ),
     _echo("nccl", r"NCCL error in|unhandled (?:system|cuda) error", "ProcessGroupNCCL"),
+    _echo("nccl", r"NCCL WARN (?:Cuda|HIP) failure (?:\d+ )?'", "NCCL, of a call into CUDA"),
     _echo("nccl", r"nccl(?:Remote|System|Internal|UnhandledCuda)Error", "NCCL's result codes"),
     _echo("nccl", r"Some NCCL operations have failed or timed out", "ProcessGroupNCCL"),
     _echo(
@@ -491,6 +494,7 @@ PATTERNS: tuple[Pattern, ...] = (
         r"|^E[EHZ]\d{4}(?:\[|: )",
         "Ascend: any fault of a card, or what came of one",
     ),
+    _echo("failed", r"^.{1,99}: command not found$", "a shell: its script may go on without"),
     _echo("cancelled", r"is killed by signal: (?:Terminated|Hangup|Interrupt)", "torch DataLoader"),
     # srun also says this of the other tasks once one has failed.
     _echo(

@@ -19,10 +19,18 @@ LONGEST, LONGEST_END = 2000, 500
 EARLIER_LINES = 400
 """Lines that are kept of before the last step: output of several streams is not in order."""
 
+EARLIER_STEPS = 100
+"""Lines of steps after which a message has ended nothing: a buffer of stdout holds fewer."""
+
 # A bar has no end of line, so that whatever another stream prints stands behind it.
 BAR = re.compile(r"\[\d[\d:]*<[^\]\[]*\]")
 STEP_ENDS = re.compile(BAR.pattern + r"|\{'loss'[^}]*\}|: +[-+\w.]+ \|(?=\S)")
 """Ends of what a step line says of its step: of a bar, of a dict, of a field."""
+# Output of several streams is not in order: these may stand before steps that came before them.
+ENDS = re.compile(
+    r"Traceback \(most recent|^srun: error: |\*\*\* (?:JOB|STEP) |exits with return code"
+    r"|\(exitcode: -?\d+\)|^terminate called|\(core dumped\)"
+)
 SHORTEST = len("Killed")
 """Characters of a message at least."""
 
@@ -33,7 +41,10 @@ class EndClassifier:
 
     _first: list[str] = field(default_factory=list)
     _last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
-    _earlier: deque[str] = field(default_factory=lambda: deque(maxlen=EARLIER_LINES))
+    _earlier: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=EARLIER_LINES))
+    """Lines, and how many of steps there were before."""
+    _steps: int = 0
+    """Lines of steps: what a start prints before the first is no end, however it warns."""
 
     def feed(self, line: str) -> None:
         """Take a line that is none of a step."""
@@ -50,8 +61,10 @@ class EndClassifier:
     def step(self, line: str = "") -> None:
         """Note that a step was done, and take what stands behind it on its line: no line before
         ended the run."""
-        self._earlier.extend(self._first[-EARLIER_LINES:])
-        self._earlier.extend(self._last)
+        before = [*self._first[-EARLIER_LINES:], *self._last]
+        if self._steps or any(ENDS.search(line) for line in before):
+            self._earlier.extend((self._steps, line) for line in before)
+        self._steps += 1
         self._first.clear()
         self._last.clear()
         if line[-1:] not in ("|", "]", "}") and (behind := _behind(line, STEP_ENDS)):
@@ -62,6 +75,11 @@ class EndClassifier:
         self._first.clear()
         self._last.clear()
         self._earlier.clear()
+        self._steps = 0
+
+    def _lately(self) -> list[str]:
+        """Lines from before the last step that may have ended the run."""
+        return [line for steps, line in self._earlier if self._steps - steps <= EARLIER_STEPS]
 
     def verdict(self, log: LogReader) -> EndVerdict:
         """Outcome and cause."""
@@ -69,7 +87,7 @@ class EndClassifier:
         if log.done or (stopped and stopped.outcome == "ok"):  # ranks do not leave at the same time
             return _diverged(log) or EndVerdict("ok")
         newest = "\n".join((*self._first, *self._last))
-        message = verdict_of_log(newest) or verdict_of_log("\n".join(self._earlier))
+        message = verdict_of_log(newest) or verdict_of_log("\n".join(self._lately()))
         # A batch system that ends a run says not why its loss is none: what diverged is said first.
         if message and message.outcome not in ("timeout", "cancelled", "preempted"):
             return message

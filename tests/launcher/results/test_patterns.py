@@ -254,6 +254,7 @@ NCCL = [
     ("[PID: 9] 2026-08-12-10:56:40.384.694 Communication_Error_Get_Socket(EI0006): Getting socket times out.",
      "EI0006"),
     ("n1:5:9 [4] ibvwrap.c:130 NCCL WARN Call to ibv_create_qp failed", "ibv_create_qp"),
+    ("n1:5:9 [0] allocator.cc:79 NCCL WARN Cuda failure 711 'peer mapping resources exhausted'", "peer mapping"),
     # Pasted with an indentation; the warning is not what ended it.
     ("    [W socket.cpp:663] [c10d] The client socket has failed to connect to [n1]:29500 (errno: 110).\n"
      "    RuntimeError: The client socket has failed to connect to any network address of (n1, 29500).",
@@ -297,6 +298,10 @@ FAILED = [
     (f"{HEAD}torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:", "inductor"),
     (f"{WRAPPED}invalid argument (run with NCCL_DEBUG=WARN for details), NCCL version 2.26.2", "invalid arg"),
     (f"{HEAD}OSError: [Errno 107] Transport endpoint is not connected", "107"),
+    ("libgomp: Thread creation failed: Resource temporarily unavailable", "libgomp"),
+    ("OMP: Error #34: System unable to allocate necessary resources for OMP thread:\nAborted (core dumped)", "#34"),
+    # The script went on without it.
+    (f"x.sh: line 8: module: command not found\n{HEAD}ValueError: bad", "^ValueError: bad$"),
     (f"{HEAD}RuntimeError: Error(s) in loading state_dict for GPTModel:\n  size mismatch for a.weight\n",
      "loading state_dict"),
 ]  # fmt: skip
@@ -346,6 +351,7 @@ HARMLESS = [
     "n1:5:9 [1] NCCL INFO comm 0x55 rank 1 nranks 8 busId 1b000 - Abort COMPLETE",
     "    [W socket.cpp:663] [c10d] The client socket has failed to connect to [n1]:29500 (errno: 110).",
     "Dataset does not exist: using the mock dataset",
+    "[0] misc/ibvwrap.cc:212 NCCL WARN Call to ibv_open_device failed",
     "n1:5:9 [1] NCCL WARN NET/IB : mlx5_0:1 Got non-fatal async event: port active(9)",
     "[2025-01-01 10:00:00,1] [INFO] [loss_scaler.py:190:update_scale] [deepspeed] OVERFLOW! Rank 0 Skipping"
     " step. Attempted loss scale: 65536, reducing to 32768",

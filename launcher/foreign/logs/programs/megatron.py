@@ -42,7 +42,7 @@ DEGREES = {"data": "dp", "tensor-model": "tp", "pipeline-model": "pp", "context"
 TOTAL_PARAMS = re.compile(r"> total params: (\d[\d,]{0,20})")
 MEMORY = re.compile(
     r"(?:\[Rank (\d+)\] )?\(?after \d+ iterations\)? memory \(MB\) \|"
-    r"[^\[]*?max reserved:\s*([\d.]+)"
+    r"[^\[]*?max (?:reserved|cached):\s*([\d.]+)"
 )
 UTILIZATION = re.compile(
     r"(?:Step Time : ?([\d.]+)s )?GPU utilization: ?([\d.]+) ?(?:MODEL_)?TFLOP/s/GPU"

@@ -85,6 +85,30 @@ def test_ends(tmp_path: Path, text: str, outcome: str, cause: str | None) -> Non
     assert (imported.outcome, imported.cause) == (outcome, cause)
 
 
+WARNED = "[0] transport/net_ib.cc:117 NCCL WARN Call to ibv_create_qp failed\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        # What a start prints, and what was long before: neither has ended a log that is cut off.
+        (WARNED + line(6) + line(7), "failed"),
+        ("nvidia-smi: command not found\ncp: error writing: No space left on device\n" + line(7), "failed"),
+        (line(1) + WARNED + "".join(line(step) for step in range(2, 120)), "failed"),
+        # Output of several streams is not in order.
+        (line(6) + WARNED + line(7), "nccl"),
+        (OOM + line(6) + line(7), "oom"),
+        ("srun: error: n1: task 3: Out Of Memory\n" + line(6) + line(7), "oom"),
+        # A launcher that starts again and prints no arguments
+        (line(1) + line(2) + OOM + "".join(line(step) for step in range(1, 120)), "failed"),
+    ],
+)  # fmt: skip
+def test_what_was_printed_before_the_last_steps(tmp_path: Path, text: str, outcome: str) -> None:
+    imported = read(tmp_path, text.replace("/     100", "/     900")).imported
+    assert imported.outcome == outcome, imported
+    assert outcome != "failed" or "without saying why" in (imported.cause or "")
+
+
 WATCHDOG = "[rank5]:[E602 11:17:52.1 ProcessGroupNCCL.cpp:632] [Rank 5] Watchdog caught collective operation timeout: ran"
 DICT = "{'loss': 1.5, 'epoch': 0.1}"
 DRAWN = "  2%|#  | {0}/50 [09:4{0}<7:56:45, 583.78s/it]"

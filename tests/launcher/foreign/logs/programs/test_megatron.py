@@ -452,3 +452,11 @@ def test_parameters_in_the_report_on_memory(tmp_path: Path) -> None:
 def test_ranks_that_a_prefix_counts(tmp_path: Path) -> None:
     prefix = "[20251121 12:10:29][rank-31/32][INFO ] [--------trainer.py:2488] : "
     assert read(tmp_path, prefix + line(1)).imported.known.gpus == 32
+
+
+def test_memory_as_torch_called_it_before_1_4(tmp_path: Path) -> None:
+    memory = (
+        "after 100 iterations memory (MB) | allocated: 5133.3 | max allocated: 7899.1 | cached: 9216.0"
+        " | max cached: 9216.0\n"
+    )
+    assert read(tmp_path, memory + line(1)).imported.figures.mem_max_gib == 9.0
