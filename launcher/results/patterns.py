@@ -102,7 +102,11 @@ PATTERNS: tuple[Pattern, ...] = (
         r"EJ0001: |error code is 50705[34]\b|[Hh][Bb][Mm] [Mm]ulti[- ][Bb]it ECC",
         "Ascend: HCCP cannot start; memory of the card is broken",
     ),
-    _root("node", r"synStatus=\d+ \[Device (?:already acquired|not found)", "Habana"),
+    _root(
+        "node",
+        r"synStatus=\d+ \[(?:Device (?:already acquired|not found)|.*\] Device acquire failed)",
+        "Habana",
+    ),
     _root("node", r": Possible (?:transient|persistent) error!", "megatron rerun_state_machine"),
     # /dev/shm is too small: the errno is that of a full disk.
     _root("node", r"shared memory.*No space left on device", "NCCL, torch: /dev/shm is too small"),
@@ -257,6 +261,12 @@ PATTERNS: tuple[Pattern, ...] = (
         r"mmap length is greater than file size|cannot mmap an empty file"
         r"|No data left in file|Failed to interpret file .* as a pickle",
         "numpy.memmap and numpy.load, of a file that is cut off",
+    ),
+    _root(
+        "data",
+        r"^RuntimeError: Index file .* took too long to download"
+        r"|Relative sample index \d+ is not present in the",
+        "MosaicML streaming",
     ),
     _root("data", r"blend oversamples the contributing datasets", "megatron BlendedDataset"),
     _root(
@@ -432,6 +442,7 @@ PATTERNS: tuple[Pattern, ...] = (
         r"|verify NCCL_OOB_NET_IFNAME|Failed to initialize any NET plugin",
         "NCCL bootstrap.cc, net.cc: NCCL_SOCKET_IFNAME",
     ),
+    _echo("nccl", r"NCCL WARN NET/OFI .*(?:completed with error|failed)", "aws-ofi-nccl"),
     _echo("nccl", r"NCCL version mismatch|Mismatched NCCL version", "NCCL: another container"),
     _echo("nccl", r"Watchdog caught collective operation timeout", "ProcessGroupNCCL"),
     _echo(

@@ -7,7 +7,7 @@ Formats: torchrun ``--tee`` and torch's own excepthook (``[default7]:``, ``[rank
 and the DeepSpeed launcher (``host: ``), Ray, torchx and nemo-run (``trainer/0 `` behind a time),
 ``kubectl logs --timestamps --prefix``, containerd's CRI files, ``docker logs -t`` and docker's JSON
 files, ``docker compose``, GitHub and GitLab, Jenkins' Timestamper, ``logcli``, syslog and journald,
-``ts`` of moreutils.
+``ts`` of moreutils, tables of CloudWatch (``| 2025-05-16T16:40:02.222-07:00 | ``).
 """
 
 import json
@@ -28,6 +28,7 @@ _HOST = (
 )
 TOKEN = re.compile(
     r"(?:"
+    rf"(?:\s*\| )?{_ZONED} \| |"
     # a time, and what stands behind one: a stream, a section, labels, a task
     rf"(?:\[{_ZONED}\]|{_TIME})"
     r"(?: std(?:out|err) [FP]| \d\d[OE]\+?| \{\w+=\"[^}]*\})?"

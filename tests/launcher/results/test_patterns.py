@@ -125,6 +125,7 @@ NODE = [
      " WITH SIGNALS ***", "STEPD TERMINATED"),
     ("ssh: connect to host n17 port 22: No route to host", "n17"),
     ("amdgpu 0000:c1:00.0: amdgpu: GPU reset begin!", "GPU reset"),
+    ("RuntimeError: synStatus=26 [Generic failure] Device acquire failed.", "acquire failed"),
     ("[ 1843.3] NVRM: The NVIDIA GPU 0000:b3:00.0\n               NVRM: (PCI ID: 10de:26b5) installed in this"
      " system has\n               NVRM: fallen off the bus and is not responding to commands.", "fallen off"),
     ("nvidia-nvswitch3: SXid (PCI:0000:c3:00.0): 20034, Fatal, Link 30 LTSSM Fault Up", "SXid"),
@@ -176,6 +177,9 @@ DATA = [
      " port=443): Max retries exceeded with url: /a/b\"), '(Request ID: 1)')", "huggingface.co"),
     ("gzip.BadGzipFile: Not a gzipped file (b'PK')", "BadGzipFile"),
     ("zstandard.ZstdError: zstd decompress error: Unknown frame descriptor", "ZstdError"),
+    (f"{HEAD}RuntimeError: Index file /tmp/a/index.json took too long to download, bailing out: 60.0 < 60.003 sec.",
+     "index.json"),
+    (f"{HEAD}IndexError: Relative sample index 85 is not present in the 17/shard.00085.mds file.", "index 85"),
     ("Dataset does not exist: /data/text_document\nPath should be a basename that both .idx and .bin can be"
      f" appended to get full filenames.\n{HEAD}AttributeError: 'NoneType' object has no attribute 'sizes'",
      "does not exist: /data/text_document$"),
@@ -254,6 +258,9 @@ NCCL = [
     ("[PID: 9] 2026-08-12-10:56:40.384.694 Communication_Error_Get_Socket(EI0006): Getting socket times out.",
      "EI0006"),
     ("n1:5:9 [4] ibvwrap.c:130 NCCL WARN Call to ibv_create_qp failed", "ibv_create_qp"),
+    ("ip-10-0-0-7:82:99 [0] NCCL WARN NET/OFI Request completed with error. RC: 21. Error: unknown error", "RC: 21"),
+    ("n1:5:9 [0] nccl_net_ofi_rdma_init:7978 NCCL WARN NET/OFI OFI fi_getinfo() call failed: No data available",
+     "fi_getinfo"),
     ("n1:5:9 [0] allocator.cc:79 NCCL WARN Cuda failure 711 'peer mapping resources exhausted'", "peer mapping"),
     # Pasted with an indentation; the warning is not what ended it.
     ("    [W socket.cpp:663] [c10d] The client socket has failed to connect to [n1]:29500 (errno: 110).\n"

@@ -205,6 +205,16 @@ def test_hugging_face_without_bars(tmp_path: Path) -> None:
     assert run.imported.cause == "the log ends at iteration 50 of 75 without saying why"
 
 
+def test_a_trainer_that_says_its_step_in_the_dict(tmp_path: Path) -> None:
+    dicts = "".join(
+        f"{{'loss': 1.5, 'learning_rate': 1e-06, 'memory(GiB)': 47.05, '{name}': '{step}/10'}}\n"
+        for name, step in (("global_step/max_steps", 5), ("iteration", 10))
+    )
+    run = read(tmp_path, dicts)
+    assert [line["step"] for line in run.lines] == [5, 10]
+    assert (run.imported.outcome, run.total) == ("ok", 10)
+
+
 def test_hugging_face_with_both(tmp_path: Path) -> None:
     text = (
         "***** Running training *****\n"
