@@ -96,7 +96,9 @@ def _series(name: str, rows: Iterable[tuple[int, _Row | str]]) -> Series:
         except ValueError as error:
             skipped.append(f"line {number}: {error}")
             continue
-        if point.loss is not None or point.norm is not None:
+        if points and _completes(point, points[-1]):
+            points[-1] = _joined(points[-1], point)
+        elif point.loss is not None or point.norm is not None:
             points.append(point)
     return Series(name=name, points=tuple(points), skipped=tuple(skipped))
 
@@ -198,6 +200,19 @@ def _point(row: _Row | str) -> Point:
         raise ValueError(f"{'nothing' if step is None else f'{step:g}'} is no step")
     loss, norm = _number(row.loss, row.names[1]), _number(row.norm, row.names[2])
     return Point(int(step), loss, norm, row.stage)
+
+
+def _completes(point: Point, last: Point) -> bool:
+    """Return True for a row of the step before that says what its row left empty: exports of W&B
+    have one row for each call that logged something."""
+    of_two = (point.loss, last.loss), (point.norm, last.norm)
+    return point.step == last.step and all(None in values for values in of_two)
+
+
+def _joined(last: Point, point: Point) -> Point:
+    loss = point.loss if last.loss is None else last.loss
+    norm = point.norm if last.norm is None else last.norm
+    return Point(last.step, loss, norm, last.stage if point.stage is None else point.stage)
 
 
 def _number(value: Any, name: str) -> float | None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 STEP = ("iteration", "step", "iter", "iterations", "steps", "global_step", "optimizer_step",
-        "train_global_step", "trainer_global_step", "train_step", "batch", "_step")  # fmt: skip
+        "train_global_step", "trainer_global_step", "train_step", "batch", "_step",
+        "current_steps")  # fmt: skip
 """Names of the step, the best first; W&B's own ``_step`` counts its calls of log."""
 
 LOSS = ("lm_loss", "loss", "train_loss", "train_lm_loss", "reduced_train_loss", "training_loss",

@@ -103,13 +103,19 @@ class LoggedRun:
         return median(tflops) if tflops else None
 
     def _timed(self) -> Sequence[LoggedStep]:
-        if len(self.steps) < 2:
-            return ()
-        every = max(self.steps[1].step - self.steps[0].step, 1)
-        timed = self.steps[math.ceil(UNTIMED / every) :]
+        timed = self._warm()
         # With a batch that grows, only steps of the whole batch tell the speed.
         whole_batch = max((step.batch or 0 for step in timed), default=0)
         return [step for step in timed if step.batch in (None, whole_batch)]
+
+    def _warm(self) -> Sequence[LoggedStep]:
+        """Steps without the first ones; of an excerpt of hardly any, all that are not of the run's
+        beginning."""
+        if len(self.steps) > 1:
+            every = max(self.steps[1].step - self.steps[0].step, 1)
+            if warm := self.steps[math.ceil(UNTIMED / every) :]:
+                return warm
+        return [step for step in self.steps if step.step > UNTIMED]
 
     def _batch(self, step: LoggedStep) -> float | None:
         return step.batch or self.facts.global_batch

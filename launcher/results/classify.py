@@ -53,7 +53,7 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Lines that quote code: a traceback's or a hang dump's frame may say anything.
 FRAME = re.compile(r'^\s*(?:File "|frame #\d+|(?:Current t|T)hread 0x|[│╭╰])')
 # The begin of lines that quote a script, an interpreter or bash -x, and of glog's warnings.
-QUOTED = re.compile(r"\s*(?:#|>>>|\+{1,3}) |\[?W(?:\d{3,4})? ")
+QUOTED = re.compile(r"\s*(?:(?:#|>>>|\+{1,3}) |\[?W(?:\d{3,4})? )")
 # Lines that warn, and of what goes on all the same: NCCL's account of its set-up, what is tried
 # again or replaced. Each form begins with a letter: lines are searched faster so.
 GOES_ON = re.compile(

@@ -48,7 +48,7 @@ def _echo(outcome: Outcome, regex: str, why: str) -> Pattern:
 HARDWARE_XID = r"NVRM: Xid \([^)]*\): (?:48|63|64|74|79|9[245]|119|120|14\d|150),"
 """Line of the driver about the hardware; Xids 13, 31 and 43 are the program's."""
 
-_ENDED = r"(?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ "
+_ENDED = r"(?:JOB|STEP) \S+(?: ON \S+)? CANCELLED AT \S+ "
 _NOT_BY_A_TASK = r"\S+(?! DUE TO TASK FAILURE)(?:\s|$)"
 
 _RAISED = r"^(?:\w+\.)*\w*(?:Error|Exception): "
@@ -84,7 +84,11 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _root("node", HARDWARE_XID, "the driver, in dmesg"),
     _root("node", r"SXid \([^)]*\): \d+, Fatal", "the driver, of an NVSwitch"),
-    _root("node", r"GPU has fallen off the bus|GPU is lost\b", "the driver, Xid 79; nvidia-smi"),
+    _root(
+        "node",
+        r"GPU has fallen off the bus|NVRM: (?:.* )?fallen off the bus|GPU is lost\b",
+        "the driver, Xid 79; nvidia-smi",
+    ),
     _root("node", r"RmInitAdapter failed|Unable to determine the device handle for", "the driver"),
     _root(
         "node",
@@ -126,7 +130,11 @@ PATTERNS: tuple[Pattern, ...] = (
         r"EJ0001: |error code is 50705[34]\b|[Hh][Bb][Mm] [Mm]ulti[- ][Bb]it ECC",
         "Ascend: HCCP cannot start; memory of the card is broken",
     ),
-    _root("node", r"synStatus=\d+ \[Device (?:already acquired|not found)", "Habana"),
+    _root(
+        "node",
+        r"synStatus=\d+ \[(?:Device (?:already acquired|not found)|.*\] Device acquire failed)",
+        "Habana",
+    ),
     _root("node", r": Possible (?:transient|persistent) error!", "megatron rerun_state_machine"),
     # /dev/shm is too small: the errno is that of a full disk.
     _root("node", r"shared memory.*No space left on device", "NCCL, torch: /dev/shm is too small"),
@@ -174,6 +182,11 @@ PATTERNS: tuple[Pattern, ...] = (
         "torch, OutOfMemoryError or RuntimeError, on any card",
     ),
     _root("oom", r"(?:CUDA|HIP) (?:driver )?error: out of memory", "torch, past its allocator"),
+    _root(
+        "oom",
+        r"(?i:\b(?:cuda|hip) (?:runtime error|failed with error)) \(?2\)?(?: ?:)? out of memory",
+        "torch before 1.5, cumm",
+    ),
     _root("oom", r"(?:Cuda|HIP) failure (?:\d+ )?'out of memory'", "NCCL, of its own buffers"),
     _root("oom", r"cudaGetDeviceCount\(\).*Error 2: out of memory", "torch: the card is taken"),
     _root(
@@ -194,7 +207,9 @@ PATTERNS: tuple[Pattern, ...] = (
         r"MODULE:PT_DEVMEM Allocation failed|MODULE:SYNHELPER workspace Allocation of size",
         "Habana",
     ),
-    _root("oom", r"EL0004: |Failed to allocate device memory|aclrtMalloc\w* failed", "Ascend"),
+    _root(
+        "oom", r"EL0004(?:: |\): )|Failed to allocate device memory|aclrtMalloc\w* failed", "Ascend"
+    ),
     _root("oom", r"RESOURCE_EXHAUSTED: .*[Oo]ut of memory|Ran out of memory in memory", "XLA"),
     _root("oom", r"^Out of memory error on [GNX]PU \d", "Paddle"),
     # Memory of the machine.
@@ -260,6 +275,11 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("data", r"Index file doesn't match expected format", "Megatron-LM before core"),
     _root(
         "data",
+        r"^\s*Dataset does not exist: .*(?=\n\s*Path should be a basename)",
+        "Megatron-LM before core: it goes on without one, and fails of that",
+    ),
+    _root(
+        "data",
         r"offset must be non-negative and no greater than buffer length"
         r"|buffer is smaller than requested size|buffer size must be a multiple of element size",
         "numpy.frombuffer, of a .bin or .idx that is cut off: megatron IndexedDataset",
@@ -269,6 +289,12 @@ PATTERNS: tuple[Pattern, ...] = (
         r"mmap length is greater than file size|cannot mmap an empty file"
         r"|No data left in file|Failed to interpret file .* as a pickle",
         "numpy.memmap and numpy.load, of a file that is cut off",
+    ),
+    _root(
+        "data",
+        r"^RuntimeError: Index file .* took too long to download"
+        r"|Relative sample index \d+ is not present in the",
+        "MosaicML streaming",
     ),
     _root("data", r"blend oversamples the contributing datasets", "megatron BlendedDataset"),
     _root(
@@ -384,6 +410,7 @@ PATTERNS: tuple[Pattern, ...] = (
         r"|\bexecve\(\): .*: No such file",
         "the loader, Python, slurmstepd",
     ),
+    _root("failed", r"^libgomp: Thread creation failed|^OMP: Error #\d+: ", "OpenMP of GCC, LLVM"),
     _root("failed", r"error: pyxis: |^FATAL: {3}\S", "pyxis, apptainer: no container"),
     # The scheduler; the ranks it ends print anything, or nothing.
     _root("node", _ENDED + r"DUE TO NODE FAILURE|error: Node failure on ", "slurmstepd, srun"),
@@ -399,7 +426,9 @@ PATTERNS: tuple[Pattern, ...] = (
     _root("preempted", r"TERM_PREEMPT: |^Reason: +(?:Preempted|Evicted)$", "LSF, Kubernetes"),
     _root("timeout", _ENDED + r"DUE TO TIME LIMIT", "slurmstepd"),
     _root("timeout", r"TERM_RUNLIMIT: |PBS: job killed: walltime ", "LSF, PBS"),
-    _root("cancelled", r"JOB \S+ ON \S+ CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"),
+    _root(
+        "cancelled", r"JOB \S+(?: ON \S+)? CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"
+    ),
     _root("cancelled", r"TERM_(?:OWNER|ADMIN): ", "LSF, of bkill"),
     _root(
         "failed",
@@ -431,7 +460,8 @@ PATTERNS: tuple[Pattern, ...] = (
     _echo(
         "nccl",
         r"NET/IB\w* ?: ?(?:Got completion (?:from peer )?.*\b(?:error|status)|.*async fatal event)"
-        r"|[Tt]ransport retry count(?:er)? exceeded|ibv_\w+ (?:failed|returned) .*",
+        r"|[Tt]ransport retry count(?:er)? exceeded"
+        r"|ibv_(?!open_device|query_(?:device|port)\b)\w+ (?:failed|returned)\b",
         "NCCL net_ib: the fabric, or a peer that is gone",
     ),
     _echo(
@@ -440,6 +470,7 @@ PATTERNS: tuple[Pattern, ...] = (
         r"|verify NCCL_OOB_NET_IFNAME|Failed to initialize any NET plugin",
         "NCCL bootstrap.cc, net.cc: NCCL_SOCKET_IFNAME",
     ),
+    _echo("nccl", r"NCCL WARN NET/OFI .*(?:completed with error|failed)", "aws-ofi-nccl"),
     _echo("nccl", r"NCCL version mismatch|Mismatched NCCL version", "NCCL: another container"),
     _echo("nccl", r"Watchdog caught collective operation timeout", "ProcessGroupNCCL"),
     _echo(
@@ -455,7 +486,8 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     _echo(
         "nccl",
-        r"E[IJ]\d{4}(?:\[|: )|ERR02\d{3} DIST |HCCL (?:function )?error(?: in)?: |HCCL watchdog",
+        r"E[IJ]\d{4}(?:\[|: |\): )|ERR02\d{3} DIST |HCCL watchdog"
+        r"|HCCL (?:function )?error(?: in)?: ",
         "Ascend HCCL: EI0002 a peer does not come, EI0006 a socket does not open",
     ),
     _echo(
@@ -465,6 +497,7 @@ PATTERNS: tuple[Pattern, ...] = (
         "NCCL socket.cc",
     ),
     _echo("nccl", r"NCCL error in|unhandled (?:system|cuda) error", "ProcessGroupNCCL"),
+    _echo("nccl", r"NCCL WARN (?:Cuda|HIP) failure (?:\d+ )?'", "NCCL, of a call into CUDA"),
     _echo("nccl", r"nccl(?:Remote|System|Internal|UnhandledCuda)Error", "NCCL's result codes"),
     _echo("nccl", r"Some NCCL operations have failed or timed out", "ProcessGroupNCCL"),
     _echo(
@@ -500,9 +533,14 @@ PATTERNS: tuple[Pattern, ...] = (
         r"|^E[EHZ]\d{4}(?:\[|: )",
         "Ascend: any fault of a card, or what came of one",
     ),
+    _echo("failed", r"^.{1,99}: command not found$", "a shell: its script may go on without"),
     _echo("cancelled", r"is killed by signal: (?:Terminated|Hangup|Interrupt)", "torch DataLoader"),
     # A script goes on after a command that is only nice to have: nvidia-smi, module, ninja.
     _echo("failed", r"^.{1,99}: command not found$", "a shell"),
     # srun also says this of the other tasks once one has failed.
-    _echo("cancelled", r"STEP \S+ ON \S+ CANCELLED AT " + _NOT_BY_A_TASK, "slurmstepd, of scancel"),
+    _echo(
+        "cancelled",
+        r"STEP \S+(?: ON \S+)? CANCELLED AT " + _NOT_BY_A_TASK,
+        "slurmstepd, of scancel",
+    ),
 )

@@ -185,7 +185,9 @@ def model(arguments: Arguments) -> Model:
     params = number(arguments.get("params"))
     if params is None and shape is not None:
         params = shape.params + (0 if "args.dim" in arguments else _beside(arguments, shape))
-    return Model(shape=shape, params=params or _ranks_params(arguments))
+    billions = number(arguments.get("params_in_billions"))
+    rounded = None if billions is None else 1e9 * billions
+    return Model(shape=shape, params=params or _ranks_params(arguments) or rounded)
 
 
 def _shape(arguments: Arguments) -> ModelShape | None:

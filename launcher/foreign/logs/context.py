@@ -17,6 +17,8 @@ BEGINNING = 80
 """Characters of a line in which a time is its own, not one that it tells of."""
 JOB = re.compile(r"\*\*\* (?:JOB|STEP) (\d+)(?:\.\S+)? ON (\S+) |\bSLURM_JOB_?ID[=:] ?(\d+)")
 NCCL_HOST = re.compile(r"^(\S+?):\d+:\d+ \[\d+\] NCCL INFO")
+# AMD Primus puts it before every line.
+RANK_OF = re.compile(r"\[rank-\d{1,9}/(\d{1,9})\]")
 SIZES = re.compile(r"(?:^\+ |\bexport )(NNODES|GPUS_PER_NODE)=(\d+)\s*$")
 MAKERS = ("NVIDIA", "Tesla", "AMD", "Quadro")
 CARD = re.compile(
@@ -38,13 +40,15 @@ class LogContext:
     card: str | None = None
     commit: str | None = None
     arguments: dict[str, str] = field(default_factory=dict)
-    """NNODES and GPUS_PER_NODE, where a script was traced."""
+    """NNODES and GPUS_PER_NODE, where a script was traced; ranks, where a prefix counts them."""
     _before: Counter[str] = field(default_factory=Counter)
     """What may be hosts -> lines that it stood before."""
 
     def feed(self, line: str, prefix: str = "", host: str | None = None) -> None:
         """Take a line, what stood before it, and the machine that this names."""
         self._time(f"{prefix}{line}")
+        if "[rank-" in prefix and (ranks := RANK_OF.search(prefix)):
+            self.arguments["world_size"] = ranks[1]
         if host is not None:
             self._before[host] += 1
             if self._before[host] == OFTEN:

@@ -26,7 +26,7 @@ class PartEnd(EndClassifier):
     def join(self, other: "PartEnd") -> None:
         """Take the last lines of another file: whatever names a cause in one of them does so."""
         self._first.extend((*other._first, *other._last))
-        self._earlier.extend(other._earlier)
+        self._earlier.extend((self._steps, line) for line in other._lately())
 
 
 @dataclass
@@ -81,7 +81,7 @@ def _fed(log: ProgramReader, ending: PartEnd, line: str) -> bool:
     starts = log.starts
     step = log.feed(line)
     if step:
-        ending.step()
+        ending.step(line.rstrip())
     else:
         ending.feed(line)
     if log.starts > max(starts, 1):

@@ -3,10 +3,11 @@ before what a program printed.
 
 Formats: torchrun ``--tee`` and torch's own excepthook (``[default7]:``, ``[rank7]: ``), ``srun
 --label``, Open MPI's ``--tag-output`` and ``--timestamp-output``, SageMaker's MPI, Hydra's
-``-prepend-rank``, pdsh and the DeepSpeed launcher (``host: ``), Ray, torchx and nemo-run
-(``trainer/0 `` behind a time), ``kubectl logs --timestamps --prefix``, containerd's CRI files,
-``docker logs -t`` and docker's JSON files, ``docker compose``, GitHub and GitLab, Jenkins'
-Timestamper, ``logcli``, syslog and journald, ``ts`` of moreutils.
+``-prepend-rank``, AMD Primus' (``[20251121 12:10:29][rank-31/32][INFO ] [trainer.py:9] : ``), pdsh
+and the DeepSpeed launcher (``host: ``), Ray, torchx and nemo-run (``trainer/0 `` behind a time),
+``kubectl logs --timestamps --prefix``, containerd's CRI files, ``docker logs -t`` and docker's JSON
+files, ``docker compose``, GitHub and GitLab, Jenkins' Timestamper, ``logcli``, syslog and journald,
+``ts`` of moreutils, tables of CloudWatch (``| 2025-05-16T16:40:02.222-07:00 | ``).
 """
 
 import json
@@ -27,6 +28,7 @@ _HOST = (
 )
 TOKEN = re.compile(
     r"(?:"
+    rf"(?:\s*\| )?{_ZONED} \| |"
     # a time, and what stands behind one: a stream, a section, labels, a task
     rf"(?:\[{_ZONED}\]|{_TIME})"
     r"(?: std(?:out|err) [FP]| \d\d[OE]\+?| \{\w+=\"[^}]*\})?"
@@ -40,9 +42,10 @@ TOKEN = re.compile(
     r"|\[\d+\] (?!NVIDIA|Tesla|AMD|Quadro)"
     r"|\[pod/[\w./-]+\] "
     r"|[A-Za-z][\w.-]{2,}/\d+ (?![|/])"
-    r"|\s*\((?:[^()]{1,80} )?pid=\d+(?:, ip=[\w.:]+)?\)\s"
+    r"|\s*\((?:[^()]{1,80}(?:\([^()]{1,80}\))? )?pid=\d+(?:, ip=[\w.:]+)?\)\s"
     r"|\s*\d+:\s"
     r"|[A-Za-z][\w.-]*[-_]\d+ +\|(?: |$)"
+    r"|\[\d{8} \d\d:\d\d:\d\d\]\[rank-\d+/\d+\]\[[A-Z]+ *\] *(?:\[[\w.-]+:\d+\] *: ?)?"
     rf"|{_HOST}"
     r")"
 )

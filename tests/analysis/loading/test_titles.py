@@ -38,6 +38,7 @@ WANDB = EXPORT.format(run="lr 3e-4 - seed 1", loss="train/loss")
         ("iteration,ce loss,aux loss,router z loss", "a.csv", "iteration", "ce loss", None),
         ("epoch,step,training cross entropy loss", "a.csv", "step",
          "training cross entropy loss", None),
+        ("current_steps,total_steps,loss,lr", "trainer_log.csv", "current_steps", "loss", None),
         ("global_step,loss scale,lm loss", "a.csv", "global_step", "lm loss", None),
     ],
 )  # fmt: skip
@@ -69,6 +70,14 @@ def test_an_export_of_several_runs_is_a_series_for_each(tmp_path: Path) -> None:
     assert [(point.step, repr(point.loss)) for point in small.points] == [(1, "2.5"), (3, "nan")]
     assert [(point.step, point.loss) for point in large.points] == [(2, 3.5), (3, 3.25)]
     assert small.skipped == large.skipped == ()
+
+
+def test_rows_of_one_step_are_one_point(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text("_step,train/loss,train/grad_norm\n1,2.5,\n1,,0.5\n1,,\n2,2.25,0.75\n2,2.0,\n")
+    (series,) = read(path, "history")
+    points = [(point.step, point.loss, point.norm) for point in series.points]
+    assert points == [(1, 2.5, 0.5), (2, 2.25, 0.75), (2, 2.0, None)]
 
 
 def test_other_separators(tmp_path: Path) -> None:

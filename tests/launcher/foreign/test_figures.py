@@ -26,6 +26,24 @@ def test_the_first_steps_are_in_no_speed() -> None:
     assert (figures.steps, figures.step_ms_p50, figures.tokens_per_s) == (4, 100.0, 160_000.0)
 
 
+@pytest.mark.parametrize(
+    ("steps", "step_ms"),
+    [
+        ((44, 45), 100.0),
+        ((50,), 100.0),
+        ((1,), None),
+        ((1, 2), None),
+        ((2, 3), 100.0),
+        ((10,), 100.0),
+    ],
+)
+def test_an_excerpt_of_hardly_any_steps_has_their_speed(
+    steps: tuple[int, ...], step_ms: float | None
+) -> None:
+    run = logged(*(LoggedStep(step=n, step_ms=100.0, tflops=50.0) for n in steps))
+    assert (run.figures().step_ms_p50, run.stated()) == (step_ms, step_ms and 50.0)
+
+
 def test_a_line_every_ten_steps_stands_for_ten() -> None:
     run = logged(*(LoggedStep(step=n, step_ms=100.0) for n in (10, 20, 30)))
     assert (run.figures().steps, run.seconds) == (30, 3.0)

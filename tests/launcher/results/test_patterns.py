@@ -59,6 +59,12 @@ OOM = [
      " Killed.", "oom_kill event"),
     ("[2025-01-01 10:00:00,1] [ERROR] [launch.py:325:sigkill_handler] ['python', '-u', 'x.py'] exits with"
      " return code = -9\n[9.1] Out of memory: Killed process 71 (python) total-vm:9kB", "Killed process 71"),
+    ("RuntimeError: The Inner error is reported as above. The process exits for this inner error, and the"
+     " current working operator name is Conv2D.\n[ERROR] 2026-04-09-21:56:46 (PID:7, Device:0, RankID:0) ERR00100"
+     " PTA call acl api failed.\n[PID: 7] 2026-04-09-21:56:40.384.694 Memory_Allocation_Failure(EL0004): Failed to"
+     " allocate memory requested by GE module.", "EL0004"),
+    ("RuntimeError: cuda runtime error (2) : out of memory at /pytorch/aten/src/THC/THCStorage.cu:58", "error"),
+    ("cuda failed with error 2 out of memory. use CUDA_LAUNCH_BLOCKING=1 to get correct traceback.", "error 2"),
 ]  # fmt: skip
 
 NODE = [
@@ -119,6 +125,9 @@ NODE = [
      " WITH SIGNALS ***", "STEPD TERMINATED"),
     ("ssh: connect to host n17 port 22: No route to host", "n17"),
     ("amdgpu 0000:c1:00.0: amdgpu: GPU reset begin!", "GPU reset"),
+    ("RuntimeError: synStatus=26 [Generic failure] Device acquire failed.", "acquire failed"),
+    ("[ 1843.3] NVRM: The NVIDIA GPU 0000:b3:00.0\n               NVRM: (PCI ID: 10de:26b5) installed in this"
+     " system has\n               NVRM: fallen off the bus and is not responding to commands.", "fallen off"),
     ("nvidia-nvswitch3: SXid (PCI:0000:c3:00.0): 20034, Fatal, Link 30 LTSSM Fault Up", "SXid"),
 ]  # fmt: skip
 
@@ -168,6 +177,12 @@ DATA = [
      " port=443): Max retries exceeded with url: /a/b\"), '(Request ID: 1)')", "huggingface.co"),
     ("gzip.BadGzipFile: Not a gzipped file (b'PK')", "BadGzipFile"),
     ("zstandard.ZstdError: zstd decompress error: Unknown frame descriptor", "ZstdError"),
+    (f"{HEAD}RuntimeError: Index file /tmp/a/index.json took too long to download, bailing out: 60.0 < 60.003 sec.",
+     "index.json"),
+    (f"{HEAD}IndexError: Relative sample index 85 is not present in the 17/shard.00085.mds file.", "index 85"),
+    ("Dataset does not exist: /data/text_document\nPath should be a basename that both .idx and .bin can be"
+     f" appended to get full filenames.\n{HEAD}AttributeError: 'NoneType' object has no attribute 'sizes'",
+     "does not exist: /data/text_document$"),
 ]  # fmt: skip
 
 DIVERGED = [
@@ -240,6 +255,17 @@ NCCL = [
      " 6\nEI0006: [PID: 9] Getting socket times out. Reason: Remote Rank did not send the data in time.",
      "HCCL function error|EI0006"),
     ("EI0002: [PID: 13] The wait execution of the Notify register times out.", "EI0002"),
+    ("[PID: 9] 2026-08-12-10:56:40.384.694 Communication_Error_Get_Socket(EI0006): Getting socket times out.",
+     "EI0006"),
+    ("n1:5:9 [4] ibvwrap.c:130 NCCL WARN Call to ibv_create_qp failed", "ibv_create_qp"),
+    ("ip-10-0-0-7:82:99 [0] NCCL WARN NET/OFI Request completed with error. RC: 21. Error: unknown error", "RC: 21"),
+    ("n1:5:9 [0] nccl_net_ofi_rdma_init:7978 NCCL WARN NET/OFI OFI fi_getinfo() call failed: No data available",
+     "fi_getinfo"),
+    ("n1:5:9 [0] allocator.cc:79 NCCL WARN Cuda failure 711 'peer mapping resources exhausted'", "peer mapping"),
+    # Pasted with an indentation; the warning is not what ended it.
+    ("    [W socket.cpp:663] [c10d] The client socket has failed to connect to [n1]:29500 (errno: 110).\n"
+     "    RuntimeError: The client socket has failed to connect to any network address of (n1, 29500).",
+     "any network address"),
 ]  # fmt: skip
 
 HANG = [
@@ -279,6 +305,10 @@ FAILED = [
     (f"{HEAD}torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:", "inductor"),
     (f"{WRAPPED}invalid argument (run with NCCL_DEBUG=WARN for details), NCCL version 2.26.2", "invalid arg"),
     (f"{HEAD}OSError: [Errno 107] Transport endpoint is not connected", "107"),
+    ("libgomp: Thread creation failed: Resource temporarily unavailable", "libgomp"),
+    ("OMP: Error #34: System unable to allocate necessary resources for OMP thread:\nAborted (core dumped)", "#34"),
+    # The script went on without it.
+    (f"x.sh: line 8: module: command not found\n{HEAD}ValueError: bad", "^ValueError: bad$"),
     (f"{HEAD}RuntimeError: Error(s) in loading state_dict for GPTModel:\n  size mismatch for a.weight\n",
      "loading state_dict"),
 ]  # fmt: skip
@@ -287,6 +317,7 @@ ENDED = [
     ("cancelled", f"{HEAD}KeyboardInterrupt", "KeyboardInterrupt"),
     ("cancelled", "TERM_OWNER: job killed by owner.\nExited with signal termination: Killed.", "TERM_OWNER"),
     ("timeout", "=>> PBS: job killed: walltime 3632 exceeded limit 3600", "walltime"),
+    ("timeout", "slurmstepd: *** JOB 7 CANCELLED AT 2016-05-05T10:00:00 DUE TO TIME LIMIT ***", "TIME LIMIT"),
     ("timeout", "TERM_RUNLIMIT: job killed after reaching LSF run time limit.", "TERM_RUNLIMIT"),
     ("preempted", "TERM_PREEMPT: job killed after preemption.", "TERM_PREEMPT"),
 ]  # fmt: skip
@@ -344,6 +375,9 @@ HARMLESS = [
     "n1:5:9 [1] NCCL INFO misc/socket.cc:58 -> Connection reset by peer, retrying",
     "n1:5:9 [1] NCCL INFO [Service thread] Connection closed by localRank 3",
     "n1:5:9 [1] NCCL INFO comm 0x55 rank 1 nranks 8 busId 1b000 - Abort COMPLETE",
+    "    [W socket.cpp:663] [c10d] The client socket has failed to connect to [n1]:29500 (errno: 110).",
+    "Dataset does not exist: using the mock dataset",
+    "[0] misc/ibvwrap.cc:212 NCCL WARN Call to ibv_open_device failed",
     "n1:5:9 [1] NCCL WARN NET/IB : mlx5_0:1 Got non-fatal async event: port active(9)",
     "[2025-01-01 10:00:00,1] [INFO] [loss_scaler.py:190:update_scale] [deepspeed] OVERFLOW! Rank 0 Skipping"
     " step. Attempted loss scale: 65536, reducing to 32768",

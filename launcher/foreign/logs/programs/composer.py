@@ -15,7 +15,8 @@ from launcher.foreign.logs.reader import LoggedStep
 
 HEAD = re.compile(
     r"^\s*(?:\[epoch=(\d{1,12})(?:/(\d{1,12}))?\])?"
-    r"\[(batch|token|sample|epoch|iteration|second)=(\d{1,18})(?:/(\d{1,18}))?\]:?\s*$"
+    r"\[(batch|token|sample|epoch|iteration|second)=(\d{1,18})(?:/(\d{1,18}))?\]"
+    r"(?::?\s*$|:\s*(?=Train ))"
 )
 FIELD = re.compile(r"^\s*Train ([^:]+): (.*)$")
 ARGUMENT = re.compile(
@@ -58,7 +59,7 @@ class Composer(ProgramReader):
         self._end_block()
         if "=" in line and line.lstrip().startswith("[") and (head := HEAD.match(line)):
             self._head = head
-            return False
+            return head.end() < len(line) and self.feed(line[head.end() :])  # put on one line
         self._remark(line)
         return False
 

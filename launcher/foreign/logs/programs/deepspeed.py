@@ -25,7 +25,11 @@ SPEED = re.compile(
 EXITED = re.compile(
     r"\bProcess \d+ exits successfully\.?|Killing subprocess|exits with return code"
 )
-SIGNS = re.compile(r"DeepSpeed info: version|\[INFO\] \[(?:logging|engine|config)\.py:\d+:")
+# Its logger's own format, and what engines and launchers print without one.
+SIGNS = re.compile(
+    r"DeepSpeed info: version|\[(?:INFO|WARNING|ERROR)\] \[\w+\.py:\d+:\w+\] "
+    r"|\[deep(?:speed|scale)\] OVERFLOW!"
+)
 
 
 @dataclass(kw_only=True)

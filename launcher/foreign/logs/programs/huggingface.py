@@ -21,6 +21,8 @@ BAR = re.compile(
 )
 LOGGED = re.compile(r"\{'loss': [^}]*\}")
 FIELD = re.compile(r"'(\w+)': '?([-+\w.]+)")
+# ms-swift's callbacks put it into the dict.
+OWN_STEP = re.compile(r"'(?:global_step/max_steps|iteration)': '(\d{1,12})/(\d{1,12})'")
 ENDED = re.compile(
     r"\{'train_runtime': [^}]*\}|train_runtime +=|Training completed\. Do not forget"
 )
@@ -50,7 +52,7 @@ class HuggingFace(ProgramReader):
     _dicts: list[tuple[tuple[int, int] | None, dict[str, float | None]]] = field(
         default_factory=list
     )
-    """Length and step of the bar that was printed last, and the dict that was logged after it."""
+    """Length and step of the bar that was printed last, or by the dict, and the dict."""
 
     @property
     def backend(self) -> str | None:
@@ -97,7 +99,11 @@ class HuggingFace(ProgramReader):
         if values.get("loss") is None:
             self.count_unread(text)
             return False
-        self._dicts.append((self._newest, values))
+        at = self._newest
+        if own := OWN_STEP.search(text):
+            at = int(own[2]), int(own[1])
+            self._bars.setdefault(at[0], {})
+        self._dicts.append((at, values))
         return True
 
     def join(self, other: Self) -> None:

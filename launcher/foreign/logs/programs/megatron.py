@@ -33,10 +33,16 @@ RANK_PARAMS = re.compile(
     r"number of parameters on (?:\([a-z_, ]+\) )?model parallel rank"
     r" \(?(\d+(?:, ?\d+)*)\)?: (\d{1,15})\b"
 )
+# In the report on memory, and rounded.
+BILLIONS = re.compile(r"Total number of parameters in billions: +(\d{1,9}\.\d+)")
+# The first line of all: what the arguments, which come later, may never say.
+USING = re.compile(r"\busing world size: (\d{1,9}),(.*)")
+DEGREE = re.compile(r"\b(data|tensor-model|pipeline-model|context)-parallel[- ]size: (\d{1,9})")
+DEGREES = {"data": "dp", "tensor-model": "tp", "pipeline-model": "pp", "context": "cp"}
 TOTAL_PARAMS = re.compile(r"> total params: (\d[\d,]{0,20})")
 MEMORY = re.compile(
     r"(?:\[Rank (\d+)\] )?\(?after \d+ iterations\)? memory \(MB\) \|"
-    r"[^\[]*?max reserved:\s*([\d.]+)"
+    r"[^\[]*?max (?:reserved|cached):\s*([\d.]+)"
 )
 UTILIZATION = re.compile(
     r"(?:Step Time : ?([\d.]+)s )?GPU utilization: ?([\d.]+) ?(?:MODEL_)?TFLOP/s/GPU"
@@ -83,6 +89,8 @@ OTHERS = (
 )  # fmt: skip
 KNOWN = {*LOSSES, *OTHERS, *(name for _, *names in SPEED for name in names)}
 """Fields of the programs named above."""
+# Until 2020, and in GLM since, there is no colon behind some names.
+FIELD = re.compile(r"([^:]*?)(?::|(?<=[a-z)]) +(?=(?:[-+]?\d|nan|NAN|inf)\S* *$))(.*)")
 NAMED = re.compile(r"\|([^|:]+):")
 FEW = 1 / 4
 """Part of a line's fields that is known, below which it is another program's."""
@@ -187,8 +195,8 @@ class Megatron(ProgramReader):
         head = STEP.match(text)
         assert head, text
         self.total = int(head[2]) if head[2] else self.total  # None where it is cut off
-        pieces = (piece.partition(":") for piece in text[head.end() :].split("|"))
-        fields = {name.strip().lower(): value for name, _, value in pieces}
+        pieces = (FIELD.match(piece) for piece in text[head.end() :].split("|"))
+        fields = {piece[1].strip().lower(): piece[2] for piece in pieces if piece}
         numbers = {key: _first(fields, names) for key, *names in SPEED}
         numbers["tokens_per_s_per_gpu"] = _token_speed(fields)
         numbers["tflops"] = _tflops(fields, numbers["tflops"], text)
@@ -267,6 +275,12 @@ class Megatron(ProgramReader):
                 self.arguments[f"params.{rank.replace(' ', '')}"] = count
         elif "GPU utilization" in line and (use := UTILIZATION.search(line)):
             self._speed(number(use[1]), number(use[2]))
+        elif "using world size" in line and (using := USING.search(line)):
+            self.recognized = True
+            sizes = {DEGREES[name]: size for name, size in DEGREE.findall(using[2])}
+            self.arguments |= {"world_size": using[1], **sizes}
+        elif "in billions" in line and (billions := BILLIONS.search(line)):
+            self.arguments["params_in_billions"] = billions[1]
         elif "> total params" in line and (total := TOTAL_PARAMS.search(line)):
             self.arguments["params"] = total[1].replace(",", "")
         elif STARTING in line:

@@ -1,5 +1,6 @@
 """Ends of logs: what is printed after the last step, and what became of the run."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ OOM = (
     "Traceback (most recent call last):\n"
     "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
 )
+RUNNING = "***** Running training *****\n"
 ENDS = [
     ("", "failed", "the log ends at iteration 7 of 100 without saying why"),
     (line(100), "ok", None),
@@ -81,6 +83,62 @@ ENDS += [
 def test_ends(tmp_path: Path, text: str, outcome: str, cause: str | None) -> None:
     imported = read(tmp_path, line(6) + line(7) + text).imported
     assert (imported.outcome, imported.cause) == (outcome, cause)
+
+
+WARNED = "[0] transport/net_ib.cc:117 NCCL WARN Call to ibv_create_qp failed\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        # What a start prints, and what was long before: neither has ended a log that is cut off.
+        (WARNED + line(6) + line(7), "failed"),
+        ("nvidia-smi: command not found\ncp: error writing: No space left on device\n" + line(7), "failed"),
+        (line(1) + WARNED + "".join(line(step) for step in range(2, 120)), "failed"),
+        # Output of several streams is not in order.
+        (line(6) + WARNED + line(7), "nccl"),
+        (OOM + line(6) + line(7), "oom"),
+        ("srun: error: n1: task 3: Out Of Memory\n" + line(6) + line(7), "oom"),
+        # A launcher that starts again and prints no arguments
+        (line(1) + line(2) + OOM + "".join(line(step) for step in range(1, 120)), "failed"),
+    ],
+)  # fmt: skip
+def test_what_was_printed_before_the_last_steps(tmp_path: Path, text: str, outcome: str) -> None:
+    imported = read(tmp_path, text.replace("/     100", "/     900")).imported
+    assert imported.outcome == outcome, imported
+    assert outcome != "failed" or "without saying why" in (imported.cause or "")
+
+
+WATCHDOG = "[rank5]:[E602 11:17:52.1 ProcessGroupNCCL.cpp:632] [Rank 5] Watchdog caught collective operation timeout: ran"
+DICT = "{'loss': 1.5, 'epoch': 0.1}"
+DRAWN = "  2%|#  | {0}/50 [09:4{0}<7:56:45, 583.78s/it]"
+NEMO_BAR = "Epoch 0:   1%| | 3/500 [00:07<04:40, reduced_train_loss=10.90]"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "cause"),
+    [
+        (f"{RUNNING}{DRAWN.format(1)}{DRAWN.format(2)}{WATCHDOG}\n", "nccl", "Watchdog caught"),
+        (f"{RUNNING}{DRAWN.format(2)}slurmstepd: error: *** JOB 5 ON n1 CANCELLED AT 2024-01-01T10:00:00 ***\n",
+         "cancelled", "JOB 5 ON n1"),
+        (f"{RUNNING}{DRAWN.format(2)}Killed\n", "node", "Killed"),
+        (f"{RUNNING}{DRAWN.format(2)}^CTraceback (most recent call last):\nKeyboardInterrupt\n", "cancelled", "Keyb"),
+        (f"{RUNNING}{DRAWN.format(2)}[rank1]: RuntimeError: of a bar\n", "failed", "^RuntimeError: of a bar$"),
+        (f"{RUNNING}{DICT}{WATCHDOG}\n", "nccl", "Watchdog caught"),
+        (f"{RUNNING}{DICT}\nMap:  2%|#  | 9/50 [09:49<7:56:45, 5.8 examples/s]RuntimeError: of a map\n", "failed",
+         "^RuntimeError: of a map$"),
+        (f"{NEMO_BAR}{WATCHDOG}\n", "nccl", "Watchdog caught"),
+        (f"{line(7).rstrip()}{WATCHDOG}\n", "nccl", "Watchdog caught"),
+        # What another stream said before the last step ended nothing.
+        (f"{RUNNING}{DRAWN.format(2)}[W socket.cpp:1] Connection refused\n{DICT}\n{{'train_runtime': 3.0}}\n", "ok", None),
+    ],
+)  # fmt: skip
+def test_what_stands_behind_a_step_on_its_line(
+    tmp_path: Path, text: str, outcome: str, cause: str | None
+) -> None:
+    imported = read(tmp_path, text).imported
+    assert imported.outcome == outcome, imported
+    assert imported.cause is cause or re.search(cause or "", imported.cause or ""), imported
 
 
 START = (

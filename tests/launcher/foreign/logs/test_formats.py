@@ -205,6 +205,16 @@ def test_hugging_face_without_bars(tmp_path: Path) -> None:
     assert run.imported.cause == "the log ends at iteration 50 of 75 without saying why"
 
 
+def test_a_trainer_that_says_its_step_in_the_dict(tmp_path: Path) -> None:
+    dicts = "".join(
+        f"{{'loss': 1.5, 'learning_rate': 1e-06, 'memory(GiB)': 47.05, '{name}': '{step}/10'}}\n"
+        for name, step in (("global_step/max_steps", 5), ("iteration", 10))
+    )
+    run = read(tmp_path, dicts)
+    assert [line["step"] for line in run.lines] == [5, 10]
+    assert (run.imported.outcome, run.total) == ("ok", 10)
+
+
 def test_hugging_face_with_both(tmp_path: Path) -> None:
     text = (
         "***** Running training *****\n"
@@ -313,6 +323,21 @@ LAUNCHED = "[2024-01-01 00:00:00,000] [INFO] [launch.py:347:main] Process {} exi
 def test_deepspeed_and_its_launcher(tmp_path: Path, end: str, outcome: str) -> None:
     run = read(tmp_path, f"[Rank 0] step=10, skipped=0, lr=[0.1], mom=[0.9]\n{end}")
     assert run.imported.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[2025-09-10 20:17:22,925] [INFO] [utils.py:781:see_memory_usage] DeepSpeedZeRoOffload initialize [begin]\n",
+        "n1: [2023-12-21 16:35:29,011] [INFO] [loss_scaler.py:183:update_scale] [deepspeed] OVERFLOW! Rank 0\n",
+        "[Epoch 0 / Train]:   0%| | 1/8614 [00:00<1:03:35,  2.26it/s, loss=265.25][deepscale] OVERFLOW! Rank 0\n",
+    ],
+)
+def test_deepspeed_by_its_logger_alone(tmp_path: Path, said: str) -> None:
+    run = read(
+        tmp_path, f"{said}failed (exitcode: -9) local_rank: 0 (pid: 438) of binary: python\n"
+    )
+    assert (run.imported.format, run.imported.outcome) == ("deepspeed", "node")
 
 
 def test_a_log_without_a_step(tmp_path: Path) -> None:

@@ -85,6 +85,13 @@ MEMORY = 51.328 * 1e9 / 2**30
             {"step": 1, "loss": 10.5},
             "oom",
         ),
+        # As people put it on one line
+        (
+            "[batch=1/2]:  Train metrics/train/LanguageCrossEntropy: 1.9195\n[batch=2/2]: Train loss/train/total:"
+            " 0.0773\n               Train throughput/device/tokens_per_sec: 7785.3322\n", {},
+            {"step": 2, "loss": 0.0773, "tokens_per_s_per_gpu": 7785.3322},
+            "ok",
+        ),
         ("[batch=1/1]:\n         Train LanguageCrossEntropy: 10.9736\n         Train Perplexity: 58312.0586\n", {},
          {"step": 1, "loss": 10.9736}, "ok"),
     ],

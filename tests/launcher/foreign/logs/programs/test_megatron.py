@@ -7,7 +7,7 @@ import pytest
 
 from launcher.foreign.logs.lines import clean, number
 from launcher.foreign.source import SourceRun
-from tests.launcher.foreign.made import known_fields, read
+from tests.launcher.foreign.made import known_facts, known_fields, read
 
 MCORE = (
     " [2025-09-05 16:08:14] iteration        1/    2000 | consumed samples:          128 | elapsed"
@@ -70,6 +70,17 @@ LINES: list[tuple[str, dict[str, Any]]] = [
         " 6.548988E-03 | number of nan iterations: 0 |",
         {"step": 126, "loss": 6.548988e-3, "lr": 9.98482e-06, "step_ms": 13372.8,
          "stated_tflops_per_gpu": 567.6},
+    ),
+    # Until 2020, and in GLM since: no colon
+    (
+        " iteration      400/    3000 | elapsed time per iteration (ms): 12879.0 | learning rate 6.300E-06 | lm loss"
+        " 6.758929E+00 | loss scale 64.0 |",
+        {"step": 400, "loss": 6.758929, "lr": 6.3e-06, "step_ms": 12879.0},
+    ),
+    (
+        " iteration      700/    3000 | elapsed time per iteration (ms): 12932.3 | learning rate 9.8E-06 | lm loss NAN |"
+        " loss scale 4.0 |",
+        {"step": 700, "loss": "nan", "lr": 9.8e-06, "step_ms": 12932.3},
     ),
     # skipped, and not a number
     (
@@ -408,3 +419,44 @@ def test_a_step_line_that_says_nothing_is_unread(
 ) -> None:
     run = read(tmp_path, "".join(f"{row}\n" for row in rows))
     assert (steps(run), run.unread) == (steps_read, unread)
+
+
+@pytest.mark.parametrize(
+    ("printed", "facts"),
+    [
+        (
+            "using world size: 16, data-parallel size: 2, context-parallel size: 1, hierarchical"
+            " context-parallel sizes: None, tensor-model-parallel size: 4, pipeline-model-parallel size: 2\n",
+            {"gpus": 16, "dp": 2, "tp": 4, "pp": 2, "cp": 1},
+        ),
+        (
+            "using world size: 8, data-parallel-size: 2, tensor-model-parallel size: 2,"
+            " pipeline-model-parallel size: 2 \n",
+            {"gpus": 8, "dp": 2, "tp": 2, "pp": 2},
+        ),
+    ],
+)
+def test_a_run_that_fails_before_it_prints_its_arguments(
+    tmp_path: Path, printed: str, facts: dict[str, int]
+) -> None:
+    run = read(tmp_path, f"{printed}KeyError: 'query_model'\n")
+    assert (run.imported.format, run.imported.cause) == ("megatron", "KeyError: 'query_model'")
+    assert known_facts(run) == {"backend": "megatron-lm", **facts}
+
+
+def test_parameters_in_the_report_on_memory(tmp_path: Path) -> None:
+    report = "Total number of parameters in billions: 1.71\n"
+    assert read(tmp_path, report + line(1)).imported.known.params_b == pytest.approx(1.71)
+
+
+def test_ranks_that_a_prefix_counts(tmp_path: Path) -> None:
+    prefix = "[20251121 12:10:29][rank-31/32][INFO ] [--------trainer.py:2488] : "
+    assert read(tmp_path, prefix + line(1)).imported.known.gpus == 32
+
+
+def test_memory_as_torch_called_it_before_1_4(tmp_path: Path) -> None:
+    memory = (
+        "after 100 iterations memory (MB) | allocated: 5133.3 | max allocated: 7899.1 | cached: 9216.0"
+        " | max cached: 9216.0\n"
+    )
+    assert read(tmp_path, memory + line(1)).imported.figures.mem_max_gib == 9.0
