@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from launcher.results.classify import tail
+from launcher.results.endings.classify import tail
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from slurm import states, submission

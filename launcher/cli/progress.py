@@ -15,7 +15,7 @@ from launcher.campaign.stage_history import changes, describe_changes
 from launcher.decode import encode
 from launcher.errors import ReadError
 from launcher.results import metrics
-from launcher.results.classify import tail
+from launcher.results.endings.classify import tail
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import RunFolder
 from launcher.results.summary import started_spec

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from launcher.errors import ConfigError, ReadError
 from launcher.foreign import sheet_columns, sheet_outcomes
 from launcher.foreign.source import Source, SourceRun
-from launcher.results.classify import verdict_of_log
 from launcher.results.columns import COLUMNS, FIGURES
+from launcher.results.endings.classify import verdict_of_log
 from launcher.results.imported import Imported, RunFacts
 from launcher.results.outcomes import OUTCOMES, Outcome
 from launcher.results.record import Figures

@@ -15,7 +15,7 @@ from launcher.foreign.logs.lines import whole_number
 from launcher.foreign.logs.read import source_run
 from launcher.foreign.logs.reader import LoggedStep, LogReader
 from launcher.foreign.source import EVENTS, Source, SourceRun
-from launcher.results.classify import EndVerdict
+from launcher.results.endings.classify import EndVerdict
 
 TAGS: dict[str, tuple[str, ...]] = {
     "loss": ("lm loss", "lm-loss-training/lm loss", "loss_metrics/global_avg_loss",

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, get_args
 
 from launcher.errors import ReadError
 from launcher.results import metrics
-from launcher.results.classify import EndVerdict, classify, tail
+from launcher.results.endings.classify import EndVerdict, classify, tail
 from launcher.results.metrics import Brief
 from launcher.results.outcomes import NEXT_STEP
 from launcher.results.record import Figures, MemoryKind, RunRecord, read_prediction

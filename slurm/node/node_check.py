@@ -24,7 +24,7 @@ from typing import Literal
 from launcher.decode import NotNegative, Whole, decode, encode
 from launcher.errors import LaunchError, WorkError
 from launcher.files import format_bytes, read_json, write_json
-from launcher.results.patterns import HARDWARE_XID
+from launcher.results.endings.patterns import HARDWARE_XID
 from slurm.node import nvml
 from slurm.node.disk_check import probe, reserve
 

@@ -1,4 +1,4 @@
-"""End of a log -> outcome and cause, by the messages that `launcher.results.classify` knows."""
+"""End of a log -> outcome and cause, by the messages that `launcher.results.endings.classify` knows."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from launcher.foreign.logs.prefixes import split
 from launcher.foreign.logs.reader import LogReader
-from launcher.results.classify import EndVerdict, last_resort, verdict_of_log
+from launcher.results.endings.classify import EndVerdict, last_resort, verdict_of_log
 
 FIRST_LINES, LAST_LINES = 2000, 4000
 """Lines that are kept of what follows the last step: the first error is near its beginning, what

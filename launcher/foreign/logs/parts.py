@@ -9,7 +9,7 @@ from launcher.foreign.logs.context import LogContext
 from launcher.foreign.logs.ending import EndClassifier
 from launcher.foreign.logs.lines import cleaned
 from launcher.foreign.logs.programs.program import ProgramReader
-from launcher.results.classify import EndVerdict
+from launcher.results.endings.classify import EndVerdict
 
 OF_A_RANK = ("rank", "local_rank", "params.", "node_rank", "hostname")
 """Beginnings of arguments that differ from rank to rank."""

@@ -20,7 +20,7 @@ from launcher.foreign.logs.programs.nemo import Nemo
 from launcher.foreign.logs.programs.torchtitan import Torchtitan
 from launcher.foreign.logs.reader import LogReader
 from launcher.foreign.source import Source, SourceRun
-from launcher.results.classify import EndVerdict
+from launcher.results.endings.classify import EndVerdict
 from launcher.results.imported import Imported
 
 KINDS: Kinds = (

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from launcher.results.classify import EndVerdict
+from launcher.results.endings.classify import EndVerdict
 from launcher.results.metrics import Brief
 from launcher.results.outcomes import Outcome
 from launcher.results.run_folder import Status

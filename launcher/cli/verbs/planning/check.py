@@ -54,7 +54,7 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
         RequestError: the scheduler is not available.
     """
     from launcher.campaign import preflight, workspace
-    from launcher.results.classify import classify, tail
+    from launcher.results.endings.classify import classify, tail
     from launcher.schedulers import Job
     from slurm.node.check_verdict import judge_nodes
 

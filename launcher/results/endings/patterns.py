@@ -1,14 +1,14 @@
 """Messages of torch, Megatron, DeepSpeed, NCCL, drivers, SLURM and the kernel when a run fails.
 
 Cards of NVIDIA, AMD, Intel, Huawei; Python, tokenizers, datasets; torchrun, MPI, pdsh, containers.
-How a process died, where nothing says why, is in `launcher.results.deaths`.
+How a process died, where nothing says why, is in `launcher.results.endings.deaths`.
 """
 
 import functools
 import re
 from dataclasses import dataclass
 
-from launcher.results.literals import literals
+from launcher.results.endings.literals import literals
 from launcher.results.outcomes import Outcome
 
 

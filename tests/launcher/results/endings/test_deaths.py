@@ -1,14 +1,14 @@
 """How a process died, by lines of launchers, shells, MPI and containers -> outcome and cause.
 
-Module: launcher.results.deaths.
+Module: launcher.results.endings.deaths.
 """
 
 import signal
 
 import pytest
 
-from launcher.results.classify import classify, last_resort, verdict_of_log
-from launcher.results.deaths import deaths
+from launcher.results.endings.classify import classify, last_resort, verdict_of_log
+from launcher.results.endings.deaths import deaths
 from launcher.results.run_folder import Status
 
 DEEPSPEED = "[2025-01-01 10:00:09,2] [ERROR] [launch.py:325:sigkill_handler] [{}] exits with return code = {}"

@@ -1,12 +1,12 @@
 """Literals that every match of a regex has.
 
-Module: launcher.results.literals.
+Module: launcher.results.endings.literals.
 """
 
 import pytest
 
-from launcher.results.literals import literals
-from launcher.results.patterns import PATTERNS
+from launcher.results.endings.literals import literals
+from launcher.results.endings.patterns import PATTERNS
 
 
 @pytest.mark.parametrize(

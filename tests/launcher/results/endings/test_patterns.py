@@ -2,14 +2,14 @@
 
 Words are those that the programs print (torch 2.13, NCCL 2.28, megatron-core 0.19, DeepSpeed 0.19,
 SLURM 25, the drivers of NVIDIA, AMD, Intel, Huawei and Habana); hosts, paths and sizes are made up.
-Module: launcher.results.patterns.
+Module: launcher.results.endings.patterns.
 """
 
 import re
 
 import pytest
 
-from launcher.results.classify import classify, last_resort, verdict_of_log
+from launcher.results.endings.classify import classify, last_resort, verdict_of_log
 from launcher.results.outcomes import Outcome
 
 HEAD = (

@@ -7,7 +7,7 @@ One rank fails and its peers then fail of it: a CUDA out-of-memory error on rank
 2. the messages of `PATTERNS` that name a root cause, in the table's order;
 3. an exception nothing below explains, on a rank that ended by itself;
 4. a signal: sent from outside, or the crash of a rank that left no message; by its exit code, else
-   by a line of a launcher that tells of it (`launcher.results.deaths`);
+   by a line of a launcher that tells of it (`launcher.results.endings.deaths`);
 5. the messages that a healthy rank also prints when its peer is gone (``echo`` in the table);
 6. the last line.
 
@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.results import deaths
-from launcher.results.deaths import CRASHES, Death, signal_name
+from launcher.results.endings import deaths
+from launcher.results.endings.deaths import CRASHES, Death, signal_name
+from launcher.results.endings.patterns import PATTERNS
 from launcher.results.outcomes import Outcome
-from launcher.results.patterns import PATTERNS
 from launcher.results.run_folder import Status
 
 LONGEST = 300

@@ -2,7 +2,7 @@
 
 Messages are those that torch 2.1 to 2.13, megatron-core 0.16, DeepSpeed 0.19, NCCL, gloo, srun and
 slurmstepd print; paths and addresses are made up. The files are described in data/log_tails.
-Modules: launcher.results.patterns, launcher.results.outcomes.
+Modules: launcher.results.endings.patterns, launcher.results.outcomes.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from typing import get_args
 import pytest
 
 from analysis import table
-from launcher.results.classify import LONGEST, classify, tail
+from launcher.results.endings.classify import LONGEST, classify, tail
+from launcher.results.endings.patterns import PATTERNS
 from launcher.results.outcomes import NEXT_STEP, OUTCOMES, NextStep, Outcome, advice
-from launcher.results.patterns import PATTERNS
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import Status
 from tests.conftest import ROOT, spec
