@@ -1,4 +1,4 @@
-"""End of a log -> outcome and cause, by the messages that `launcher.results.endings.classify` knows."""
+"""End of a log -> outcome and cause, by the messages of `launcher.results.endings.classify`."""
 
 import math
 import re
