@@ -46,6 +46,8 @@ def _run(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]
     causes, notes = (sheet_columns.texts(by_name, name) for name in ("cause", "remark"))
     if outcome == "ok":
         notes = [*sheet_columns.remarked_results(by_name), *notes]
+    elif cause and cause in row.values() and cause not in (*causes, *notes):
+        causes = [cause, *causes]  # the cell that says so
     if outcome == "ok" or not causes:  # a table of this project has both, others have one of them
         causes, notes = [*causes, *notes], []
     return SourceRun(

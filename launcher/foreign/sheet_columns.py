@@ -45,11 +45,11 @@ RESULTS = ("result", "results")
 SPEED = re.compile(
     r"\b(?:tok\w*|samples?|seqs?|words?|it|its|iters?|steps?)\s*(?:/|_?per_?|p)"
     r"\s*(?:s|sec|min|h|hour|day|gpu|chip|dev)"
-    r"|time to (?:train|solution|converge|accuracy)"
+    r"|time to (?:train|solution|converge|accuracy)|\btrain\w* (?:run)?time\b|\(min(?:ute)?s?\)"
     r"|throughput|[tpg](?:era|eta|iga)?-?flop|\b[mh]fu\b|\bt[pg]s\b"
 )
 NO_SPEED = re.compile(
-    r"\best|estimat|predict|theor|peak|expect|target|baseline|speed.?up|ratio|\bvs\b"
+    r"\best|estimat|predict|theor|peak|expect|target|baseline|speed.?up|ratio|\bvs\b|limit|budget"
 )
 """Titles in lower case that name a speed, and those that name none of the run itself."""
 
@@ -64,6 +64,8 @@ LISTED_COLUMNS = 12
 
 def name(title: str) -> str:
     """A title's letters and digits; none of a ``step_s`` and a ``step/s``, which are no count."""
+    if spelling.has_other_letters(titles.english(title)):
+        return ""
     plain = spelling.bare(title)
     return "" if plain == "steps" and "steps" not in title.lower() else plain
 
@@ -118,7 +120,10 @@ def _has_number(title: str, text: str) -> bool:
     measure = titles.measure(title)
     if measure and reading.value(measure, text):
         return True
-    return spelling.number(text) is not None
+    if spelling.number(text) is not None:
+        return True
+    columns = reading.normalized({title: text})
+    return "model" in columns or spelling.number(columns.get("n_gpus", "")) is not None
 
 
 def worded_figures(row: Row) -> list[str]:
@@ -226,7 +231,8 @@ def remarks(numbered: Mapping[int, Row]) -> list[str]:
         and not reading.reads_cells(title, (row[title] for row in rows))
     ]
     more = f" and {len(unread) - LISTED_COLUMNS} more" if len(unread) > LISTED_COLUMNS else ""
-    lines = [f"not read: {', '.join(unread[:LISTED_COLUMNS])}{more}"] if unread else []
+    listed = ", ".join(titles.shown(title) for title in unread[:LISTED_COLUMNS])
+    lines = [f"not read: {listed}{more}"] if unread else []
     no_numbers = [
         f"row {number}: {title} {text!r} is no number"
         for number, row in numbered.items()

@@ -40,6 +40,11 @@ _NODES = re.compile(r"(\d+)\s*(?:机|台|nodes?\b|machines?\b|servers?\b)")
 _CARDS = re.compile(r"(\d+)\s*(?:卡|gpus?\b|cards?\b|chips?\b)(?!\s*(?:/|per))")
 _NODES_BY_CARDS = re.compile(r"\((\d+)\s*[x*\u00d7]\s*(\d+)\)")
 
+_CARDS_OF_A_NODE = re.compile(r"gb-(\d+)\b")
+"""Cards of a machine of a cloud: ``2x A3 (h100-80gb-8)`` are 16 on 2 nodes."""
+_DGX = re.compile(r"(\d+)\s*[x*\u00d7]\s*(?:nvidia\s*)?dgx(?!.*gb\d)")
+CARDS_OF_A_DGX = 8
+
 LARGEST_GB = 300
 """More than any card has: of a node, or of its CPU, as in "GH200 480GB"."""
 
@@ -143,15 +148,20 @@ def parse_hardware(text: str) -> Hardware:
     """Take a cell of hardware apart."""
     text = unicodedata.normalize("NFKC", text).lower()
     grid, nodes, counted = (p.search(text) for p in (_NODES_BY_CARDS, _NODES, _CARDS))
+    of_node, dgx = _CARDS_OF_A_NODE.search(text), _DGX.match(text)
     prefix = re.match(r"\s*(?:(\d+)\s*[x*\u00d7]\s*)*", text)
     assert prefix  # it matches nothing as well
     text = text[prefix.end() :]
     suffix = re.search(r"(?:gb|[\d\s])[x*\u00d7]\s*(\d+)\s*$", text)
     cards = prefix[1] or (suffix[1] if suffix else None) or (counted[1] if counted else None)
+    on_nodes = float(grid[1]) if grid else float(nodes[1]) if nodes else None
     if grid:
         cards = str(int(grid[1]) * int(grid[2]))
     elif TPU.search(text):
         cards = None
+    elif prefix[1] and (of_node or dgx):
+        on_nodes = float(prefix[1])
+        cards = str(int(prefix[1]) * (int(of_node[1]) if of_node else CARDS_OF_A_DGX))
     names = tuple(bare(name) for name in re.findall(r"[a-z]+[ -]?\d+", text))
     nvl = "nvl" in text and ("pcie" in text or "h100" in names)
     sizes = [float(size) for size in re.findall(r"(\d+(?:\.\d+)?)\s*gi?b?\b", text)]
@@ -161,7 +171,7 @@ def parse_hardware(text: str) -> Hardware:
         names=names,
         memory_gb=NVL_GB if memory_gb is None and nvl else memory_gb or None,
         slower="pcie" in text or nvl,
-        nodes=float(grid[1]) if grid else float(nodes[1]) if nodes else None,
+        nodes=on_nodes,
     )
 
 

@@ -179,7 +179,7 @@ def shared_notes(sheet: Sheet) -> list[str]:
         groups.setdefault(specific, []).append(number)
     lines = [f"assumed in all rows: {', '.join(shared)}"] if shared else []
     lines += [f"in {_ranges(numbers)}: {note}" for note, numbers in groups.items() if note]
-    unread = not_read(sheet)
+    unread = [titles.shown(title) for title in not_read(sheet)]
     return [*lines, *([f"not read: {', '.join(unread)}"] if unread else [])]
 
 

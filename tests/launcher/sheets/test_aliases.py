@@ -108,6 +108,7 @@ def test_a_cell_of_hardware_is_taken_apart(
         ("DGX H100 (8 GPUs)", None, 8, "h100"), ("4 nodes of A100", 4, None, "a100"),
         ("H100 80GB, 8 GPUs per node", None, None, "h100"), ("8xH100", None, 8, "h100"),
         ("1x v5e-256", None, None, "h100"), ("v5p-128", None, None, "h100"),
+        ("2x A3 (h100-80gb-8)", 2, 16, "h100"), ("4x DGX-H100", 4, 32, "h100"), ("DGX-GB300", None, None, "b200"),
     ],
 )  # fmt: skip
 def test_cards_and_nodes_of_hardware(
