@@ -53,6 +53,16 @@ NO_SPEED = re.compile(
 )
 """Titles in lower case that name a speed, and those that name none of the run itself."""
 
+TOTAL = re.compile(
+    r"(?:grand |geo(?:metric)?[ -]?)?(?:total|sum|average|avg|mean|median|std)s?\s*(?:\u00b1.*)?:?"
+    r"|[合总]计|平均值?|平均"
+)
+"""First cell of a row that sums up the others, in lower case."""
+FOOTNOTE = re.compile(
+    r"[*\u2020\u2021\u00a7\u00b9\u00b2\u00b3]|\[\^|(?:notes?|sources?|remarks?)\s*:|注"
+)
+"""Begin of a line below a table, in lower case."""
+
 FEWEST_COLUMNS = 3
 """Columns above which a row with one filled cell may be a heading between others."""
 
@@ -64,9 +74,10 @@ LISTED_COLUMNS = 12
 
 def name(title: str) -> str:
     """A title's letters and digits; none of a ``step_s`` and a ``step/s``, which are no count."""
-    if spelling.has_other_letters(titles.english(title)):
+    english = titles.english(title)
+    if spelling.has_other_letters(english):
         return ""
-    plain = spelling.bare(title)
+    plain = spelling.bare(english.replace(" number ", ""))
     return "" if plain == "steps" and "steps" not in title.lower() else plain
 
 
@@ -111,7 +122,7 @@ def odd(row: Row) -> dict[str, str]:
     """The cells of a row that should be numbers and are none."""
     return {
         title: text
-        for title, text in row.items()
+        for title, text in ((title, cells.plain(text)) for title, text in row.items())
         if is_number(title) and not blank(text) and not _has_number(title, text)
     }
 
@@ -138,6 +149,8 @@ def worded_figures(row: Row) -> list[str]:
 
 def ran(row: Row) -> bool:
     """Return True for a row with a speed; with memory or a loss, where its sheet has no speeds."""
+    if any(_is_speed(title, text) for title, text in row.items()):
+        return True
     speeds = [title for title in row if states_speed(title)]
     others = [title for title in row if name(title) in TITLES["loss_last"] or _of_memory(title)]
     return any(_is_positive(title, row[title]) for title in speeds or others)
@@ -149,6 +162,14 @@ def states_speed(title: str) -> bool:
         return measure.name in titles.SPEEDS
     plain = titles.english(title).lower()
     return bool(SPEED.search(plain)) and not NO_SPEED.search(plain)
+
+
+def _is_speed(title: str, text: str) -> bool:
+    """Return True for "142 TFLOPs/s" below a title that says nothing of it: "FlashAttention"."""
+    if titles.measure(title) or spelling.column(title) or NO_SPEED.search(title.lower()):
+        return False
+    figure = reading.value(titles.Measure(name="speed"), text)
+    return figure is not None and figure[0] not in (*titles.OPEN, "step_s")
 
 
 def _of_memory(title: str) -> bool:
@@ -179,8 +200,12 @@ def remarked_results(by_name: Row) -> list[str]:
 
 
 def is_heading(row: Row) -> bool:
-    """Return True for a row of which one cell is filled, and says nothing of a run."""
+    """Return True for a row of no run: a title between others, a footnote, a total or a mean."""
     filled = [title for title, text in row.items() if not blank(text) and title != file.SECTION]
+    if filled and TOTAL.fullmatch(cells.plain(row[filled[0]]).lower()):
+        return True
+    if len(filled) == 1 and FOOTNOTE.match(row[filled[0]].strip().lower()):
+        return True
     if len(row) <= FEWEST_COLUMNS or len(filled) != 1:
         return False
     return not (_read(filled[0]) or spelling.column(filled[0]) or reading.is_layout(filled[0]))

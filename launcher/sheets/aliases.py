@@ -21,9 +21,10 @@ NEAREST_CARD: Mapping[str, str] = {"gb200": "b200", "b300": "b200", "gb300": "b2
 """Hardware of which there is no cluster, and what is nearer to it than an H100."""
 
 EXPERTS = re.compile(
-    r"\d+x\d+(\.\d+)?\s?b|(?<![a-z])a\d+(\.\d+)?b|moe|deepseek[\W_]*(coder[\W_]*)?[vr]\d|mixtral|kimi"
+    r"\d+x\d+(\.\d+)?\s?b|(?<![a-z])a\d+(\.\d+)?[bm]|(?<![a-z\d.])\d+e(?![a-z\d])|moe|deepseek[\W_]*(coder[\W_]*)?[vr]\d|mixtral|kimi"
     r"|gpt[\W_]*oss|dbrx|grok|llama[\W_]*4(?!\d)|glm[\W_]*(4[\W_]*[5-9]|5)(?!\d)|arctic|switch|gshard|moonlight"
-    r"|qwen3[\W_]*next|minimax|ernie[\W_]*4"
+    r"|qwen3[\W_]*next|minimax|ernie[\W_]*4|glam\b|hunyuan[\W_]*large|\bling\b|bailing|dots[\W_]*llm"
+    r"|step[\W_]*3(?!\d)"
 )
 """Names of models with experts, in lower case."""
 
@@ -38,7 +39,7 @@ TPU = re.compile(r"\btpu|trillium|\bv\d+[a-z]?-\d+")
 
 _NODES = re.compile(r"(\d+)\s*(?:机|台|nodes?\b|machines?\b|servers?\b)")
 _CARDS = re.compile(r"(\d+)\s*(?:卡|gpus?\b|cards?\b|chips?\b)(?!\s*(?:/|per))")
-_NODES_BY_CARDS = re.compile(r"\((\d+)\s*[x*\u00d7]\s*(\d+)\)")
+_NODES_BY_CARDS = re.compile(r"(?:^|\()\s*(\d+)\s*[x*\u00d7]\s*(\d+)\s*(?:\)|$)")
 
 _CARDS_OF_A_NODE = re.compile(r"gb-(\d+)\b")
 """Cards of a machine of a cloud: ``2x A3 (h100-80gb-8)`` are 16 on 2 nodes."""
@@ -90,7 +91,7 @@ def model(name: str, models: Mapping[str, ModelShape]) -> ModelShape | None:
         name: what the sheet says.
         models: by their names as letters and digits.
     """
-    plain = re.sub(r"\(.*?\)|\[.*?\]", " ", name.lower())
+    plain = re.sub(r"\(.*?\)|\[.*?\]", " ", name.lower().replace("\u00d7", "x"))
     plain = re.sub(r"(llama[\W_]*3)[._][013](?=[\W_])", r"\1", plain)
     plain = re.sub(r"llama[\W_]*[12](?=[\s_-]+\d)", "llama", plain)
     words = re.findall(r"[a-z0-9]+", plain)
@@ -119,7 +120,7 @@ def billions(name: str) -> float | None:
 
 def sounds_like_experts(name: str) -> bool:
     """True where a name is that of a model with experts: ``8x7B``, ``30B-A3B``, ``DeepSeek-V3``."""
-    return bool(EXPERTS.search(name.lower()))
+    return bool(EXPERTS.search(name.lower().replace("\u00d7", "x")))
 
 
 def is_no_decoder(name: str) -> bool:

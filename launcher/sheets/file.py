@@ -1,8 +1,10 @@
 """The cells of a sheet: of a CSV file, whatever separates them, of Markdown, or of a workbook."""
 
+import codecs
 import csv
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,19 @@ HEAD_LINES = 100
 SECTION = "section"
 """Title of the column with the heading above a table, where a file of Markdown has several."""
 
+_UNIT = re.compile(
+    r"[(\[]?(?:%|#|[kmgt]?i?b|ms|s|secs?|seconds?|min|h|hours?|w|days?|[tp]?flops?(?:/s)?(?:/\w+)?"
+    r"|k?(?:tokens?|toks?|samples?|it|steps?)(?: ?/ ?\w+){1,2}"
+    r"|tokens|samples|sequences|billions?)[)\]]?",
+    re.I,
+)
+"""Cell of a line of units below the titles."""
+_NUMBER = re.compile(r"[\d.,]+%?")
+
 _RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)+\|?\s*")
 """Line below the titles of a table in Markdown."""
 
 OTHER_FORMATS = {
-    b"\xff\xfe": "it is UTF-16: save it as CSV UTF-8",
-    b"\xfe\xff": "it is UTF-16: save it as CSV UTF-8",
     b"PK\x03\x04": "it is a workbook: give it the ending .xlsx",
     b"\xd0\xcf\x11\xe0": "it is an old workbook: save it as .xlsx",
 }
@@ -54,12 +63,37 @@ def rows(path: Path) -> list[dict[str, str]]:
         raise ConfigError(f"{path}: none of its columns is known: {', '.join(heads)}")
     wide = max(map(len, cells))
     heads += [f"column_{number}" for number in range(len(heads) + 1, wide + 1)]
+    heads, cells = _with_units(_distinct(heads), cells)
     return [dict(zip(heads, row + [""] * (len(heads) - len(row)), strict=True)) for row in cells]
+
+
+def _distinct(heads: Sequence[str]) -> list[str]:
+    """Titles, of which the second of a name is called so: ``TFLOPS``, ``TFLOPS (2)``."""
+    counts: Counter[str] = Counter()
+    titles_of_columns = []
+    for head in heads:
+        counts[head.strip()] += 1
+        count = counts[head.strip()]
+        titles_of_columns.append(f"{head} ({count})" if count > 1 else head)
+    return titles_of_columns
+
+
+def _with_units(heads: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Titles with the units of the line below them, ``,tokens/s,GiB,ms``, and the other rows."""
+    first, *others = rows
+    filled = [cell.strip() for cell in first if cell.strip()]
+    if len(filled) < 2 or not others or not all(map(_UNIT.fullmatch, filled)):
+        return heads, rows
+    units = (cell.strip().strip("()[]") for cell in [*first, *[""] * (len(heads) - len(first))])
+    return [f"{head} ({u})" if u else head for head, u in zip(heads, units, strict=True)], others
 
 
 def _title_row(rows: Sequence[Sequence[str]]) -> int:
     """Position of the row with the titles of the columns: other lines may stand above it."""
-    counts = [_column_count(row) for row in rows[: TITLE_LINES + 1]]
+    counts = [
+        0 if any(map(_NUMBER.fullmatch, row)) else _column_count(row)
+        for row in rows[: TITLE_LINES + 1]
+    ]
     if counts and counts[0] and sum(map(bool, rows[0])) > 1:
         return 0
     several = (number for number, count in enumerate(counts) if count > 1)
@@ -103,7 +137,8 @@ def _decoded(path: Path) -> str:
         for first_bytes, advice in OTHER_FORMATS.items():
             if data.startswith(first_bytes):
                 raise ConfigError(f"{path}: {advice}")
-        return data.decode("utf-8-sig")
+        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 

@@ -60,9 +60,10 @@ COLUMNS: Mapping[str, str] = {
     "offload": "cpu_offload optimizer_offload offload_optimizer optimizer_cpu_offload",
     "backend": "engine framework trainer",
     "recompute": "recomputation recompute_granularity activation_recompute"
-    " activation_checkpointing activation_checkpoint act_ckpt gradient_checkpointing"
-    " checkpointing ckpt ac remat recompute_activations recompute_modules activation_recomputation"
-    " gradient_checkpoint grad_checkpoint grad_checkpointing grad_ckpt",
+    " activation_checkpointing activation_checkpoint activation_ckpt act_ckpt"
+    " gradient_checkpointing checkpointing ckpt ac remat recompute_activations"
+    " recompute_modules activation_recomputation gradient_checkpoint"
+    " grad_checkpoint grad_checkpointing grad_ckpt",
     "seq_parallel": "sp sequence_parallel sequence_parallel_enabled",
     "precision": "dtype data_type mixed_precision prec amp_dtype compute_dtype quantization",
     "flash_attn": "flash flash_attention use_flash_attn fa attn attention attn_impl"
@@ -233,6 +234,8 @@ def number(text: str, thousand: int = 1000) -> float | None:
     unit = match["unit"].strip().lower()
     scale = thousand if times == "k" else thousand**2 if times == "m" else _TIMES[times]
     value = float(digits.replace(",", ".")) * _PREFIXED.get(times + unit, scale)
+    if thousand == 1024 and scale > 1:
+        value = float(round(value))  # 3.7M tokens are whole ones
     return value if math.isfinite(value) else None  # 1e400
 
 

@@ -39,7 +39,7 @@ TOKENS = word_set("token tokens tok toks word words t ktok ktoks ktokens mtok mt
 SAMPLES = word_set("sample samples samp samps seq seqs sequence sequences example examples")
 STEPS = word_set("step steps it its iter iters iteration iterations")
 TIMES = word_set("time times elapsed duration latency timing")
-MEMORIES = word_set("mem memory vram")
+MEMORIES = word_set("mem memory vram hbm")
 """Words of the memory of a card; RAM is that of a host, but beside a word for a card."""
 OF_MEMORY = word_set(
     "peak max maximum cuda used use usage allocated alloc reserved footprint consumption torch"
@@ -52,18 +52,21 @@ OF_FLOPS = word_set("floating point operation operations compute")
 FLOPS = re.compile(r"(t|tera|p|peta|g|giga|)flops?s?")
 
 _TRANSLATED = {
-    "显存": " memory ", "内存": " memory ", "吞吐量": " throughput ", "吞吐": " throughput ",
-    "每秒": " / s ", "单卡": " per gpu ", "卡数": " gpus ", "节点数": " nodes ",
-    "机器数": " nodes ", "占用量": " usage ", "占用": " usage ", "最大": " max ", "平均": " mean ",
-    "序列长度": " seq len ", "数据精度": " precision ", "精度": " precision ", "模型": " model ",
-    "配置": " hardware ", "训练资源": " hardware ", "设备": " hardware ", "芯片": " hardware ",
-    "并行策略": " parallelism ", "策略": " strategy ", "参数规模": " parameters ",
-    "参数量": " parameters ", "大小": " size ", "样本": " samples ", "单步": " step ",
-    "迭代": " iteration ", "性能": " performance ", "时间": " time ",
-    "浮点计算数": " floating point operations ",
+    "シーケンス長": " seq len ", "浮点计算数": " floating point operations ",
+    "序列长度": " seq len ", "数据精度": " precision ", "训练资源": " hardware ",
+    "并行策略": " parallelism ", "参数规模": " parameters ", "吞吐量": " throughput ",
+    "节点数": " nodes ", "机器数": " nodes ", "占用量": " usage ", "モデル": " model ",
+    "メモリ": " memory ", "参数量": " parameters ", "显存": " memory ", "内存": " memory ",
+    "吞吐": " throughput ", "每秒": " / s ", "单卡": " per gpu ", "卡数": " gpus ",
+    "占用": " usage ", "最大": " max ", "平均": " mean ", "状态": " status ", "结果": " result ",
+    "結果": " result ", "备注": " remark ", "最终": " final ", "损失": " loss ",
+    "序列": " seq len ", "精度": " precision ", "模型": " model ", "配置": " hardware ",
+    "硬件": " hardware ", "集群": " cluster ", "参数": " parameters ", "设备": " hardware ",
+    "芯片": " hardware ", "策略": " strategy ", "大小": " size ", "样本": " samples ",
+    "单步": " step ", "迭代": " iteration ", "性能": " performance ", "时间": " time ",
     "数量": " number ", "类型": " type ", "数": " number ", "秒": " s ", "卡": " gpu ",
 }  # fmt: skip
-"""Words of titles in Chinese; the longer ones come before those that they begin with."""
+"""Words of titles in Chinese and Japanese, the longer ones before those that are in them."""
 
 _ASIDE = re.compile(
     r"[(\[](?:excl|incl|with|w/|over|last|first|after|n=|lower|higher|(?:bf|fp|mxfp|nvfp)\d)"
@@ -127,7 +130,7 @@ def shown(title: str) -> str:
 
 
 def english(title: str) -> str:
-    """Title without marks, with its Chinese words in English."""
+    """Title without marks, with its Chinese and Japanese words in English."""
     text = cells.plain(title)
     for word, translation in _TRANSLATED.items():
         text = text.replace(word, translation)

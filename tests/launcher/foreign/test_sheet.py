@@ -290,7 +290,6 @@ def test_a_title_above_a_csv_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("tp,pp\n1,2\n".encode("utf-16"), r"runs\.csv: it is UTF-16: save it as CSV UTF-8"),
         (b"PK\x03\x04rest", r"runs\.csv: it is a workbook: give it the ending \.xlsx"),
         (b"\xd0\xcf\x11\xe0", r"runs\.csv: it is an old workbook"),
         (b"", r"runs\.csv: no rows below its first line"),

@@ -31,7 +31,7 @@ from launcher.sheets import titles
         ("mem", "mem_gb", ""), ("Memory(GiB)", "mem_gb", "gib"), ("Memory/GPU", "mem_gb", ""),
         ("Max CUDA memory allocated (MB)", "mem_gb", "mb"), ("peak_reserved_MiB", "mem_gb", "mib"),
         ("device memory used", "mem_gb", ""), ("Peak active GiB", "mem_gb", "gib"),
-        ("\u663e\u5b58(GB)", "mem_gb", "gb"), ("Max GPU RAM", "mem_gb", ""), ("最大显存占用量", "mem_gb", ""),
+        ("\u663e\u5b58(GB)", "mem_gb", "gb"), ("Max GPU RAM", "mem_gb", ""), ("Peak HBM", "mem_gb", ""), ("最大显存占用量", "mem_gb", ""),
         ("TFLOP/s/dev", "stated_tflops_per_gpu", "t"), ("floating point operation (TFLOPs/s)", "stated_tflops_per_gpu", "t"),
         ("浮点计算数 (TFLOPs/s)", "stated_tflops_per_gpu", "t"), ("ms/iter @ step 10", "step_s", "ms"),
         ("Seconds per step (lower is better)", "step_s", "s"), ("单步迭代时间 (s/step)", "step_s", "s"),
