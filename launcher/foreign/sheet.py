@@ -29,6 +29,8 @@ def read(source: Source) -> list[SourceRun]:
     models = names.by_bare_name(source.models)
     runs = {number: row for number, row in enumerate(sheet_columns.in_percent(rows), 1)
             if not sheet_columns.is_heading(row)}  # fmt: skip
+    if not runs:
+        raise ReadError(f"{source.path}: none of its rows is a run")
     first, *later = [_run(source, row, number, models) for number, row in runs.items()]
     remarks = sheet_columns.remarks(runs)
     return [dataclasses.replace(first, remarks=tuple(remarks)), *later]

@@ -54,10 +54,11 @@ NO_SPEED = re.compile(
 """Titles in lower case that name a speed, and those that name none of the run itself."""
 
 TOTAL = re.compile(
-    r"(?:grand |geo(?:metric)?[ -]?)?(?:total|sum|average|avg|mean|median|std)s?\s*(?:\u00b1.*)?:?"
-    r"|[合总]计|平均值?|平均"
+    r"(?:grand |geo(?:metric)?[ -]?)?(?:total|sum|average|avg|mean|median|std|difference|delta"
+    r"|change|improvement|ratio|speed-?up)s?\s*(?:\u00b1.*)?:?"
+    r"|[合总]计|平均值?"
 )
-"""First cell of a row that sums up the others, in lower case."""
+"""First cell of a row that sums up or compares others, in lower case."""
 FOOTNOTE = re.compile(
     r"[*\u2020\u2021\u00a7\u00b9\u00b2\u00b3]|\[\^|(?:notes?|sources?|remarks?)\s*:|注"
 )
@@ -183,7 +184,7 @@ def _is_positive(title: str, text: str) -> bool:
     if figure is not None:
         return figure[1] > 0
     # A range, or a number with words behind it, is a figure too.
-    leading = re.match(r"[~\u2248]?\s*([\d.,]*\d)", cells.plain(text))
+    leading = re.match(r"[~\u2248<>\u2264\u2265]?\s*([\d.,]*\d)", cells.plain(text))
     return bool(leading and re.search(r"[1-9]", leading[1]))
 
 

@@ -15,6 +15,9 @@ from launcher.sheets import spelling, titles
 WORKBOOKS = (".xlsx", ".xlsm")
 """Endings of files that openpyxl reads."""
 
+FEWEST_TITLES = 2
+"""Known titles in the first column of a table whose columns are runs."""
+
 TITLE_LINES = 10
 """Lines that may stand above the titles of the columns."""
 
@@ -59,12 +62,26 @@ def rows(path: Path) -> list[dict[str, str]]:
     heads, *cells = lines[_title_row(lines) :] or [[]]
     if not cells:
         raise ConfigError(f"{path}: no rows below its first line")
-    if not _column_count(heads):
+    table = _table(heads, cells)
+    if table is None:
         raise ConfigError(f"{path}: none of its columns is known: {', '.join(heads)}")
-    wide = max(map(len, cells))
-    heads += [f"column_{number}" for number in range(len(heads) + 1, wide + 1)]
-    heads, cells = _with_units(_distinct(heads), cells)
-    return [dict(zip(heads, row + [""] * (len(heads) - len(row)), strict=True)) for row in cells]
+    return table
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[dict[str, str]] | None:
+    """Rows by the titles of their columns; None where none of these is known.
+
+    Titles may stand in the first column, and each other column is a run.
+    """
+    wide = max(map(len, (heads, *rows)))
+    heads = heads + [f"column_{number}" for number in range(len(heads) + 1, wide + 1)]
+    rows = [row + [""] * (wide - len(row)) for row in rows]
+    if not _column_count(heads):
+        if _column_count(row[0] for row in rows) < FEWEST_TITLES:
+            return None
+        heads, *rows = map(list, zip(heads, *rows, strict=True))
+    heads, rows = _with_units(_distinct(heads), rows)
+    return [dict(zip(heads, row, strict=True)) for row in rows]
 
 
 def _distinct(heads: Sequence[str]) -> list[str]:
@@ -84,8 +101,9 @@ def _with_units(heads: list[str], rows: list[list[str]]) -> tuple[list[str], lis
     filled = [cell.strip() for cell in first if cell.strip()]
     if len(filled) < 2 or not others or not all(map(_UNIT.fullmatch, filled)):
         return heads, rows
-    units = (cell.strip().strip("()[]") for cell in [*first, *[""] * (len(heads) - len(first))])
-    return [f"{head} ({u})" if u else head for head, u in zip(heads, units, strict=True)], others
+    units = (cell.strip().strip("()[]") for cell in first)
+    pairs = zip(heads, units, strict=True)
+    return [f"{head} ({unit})" if unit else head for head, unit in pairs], others
 
 
 def _title_row(rows: Sequence[Sequence[str]]) -> int:
@@ -112,10 +130,9 @@ def _markdown(text: str) -> list[dict[str, str]]:
             continue
         heads = _cells(lines[number - 1])
         below = itertools.takewhile(lambda text: "|" in text, lines[number + 1 :])
-        rows = [dict(itertools.zip_longest(heads, _cells(row)[: len(heads)], fillvalue=""))
-                for row in below]  # fmt: skip
-        if rows and _column_count(heads):
-            tables.append((section, rows))
+        rows = [_cells(row)[: len(heads)] for row in below]
+        if rows and (table := _table(heads, rows)):
+            tables.append((section, table))
     every = dict.fromkeys(title for _, rows in tables for row in rows for title in row)
     several = len(tables) > 1
     return [

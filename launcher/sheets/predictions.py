@@ -111,10 +111,10 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
 
 
 def not_read(sheet: Sheet) -> list[str]:
-    """Titles of the columns that are neither of a prediction nor of a figure, blank ones apart."""
+    """Columns that are neither of a prediction nor of a figure, blank ones apart."""
     texts = {title: [row[title] for row in sheet.written] for title in sheet.written[0]}
     return [
-        title
+        titles.shown(title)
         for title, column in texts.items()
         if not (_is_read(title) or reading.reads_cells(title, column))
         and any(text.strip().lower() not in BLANK for text in column)
@@ -179,7 +179,7 @@ def shared_notes(sheet: Sheet) -> list[str]:
         groups.setdefault(specific, []).append(number)
     lines = [f"assumed in all rows: {', '.join(shared)}"] if shared else []
     lines += [f"in {_ranges(numbers)}: {note}" for note, numbers in groups.items() if note]
-    unread = [titles.shown(title) for title in not_read(sheet)]
+    unread = not_read(sheet)
     return [*lines, *([f"not read: {', '.join(unread)}"] if unread else [])]
 
 

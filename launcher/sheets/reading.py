@@ -15,7 +15,7 @@ STRATEGY = "zero_stage_or_strategy"
 LAYOUT_WORDS = titles.word_set(
     "parallel parallelism parallelization parallelisation strategy strategies config configuration"
     " configs best layout mesh device setup technique techniques dims degrees settings setting"
-    " optimization optimizations mode 3d d 3 4 method methods"
+    " optimization optimizations mode 3d d 3 4 method methods topology"
 )
 """Words of the title of a column whose cells hold several degrees: ``PP2DP2EP1TP8``."""
 ARGUMENT_WORDS = titles.word_set("fix hp hyper hyperparameters parameters args arguments flags")
@@ -207,7 +207,8 @@ def reads_cells(title: str, texts: Iterable[str]) -> bool:
 def combined(title: str) -> list[str]:
     """Columns that a title like ``TP/PP/DP`` names together; none of any other."""
     spaced = re.sub(r"(?<=p)x(?=[a-z]p)", " ", titles.english(title).lower())  # TPxPP
-    words = [word for word in titles.words(spaced) if word not in {"/", "x"} | LAYOUT_WORDS]
+    omitted = {"/", "x", "training"} | LAYOUT_WORDS
+    words = [word for word in titles.words(spaced) if word not in omitted]
     columns = [DEGREES.get(word) or exact_column(word) for word in words]
     known = {*DEGREES.values(), "seq_parallel"}
     if len(words) < 2 or not set(columns) <= known:
@@ -223,6 +224,9 @@ def _of_cells(row: Row) -> Iterator[tuple[str, str]]:
             continue
         if is_fsdp(title):
             yield from _fsdp(text)
+        elif _ADAPTERS.search(title.lower()):
+            if flag("seq_parallel", text):
+                yield "task", title
         elif names := combined(title):
             counts = re.findall(r"\d+", text)
             if len(counts) == len(names) and not re.search(r"[a-z]{2}", text):

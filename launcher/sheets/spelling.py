@@ -36,15 +36,15 @@ COLUMNS: Mapping[str, str] = {
     " packed_sequence_length",
     "global_batch": "gbs global_batch_size batch_size batch global_bsz global_bs train_batch_size"
     " batch_tokens tokens_per_batch tokens_batch tokens_per_step tokens_step global_batch_tokens"
-    " bs_tokens total_batch_size glob_bs bs bsz",
+    " bs_tokens total_batch_size global_train_batch_size glob_bs bs bsz",
     "micro_batch": "mbs mic_bs micro_batch_size micro_bsz micro_bs mbsz batch_per_gpu"
     " batch_size_per_gpu per_gpu_batch_size per_device_batch_size per_device_train_batch_size"
     " train_micro_batch_size_per_gpu batch_size_per_device batch_per_device device_batch_size"
     " batch_size_gpu batch_gpu bs_gpu bs_per_gpu"
-    " local_batch_size local_batch local_bs lbs mbz",
-    "accumulation": "ga gas grad_accum grad_acc grad_acc_steps gradient_accumulation"
-    " gradient_accumulation_steps gradient_accumulations grad_accum_steps accumulation_steps accum"
-    " num_microbatches n_microbatches micro_batches micro_num",
+    " local_batch_size local_batch local_bs lbs mbz device_train_microbatch_size",
+    "accumulation": "ga gas grad_accum grad_acc grad_accu grad_accu_steps grad_acc_steps"
+    " gradient_accumulation gradient_accumulation_steps gradient_accumulations"
+    " grad_accum_steps accumulation_steps accum num_microbatches n_microbatches micro_batches micro_num",
     "tp": "tensor tp_size mp mp_size model_parallel model_parallel_size tensor_parallel"
     " tensor_parallel_size tensor_model_parallel_size",
     "pp": "pipeline pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",

@@ -23,7 +23,7 @@ def word_set(text: str) -> frozenset[str]:
 FILLERS = word_set(
     "the of in a by at mean median avg average averaged approx approximate measured achieved"
     " observed actual training train pretraining pretrain steady state overall speed throughput"
-    " performance perf rate value end e2e"
+    " performance perf rate value end e2e stable"
 )
 """Words that change nothing of what a title names."""
 
@@ -264,6 +264,8 @@ def _steps(ordered: list[str]) -> Measure | None:
     core = [word for word in ordered if word not in ("/", "per")]
     named = set(core)
     neutral = {"global", "optimizer", "wall", "clock", "one", "each", "single"}
+    if {"step", "time"} <= named:
+        neutral |= {"total"}  # of all its parts
     if named - STEPS - TIMES - SECONDS - MILLISECONDS - neutral:
         return None
     unit = "ms" if named & MILLISECONDS else "s" if named & SECONDS else ""

@@ -189,6 +189,12 @@ TABLES: list[tuple[str, str, list[str], dict[str, Any]]] = [
      ["ok"], {"stated_tflops_per_gpu": None}),
     ("ticks", "gpus,tp,TPS/GPU,Status\n8,2,5000,\u2705\n8,4,,\u274c\n8,8,,\u274c OOM\n8,1,4000,\u2713 stable\n",
      ["ok", "failed", "oom", "ok"], {}),
+    ("torchtitan on a cluster", "Nodes,GPUs,GBS,Job ID,TPS/GPU,TFLOPS,MFU,Memory,Loss (final),Status\n"
+     "2,24,24,81,440,65.5,22.0%,32.25 GiB (50%),9.5,\u2705 Complete\n4,48,—,—,—,—,—,—,—,Pending\n",
+     ["ok", "pruned"], {"loss_last": 9.5, "tokens_per_s": 10560, "mem_max_gib": 32.25}),
+    ("differences", "Configuration,Average TPS,TFLOPs,MFU\nEP=2,5900,138,6.25%\n**Difference**,**-25%**,-25%,-25%\n",
+     ["ok"], {"ep": 2, "mfu_pct": 6.25}),
+    ("bounds", "gpus,TFLOPs/GPU,mem\n8,>180,<80GB\n", ["ok"], {"stated_tflops_per_gpu": None}),
     ("sums and footnotes", "model,gpus,tflops\nours,8,300*\nours,16,310†\nAverage,,305\nTotal:,24,\n* on DGX,,\n",
      ["ok", "ok"], {"stated_tflops_per_gpu": 300}),
     ("validation in chinese", "gpus,tflops,验证loss\n8,300,2.1\n", ["ok"], {"loss_last": None}),

@@ -89,8 +89,23 @@ def test_a_line_of_units_below_the_titles(tmp_path: Path, units: str) -> None:
     assert sheet.speed.tolist() == [3000]
 
 
+RUNS_AS_COLUMNS = [["Metric", "FSDP", "DDP"], ["Tokens/s", "9000", "4500"], ["GPUs", "16", "8"]]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".md"])
+def test_runs_may_be_columns(tmp_path: Path, suffix: str) -> None:
+    lines = [",".join(row) for row in RUNS_AS_COLUMNS]
+    if suffix == ".md":
+        lines = [f"| {' | '.join(row)} |" for row in RUNS_AS_COLUMNS]
+        lines.insert(1, "|---|---|---|")
+    (tmp_path / f"r{suffix}").write_text("\n".join(lines), encoding="utf-8")
+    sheet = predictions.read(tmp_path / f"r{suffix}")
+    assert [row["Metric"] for row in sheet.written] == ["FSDP", "DDP"]
+    assert sheet.speed.tolist() == [562.5, 562.5]
+
+
 def test_a_row_of_numbers_has_no_titles(tmp_path: Path) -> None:
-    text = "Metric,H100,A100\nTokens/s,9000,4500\nMFU,45%,50%\n"
+    text = "Metric,H100,A100\nTokens/s,9000,4500\n"
     with pytest.raises(ConfigError, match=r"none of its columns is known: Metric, H100, A100$"):
         predictions.read(write(tmp_path / "r.csv", text))
 
