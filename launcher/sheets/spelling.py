@@ -44,7 +44,8 @@ COLUMNS: Mapping[str, str] = {
     " local_batch_size local_batch local_bs lbs mbz device_train_microbatch_size",
     "accumulation": "ga gas grad_accum grad_acc grad_accu grad_accu_steps grad_acc_steps"
     " gradient_accumulation gradient_accumulation_steps gradient_accumulations"
-    " grad_accum_steps accumulation_steps accum num_microbatches n_microbatches micro_batches micro_num",
+    " grad_accum_steps accumulation_steps accum num_microbatches n_microbatches"
+    " micro_batches micro_num",
     "tp": "tensor tp_size mp mp_size model_parallel model_parallel_size tensor_parallel"
     " tensor_parallel_size tensor_model_parallel_size",
     "pp": "pipeline pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",
