@@ -28,7 +28,7 @@ def read(source: Source) -> list[SourceRun]:
         raise ReadError(str(error)) from error
     models = names.by_bare_name(source.models)
     runs = {number: row for number, row in enumerate(sheet_columns.in_percent(rows), 1)
-            if not sheet_columns.is_heading(row)}  # fmt: skip
+            if not sheet_columns.is_no_run(row)}  # fmt: skip
     if not runs:
         raise ReadError(f"{source.path}: none of its rows is a run")
     first, *later = [_run(source, row, number, models) for number, row in runs.items()]
@@ -131,7 +131,7 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
 def _replica(sizes: Mapping[str, int | None], titles: Iterable[str]) -> int | None:
     """Cards that hold one copy of the model; None where a degree has a column but no cell."""
     known = {spelling.column(title) for title in titles}
-    degrees = [sizes[name] or (None if name in known else 1) for name in ("tp", "pp", "cp")]
+    degrees = [sizes[name] or (None if name in known else 1) for name in sheet_columns.GRID]
     return None if None in degrees else math.prod(degree or 1 for degree in degrees)
 
 

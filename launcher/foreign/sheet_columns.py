@@ -200,7 +200,7 @@ def remarked_results(by_name: Row) -> list[str]:
     return [text for text in cells_of_results if not (blank(text) or spelling.number(text))]
 
 
-def is_heading(row: Row) -> bool:
+def is_no_run(row: Row) -> bool:
     """Return True for a row of no run: a title between others, a footnote, a total or a mean."""
     filled = [title for title, text in row.items() if not blank(text) and title != file.SECTION]
     if filled and TOTAL.fullmatch(cells.plain(row[filled[0]]).lower()):

@@ -91,7 +91,7 @@ def model(name: str, models: Mapping[str, ModelShape]) -> ModelShape | None:
         name: what the sheet says.
         models: by their names as letters and digits.
     """
-    plain = re.sub(r"\(.*?\)|\[.*?\]", " ", name.lower().replace("\u00d7", "x"))
+    plain = re.sub(r"\(.*?\)|\[.*?\]", " ", _plain(name))
     plain = re.sub(r"(llama[\W_]*3)[._][013](?=[\W_])", r"\1", plain)
     plain = re.sub(r"llama[\W_]*[12](?=[\s_-]+\d)", "llama", plain)
     words = re.findall(r"[a-z0-9]+", plain)
@@ -107,6 +107,11 @@ def model(name: str, models: Mapping[str, ModelShape]) -> ModelShape | None:
     return None
 
 
+def _plain(name: str) -> str:
+    """Name in lower case, with the letter x for the sign of multiplication."""
+    return name.lower().replace("\u00d7", "x")
+
+
 def by_bare_name(models: Mapping[str, ModelShape]) -> dict[str, ModelShape]:
     """Models by their names as letters and digits."""
     return {bare(name): shape for name, shape in models.items()}
@@ -120,7 +125,7 @@ def billions(name: str) -> float | None:
 
 def sounds_like_experts(name: str) -> bool:
     """True where a name is that of a model with experts: ``8x7B``, ``30B-A3B``, ``DeepSeek-V3``."""
-    return bool(EXPERTS.search(name.lower().replace("\u00d7", "x")))
+    return bool(EXPERTS.search(_plain(name)))
 
 
 def is_no_decoder(name: str) -> bool:

@@ -35,6 +35,7 @@ _UNIT = re.compile(
 )
 """Cell of a line of units below the titles."""
 _NUMBER = re.compile(r"[\d.,]+%?")
+"""Cell of a row that has no titles."""
 
 _RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)+\|?\s*")
 """Line below the titles of a table in Markdown."""
@@ -87,12 +88,12 @@ def _table(heads: list[str], rows: list[list[str]]) -> list[dict[str, str]] | No
 def _distinct(heads: Sequence[str]) -> list[str]:
     """Titles, of which the second of a name is called so: ``TFLOPS``, ``TFLOPS (2)``."""
     counts: Counter[str] = Counter()
-    titles_of_columns = []
-    for head in heads:
+    distinct = []
+    for number, head in enumerate(heads, 1):
         counts[head.strip()] += 1
-        count = counts[head.strip()]
-        titles_of_columns.append(f"{head} ({count})" if count > 1 else head)
-    return titles_of_columns
+        again = f"{head} ({counts[head.strip()]})" if head.strip() else f"column_{number}"
+        distinct.append(again if counts[head.strip()] > 1 else head)
+    return distinct
 
 
 def _with_units(heads: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:

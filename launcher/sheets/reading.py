@@ -38,7 +38,8 @@ _SHARDED = re.compile(
 )
 _PRECISION = re.compile(r"(?:nv|mx)?fp[48]\b|float8|b?fp?16\b|bfloat16")
 _RECOMPUTED = re.compile(r"\b(full|selective|no) (?:ac|recompute|activation checkpointing)\b")
-_ADAPTERS = re.compile(r"(?<![a-z])[a-z]?lora(?![a-z])|\bpeft\b|adapter")
+ADAPTERS = re.compile(r"(?<![a-z])[a-z]?lora(?![a-z])|\bpeft\b|adapter")
+"""Tasks that train a part of the weights, in lower case."""
 _ARGUMENT = re.compile(r"(?<![\w-])([a-z][a-z _-]*)=([^;,\s()]+)")
 
 _PLAIN = re.compile(r"[~\u2248]?\s*[\d.,_ ]+(?:e[+-]?\d+)?")
@@ -224,7 +225,7 @@ def _of_cells(row: Row) -> Iterator[tuple[str, str]]:
             continue
         if is_fsdp(title):
             yield from _fsdp(text)
-        elif _ADAPTERS.search(title.lower()):
+        elif ADAPTERS.search(title.lower()):
             if flag("seq_parallel", text):
                 yield "task", title
         elif names := combined(title):
@@ -241,7 +242,7 @@ def _of_cells(row: Row) -> Iterator[tuple[str, str]]:
                     yield name, match[0]
             if match := _RECOMPUTED.search(text):
                 yield "recompute", match[1]
-            if match := _ADAPTERS.search(text):
+            if match := ADAPTERS.search(text):
                 yield "task", match[0]
 
 
