@@ -28,7 +28,9 @@ def read(source: Source) -> list[SourceRun]:
         raise ReadError(str(error)) from error
     models = names.by_bare_name(source.models)
     runs = {number: row for number, row in enumerate(sheet_columns.in_percent(rows), 1)
-            if not sheet_columns.is_heading(row)}  # fmt: skip
+            if not sheet_columns.is_no_run(row)}  # fmt: skip
+    if not runs:
+        raise ReadError(f"{source.path}: none of its rows is a run")
     first, *later = [_run(source, row, number, models) for number, row in runs.items()]
     remarks = sheet_columns.remarks(runs)
     return [dataclasses.replace(first, remarks=tuple(remarks)), *later]
@@ -46,6 +48,8 @@ def _run(source: Source, row: Row, number: int, models: Mapping[str, ModelShape]
     causes, notes = (sheet_columns.texts(by_name, name) for name in ("cause", "remark"))
     if outcome == "ok":
         notes = [*sheet_columns.remarked_results(by_name), *notes]
+    elif cause and cause in row.values() and cause not in (*causes, *notes):
+        causes = [cause, *causes]  # the cell that says so
     if outcome == "ok" or not causes:  # a table of this project has both, others have one of them
         causes, notes = [*causes, *notes], []
     return SourceRun(
@@ -127,7 +131,7 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
 def _replica(sizes: Mapping[str, int | None], titles: Iterable[str]) -> int | None:
     """Cards that hold one copy of the model; None where a degree has a column but no cell."""
     known = {spelling.column(title) for title in titles}
-    degrees = [sizes[name] or (None if name in known else 1) for name in ("tp", "pp", "cp")]
+    degrees = [sizes[name] or (None if name in known else 1) for name in sheet_columns.GRID]
     return None if None in degrees else math.prod(degree or 1 for degree in degrees)
 
 

@@ -45,13 +45,24 @@ RESULTS = ("result", "results")
 SPEED = re.compile(
     r"\b(?:tok\w*|samples?|seqs?|words?|it|its|iters?|steps?)\s*(?:/|_?per_?|p)"
     r"\s*(?:s|sec|min|h|hour|day|gpu|chip|dev)"
-    r"|time to (?:train|solution|converge|accuracy)"
+    r"|time to (?:train|solution|converge|accuracy)|\btrain\w* (?:run)?time\b|\(min(?:ute)?s?\)"
     r"|throughput|[tpg](?:era|eta|iga)?-?flop|\b[mh]fu\b|\bt[pg]s\b"
 )
 NO_SPEED = re.compile(
-    r"\best|estimat|predict|theor|peak|expect|target|baseline|speed.?up|ratio|\bvs\b"
+    r"\best|estimat|predict|theor|peak|expect|target|baseline|speed.?up|ratio|\bvs\b|limit|budget"
 )
 """Titles in lower case that name a speed, and those that name none of the run itself."""
+
+TOTAL = re.compile(
+    r"(?:grand |geo(?:metric)?[ -]?)?(?:total|sum|average|avg|mean|median|std|difference|delta"
+    r"|change|improvement|ratio|speed-?up)s?\s*(?:\u00b1.*)?:?"
+    r"|[合总]计|平均值?"
+)
+"""First cell of a row that sums up or compares others, in lower case."""
+FOOTNOTE = re.compile(
+    r"[*\u2020\u2021\u00a7\u00b9\u00b2\u00b3]|\[\^|(?:notes?|sources?|remarks?)\s*:|注"
+)
+"""Begin of a line below a table, in lower case."""
 
 FEWEST_COLUMNS = 3
 """Columns above which a row with one filled cell may be a heading between others."""
@@ -64,7 +75,10 @@ LISTED_COLUMNS = 12
 
 def name(title: str) -> str:
     """A title's letters and digits; none of a ``step_s`` and a ``step/s``, which are no count."""
-    plain = spelling.bare(title)
+    english = titles.english(title)
+    if spelling.has_other_letters(english):
+        return ""
+    plain = spelling.bare(english.replace(" number ", ""))
     return "" if plain == "steps" and "steps" not in title.lower() else plain
 
 
@@ -109,7 +123,7 @@ def odd(row: Row) -> dict[str, str]:
     """The cells of a row that should be numbers and are none."""
     return {
         title: text
-        for title, text in row.items()
+        for title, text in ((title, cells.plain(text)) for title, text in row.items())
         if is_number(title) and not blank(text) and not _has_number(title, text)
     }
 
@@ -118,7 +132,10 @@ def _has_number(title: str, text: str) -> bool:
     measure = titles.measure(title)
     if measure and reading.value(measure, text):
         return True
-    return spelling.number(text) is not None
+    if spelling.number(text) is not None:
+        return True
+    columns = reading.normalized({title: text})
+    return "model" in columns or spelling.number(columns.get("n_gpus", "")) is not None
 
 
 def worded_figures(row: Row) -> list[str]:
@@ -133,6 +150,8 @@ def worded_figures(row: Row) -> list[str]:
 
 def ran(row: Row) -> bool:
     """Return True for a row with a speed; with memory or a loss, where its sheet has no speeds."""
+    if any(_is_speed(title, text) for title, text in row.items()):
+        return True
     speeds = [title for title in row if states_speed(title)]
     others = [title for title in row if name(title) in TITLES["loss_last"] or _of_memory(title)]
     return any(_is_positive(title, row[title]) for title in speeds or others)
@@ -146,6 +165,14 @@ def states_speed(title: str) -> bool:
     return bool(SPEED.search(plain)) and not NO_SPEED.search(plain)
 
 
+def _is_speed(title: str, text: str) -> bool:
+    """Return True for "142 TFLOPs/s" below a title that says nothing of it: "FlashAttention"."""
+    if titles.measure(title) or spelling.column(title) or NO_SPEED.search(title.lower()):
+        return False
+    figure = reading.value(titles.Measure(name="speed"), text)
+    return figure is not None and figure[0] not in (*titles.OPEN, "step_s")
+
+
 def _of_memory(title: str) -> bool:
     measure = titles.measure(title)
     return bool(measure and measure.name == "mem_gb")
@@ -157,7 +184,7 @@ def _is_positive(title: str, text: str) -> bool:
     if figure is not None:
         return figure[1] > 0
     # A range, or a number with words behind it, is a figure too.
-    leading = re.match(r"[~\u2248]?\s*([\d.,]*\d)", cells.plain(text))
+    leading = re.match(r"[~\u2248<>\u2264\u2265]?\s*([\d.,]*\d)", cells.plain(text))
     return bool(leading and re.search(r"[1-9]", leading[1]))
 
 
@@ -173,9 +200,13 @@ def remarked_results(by_name: Row) -> list[str]:
     return [text for text in cells_of_results if not (blank(text) or spelling.number(text))]
 
 
-def is_heading(row: Row) -> bool:
-    """Return True for a row of which one cell is filled, and says nothing of a run."""
+def is_no_run(row: Row) -> bool:
+    """Return True for a row of no run: a title between others, a footnote, a total or a mean."""
     filled = [title for title, text in row.items() if not blank(text) and title != file.SECTION]
+    if filled and TOTAL.fullmatch(cells.plain(row[filled[0]]).lower()):
+        return True
+    if len(filled) == 1 and FOOTNOTE.match(row[filled[0]].strip().lower()):
+        return True
     if len(row) <= FEWEST_COLUMNS or len(filled) != 1:
         return False
     return not (_read(filled[0]) or spelling.column(filled[0]) or reading.is_layout(filled[0]))
@@ -226,7 +257,8 @@ def remarks(numbered: Mapping[int, Row]) -> list[str]:
         and not reading.reads_cells(title, (row[title] for row in rows))
     ]
     more = f" and {len(unread) - LISTED_COLUMNS} more" if len(unread) > LISTED_COLUMNS else ""
-    lines = [f"not read: {', '.join(unread[:LISTED_COLUMNS])}{more}"] if unread else []
+    listed = ", ".join(titles.shown(title) for title in unread[:LISTED_COLUMNS])
+    lines = [f"not read: {listed}{more}"] if unread else []
     no_numbers = [
         f"row {number}: {title} {text!r} is no number"
         for number, row in numbered.items()

@@ -33,7 +33,7 @@ ENDED: Sequence[tuple[Outcome, str]] = (
     ("pruned", r"\bpending|queued|\bheld\b|\bto.?do\b|\bplanned|\bwaiting|\btbd\b"),
     ("failed", r"\brunning|in progress|ongoing|\bstarted\b|実行中"),
     ("ok", r"\bok(?:ay)?\b|\bsucce|\bdone\b|\bcomplet|\bfinish|\bpass(?:ed|es)?\b|\bfine\b"
-           r"|\bclean\b|成功|完了|^(?:[o\u25cb\u25ef\u2713\u2714]|yes|true|good)$"),
+           r"|\bclean\b|成功|完了|^(?:[o\u25cb\u25ef]|true|good)$|^yes\b"),
 )  # fmt: skip
 """Words that count only in a column for it: notes may say that a run was started anyway."""
 

@@ -137,7 +137,7 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     _figure("power_max_w", ",.0f", "less", from_sheet=()),
     _figure("loss_first", ",.4f", "less", visible="never", from_sheet=("firstloss", "initialloss")),
     _figure("loss_last", ",.4f", "less", visible="always",
-            from_sheet=("finalloss", "lastloss", "loss", "trainloss", "lmloss")),
+            from_sheet=("finalloss", "lossfinal", "lastloss", "loss", "trainloss", "lmloss")),
     _figure("grad_norm_max", ",.3f", "less", visible="never", from_sheet=()),
     _figure("spikes", "d", "less", from_sheet=()),
     _figure("skipped", "d", "less", from_sheet=()),

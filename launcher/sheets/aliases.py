@@ -21,9 +21,10 @@ NEAREST_CARD: Mapping[str, str] = {"gb200": "b200", "b300": "b200", "gb300": "b2
 """Hardware of which there is no cluster, and what is nearer to it than an H100."""
 
 EXPERTS = re.compile(
-    r"\d+x\d+(\.\d+)?\s?b|(?<![a-z])a\d+(\.\d+)?b|moe|deepseek[\W_]*(coder[\W_]*)?[vr]\d|mixtral|kimi"
+    r"\d+x\d+(\.\d+)?\s?b|(?<![a-z])a\d+(\.\d+)?[bm]|(?<![a-z\d.])\d+e(?![a-z\d])|moe|deepseek[\W_]*(coder[\W_]*)?[vr]\d|mixtral|kimi"
     r"|gpt[\W_]*oss|dbrx|grok|llama[\W_]*4(?!\d)|glm[\W_]*(4[\W_]*[5-9]|5)(?!\d)|arctic|switch|gshard|moonlight"
-    r"|qwen3[\W_]*next|minimax|ernie[\W_]*4"
+    r"|qwen3[\W_]*next|minimax|ernie[\W_]*4|glam\b|hunyuan[\W_]*large|\bling\b|bailing|dots[\W_]*llm"
+    r"|step[\W_]*3(?!\d)"
 )
 """Names of models with experts, in lower case."""
 
@@ -38,7 +39,12 @@ TPU = re.compile(r"\btpu|trillium|\bv\d+[a-z]?-\d+")
 
 _NODES = re.compile(r"(\d+)\s*(?:机|台|nodes?\b|machines?\b|servers?\b)")
 _CARDS = re.compile(r"(\d+)\s*(?:卡|gpus?\b|cards?\b|chips?\b)(?!\s*(?:/|per))")
-_NODES_BY_CARDS = re.compile(r"\((\d+)\s*[x*\u00d7]\s*(\d+)\)")
+_NODES_BY_CARDS = re.compile(r"(?:^|\()\s*(\d+)\s*[x*\u00d7]\s*(\d+)\s*(?:\)|$)")
+
+_CARDS_OF_A_NODE = re.compile(r"gb-(\d+)\b")
+"""Cards of a machine of a cloud: ``2x A3 (h100-80gb-8)`` are 16 on 2 nodes."""
+_DGX = re.compile(r"(\d+)\s*[x*\u00d7]\s*(?:nvidia\s*)?dgx(?!.*gb\d)")
+CARDS_OF_A_DGX = 8
 
 LARGEST_GB = 300
 """More than any card has: of a node, or of its CPU, as in "GH200 480GB"."""
@@ -85,7 +91,7 @@ def model(name: str, models: Mapping[str, ModelShape]) -> ModelShape | None:
         name: what the sheet says.
         models: by their names as letters and digits.
     """
-    plain = re.sub(r"\(.*?\)|\[.*?\]", " ", name.lower())
+    plain = re.sub(r"\(.*?\)|\[.*?\]", " ", _plain(name))
     plain = re.sub(r"(llama[\W_]*3)[._][013](?=[\W_])", r"\1", plain)
     plain = re.sub(r"llama[\W_]*[12](?=[\s_-]+\d)", "llama", plain)
     words = re.findall(r"[a-z0-9]+", plain)
@@ -101,6 +107,11 @@ def model(name: str, models: Mapping[str, ModelShape]) -> ModelShape | None:
     return None
 
 
+def _plain(name: str) -> str:
+    """Name in lower case, with the letter x for the sign of multiplication."""
+    return name.lower().replace("\u00d7", "x")
+
+
 def by_bare_name(models: Mapping[str, ModelShape]) -> dict[str, ModelShape]:
     """Models by their names as letters and digits."""
     return {bare(name): shape for name, shape in models.items()}
@@ -114,7 +125,7 @@ def billions(name: str) -> float | None:
 
 def sounds_like_experts(name: str) -> bool:
     """True where a name is that of a model with experts: ``8x7B``, ``30B-A3B``, ``DeepSeek-V3``."""
-    return bool(EXPERTS.search(name.lower()))
+    return bool(EXPERTS.search(_plain(name)))
 
 
 def is_no_decoder(name: str) -> bool:
@@ -143,15 +154,20 @@ def parse_hardware(text: str) -> Hardware:
     """Take a cell of hardware apart."""
     text = unicodedata.normalize("NFKC", text).lower()
     grid, nodes, counted = (p.search(text) for p in (_NODES_BY_CARDS, _NODES, _CARDS))
+    of_node, dgx = _CARDS_OF_A_NODE.search(text), _DGX.match(text)
     prefix = re.match(r"\s*(?:(\d+)\s*[x*\u00d7]\s*)*", text)
     assert prefix  # it matches nothing as well
     text = text[prefix.end() :]
     suffix = re.search(r"(?:gb|[\d\s])[x*\u00d7]\s*(\d+)\s*$", text)
     cards = prefix[1] or (suffix[1] if suffix else None) or (counted[1] if counted else None)
+    on_nodes = float(grid[1]) if grid else float(nodes[1]) if nodes else None
     if grid:
         cards = str(int(grid[1]) * int(grid[2]))
     elif TPU.search(text):
         cards = None
+    elif prefix[1] and (of_node or dgx):
+        on_nodes = float(prefix[1])
+        cards = str(int(prefix[1]) * (int(of_node[1]) if of_node else CARDS_OF_A_DGX))
     names = tuple(bare(name) for name in re.findall(r"[a-z]+[ -]?\d+", text))
     nvl = "nvl" in text and ("pcie" in text or "h100" in names)
     sizes = [float(size) for size in re.findall(r"(\d+(?:\.\d+)?)\s*gi?b?\b", text)]
@@ -161,7 +177,7 @@ def parse_hardware(text: str) -> Hardware:
         names=names,
         memory_gb=NVL_GB if memory_gb is None and nvl else memory_gb or None,
         slower="pcie" in text or nvl,
-        nodes=float(grid[1]) if grid else float(nodes[1]) if nodes else None,
+        nodes=on_nodes,
     )
 
 

@@ -3,13 +3,20 @@
 import re
 import unicodedata
 
-TICKS = str.maketrans({"\u2713": "yes", "\u2714": "yes", "\u2717": "no", "\u2718": "no"})
+_CROSSES = "\u2717\u2718\u274c\u274e"
+TICKS = str.maketrans(
+    dict.fromkeys("\u2713\u2714\u2705\u2611", "yes") | dict.fromkeys(_CROSSES, "no")
+)
+_CROSSED = re.compile(rf"^[{_CROSSES}]\s*(?=\w)")
+"""A cross before words that say why: it must not deny them, "no OOM"."""
+_SHORTCODES = {":white_check_mark:": "\u2705", ":heavy_check_mark:": "\u2714", ":x:": "\u274c"}
+"""Ticks and crosses as GitHub writes them."""
 
 _TAG = re.compile(r"<[^<>]+>")
 _FOOTNOTE = re.compile(r"\[\^[^\]]*\]|[\u2020\u2021\u00a7\u00b6]")
 _SUPERSCRIPT = re.compile(r"(?<=[\w%)])[\u00b9\u00b2\u00b3\u2070-\u2079]+$")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_MARKS = set("<[*`")
+_MARKS = set("<[*`:")
 """Characters that every mark in ASCII has one of."""
 _EMPHASIS = re.compile(r"\*{2,}|`|^\*+(?=.)|(?<=.)\*+$")
 
@@ -29,6 +36,9 @@ def plain(text: str) -> str:
     """Text without marks: ``**16934**``, ``1,524†``, ``[895](https://...)``, full-width digits."""
     if text.isascii() and not _MARKS & set(text):
         return text.strip()
+    for code, mark in _SHORTCODES.items():
+        text = text.replace(code, mark)
+    text = _CROSSED.sub("", text.strip())
     text = _LINK.sub(r"\1", _FOOTNOTE.sub("", _TAG.sub(" ", text)))
     text = unicodedata.normalize("NFKC", _SUPERSCRIPT.sub("", text.translate(TICKS).strip()))
     return _EMPHASIS.sub("", text.strip()).strip()
@@ -50,13 +60,13 @@ def seconds(text: str) -> float | None:
         hours, minutes, rest = clock.groups()
         return int(hours or 0) * 3600 + int(minutes) * 60 + float(rest)
     parts = _DURATION.findall(text)
-    if not parts or re.sub(r"[\s~\u2248]|and", "", _DURATION.sub("", text)):
+    if not parts or re.sub(r"[\s~\u2248:]|and", "", _DURATION.sub("", text)):
         return None
     if any(unit not in UNITS for _, unit in parts):
         return None
     return sum(float(count) * UNITS[unit] for count, unit in parts)
 
 
-BLANK = ("", "-", "--", "\u2013", "\u2014", "/", "*", "?", "na", "n/a", "n.a.", "nan", "none",
-         "null", "tbd", "auto", "default")  # fmt: skip
+BLANK = ("", "-", "--", "\u2013", "\u2014", "\u2212", "...", "\u2026", "/", "*", "?",
+         "na", "n/a", "n.a.", "nan", "none", "null", "tbd", "auto", "default")  # fmt: skip
 """Cells that state nothing, in lower case."""

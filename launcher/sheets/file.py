@@ -1,8 +1,10 @@
 """The cells of a sheet: of a CSV file, whatever separates them, of Markdown, or of a workbook."""
 
+import codecs
 import csv
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from launcher.sheets import spelling, titles
 WORKBOOKS = (".xlsx", ".xlsm")
 """Endings of files that openpyxl reads."""
 
+FEWEST_TITLES = 2
+"""Known titles in the first column of a table whose columns are runs."""
+
 TITLE_LINES = 10
 """Lines that may stand above the titles of the columns."""
 
@@ -22,12 +27,20 @@ HEAD_LINES = 100
 SECTION = "section"
 """Title of the column with the heading above a table, where a file of Markdown has several."""
 
+_UNIT = re.compile(
+    r"[(\[]?(?:%|#|[kmgt]?i?b|ms|s|secs?|seconds?|min|h|hours?|w|days?|[tp]?flops?(?:/s)?(?:/\w+)?"
+    r"|k?(?:tokens?|toks?|samples?|it|steps?)(?: ?/ ?\w+){1,2}"
+    r"|tokens|samples|sequences|billions?)[)\]]?",
+    re.I,
+)
+"""Cell of a line of units below the titles."""
+_NUMBER = re.compile(r"[\d.,]+%?")
+"""Cell of a row that has no titles."""
+
 _RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)+\|?\s*")
 """Line below the titles of a table in Markdown."""
 
 OTHER_FORMATS = {
-    b"\xff\xfe": "it is UTF-16: save it as CSV UTF-8",
-    b"\xfe\xff": "it is UTF-16: save it as CSV UTF-8",
     b"PK\x03\x04": "it is a workbook: give it the ending .xlsx",
     b"\xd0\xcf\x11\xe0": "it is an old workbook: save it as .xlsx",
 }
@@ -50,16 +63,56 @@ def rows(path: Path) -> list[dict[str, str]]:
     heads, *cells = lines[_title_row(lines) :] or [[]]
     if not cells:
         raise ConfigError(f"{path}: no rows below its first line")
-    if not _column_count(heads):
+    table = _table(heads, cells)
+    if table is None:
         raise ConfigError(f"{path}: none of its columns is known: {', '.join(heads)}")
-    wide = max(map(len, cells))
-    heads += [f"column_{number}" for number in range(len(heads) + 1, wide + 1)]
-    return [dict(zip(heads, row + [""] * (len(heads) - len(row)), strict=True)) for row in cells]
+    return table
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[dict[str, str]] | None:
+    """Rows by the titles of their columns; None where none of these is known.
+
+    Titles may stand in the first column, and each other column is a run.
+    """
+    wide = max(map(len, (heads, *rows)))
+    heads = heads + [f"column_{number}" for number in range(len(heads) + 1, wide + 1)]
+    rows = [row + [""] * (wide - len(row)) for row in rows]
+    if not _column_count(heads):
+        if _column_count(row[0] for row in rows) < FEWEST_TITLES:
+            return None
+        heads, *rows = map(list, zip(heads, *rows, strict=True))
+    heads, rows = _with_units(_distinct(heads), rows)
+    return [dict(zip(heads, row, strict=True)) for row in rows]
+
+
+def _distinct(heads: Sequence[str]) -> list[str]:
+    """Titles, of which the second of a name is called so: ``TFLOPS``, ``TFLOPS (2)``."""
+    counts: Counter[str] = Counter()
+    distinct = []
+    for number, head in enumerate(heads, 1):
+        counts[head.strip()] += 1
+        again = f"{head} ({counts[head.strip()]})" if head.strip() else f"column_{number}"
+        distinct.append(again if counts[head.strip()] > 1 else head)
+    return distinct
+
+
+def _with_units(heads: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Titles with the units of the line below them, ``,tokens/s,GiB,ms``, and the other rows."""
+    first, *others = rows
+    filled = [cell.strip() for cell in first if cell.strip()]
+    if len(filled) < 2 or not others or not all(map(_UNIT.fullmatch, filled)):
+        return heads, rows
+    units = (cell.strip().strip("()[]") for cell in first)
+    pairs = zip(heads, units, strict=True)
+    return [f"{head} ({unit})" if unit else head for head, unit in pairs], others
 
 
 def _title_row(rows: Sequence[Sequence[str]]) -> int:
     """Position of the row with the titles of the columns: other lines may stand above it."""
-    counts = [_column_count(row) for row in rows[: TITLE_LINES + 1]]
+    counts = [
+        0 if any(map(_NUMBER.fullmatch, row)) else _column_count(row)
+        for row in rows[: TITLE_LINES + 1]
+    ]
     if counts and counts[0] and sum(map(bool, rows[0])) > 1:
         return 0
     several = (number for number, count in enumerate(counts) if count > 1)
@@ -78,10 +131,9 @@ def _markdown(text: str) -> list[dict[str, str]]:
             continue
         heads = _cells(lines[number - 1])
         below = itertools.takewhile(lambda text: "|" in text, lines[number + 1 :])
-        rows = [dict(itertools.zip_longest(heads, _cells(row)[: len(heads)], fillvalue=""))
-                for row in below]  # fmt: skip
-        if rows and _column_count(heads):
-            tables.append((section, rows))
+        rows = [_cells(row)[: len(heads)] for row in below]
+        if rows and (table := _table(heads, rows)):
+            tables.append((section, table))
     every = dict.fromkeys(title for _, rows in tables for row in rows for title in row)
     several = len(tables) > 1
     return [
@@ -103,7 +155,8 @@ def _decoded(path: Path) -> str:
         for first_bytes, advice in OTHER_FORMATS.items():
             if data.startswith(first_bytes):
                 raise ConfigError(f"{path}: {advice}")
-        return data.decode("utf-8-sig")
+        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 

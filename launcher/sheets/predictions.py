@@ -111,10 +111,10 @@ def predicted(sheet: Sheet, constants: Constants) -> list[dict[str, Any]]:
 
 
 def not_read(sheet: Sheet) -> list[str]:
-    """Titles of the columns that are neither of a prediction nor of a figure, blank ones apart."""
+    """Columns that are neither of a prediction nor of a figure, blank ones apart."""
     texts = {title: [row[title] for row in sheet.written] for title in sheet.written[0]}
     return [
-        title
+        titles.shown(title)
         for title, column in texts.items()
         if not (_is_read(title) or reading.reads_cells(title, column))
         and any(text.strip().lower() not in BLANK for text in column)

@@ -1,10 +1,11 @@
 """A row under our columns: what its titles, its cells of several values and its notes stand for."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from launcher.sheets import cells, spelling, titles
-from launcher.sheets.spelling import bare, flag, number
+from launcher.sheets.spelling import bare, exact_column, flag, number
 from launcher.sheets.titles import CELL, Measure
 
 Row = Mapping[str, str]
@@ -14,7 +15,7 @@ STRATEGY = "zero_stage_or_strategy"
 LAYOUT_WORDS = titles.word_set(
     "parallel parallelism parallelization parallelisation strategy strategies config configuration"
     " configs best layout mesh device setup technique techniques dims degrees settings setting"
-    " optimization optimizations mode 3d d 3 4"
+    " optimization optimizations mode 3d d 3 4 method methods topology"
 )
 """Words of the title of a column whose cells hold several degrees: ``PP2DP2EP1TP8``."""
 ARGUMENT_WORDS = titles.word_set("fix hp hyper hyperparameters parameters args arguments flags")
@@ -37,12 +38,16 @@ _SHARDED = re.compile(
 )
 _PRECISION = re.compile(r"(?:nv|mx)?fp[48]\b|float8|b?fp?16\b|bfloat16")
 _RECOMPUTED = re.compile(r"\b(full|selective|no) (?:ac|recompute|activation checkpointing)\b")
+ADAPTERS = re.compile(r"(?<![a-z])[a-z]?lora(?![a-z])|\bpeft\b|adapter")
+"""Tasks that train a part of the weights, in lower case."""
 _ARGUMENT = re.compile(r"(?<![\w-])([a-z][a-z _-]*)=([^;,\s()]+)")
 
 _PLAIN = re.compile(r"[~\u2248]?\s*[\d.,_ ]+(?:e[+-]?\d+)?")
 _AMOUNT = re.compile(r"([~\u2248]?\s*\d[\d.,_]*(?:e[+-]?\d+)?\s*[km]?)(?![a-z\d])\s*(.*)")
+_SEVERAL_TIMES = re.compile(r"\d+\s*[x*\u00d7]\s*(?=\d)")
+"""Number of cards before the memory of each: ``8 * 22 GB``."""
 _OF_TOTAL = re.compile(
-    r"~?(?P<used>[\d.,]+)\s*(?P<unit>[kmg]i?b)?\s*(?:/|of)\s*[\d.,]+\s*(?P<other>[kmg]i?b)?"
+    r"~?(?P<used>[\d.,]+)\s*(?P<unit>[kmg]i?b)?\s*(?:/|of)\s*(?P<total>[\d.,]+)\s*(?P<other>[kmg]i?b)?"
 )
 _RANGE = re.compile(
     r"~?[\d.,]+\s*(?:[kmg]i?b)?\s*[-\u2013~]\s*(?P<most>[\d.,]+)\s*(?P<unit>[kmg]i?b)?"
@@ -73,13 +78,35 @@ def normalized(row: Row) -> dict[str, str]:
         texts["mem_kind"] = [kind]
     for name, text in (*_of_cells(plain), *_arguments(plain)):
         texts.setdefault(name, [text])
-    sizes = texts.get("params_b", [""])
-    if "model" not in texts and number(sizes[0]) is None and sizes[0].lower() not in cells.BLANK:
-        texts["model"] = texts.pop("params_b")
+    _tell_names_from_sizes(texts)
+    if any(bare(title) in spelling.OPEN_BATCH for title in plain):
+        _tell_batch_of_a_replica(texts)
     return plain | {
         name: " ".join(values) if name in spelling.JOINED else values[0]
         for name, values in texts.items()
     }
+
+
+def _tell_names_from_sizes(texts: dict[str, list[str]]) -> None:
+    """Take what is no number below a title of sizes, ``LLaMA-7B``, for the name of the model."""
+    sizes = [size for size in texts.get("params_b", []) if size.lower() not in cells.BLANK]
+    names = [size for size in sizes if number(size) is None]
+    if names and "model" not in texts:
+        texts["model"] = names
+        del texts["params_b"]
+        if counts := [size for size in sizes if size not in names]:
+            texts["params_b"] = counts
+
+
+def _tell_batch_of_a_replica(texts: dict[str, list[str]]) -> None:
+    """Take a batch of fewer sequences than replicas for that of one of them."""
+    batch, gpus, dp, *splits = (
+        number(texts.get(name, [""])[0])
+        for name in ("global_batch", "n_gpus", "dp", "tp", "pp", "cp")
+    )
+    replicas = dp or (gpus or 1) / math.prod(size or 1 for size in splits)
+    if batch and batch < replicas and "micro_batch" not in texts:
+        texts["micro_batch"] = texts.pop("global_batch")
 
 
 def _place(title: str) -> tuple[bool, bool]:
@@ -118,18 +145,23 @@ def value(measure: Measure, text: str) -> tuple[str, float] | None:
             if measure.unit == CELL:
                 return _named("speed", number(text))
             return _named(measure.name, number(f"{text} {measure.unit}"))
+    is_open = measure.name in titles.OPEN
+    if is_open and (duration := cells.seconds(text)) is not None:
+        return "step_s", duration
     amount = _AMOUNT.fullmatch(text)
     if amount is None:
         return None
     stated = titles.measure(amount[2]) if amount[2] else measure
-    if stated is None or (stated.name == "speed" and measure.name != "speed"):
+    if stated is None or (stated.name in titles.OPEN and not is_open):
         return None
     if stated is not measure and stated.name == "step_s":
         return value(stated, amount[1])
     size = number(amount[1])
     if size is None:
         return None
-    name = stated.name if measure.name == "speed" else measure.name
+    name = stated.name if is_open else measure.name
+    if measure.name == "speed_per_gpu" and name in ("tokens_per_s", "samples_per_s"):
+        name += "_per_gpu"
     if "tflops" in name:
         size *= 1e-12 if size >= _LEAST_FLOPS else _TERA[stated.unit]
     return name, size * {"k": 1e3, "m": 1e6}.get(stated.unit, 1)
@@ -140,10 +172,12 @@ def _named(name: str, size: float | None) -> tuple[str, float] | None:
 
 
 def _gigabytes(measure: Measure, text: str) -> float | None:
-    """GB of ``68,392 MB``, ``75/80`` (of the card's 80), ``70-75 GB`` (the most)."""
+    """GB of ``68,392 MB``, ``75/80`` (of the card's 80), ``70-75 GB`` (the most), ``8 * 22 GB``."""
     unit = f"{measure.unit}b" if measure.unit in ("m", "g") else measure.unit
+    text = _SEVERAL_TIMES.sub("", text)
     if match := _OF_TOTAL.fullmatch(text):
-        return number(f"{match['used']} {match['unit'] or match['other'] or unit}")
+        amount = match["total" if measure.second else "used"]
+        return number(f"{amount} {match['unit'] or match['other'] or unit}")
     if match := _RANGE.fullmatch(text):
         return number(f"{match['most']} {match['unit'] or unit}")
     return number(f"{text} {unit}" if _PLAIN.fullmatch(text) else text)
@@ -165,17 +199,22 @@ def is_layout(title: str) -> bool:
 
 def reads_cells(title: str, texts: Iterable[str]) -> bool:
     """Return True for a column of several values, or of FSDP, of which a cell says something."""
-    columns = ({title: cells.plain(text)} for text in texts)
+    columns = [{title: cells.plain(text)} for text in texts]
+    if is_fsdp(title):
+        return any(flag("seq_parallel", row[title]) is not None for row in columns)
     return any(next(_of_cells(row), None) or next(_arguments(row), None) for row in columns)
 
 
 def combined(title: str) -> list[str]:
     """Columns that a title like ``TP/PP/DP`` names together; none of any other."""
     spaced = re.sub(r"(?<=p)x(?=[a-z]p)", " ", titles.english(title).lower())  # TPxPP
-    words = [word for word in titles.words(spaced) if word not in {"/", "x"} | LAYOUT_WORDS]
-    if len(words) < 2 or not set(words) <= set(DEGREES):
+    omitted = {"/", "x", "training"} | LAYOUT_WORDS
+    words = [word for word in titles.words(spaced) if word not in omitted]
+    columns = [DEGREES.get(word) or exact_column(word) for word in words]
+    known = {*DEGREES.values(), "seq_parallel"}
+    if len(words) < 2 or not set(columns) <= known:
         return []
-    return [DEGREES[word] for word in words]
+    return [column for column in columns if column]
 
 
 def _of_cells(row: Row) -> Iterator[tuple[str, str]]:
@@ -186,6 +225,9 @@ def _of_cells(row: Row) -> Iterator[tuple[str, str]]:
             continue
         if is_fsdp(title):
             yield from _fsdp(text)
+        elif ADAPTERS.search(title.lower()):
+            if flag("seq_parallel", text):
+                yield "task", title
         elif names := combined(title):
             counts = re.findall(r"\d+", text)
             if len(counts) == len(names) and not re.search(r"[a-z]{2}", text):
@@ -200,6 +242,8 @@ def _of_cells(row: Row) -> Iterator[tuple[str, str]]:
                     yield name, match[0]
             if match := _RECOMPUTED.search(text):
                 yield "recompute", match[1]
+            if match := ADAPTERS.search(text):
+                yield "task", match[0]
 
 
 def _degrees(text: str) -> Iterator[tuple[str, str]]:
@@ -230,7 +274,7 @@ def _arguments(row: Row) -> Iterator[tuple[str, str]]:
             for words, argument in _ARGUMENT.findall(text if title == "notes" else text.lower()):
                 parts = words.split(" ")
                 known = (" ".join(parts[i:]) for i in range(len(parts)))
-                name = next(((n, w) for w in known if (n := spelling.exact_column(w))), None)
+                name = next(((n, w) for w in known if (n := exact_column(w))), None)
                 if name:
                     yield name[0], _with_title(name[0], name[1], argument)
 
@@ -259,4 +303,6 @@ def _with_title(name: str, title: str, text: str) -> str:
         return f"{text}k"
     if name == "recompute" and "modules" in letters:
         return text.strip("[]") or "none"
+    if name == "n_gpus":
+        return re.sub(r"(?<=\d)\s*(?:p|卡|张)$", "", text)
     return text

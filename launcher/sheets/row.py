@@ -11,7 +11,7 @@ from launcher.planner.points import GIB, NUMBER_FORMATS, RECOMPUTE, NumberFormat
 from launcher.sheets import aliases, spelling
 from launcher.sheets.cells import BLANK
 from launcher.sheets.frameworks import MEGATRON_GRADIENT, UNKNOWN, Framework, framework
-from launcher.sheets.reading import STRATEGY
+from launcher.sheets.reading import ADAPTERS, STRATEGY
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 
@@ -22,8 +22,6 @@ LARGEST_GATED = 3.6
 
 AMBIGUOUS = re.compile(r"mixed|\bamp|^(?:yes|true|on)$", re.I)
 """Precision of 16 bits, whichever it is."""
-ADAPTERS = re.compile(r"(?<![a-z])[a-z]?lora(?![a-z])|\bpeft\b|adapter", re.I)
-"""Tasks that train a part of the weights."""
 PLACEHOLDER_B = 7.0
 """Parameters of a point that stands for a row without a model, billions: it is never shown."""
 
@@ -169,7 +167,7 @@ class RowReader:
         shape = aliases.model(name, self.models)
         if shape and not shape.experts and aliases.sounds_like_experts(name):
             shape = None  # a mixture made of it
-        if ADAPTERS.search(f"{name} {self._cell('task')}"):
+        if ADAPTERS.search(f"{name} {self._cell('task')}".lower()):
             self.refusals.append("adapters are trained, and no formula is of them")
         layers, hidden = self._depth_and_width(shape)
         # Heads and ffn of a model of ours mean nothing for one that is wider or narrower.

@@ -14,14 +14,14 @@ COLUMNS: Mapping[str, str] = {
     "hardware": "gpu gpu_type gpu_name gpu_model accelerator accelerator_type device device_name"
     " device_type card cluster system chip chip_type machine platform hw",
     "n_gpus": "gpus num_gpus n_gpu gpu_count world_size num_devices n_devices devices total_gpus"
-    " cards chips n_chips num_chips accelerators npus",
-    "nodes": "n_nodes num_nodes node_count",
+    " cards chips n_chips num_chips accelerators npus hpus npu_count hpu_count npu hpu",
+    "nodes": "n_nodes num_nodes node_count node_num",
     "gpus_per_node": "gpus_node gpu_per_node num_gpus_per_node n_gpus_per_node nproc_per_node",
-    "model": "model_name network",
+    "model": "models model_name network",
     "params_b": "params parameters n_params num_params n_parameters model_size size size_b"
     " params_billion model_parameters",
     "layers": "n_layers num_layers n_layer num_hidden_layers depth",
-    "hidden": "hidden_size hidden_dim d_model n_embd dim embed_dim",
+    "hidden": "hidden_size hidden_dim n_hidden d_model n_embd dim embed_dim",
     "ffn": "ffn_hidden_size ffn_size ffn_dim d_ff intermediate_size mlp_hidden",
     "heads": "n_heads num_heads n_head attention_heads num_attention_heads",
     "kv_heads": "n_kv_heads num_kv_heads num_key_value_heads num_query_groups query_groups",
@@ -35,15 +35,17 @@ COLUMNS: Mapping[str, str] = {
     " ctx_len ctx max_seq_len max_seq_length max_length max_sequence_length n_ctx"
     " packed_sequence_length",
     "global_batch": "gbs global_batch_size batch_size batch global_bsz global_bs train_batch_size"
-    " batch_tokens tokens_per_batch global_batch_tokens bs_tokens total_batch_size",
-    "micro_batch": "mbs micro_batch_size micro_bsz micro_bs mbsz batch_per_gpu batch_size_per_gpu"
-    " per_gpu_batch_size per_device_batch_size per_device_train_batch_size"
+    " batch_tokens tokens_per_batch tokens_batch tokens_per_step tokens_step global_batch_tokens"
+    " bs_tokens total_batch_size global_train_batch_size glob_bs bs bsz",
+    "micro_batch": "mbs mic_bs micro_batch_size micro_bsz micro_bs mbsz batch_per_gpu"
+    " batch_size_per_gpu per_gpu_batch_size per_device_batch_size per_device_train_batch_size"
     " train_micro_batch_size_per_gpu batch_size_per_device batch_per_device device_batch_size"
     " batch_size_gpu batch_gpu bs_gpu bs_per_gpu"
-    " local_batch_size local_batch local_bs lbs mbz",
-    "accumulation": "ga gas grad_accum grad_acc grad_acc_steps gradient_accumulation"
-    " gradient_accumulation_steps gradient_accumulations grad_accum_steps accumulation_steps accum"
-    " num_microbatches n_microbatches micro_batches",
+    " local_batch_size local_batch local_bs lbs mbz device_train_microbatch_size",
+    "accumulation": "ga gas grad_accum grad_acc grad_accu grad_accu_steps grad_acc_steps"
+    " gradient_accumulation gradient_accumulation_steps gradient_accumulations"
+    " grad_accum_steps accumulation_steps accum num_microbatches n_microbatches"
+    " micro_batches micro_num",
     "tp": "tensor tp_size mp mp_size model_parallel model_parallel_size tensor_parallel"
     " tensor_parallel_size tensor_model_parallel_size",
     "pp": "pipeline pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",
@@ -53,15 +55,16 @@ COLUMNS: Mapping[str, str] = {
     "cp": "cp_size context_parallel context_parallel_size",
     "ep": "ep_size expert_parallel expert_parallel_size expert_model_parallel_size",
     "dp": "dp_size data_parallel data_parallel_size",
-    "zero_stage_or_strategy": "zero zero_stage zero_level zero_optimization strategy sharding"
-    " sharding_strategy distributed_strategy parallel_strategy"
+    "zero_stage_or_strategy": "zero zs zero_stage zero_level deepspeed deepspeed_type"
+    " zero_optimization strategy sharding sharding_strategy distributed_strategy parallel_strategy"
     " distributed_optimizer use_distributed_optimizer dist_optimizer",
     "offload": "cpu_offload optimizer_offload offload_optimizer optimizer_cpu_offload",
     "backend": "engine framework trainer",
     "recompute": "recomputation recompute_granularity activation_recompute"
-    " activation_checkpointing activation_checkpoint act_ckpt gradient_checkpointing"
-    " checkpointing ckpt ac remat recompute_activations recompute_modules activation_recomputation"
-    " gradient_checkpoint grad_checkpoint grad_checkpointing grad_ckpt",
+    " activation_checkpointing activation_checkpoint activation_ckpt act_ckpt"
+    " gradient_checkpointing checkpointing ckpt ac remat recompute_activations"
+    " recompute_modules activation_recomputation gradient_checkpoint"
+    " grad_checkpoint grad_checkpointing grad_ckpt",
     "seq_parallel": "sp sequence_parallel sequence_parallel_enabled",
     "precision": "dtype data_type mixed_precision prec amp_dtype compute_dtype quantization",
     "flash_attn": "flash flash_attention use_flash_attn fa attn attention attn_impl"
@@ -89,6 +92,9 @@ COLUMNS: Mapping[str, str] = {
 LAST = ("lbs", "localbatchsize", "localbatch", "localbs")
 """Titles, as letters and digits, that count where no other of their column is there: the batch of a
 rank is its micro batch, but for programs that say both."""
+
+OPEN_BATCH = ("batch", "batchsize", "bs", "bsz")
+"""Titles, as letters and digits, of a batch that may be the whole one or that of one replica."""
 
 JOINED = ("zero_stage_or_strategy", "recompute", "backend")
 """Columns that may be there under several names, all of which say something."""
@@ -171,13 +177,18 @@ def column(title: str) -> str | None:
         return "n_gpus"
     if exact == "steps" and re.search(r"steps|steps?\s*/\s*s", plain.lower()):
         return None  # how many, or how many a second: not the seconds of one
-    if exact in _COLUMN_OF_TITLE:
+    if exact in _COLUMN_OF_TITLE and not has_other_letters(plain):
         return _COLUMN_OF_TITLE[exact]
     if measure := titles.measure(title):
         return measure.name if measure.name in COLUMNS else None
     name = _counted_column(BRACKETS.sub(" ", plain))
     inside = BRACKETS.findall(plain)
     return name if name and all(_agrees(name, text) for text in inside) else None
+
+
+def has_other_letters(text: str) -> bool:
+    """Return True for letters beyond ASCII: words that `bare` leaves out of a name."""
+    return any(letter.isalpha() and not letter.isascii() for letter in text)
 
 
 def exact_column(title: str) -> str | None:
@@ -224,6 +235,8 @@ def number(text: str, thousand: int = 1000) -> float | None:
     unit = match["unit"].strip().lower()
     scale = thousand if times == "k" else thousand**2 if times == "m" else _TIMES[times]
     value = float(digits.replace(",", ".")) * _PREFIXED.get(times + unit, scale)
+    if thousand == 1024 and scale > 1:
+        value = float(round(value))  # 3.7M tokens are whole ones
     return value if math.isfinite(value) else None  # 1e400
 
 

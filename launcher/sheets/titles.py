@@ -6,6 +6,7 @@ and what separates them mean nothing, but for steps a second and seconds a step.
 """
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ def word_set(text: str) -> frozenset[str]:
 FILLERS = word_set(
     "the of in a by at mean median avg average averaged approx approximate measured achieved"
     " observed actual training train pretraining pretrain steady state overall speed throughput"
-    " performance perf rate value end e2e"
+    " performance perf rate value end e2e stable"
 )
 """Words that change nothing of what a title names."""
 
@@ -30,36 +31,48 @@ SECONDS = word_set("s sec secs second seconds")
 MILLISECONDS = word_set("ms msec msecs millisecond milliseconds")
 DEVICES = word_set(
     "gpu gpus device devices chip chips card cards accelerator accelerators npu npus hpu hpus tpu"
-    " rank ranks worker p"
+    " rank ranks worker dev p"
 )
 WHOLE = word_set("global total aggregate aggregated aggr all system cluster job")
 """Words of a figure over all cards."""
 TOKENS = word_set("token tokens tok toks word words t ktok ktoks ktokens mtok mtokens")
-SAMPLES = word_set("sample samples seq seqs sequence sequences example examples")
+SAMPLES = word_set("sample samples samp samps seq seqs sequence sequences example examples")
 STEPS = word_set("step steps it its iter iters iteration iterations")
 TIMES = word_set("time times elapsed duration latency timing")
-MEMORIES = word_set("mem memory vram")
+MEMORIES = word_set("mem memory vram hbm")
+"""Words of the memory of a card; RAM is that of a host, but beside a word for a card."""
 OF_MEMORY = word_set(
     "peak max maximum cuda used use usage allocated alloc reserved footprint consumption torch"
     " pytorch active nvidia smi g m"
 )
 """Words that say what of the memory of a card a figure is."""
 BYTES = word_set("gb gib mb mib")
+OF_FLOPS = word_set("floating point operation operations compute")
+"""Words beside FLOP/s that say the same at length."""
 FLOPS = re.compile(r"(t|tera|p|peta|g|giga|)flops?s?")
 
 _TRANSLATED = {
-    "显存": " memory ", "内存": " memory ", "吞吐量": " throughput ", "吞吐": " throughput ",
-    "每秒": " / s ", "单卡": " per gpu ", "卡数": " gpus ", "节点数": " nodes ",
-    "机器数": " nodes ",
-    "序列长度": " seq len ", "数据精度": " precision ", "精度": " precision ", "模型": " model ",
-    "配置": " hardware ", "并行策略": " parallelism ", "时间": " time ", "秒": " s ", "卡": " gpu ",
+    "シーケンス長": " seq len ", "浮点计算数": " floating point operations ",
+    "序列长度": " seq len ", "数据精度": " precision ", "训练资源": " hardware ",
+    "并行策略": " parallelism ", "参数规模": " parameters ", "吞吐量": " throughput ",
+    "节点数": " nodes ", "机器数": " nodes ", "占用量": " usage ", "モデル": " model ",
+    "メモリ": " memory ", "参数量": " parameters ", "显存": " memory ", "内存": " memory ",
+    "吞吐": " throughput ", "每秒": " / s ", "单卡": " per gpu ", "卡数": " gpus ",
+    "占用": " usage ", "最大": " max ", "平均": " mean ", "状态": " status ", "结果": " result ",
+    "結果": " result ", "备注": " remark ", "最终": " final ", "损失": " loss ",
+    "序列": " seq len ", "精度": " precision ", "模型": " model ", "配置": " hardware ",
+    "硬件": " hardware ", "集群": " cluster ", "参数": " parameters ", "设备": " hardware ",
+    "芯片": " hardware ", "策略": " strategy ", "大小": " size ", "样本": " samples ",
+    "单步": " step ", "迭代": " iteration ", "性能": " performance ", "时间": " time ",
+    "数量": " number ", "类型": " type ", "数": " number ", "秒": " s ", "卡": " gpu ",
 }  # fmt: skip
-"""Words of titles in Chinese; the longer ones come before those that they begin with."""
+"""Words of titles in Chinese and Japanese, the longer ones before those that are in them."""
 
 _ASIDE = re.compile(
-    r"[(\[](?:excl|incl|with|w/|over|last|first|after|n=|(?:bf|fp|mxfp|nvfp)\d)[^()\[\]]*[)\]]"
+    r"[(\[](?:excl|incl|with|w/|over|last|first|after|n=|lower|higher|(?:bf|fp|mxfp|nvfp)\d)"
+    r"[^()\[\]]*[)\]]|@ *(?:step|iter)\w* *\d+|[\u2190-\u21ff]"
 )
-"""Brackets that say how a figure was taken, not what it is: "(excluding step 1)", "(BF16)"."""
+"""Parts that say how a figure was taken, not what it is: "(BF16)", "@ step 10", an arrow."""
 
 _COMPARED = ("throughput", "latency", "memory", "iteration", "iterations", "tokens", "samples",
              "seconds", "allocated", "reserved", "utilization", "performance")  # fmt: skip
@@ -78,6 +91,8 @@ class Measure:
     """Unit in the title where it is another one: ms, mb, p of petaFLOP/s, k of kilotokens."""
     kind: str = ""
     """Kind of memory: a value of the column ``mem_kind``."""
+    second: bool = False
+    """True where it is the second of two figures of a cell: "active / reserved"."""
     rank: int = 0
     """Place among titles of the same figure; the lowest counts."""
 
@@ -95,18 +110,27 @@ FIGURES: Mapping[str, str] = {
     "mfu_pct": "percent of the peak, of the model's FLOPs",
     "hfu_pct": "percent of the peak, of all FLOPs",
     "speed": "a speed of one card or of all, which the title leaves open",
+    "speed_per_gpu": "a speed of one card, in what unit the title leaves open",
 }
 """Names of figures, and their units."""
 
 CELL = "of the cell"
 """In place of a unit: the title names none, and a cell must (a latency is of anything)."""
 
+OPEN = ("speed", "speed_per_gpu")
+"""Figures of which a cell may say more than the title."""
+
 SPEEDS = frozenset(FIGURES) - {"mem_gb"}
 """Figures that only a run that ran has."""
 
 
+def shown(title: str) -> str:
+    """Title for a person, who sees none where a column has none."""
+    return title.strip() or "a column without a title"
+
+
 def english(title: str) -> str:
-    """Title without marks, with its Chinese words in English."""
+    """Title without marks, with its Chinese and Japanese words in English."""
     text = cells.plain(title)
     for word, translation in _TRANSLATED.items():
         text = text.replace(word, translation)
@@ -134,13 +158,15 @@ def measure(title: str) -> Measure | None:
     """Figure that a title names; None where it names none, or where a word of it is not known."""
     ordered = [word for word in words(title) if word not in FILLERS]
     core = [word for word in ordered if word not in ("/", "per")]
-    if not core:
-        return Measure(name="speed") if {"throughput", "speed"} & set(words(title)) else None
     named = set(core)
+    if named <= DEVICES | WHOLE | {"max"} and {"throughput", "speed"} & set(words(title)):
+        return Measure(name="speed_per_gpu" if named & DEVICES else "speed")
+    if not core:
+        return None
     return (
         _utilization(named)
         or _flops(named)
-        or _memory(named)
+        or _memory(named, ordered)
         or _tokens(ordered)
         or _samples(core)
         or _steps(ordered)
@@ -164,7 +190,7 @@ def _utilization(named: set[str]) -> Measure | None:
 
 def _flops(named: set[str]) -> Measure | None:
     rates = [match for word in named if (match := FLOPS.fullmatch(word))]
-    others = named - {match[0] for match in rates} - SECONDS - DEVICES - WHOLE
+    others = named - {match[0] for match in rates} - SECONDS - DEVICES - WHOLE - OF_FLOPS
     if len(rates) != 1 or others - {"model", "hardware", "hw"}:
         return None
     unit = rates[0][1][:1]
@@ -178,15 +204,18 @@ def _flops(named: set[str]) -> Measure | None:
     )
 
 
-def _memory(named: set[str]) -> Measure | None:
+def _memory(named: set[str], ordered: list[str]) -> Measure | None:
     peak = named & {"peak", "max"} and named & (
         {"allocated", "alloc", "reserved", "active"} | BYTES
     )
+    if "ram" in named and named & DEVICES:
+        named = named - {"ram"} | {"memory"}
     if named - OF_MEMORY - MEMORIES - BYTES - DEVICES or not (named & MEMORIES or peak):
         return None
     unit = next(iter(named & (BYTES | {"m"})), "")
     if "reserved" in named:
-        return Measure(name="mem_gb", unit=unit, kind="reserved")
+        second = ("/", "reserved") in itertools.pairwise(ordered)
+        return Measure(name="mem_gb", unit=unit, kind="reserved", second=second)
     if named & {"allocated", "alloc", "active"}:
         return Measure(name="mem_gb", unit=unit, kind="allocated", rank=2)
     if "smi" in named or ("device" in named and "used" in named):
@@ -203,6 +232,8 @@ def _tokens(ordered: list[str]) -> Measure | None:
             return None
         return Measure(name="tokens_per_s_per_gpu" if per_gpu else "tokens_per_s")
     tokens = named & TOKENS
+    if tokens:
+        named = named - {"tgs", "tps"}  # which say the same again
     if named - TOKENS - SECONDS - DEVICES - WHOLE - {"k", "max"} or not (
         tokens and named & SECONDS
     ):
@@ -233,6 +264,8 @@ def _steps(ordered: list[str]) -> Measure | None:
     core = [word for word in ordered if word not in ("/", "per")]
     named = set(core)
     neutral = {"global", "optimizer", "wall", "clock", "one", "each", "single"}
+    if {"step", "time"} <= named:
+        neutral |= {"total"}  # of all its parts
     if named - STEPS - TIMES - SECONDS - MILLISECONDS - neutral:
         return None
     unit = "ms" if named & MILLISECONDS else "s" if named & SECONDS else ""

@@ -290,10 +290,10 @@ def test_a_title_above_a_csv_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("tp,pp\n1,2\n".encode("utf-16"), r"runs\.csv: it is UTF-16: save it as CSV UTF-8"),
         (b"PK\x03\x04rest", r"runs\.csv: it is a workbook: give it the ending \.xlsx"),
         (b"\xd0\xcf\x11\xe0", r"runs\.csv: it is an old workbook"),
         (b"", r"runs\.csv: no rows below its first line"),
+        (b"model,gpus,tp,pp\nTotal,8,,\n", r"runs\.csv: none of its rows is a run"),
     ],
 )
 def test_what_is_no_csv_file(tmp_path: Path, data: bytes, message: str) -> None:

@@ -133,6 +133,71 @@ TABLES: list[tuple[str, str, list[str], dict[str, Any]]] = [
      {"model": "llama-7b", "gpus": 16, "seq_len": 4096, "tokens_per_s": 33600, "mem_max_gib": 71.5}),
     ("mlperf", "Benchmark,Time to train (minutes),Accelerators,Accelerator\ngpt3,58.3,512,H100-SXM5-80GB\n", ["ok"],
      {"gpus": 512}),
+    ("megatron-bridge, video", "System,GPUs,GBS,Seq Len,Parallelism (TP/SP/PP/CP),FSDP,TFLOP/s/GPU\n"
+     'DGX-GB300,32,64,32768,2 / 1 / 1 / 4,0,"1,020.5"\n',
+     ["ok"], {"gpus": 32, "tp": 2, "pp": 1, "cp": 4, "stated_tflops_per_gpu": 1020.5}),
+    ("megatron-bridge, experiments", "Experiment,TP,PP,VPP,DP,TFLOP/s/GPU,vs Golden,Peak Mem (GB),Result\n"
+     "Baseline,4,4,5,2,~700,-0.8%,58.8,OOM (fragmentation)\nMore PP,4,8,5,1,~660,-5.9%,53.2,\"Passes, slower\"\n"
+     "Offload,4,4,5,2,N/A,N/A,N/A,Incompatible with PP > 1\n",
+     ["oom", "ok", "failed"], {"gpus": 32, "stated_tflops_per_gpu": 700}),
+    ("primus, projections", "Model,Precision,Batch,SeqLen,FSDP,TP,Measured 8-Node (tok/s/GPU),Projected 8-Node (tok/s/GPU),"
+     'Error\nLlama 3.1 8B,FP8,2,8192,No,1,"16,100","17,300",+7.2%\n',
+     ["ok"], {"precision": "fp8", "zero": None, "tokens_per_s": None}),
+    ("primus, pipelines", "PP,VPP,PP-algorithm,tokens/s/device,TFLOPS,max_memory,max_mem_percent\n"
+     "8,1,1f1b,10100,235.5,16.25,8.4%\n",
+     ["ok"], {"pp": 8, "vpp": 1, "stated_tflops_per_gpu": 235.5, "mem_max_gib": 16.25}),
+    ("litgpt", "Size,Model,Quantization,Microbatch size,Trainable parameters,GPU,Max GPU RAM,Time 1k iterations\n"
+     '1.3 B,phi-1.5,None,1,"1,570,000",2 x A100,4.75 GB,3.8 min\n40 B,Falcon,None,1,"12,000,000",2 x A100,OOM,-\n',
+     ["ok", "oom"], {"params_b": 1.3, "micro_batch": 1, "gpus": 2, "mem_max_gib": 4.75, "step_ms_p50": None}),
+    ("lightning-thunder", "Setting,Compiler,Devices,ms/iter @ step 10,Memory (GB)\nFully-sharded ZeRO 3,Eager,8,456.5,22.25\n",
+     ["ok"], {"gpus": 8, "zero": 3, "step_ms_p50": 456.5, "mem_max_gib": 22.25}),
+    ("bigscience", "NNODES,TP,PP,DP,Mic-BS,Glob-BS,Speed,TFlops,Notes\n2,1,1,8,48,768,127s,40.5,\n2,1,1,8,64,,OOM,,16GB\n",
+     ["ok", "oom"], {"nodes": 2, "micro_batch": 48, "global_batch": 768, "step_ms_p50": 127000,
+                     "stated_tflops_per_gpu": 40.5}),
+    ("dlperf", "node_num,gpu_num_per_node,batch_size_per_device,samples/s(PyTorch),speedup\n4,8,32,920.5,7.7\n",
+     ["ok"], {"nodes": 4, "gpus": 32, "micro_batch": 32}),
+    ("colossal-ai, cards", "GPU,GPUs,Model Size,Parallelism,Batch Size per DP,Seqlen,Throughput,TFLOPS/GPU,Peak Mem(MiB)\n"
+     "H200,8,7B,zero2(dp8),36,4096,17 samp/s,530,118784\n",
+     ["ok"], {"gpus": 8, "dp": 8, "zero": 2, "tokens_per_s": 69632, "stated_tflops_per_gpu": 530, "mem_max_gib": 116}),
+    ("ms-swift", "模型大小,NPU数量,deepspeed类型,最大显存占用量\n14B,8,zero3,8 * 22 GB\n",
+     ["ok"], {"params_b": 14, "gpus": 8, "zero": 3, "mem_max_gib": 22}),
+    ("ascend", "芯片,卡数,参数规模,seq_length,global_batch_size,单步迭代时间 (s/step),tokens吞吐 (tokens/s/p)\n"
+     "GPU,16p,34B,4096,32,10.5,750\nAtlas A2,16p,34B,4096,64,-,-\n",
+     ["ok", "failed"], {"gpus": 16, "params_b": 34, "step_ms_p50": 10500, "tokens_per_s": 12000}),
+    ("flagperf, old", "训练资源,配置文件,运行时长(s),目标精度,收敛精度,Steps数,性能(samples/s)\n"
+     "单机8卡,config_x,,0.67,0.6751,14900,1025.5\n两机16卡,config_y,,,,,\n",
+     ["ok", "failed"], {"gpus": 8, "steps": 14900, "precision": None}),
+    ("llama 3", "Configuration,GPUs,TP,CP,PP,DP,Seq Len,Batch/DP,Tokens/Batch,TFLOPs/GPU,BF16 MFU\n"
+     'Pre-training 8K,"8,192",8,1,16,64,"8,192",32,16M,430,43%\n',
+     ["ok"], {"gpus": 8192, "global_batch": 2048, "stated_tflops_per_gpu": 430, "mfu_pct": 43}),
+    ("mlperf, columns of minutes", "ID,Submitter,#Nodes,#Accelerators,llama31_405b (minutes)\n5.0-1,NVIDIA,128,512,84.5\n",
+     ["ok"], {"nodes": 128, "gpus": 512}),
+    ("active and reserved", "Global batch,TFLOPs/GPU,TPS/GPU,Peak active / reserved\n4M,600.5,406.5k,200.8 / 203.5 GiB\n",
+     ["ok"], {"stated_tflops_per_gpu": 600.5, "mem_max_gib": 203.5}),
+    ("arctic", "GPUs,Seq Len,Peak mem,iteration time,TFLOPS\n8,3.7M,77.5 GB,1h:47m:30s,590\n1,33K,OOM,,\n",
+     ["ok", "oom"], {"seq_len": 3879731, "step_ms_p50": 6450000, "mem_max_gib": 77.5}),
+    ("mindspeed", "模型,参数,序列,集群,模式,tokens/s/p,MFU\nLLaMA2,7B,4K,2x8,pretrain,4000,58%\n",
+     ["ok"], {"model": "LLaMA2", "params_b": 7, "seq_len": 4096, "nodes": 2, "gpus": 16, "tokens_per_s": 64000}),
+    ("paddle", "模型,序列长度,硬件,并行策略,吞吐(tokens/card/sec),显存占用\nours,4096,A800 8卡,tp2pp2,3750,66.5G\n",
+     ["ok"], {"gpus": 8, "tp": 2, "tokens_per_s": 30000, "mem_max_gib": 66.5}),
+    ("japanese", "モデル,GPU数,シーケンス長,TFLOPS,結果\nours,8,4096,300,成功\nours,8,4096,,OOM\n",
+     ["ok", "oom"], {"model": "ours", "gpus": 8, "seq_len": 4096}),
+    ("internevo, batches", "TP,Activation Ckpt,GPU Num,Seq Len,Micro Bsz,Micro Num,Global Bsz,TGS,TFLOPS\n"
+     "1,TRUE,8,2048,8,1,0.125M,3300,193\n",
+     ["ok"], {"recompute": "full", "micro_batch": 8, "global_batch": 64, "tokens_per_s": 26400}),
+    ("variants as columns", "Model,Without FlashAttention,FlashAttention-2\nours 1.3B,142 TFLOPs/s,196 TFLOPs/s\n",
+     ["ok"], {"stated_tflops_per_gpu": None}),
+    ("ticks", "gpus,tp,TPS/GPU,Status\n8,2,5000,\u2705\n8,4,,\u274c\n8,8,,\u274c OOM\n8,1,4000,\u2713 stable\n",
+     ["ok", "failed", "oom", "ok"], {}),
+    ("torchtitan on a cluster", "Nodes,GPUs,GBS,Job ID,TPS/GPU,TFLOPS,MFU,Memory,Loss (final),Status\n"
+     "2,24,24,81,440,65.5,22.0%,32.25 GiB (50%),9.5,\u2705 Complete\n4,48,—,—,—,—,—,—,—,Pending\n",
+     ["ok", "pruned"], {"loss_last": 9.5, "tokens_per_s": 10560, "mem_max_gib": 32.25}),
+    ("differences", "Configuration,Average TPS,TFLOPs,MFU\nEP=2,5900,138,6.25%\n**Difference**,**-25%**,-25%,-25%\n",
+     ["ok"], {"ep": 2, "mfu_pct": 6.25}),
+    ("bounds", "gpus,TFLOPs/GPU,mem\n8,>180,<80GB\n", ["ok"], {"stated_tflops_per_gpu": None}),
+    ("sums and footnotes", "model,gpus,tflops\nours,8,300*\nours,16,310†\nAverage,,305\nTotal:,24,\n* on DGX,,\n",
+     ["ok", "ok"], {"stated_tflops_per_gpu": 300}),
+    ("validation in chinese", "gpus,tflops,验证loss\n8,300,2.1\n", ["ok"], {"loss_last": None}),
     ("memory alone", "Model,Batch size,Peak memory (GB)\n7B,1,41.2\n7B,64,OOM\n", ["ok", "oom"],
      {"mem_max_gib": 41.2}),
     ("speedup alone", "model,tp,speedup,peak TFLOPS\nllama_7b,2,1.09,989\n", ["failed"],
@@ -182,6 +247,16 @@ def test_what_contradicts_itself_is_said(tmp_path: Path) -> None:
     (run,) = rows(tmp_path / "runs.csv", "gpus,dp,tp,pp,cp,tflops\n64,4,2,2,1,300\n")
     assert run.imported.known.gpus == 64
     assert run.remarks == ("row 1: 64 gpus, but dp 4 x tp 2 x pp 2 x cp 1 is 16",)
+
+
+def test_the_cell_of_a_fault_is_the_cause(tmp_path: Path) -> None:
+    (run,) = rows(tmp_path / "runs.csv", "gpus,step_s,tflops,notes\n8,OOM,,16GB cards\n")
+    assert (run.imported.cause, run.imported.remark) == ("OOM", "16GB cards")
+
+
+def test_a_column_without_a_title_is_told(tmp_path: Path) -> None:
+    (run,) = rows(tmp_path / "runs.csv", ",gpus,tflops,FSDP\nbaseline,8,300,No\n")
+    assert run.remarks == ("not read: a column without a title",)
 
 
 def test_a_remark_in_a_column_of_results_is_kept(tmp_path: Path) -> None:

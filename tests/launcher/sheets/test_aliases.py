@@ -108,6 +108,7 @@ def test_a_cell_of_hardware_is_taken_apart(
         ("DGX H100 (8 GPUs)", None, 8, "h100"), ("4 nodes of A100", 4, None, "a100"),
         ("H100 80GB, 8 GPUs per node", None, None, "h100"), ("8xH100", None, 8, "h100"),
         ("1x v5e-256", None, None, "h100"), ("v5p-128", None, None, "h100"),
+        ("2x A3 (h100-80gb-8)", 2, 16, "h100"), ("4x DGX-H100", 4, 32, "h100"), ("2x8", 2, 16, "h100"), ("DGX-GB300", None, None, "b200"),
     ],
 )  # fmt: skip
 def test_cards_and_nodes_of_hardware(
@@ -121,7 +122,8 @@ def test_cards_and_nodes_of_hardware(
 @pytest.mark.parametrize(
     "text",
     ["Mixtral", "8x7B", "our 8x7B", "Qwen3 MoE 30B", "30B-A3B", "DeepSeek-V3", "DeepSeekV3", "Kimi K2", "GPT-OSS 20B",
-     "Llama 4 Scout", "GLM-4.5", "dbrx", "DeepSeek-Coder-V2"],
+     "Llama 4 Scout", "GLM-4.5", "dbrx", "DeepSeek-Coder-V2", "Granite-3.0-1b-a400m", "llama3-8B-8E", "GLaM 64B/64E", "Mixtral 8\u00d722B", "Ling 16B",
+     "Hunyuan-Large 389B"],
 )  # fmt: skip
 def test_names_of_mixtures(text: str) -> None:
     assert aliases.sounds_like_experts(text)
@@ -130,7 +132,7 @@ def test_names_of_mixtures(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["OpenLLaMA3B", "llama3b", "llama-469B", "Llama 3.1 405B", "gpt3_tp2_reshard_1x4xNone", "Nemotron-340B", "GLM-130B",
-     "deepseek-llm-67b", "T5 11B", "Qwen2.5 72B", ""],
+     "deepseek-llm-67b", "T5 11B", "Qwen2.5 72B", "1.5e9", "Bling 7B", ""],
 )  # fmt: skip
 def test_names_of_no_mixtures(text: str) -> None:
     assert not aliases.sounds_like_experts(text)

@@ -67,6 +67,49 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         predictions.read(tmp_path / "latin.csv")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_marks_of_an_encoding_are_no_part_of_a_title(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "r.csv").write_text("model,n_gpus\nllama_7b,16\n", encoding=encoding)
+    assert predictions.read(tmp_path / "r.csv").written == [{"model": "llama_7b", "n_gpus": "16"}]
+
+
+def test_of_two_columns_of_one_title_the_first_counts(tmp_path: Path) -> None:
+    text = ",,H100,A100\nmodel,n_gpus,tgs,tgs\nllama_7b,16,3000,1500\n"
+    sheet = predictions.read(write(tmp_path / "r.csv", text))
+    assert list(sheet.written[0]) == ["model", "n_gpus", "tgs", "tgs (2)"]
+    assert sheet.speed.tolist() == [3000]
+    assert predictions.not_read(sheet) == ["tgs (2)"]
+
+
+@pytest.mark.parametrize("units", [",,tokens/s,ms", ",(#),[tokens/s],(ms)"])
+def test_a_line_of_units_below_the_titles(tmp_path: Path, units: str) -> None:
+    text = f"model,n_gpus,throughput,step time\n{units}\nllama_7b,16,48000,900\n"
+    sheet = predictions.read(write(tmp_path / "r.csv", text))
+    assert sheet.numbers("step_s").tolist() == [0.9]
+    assert sheet.speed.tolist() == [3000]
+
+
+RUNS_AS_COLUMNS = [["Metric", "FSDP", "DDP"], ["Tokens/s", "9000", "4500"], ["GPUs", "16", "8"]]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".md"])
+def test_runs_may_be_columns(tmp_path: Path, suffix: str) -> None:
+    lines = [",".join(row) for row in RUNS_AS_COLUMNS]
+    if suffix == ".md":
+        lines = [f"| {' | '.join(row)} |" for row in RUNS_AS_COLUMNS]
+        lines.insert(1, "|---|---|---|")
+    (tmp_path / f"r{suffix}").write_text("\n".join(lines), encoding="utf-8")
+    sheet = predictions.read(tmp_path / f"r{suffix}")
+    assert [row["Metric"] for row in sheet.written] == ["FSDP", "DDP"]
+    assert sheet.speed.tolist() == [562.5, 562.5]
+
+
+def test_a_row_of_numbers_has_no_titles(tmp_path: Path) -> None:
+    text = "Metric,H100,A100\nTokens/s,9000,4500\n"
+    with pytest.raises(ConfigError, match=r"none of its columns is known: Metric, H100, A100$"):
+        predictions.read(write(tmp_path / "r.csv", text))
+
+
 def test_a_row_may_be_short(tmp_path: Path) -> None:
     sheet = predictions.read(
         write(tmp_path / "runs.csv", "model,n_gpus,tp,recompute\nllama_7b,8\n")

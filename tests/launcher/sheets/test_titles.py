@@ -31,7 +31,13 @@ from launcher.sheets import titles
         ("mem", "mem_gb", ""), ("Memory(GiB)", "mem_gb", "gib"), ("Memory/GPU", "mem_gb", ""),
         ("Max CUDA memory allocated (MB)", "mem_gb", "mb"), ("peak_reserved_MiB", "mem_gb", "mib"),
         ("device memory used", "mem_gb", ""), ("Peak active GiB", "mem_gb", "gib"),
-        ("\u663e\u5b58(GB)", "mem_gb", "gb"), ("**TGS**", "tokens_per_s_per_gpu", ""),
+        ("\u663e\u5b58(GB)", "mem_gb", "gb"), ("Max GPU RAM", "mem_gb", ""), ("Peak HBM", "mem_gb", ""), ("Total Step time(s)", "step_s", "s"),
+        ("Stable tokens/s", "tokens_per_s", ""), ("最大显存占用量", "mem_gb", ""),
+        ("TFLOP/s/dev", "stated_tflops_per_gpu", "t"), ("floating point operation (TFLOPs/s)", "stated_tflops_per_gpu", "t"),
+        ("浮点计算数 (TFLOPs/s)", "stated_tflops_per_gpu", "t"), ("ms/iter @ step 10", "step_s", "ms"),
+        ("Seconds per step (lower is better)", "step_s", "s"), ("单步迭代时间 (s/step)", "step_s", "s"),
+        ("Memory (GB) \u2193", "mem_gb", "gb"), ("TGS (tokens/gpu/sec)", "tokens_per_s_per_gpu", ""),
+        ("Max Throughput per GPU", "speed_per_gpu", ""), ("样本吞吐 (samples/s)", "samples_per_s", ""), ("**TGS**", "tokens_per_s_per_gpu", ""),
     ],
 )  # fmt: skip
 def test_figures(title: str, name: str, unit: str) -> None:
@@ -44,7 +50,7 @@ def test_figures(title: str, name: str, unit: str) -> None:
     ["Est. time to train in days (10T tokens, 1K GPUs)", "Time to 10M Tokens", "speedup", "peak TFLOPS",
      "theoretical TFLOPs", "activation memory (GB)", "mem_min_gb", "memory saved", "CPU memory", "FLOPs",
      "steps", "Steps (s)", "T (s)", "s/token", "step_ms_p95", "tokens", "samples", "batch size", "sequence length",
-     "GPU", "model", "time", "loss", "MFU vs baseline", "pred_mem_gib", "memory bandwidth", ""],
+     "GPU", "model", "time", "loss", "MFU vs baseline", "RAM (GB)", "CPU RAM", "Total time (s)", "Iter/hr", "pred_mem_gib", "memory bandwidth", ""],
 )  # fmt: skip
 def test_titles_that_name_no_figure(title: str) -> None:
     assert titles.measure(title) is None
