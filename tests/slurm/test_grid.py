@@ -19,6 +19,7 @@ GRID = (
     "layout.recompute=none",
     "sweep.where=[backend == 'megatron' and (layout.tp == 2 or layout.zero == 3)"
     " or backend == 'deepspeed' and layout.tp == 1 and layout.zero == 3]",
+    "train.global_batch=24",
     "train.steps=4",
 )
 """megatron with tp 2, DeepSpeed with ZeRO 3, and ZeRO 3 of megatron, which is rejected."""
