@@ -102,12 +102,13 @@ class Runs:
         goals = {_goal(sweep) for below in self._sweeps.values() for sweep in below}
         return goals.pop() if len(goals) == 1 else SPEED
 
-    def best(self, by: str | None = None) -> "pd.Series[Any]":
+    def best(self, by: str | None = None, ours: bool = False) -> "pd.Series[Any]":
         """The row of the best run that went well.
 
         Args:
             by: a column; where less is better (memory, milliseconds, loss ...) the least is best.
                 None is the goal of the sweep.
+            ours: leave out runs that were imported, as long as there are others.
 
         Raises:
             ConfigError: no such column; nothing ran well, or nobody knows that of it.
@@ -117,6 +118,8 @@ class Runs:
         ok = rows[(rows["outcome"] == "ok") & rows[by].notna()]
         if ok.empty:
             raise ConfigError(f"no run that went well has a {by}")
+        if ours and ok["spec_id"].notna().any():
+            ok = ok[ok["spec_id"].notna()]
         values = pd.to_numeric(ok[by])
         index = values.argmin() if COLUMNS[by].better == "less" else values.argmax()
         return ok.iloc[int(index)]
@@ -127,7 +130,7 @@ class Runs:
         Raises:
             ConfigError: as `best`; or it is a stage, or this project did not start it.
         """
-        row = self.best(by)
+        row = self.best(by, ours=True)
         if pd.isna(row["folder"]):
             raise ConfigError(f"the best, row {row['row']}, has no folder here, only its record")
         return best.config(row, self._loaded.places[row["folder"]].run)

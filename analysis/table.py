@@ -177,7 +177,9 @@ def _best(rows: pd.DataFrame) -> int | None:
     goal = rows.attrs.get("goal", SPEED)
     if goal not in rows:  # no plan predicts a loss
         return None
-    usable = rows[kind].isin(("ok", "run")) & rows[goal].notna()
+    if "sweep" in rows and rows["sweep"].nunique() > 1:  # runs of several aims
+        return None
+    usable = rows[kind].isin(("ok", "run")) & rows[goal].notna() & rows["spec_id"].notna()
     if usable.sum() < 2:
         return None
     chance = 1 - pd.to_numeric(rows["pred_oom_prob"]).fillna(0.0) if kind == "plan" else 1.0

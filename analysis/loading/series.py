@@ -14,8 +14,8 @@ from launcher.decode import LARGEST
 from launcher.errors import ConfigError
 
 BOM = "\ufeff"
-LISTED = 8
-"""Columns that a message names."""
+LISTED, LONGEST = 8, 200
+"""Columns that a message names, and characters of these: titles are shorter than lines of a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,8 @@ def _table(text: str, path: Path) -> tuple[Lines, list[Columns]]:
     if by_run := titles.columns(names, path.name):
         return rows, by_run
     listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+    if "\ufffd" in listed or not listed.isprintable() or len(listed) > LONGEST:
+        raise ConfigError(f"{path}: no table with titles; a log is first read by launch import")
     columns = f"; its columns: {listed}" if names else ""
     if not any(titles.plain(title) in titles.STEP for title in names):
         raise ConfigError(f"{path}: no column iteration or step{columns}")

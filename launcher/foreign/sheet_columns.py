@@ -89,7 +89,8 @@ def blank(text: str) -> bool:
 
 def texts(by_name: Row, column: str) -> list[str]:
     """The cells of a column of our own, by each title that a row has for it."""
-    return [by_name[title] for title in TITLES[column] if by_name.get(title)]
+    cells = (by_name.get(title, "") for title in TITLES[column])
+    return [text for text in cells if not blank(text)]
 
 
 def figure(by_name: Row, column: str) -> float | None:

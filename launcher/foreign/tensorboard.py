@@ -107,8 +107,8 @@ def read(source: Source) -> list[SourceRun]:
     files = sorted(source.path.rglob(EVENTS)) if source.path.is_dir() else [source.path]
     if not files:
         raise ReadError(
-            f"{source.path}: no event files: looked for {Events.looks_like}; logs are named one by"
-            f" one: {source.path}/*.out"
+            f"{source.path}: no event files, and no log of a known kind; looked for"
+            f" {Events.looks_like}"
         )
     folders: dict[Path, Events] = {}
     for file in files:

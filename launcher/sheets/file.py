@@ -157,8 +157,10 @@ def _decoded(path: Path) -> str:
                 raise ConfigError(f"{path}: {advice}")
         is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return data.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: it is no text in UTF-8: save it as CSV UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
 
 
 def _csv(path: Path, text: str) -> list[list[str]]:

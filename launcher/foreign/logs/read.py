@@ -48,6 +48,8 @@ def read(
     parts = parts or [read_part(file, kinds) for file in source.files]
     kind = kind_of(parts)
     if kind is None:
+        if not any(file.stat().st_size for file in source.files):
+            raise ReadError(f"{source.path}: is empty")
         examples = "; ".join(kind.looks_like for kind in kinds)
         raise ReadError(f"{source.path}: no log of a known kind: looked for {examples}")
     log, context, verdict = joined(parts, kind)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import analysis
@@ -86,3 +87,15 @@ def test_no_kind_of_damage_is_a_traceback(
         assert code in (0, 1, 2), words
         errors = capsys.readouterr().err
         assert "Traceback" not in errors, words
+
+
+def test_the_best_run_is_one_that_can_be_started(tmp_path: Path) -> None:
+    mixed(tmp_path / "all")
+    runs = analysis.load(tmp_path / "all")
+    assert pd.isna(runs.best("tokens_per_s")["spec_id"]) is False
+    fast = tmp_path / "fast.csv"
+    fast.write_text("model,tokens/s\nllama-7b,1e9\n")
+    assert main(["import", str(fast), "-o", str(tmp_path / "all" / "imported")]) == 0
+    runs = analysis.load(tmp_path / "all")
+    assert runs.best("tokens_per_s")["tokens_per_s"] == 1e9
+    assert "model.name: " in runs.best_config()

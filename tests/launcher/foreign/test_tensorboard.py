@@ -127,7 +127,9 @@ def test_a_run_below_the_folder(tmp_path: Path) -> None:
 
 
 def test_no_events(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match="no event files: looked for files called"):
+    with pytest.raises(
+        ReadError, match="no event files, and no log of a known kind; looked for files called"
+    ):
         foreign.read(source(tmp_path))
 
 

@@ -58,6 +58,7 @@ def spikes(words: Sequence[str]) -> int:
     _print_unmatched_labels(labels or {}, verdicts)
     _print_skipped_lines(verdicts)
     _print(verdicts, guard, options)
+    _print_short_series(verdicts, guard)
     return 0
 
 
@@ -127,6 +128,19 @@ def _print_unmatched_labels(labels: Mapping[str, Any], verdicts: "Sequence[Spike
     if missing:
         several = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         print(f"launch: --labels: not among the series: {missing[0]}{several}", file=sys.stderr)
+
+
+def _print_short_series(verdicts: "Sequence[SpikeVerdict]", guard: "SpikeGuard") -> None:
+    """Name series in which only what is not finite can be an event: they have no baseline."""
+    fewest = guard.window // 2
+    short = [verdict.series for verdict in verdicts if len(verdict.series.points) <= fewest]
+    if short:
+        several = f" and {len(short) - 1} more" if len(short) > 1 else ""
+        print(
+            f"launch: {short[0].name}{several}: at most {fewest} points, too few for a baseline"
+            f" (spike_guard.window {guard.window})",
+            file=sys.stderr,
+        )
 
 
 def _print_skipped_lines(verdicts: "Sequence[SpikeVerdict]") -> None:

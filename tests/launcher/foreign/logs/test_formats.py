@@ -346,7 +346,7 @@ def test_a_log_without_a_step(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_logs(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match=r"logs are named one by one: .*/\*\.out$"):
+    with pytest.raises(ReadError, match="no event files, and no log of a known kind"):
         foreign.read(source(tmp_path))
 
 
@@ -361,3 +361,8 @@ def test_a_folder_of_logs(tmp_path: Path) -> None:
 def test_a_step_line_without_its_figures_is_unread(tmp_path: Path, first: str, odd: str) -> None:
     run = read(tmp_path, first + odd)
     assert (len(run.lines), run.unread, run.first_unread) == (1, 1, odd.strip())
+
+
+def test_an_empty_log(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"run\.log: is empty$"):
+        read(tmp_path, "")

@@ -122,6 +122,7 @@ def test_a_folder_leaves_out_what_is_no_series(
     assert captured.err == (
         f"launch: left out: {tmp_path}/a.csv: no column iteration or step; its columns: x, y\n"
         "launch: c.csv: 2 lines left out; line 3: iteration 'x' is no number\n"
+        "launch: c.csv: at most 32 points, too few for a baseline (spike_guard.window 64)\n"
     )
 
 
@@ -170,3 +171,16 @@ def test_labels_of_series_that_are_not_here_are_said(
     assert captured.out.splitlines()[-1] == (
         "0 of 0 labelled events found, 0 other alarms, 0 of these in the 1 series without a label"
     )
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n\x00\x01", b" iteration 1/ 9 | " + b"x" * 300]
+)
+def test_what_is_no_table_is_not_printed(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(content)
+    assert cli.main(["spikes", str(path)]) == 2
+    said = f"launch: {path}: no table with titles; a log is first read by launch import\n"
+    assert capsys.readouterr().err == said
