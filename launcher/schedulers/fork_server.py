@@ -103,6 +103,7 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server; it has no ranks any more."""
+        self._closed = True
         self._channel.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
@@ -115,7 +116,7 @@ class ForkServer:
         late = time.monotonic() > deadline
         if self._refused or self._closed or late:
             self.close()
-            raise ForkError(self._refused or ("it has ended" if self._closed else "it hangs"))
+            raise ForkError(self._refused or ("it hangs" if late else "it has ended"))
 
     def _read(self, seconds: float) -> None:
         """Take in what it has said, or says within so many seconds."""
@@ -135,5 +136,6 @@ class ForkServer:
             self._codes[message["pid"]] = message["code"]
         elif "pid" in message:
             self._pids.append(message["pid"])
+            self._codes.pop(message["pid"], None)  # of an earlier rank: pids are used again
         else:
             self._ready, self._refused = "ready" in message, message.get("refused")

@@ -195,3 +195,29 @@ def test_only_our_own_ranks_are_forked() -> None:
         "/venv/bin/python", "-P", "-m", "launcher.workers.fork_server", "--accelerator", "h100",
     )  # fmt: skip
     assert fork_server(("torchrun", "pretrain_gpt.py"), "cpu") == ()
+
+
+def test_a_pid_that_is_used_again_has_no_exit_code_yet() -> None:
+    program = (
+        "import json, socket, sys\n"
+        "channel = socket.socket(fileno=int(sys.argv[2]))\n"
+        "say = lambda message: channel.sendall(json.dumps(message).encode() + b'\\n')\n"
+        "say({'ready': True})\n"
+        "for _ in range(2):\n"
+        "    channel.recv(1 << 16)\n"
+        "    say({'pid': 1})\n"
+        "    channel.recv(1 << 16)\n"
+        "    say({'pid': 1, 'code': 5})\n"
+    )
+    server = ForkServer([sys.executable, "-c", program])
+    while not server.is_ready():
+        time.sleep(0.01)
+    for _ in range(2):
+        rank = server.start(["train"], {}, Path("log"))
+        assert rank.poll() is None
+        server._channel.sendall(b"\n")
+        while rank.poll() is None:
+            time.sleep(0.01)
+        assert rank.returncode == 5
+    server.close()
+    assert rank.poll() == 5
