@@ -18,7 +18,10 @@ import pytest
 from tests.conftest import command
 from tests.slurm.conftest import Cluster, Make, ranks_of
 
-TRIAL = ("cluster.gpus_per_node=1", "hang_after=20", "train.steps=30", "layout.micro_batch=4")
+TRIAL = (
+    *("cluster.gpus_per_node=1", "hang_after=20", "train.steps=30", "layout.micro_batch=4"),
+    "train.global_batch=24",
+)
 """One rank, some ten seconds of steps."""
 LONG = (*TRIAL, "train.steps=60", "checkpoint_every=5")
 """A longer trial, with checkpoints."""

@@ -12,6 +12,7 @@ GRID = (
     "cluster.gpus_per_node=1",
     "layout.micro_batch=1,2,3,4,6,8",
     "layout.recompute=none,full",
+    "train.global_batch=24",
     "train.steps=3",
     "hang_after=60",
 )

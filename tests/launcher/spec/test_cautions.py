@@ -4,14 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import yaml
 
-from launcher.decode import decode
+from launcher.request.compose import compose
 from launcher.spec.cautions import LONG_TOKENS, warnings
-from launcher.spec.run import RunSpec, Stage, Train
-from launcher.spec.shape import ModelShape
+from launcher.spec.run import RunSpec, Stage
 from launcher.spec.spike_guard import SpikeGuard
-from tests.conftest import ROOT, shape, spec
+from tests.conftest import shape, spec
 
 TOKENS = 10**12
 """Tokens of the run that is planned."""
@@ -19,13 +17,8 @@ TOKENS = 10**12
 
 def shipped(model: str, train: str, tokens: int | None = TOKENS) -> RunSpec:
     """A run of files below conf/."""
-    group = {"model": model, "train": train}
-    settings = {
-        kind: yaml.safe_load((ROOT / "conf" / kind / f"{name}.yaml").read_text())
-        for kind, name in group.items()
-    }
-    shipped_spec = replace(spec(), model=decode(ModelShape, settings["model"]))
-    return replace(shipped_spec, train=replace(decode(Train, settings["train"]), tokens=tokens))
+    request = compose([f"model={model}", f"train={train}"])
+    return replace(spec(), model=request.model, train=replace(request.train, tokens=tokens))
 
 
 def changed(original: RunSpec, **changes: Any) -> RunSpec:
