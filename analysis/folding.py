@@ -41,12 +41,12 @@ def fold(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         f"{len(members):>{width}} {fate}  {_joined([text for _, text in members])}{_rows(members)}"
         for (fate, _), members in ordered
     ]
-    kept = rows[~never_ran].reset_index(drop=True)
-    if outcome == "plan" and len(kept) > LONGEST:
-        lines.insert(0, f"{len(kept) - SHOWN} more may run; --all shows every row")
-        kept = kept.head(SHOWN)
-    kept.attrs = dict(rows.attrs)
-    return kept, lines
+    candidates = rows[~never_ran].reset_index(drop=True)
+    if outcome == "plan" and len(candidates) > LONGEST:
+        lines.insert(0, f"{len(candidates) - SHOWN} more may run; --all shows every row")
+        candidates = candidates.head(SHOWN)
+    candidates.attrs = dict(rows.attrs)
+    return candidates, lines
 
 
 def _joined(causes: Sequence[str]) -> str:
@@ -58,8 +58,8 @@ def _joined(causes: Sequence[str]) -> str:
 
 def _range(texts: Sequence[str]) -> str:
     ordered = sorted(texts, key=_value)
-    least, largest = ordered[0], ordered[-1]
-    return least if _value(least) == _value(largest) else f"{least} to {largest}"
+    low, high = ordered[0], ordered[-1]
+    return low if _value(low) == _value(high) else f"{low} to {high}"
 
 
 def _value(text: str) -> float:

@@ -44,8 +44,10 @@ class Table:
     def narrowest(self) -> int:
         """Columns of the terminal that it takes at the least."""
         widths = zip(_longest(self), self.heads, self.folds, strict=True)
-        least = (min(width, max(NARROWEST, len(head))) if f else width for width, head, f in widths)
-        return sum(least) + len(GAP) * max(len(self.heads) - 1, 0)
+        minima = (
+            min(width, max(NARROWEST, len(head))) if f else width for width, head, f in widths
+        )
+        return sum(minima) + len(GAP) * max(len(self.heads) - 1, 0)
 
 
 def terminal_width() -> int | None:

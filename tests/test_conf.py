@@ -216,3 +216,22 @@ def test_each_sweep_and_curriculum_has_something_to_run_on_any_cluster(
             assert not refused, (words, refused[0].rejected)
             steps = [point.spec.train.steps for point in planned]
             assert min(steps) >= 20, (words, "a stage of so few steps shows nothing")
+
+
+def test_a_plan_ends_with_the_words_of_its_best_row(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "sweep=parallelism_grid", "train.seed=7"]
+    assert main(words) == 0
+    printed, errors = capsys.readouterr()
+    row = next(line for line in printed.splitlines() if line.startswith("*")).split()[1]
+    head = f"row {row} alone: launch train.seed=7 backend=megatron layout.tp=1 "
+    assert errors.startswith(head)
+    assert main([*words, "--sort", "tokens_per_s"]) == 0
+    assert capsys.readouterr().err == ""  # the first row is not the best then
+
+
+def test_factors_that_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sweep").mkdir()
+    axes = 'axes:\n  train:\n    global_batch: ["${times:x,3}"]\n'
+    (tmp_path / "sweep" / "odd.yaml").write_text(f"name: odd\n{axes}")
+    assert main(["plan", "--config-dir", str(tmp_path), "sweep=odd"]) == 2
+    assert "${times:A,B} takes two numbers, not 'x' and 3" in capsys.readouterr().err

@@ -79,18 +79,18 @@ def columns(titles: Sequence[str], file_name: str) -> list[Columns]:
     return [run for run in by_run if run.loss is not None or run.norm is not None]
 
 
-def _best(names: Sequence[str], known: Sequence[str]) -> int | None:
+def _best(names: Sequence[str], known_names: Sequence[str]) -> int | None:
     """Return the position of the best known name that is there."""
-    return next((names.index(name) for name in known if name in names), None)
+    return next((names.index(name) for name in known_names if name in names), None)
 
 
-def _quantity(metrics: dict[int, str], known: Sequence[str]) -> int | None:
+def _quantity(metrics: dict[int, str], known_names: Sequence[str]) -> int | None:
     """Position of a quantity: by a known name, else by the one title that can only mean it."""
     positions, names = list(metrics), list(metrics.values())
-    best = _best(names, known)
+    best = _best(names, known_names)
     if best is not None:
         return positions[best]
-    word = "loss" if known is LOSS else "norm"
+    word = "loss" if known_names is LOSS else "norm"
     candidates = [
         position
         for position, name in metrics.items()

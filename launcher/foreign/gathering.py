@@ -50,8 +50,8 @@ def _gathered(folder: Path, parts: Sequence[LogPart]) -> list[Gathered]:
             by_child.setdefault(child, []).append(part)
     for child, of_child in by_child.items():
         runs += _gathered(folder / child, of_child)
-    own = sorted((part for part in parts if part.path.parent == folder), key=_stem)
-    for _, of_stem in groupby(own, key=_stem):
+    direct_parts = sorted((part for part in parts if part.path.parent == folder), key=_stem)
+    for _, of_stem in groupby(direct_parts, key=_stem):
         runs += _one_or_each(list(of_stem))
     return runs
 
@@ -61,11 +61,11 @@ def _stem(part: LogPart) -> str:
 
 
 def _one_or_each(parts: Sequence[LogPart]) -> list[Gathered]:
-    known = sorted((part for part in parts if part.kind), key=lambda part: part.is_head)
-    if known and is_one_run(parts):
-        others = [part for part in parts if part.kind is None]
-        return [Gathered(known[0].path, (*known, *others))]
-    return [Gathered(part.path, (part,)) for part in known]
+    logs = sorted((part for part in parts if part.kind), key=lambda part: part.is_head)
+    if logs and is_one_run(parts):
+        without_kind = [part for part in parts if part.kind is None]
+        return [Gathered(logs[0].path, (*logs, *without_kind))]
+    return [Gathered(part.path, (part,)) for part in logs]
 
 
 def complementary(parts: Sequence[LogPart]) -> list[Gathered]:

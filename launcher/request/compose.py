@@ -46,6 +46,8 @@ GLOBAL_PACKAGE = "# @package _global_"
 
 def _times(factor: float, number: float) -> float:
     """Product of two numbers, a whole one where it is one: half of a batch of 24 is 12."""
+    if isinstance(factor, str) or isinstance(number, str):
+        raise ValueError(f"${{times:A,B}} takes two numbers, not {factor!r} and {number!r}")
     product = factor * number
     return int(product) if float(product).is_integer() else product
 

@@ -106,7 +106,7 @@ def _place(kind: type[ProgramReader], order: Sequence[type[ProgramReader]]) -> i
 def joined(
     parts: Sequence[LogPart], kind: type[ProgramReader]
 ) -> tuple[ProgramReader, LogContext, EndVerdict]:
-    """What the files of one run say together: each step once, and the end that names a cause."""
+    """Join the files of one run: each step once, and the end that names a cause."""
     pairs = [pair for part in parts if (pair := part.of(kind))]
     pairs.sort(key=lambda pair: not (pair[0].starts and pair[0].arguments))
     log = pairs[0][0]

@@ -82,7 +82,7 @@ def _plan_request(options: argparse.Namespace) -> None:
     rows, goal = plans.frame(planned, options.sort), campaign.plan.request.points.goal
     rows.attrs["goal"] = goal
     table.put(rows, options.format, options.output, every_row=options.all)
-    if len(rows) and rows["plan"].iloc[0] == "run" and goal == SPEED:
+    if len(rows) and rows["plan"].iloc[0] == "run" and goal == SPEED and options.sort is None:
         _print_words(campaign, int(rows["row"].iloc[0]), options)
 
 
@@ -95,8 +95,8 @@ def _print_words(campaign: "Campaign", row: int, options: argparse.Namespace) ->
         return
     chosen = choices(sweep, [*campaign.plan.points.values()][row - 1])
     if chosen is not None:
-        others = [word for word in words if not word.lstrip("+~").startswith("sweep")]
-        command = shlex.join(["launch", *others, *chosen])
+        unswept = [word for word in words if not word.lstrip("+~").startswith("sweep")]
+        command = shlex.join(["launch", *unswept, *chosen])
         print(f"row {row} alone: {command}", file=sys.stderr)
 
 
