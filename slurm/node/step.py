@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -186,5 +187,14 @@ def user_environment(submission: Submission) -> dict[str, str]:
 
 
 def port(job_id: int) -> int:
-    """The port at which the ranks of a job meet: the same in every step of it."""
-    return PORTS[job_id % len(PORTS)]
+    """Return the port at which the ranks of a job meet: from its number on, the first free one.
+
+    This process runs on the first node of the job, where rank 0 will listen. Jobs that share that
+    node start at different ports; what else listens there (SLURM's own daemons) is passed over.
+    """
+    first = job_id % len(PORTS)
+    for candidate in [*PORTS[first:], *PORTS[:first]]:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", candidate))
+            return candidate
+    return PORTS[first]

@@ -4,6 +4,7 @@ Modules: slurm.node.step, slurm.node.inspection.
 """
 
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,11 @@ def test_without_checks_there_is_no_all_reduce(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("number", [1, 9999, 10000, 123456789])
 def test_a_port_that_no_other_program_is_given(number: int) -> None:
     assert 20000 <= step.port(number) < 30000
+
+
+def test_a_port_where_another_program_listens_is_passed_over() -> None:
+    wanted = step.port(29_998)
+    with socket.socket() as other:
+        other.bind(("", wanted))
+        other.listen()
+        assert step.port(29_998) != wanted
