@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from launcher.workers import libraries, train
+from launcher.workers.process import standard_streams
+from launcher.workers.tracking import tracker
 
 MODULE = "launcher.workers.train"
 """Program of a rank, as its command names it."""
@@ -43,6 +45,7 @@ def main() -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     libraries.load(options.accelerator)
     libraries.load_engines()
+    tracker.load()
     # Objects of the libraries are never garbage: a collection in a rank would copy their pages.
     gc.collect()
     gc.freeze()
@@ -126,11 +129,13 @@ def _become_rank(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for end in sockets:
             end.close()
-        _redirect(request["log"])
+        standard_streams.redirect(Path(request["log"]))
         os.environ.clear()
         os.environ.update(request["environment"], MEGALAUNCH_PARENT=str(parent))
         command = request["command"]
         sys.argv = command[command.index(MODULE) :]
+        if os.environ["RANK"] == "0":
+            tracker.fork_ahead()
         train.main()
         code = 0
     except SystemExit as error:
@@ -140,18 +145,6 @@ def _become_rank(
         code = 1
     sys.stderr.flush()
     os._exit(code)
-
-
-def _redirect(log: str) -> None:
-    """Read from nowhere, and print to a file."""
-    for number, path, flags in (
-        (0, os.devnull, os.O_RDONLY),
-        (1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-    ):
-        descriptor = os.open(path, flags, 0o666)
-        os.dup2(descriptor, number)
-        os.close(descriptor)
-    os.dup2(1, 2)
 
 
 if __name__ == "__main__":

@@ -31,11 +31,16 @@ def load(accelerator: str) -> None:
 
 def load_engines() -> None:
     """Import what the engines need besides, of those that are installed."""
+    import torch._dynamo  # the first optimizer of a process would  # noqa: F401
+
+    from launcher.workers import training_loop  # noqa: F401
     from launcher.workers.engines import megatron  # noqa: F401
-    from launcher.workers.tracking import tracker  # noqa: F401
 
     if importlib.util.find_spec("deepspeed") is not None:
-        from launcher.workers.engines import deepspeed, deepspeed_pipeline  # noqa: F401
+        # It compiles functions, whose import takes as long; DeepSpeed looks at it for its ZeRO.
+        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+
+        from launcher.workers.engines import deepspeed_pipeline  # noqa: F401
 
 
 def check_card(accelerator: str) -> None:

@@ -192,7 +192,7 @@ def port(job_id: int) -> int:
     This process runs on the first node of the job, where rank 0 will listen. Jobs that share that
     node start at different ports; what else listens there (SLURM's own daemons) is passed over.
     """
-    first = job_id % len(PORTS)
+    first: int = job_id % len(PORTS)
     for candidate in [*PORTS[first:], *PORTS[:first]]:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("", candidate))

@@ -5,6 +5,7 @@ for it but for `WAIT_SECONDS` at its end; a failure here is a line in ``log/trac
 """
 
 import argparse
+import json
 import math
 import os
 import shutil
@@ -14,10 +15,10 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from filelock import FileLock
 
@@ -28,6 +29,7 @@ from launcher.results.metrics import Brief
 from launcher.results.run_folder import RunFolder
 from launcher.results.summary import measured
 from launcher.results.tracking import Tracked
+from launcher.workers.process import standard_streams
 from launcher.workers.tracking import samples
 from launcher.workers.tracking.follow import POLL_SECONDS, follow
 from launcher.workers.tracking.samples import NewSamples
@@ -61,19 +63,58 @@ METRIC_NAMES = {
 """Key of metrics.jsonl -> name in W&B and TensorBoard, grouped by the part before the slash."""
 
 
+_ahead: int | None = None
+"""Write end of the pipe to a tracker that `fork_ahead` has made; None where there is none."""
+
+
+def load() -> None:
+    """Import what a tracker needs, of the libraries that are installed."""
+    with suppress(ImportError):
+        import tensorboardX.event_file_writer  # noqa: F401
+    with suppress(ImportError):
+        import wandb  # noqa: F401
+
+
+def fork_ahead() -> None:
+    """Fork a tracker that waits until this process, a rank, calls `start`, or has ended.
+
+    To be called before the process has threads. What it has imported, the tracker has too.
+    """
+    global _ahead
+    wakeup, _ahead = os.pipe()
+    if os.fork():
+        os.close(wakeup)
+        return
+    try:
+        os.setsid()  # or it would be killed with the rank before it is done
+        os.close(_ahead)
+        with os.fdopen(wakeup) as pipe:
+            words = pipe.read()
+        if words:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+            options = _options(json.loads(words))
+            standard_streams.redirect(_log_file(RunFolder(options.folder)))
+            _follow_run(options)
+    finally:
+        os._exit(1)
+
+
 def start(folder: RunFolder) -> "subprocess.Popen[bytes] | None":
     """Start the tracker of a run; None where there is nothing to track, or it cannot be."""
     try:
         tracked = tracking.read(folder)
         if tracked is None or (tracked.mode == "off" and not tracked.tensorboard):
             return None
-        words = [sys.executable, "-P", "-m", "launcher.workers.tracking.tracker"]
-        words += ["--folder", str(folder.path), "--rank", str(os.getpid())]
+        words = ["--folder", str(folder.path), "--rank", str(os.getpid())]
         words += ["--known", str(samples.newest(folder))]
-        with (folder.logs / "tracking.txt").open("wb") as log:
+        if _ahead is not None:
+            os.write(_ahead, json.dumps(words).encode())
+            os.close(_ahead)
+            return None
+        with _log_file(folder).open("wb") as log:
             # A session of its own, or it would be killed with the rank before it is done.
             return subprocess.Popen(
-                words,
+                [sys.executable, "-P", "-m", "launcher.workers.tracking.tracker", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -97,13 +138,16 @@ def wait(tracker: "subprocess.Popen[bytes] | None") -> None:
 
 def main() -> None:
     """Follow until the run is over and all of it has been passed on."""
-    options = _options()
+    _follow_run(_options())
+
+
+def _follow_run(options: argparse.Namespace) -> NoReturn:
     _lower_priority()
     for number in (signal.SIGTERM, signal.SIGINT):  # for the ranks; this process ends after them
         signal.signal(number, signal.SIG_IGN)
     threading.excepthook = _print_exception
     # tensorboardX would import torch, which takes longer than all the rest together.
-    sys.modules["torch"] = None  # type: ignore[assignment]
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     folder = RunFolder(options.folder)
     tracked = tracking.read(folder)
     assert tracked is not None
@@ -310,6 +354,10 @@ def _figures(folder: RunFolder) -> dict[str, Any]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
+def _log_file(folder: RunFolder) -> Path:
+    return folder.logs / "tracking.txt"
+
+
 def _print_exception(failure: "threading.ExceptHookArgs") -> None:
     """Print an unforeseen exception of a thread as one line; the other thread goes on."""
     message = " ".join(str(failure.exc_value).split())
@@ -317,12 +365,12 @@ def _print_exception(failure: "threading.ExceptHookArgs") -> None:
     print(f"{thread}: {failure.exc_type.__name__}: {message}", flush=True)
 
 
-def _options() -> argparse.Namespace:
+def _options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="launcher.workers.tracking.tracker", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
     parser.add_argument("--rank", type=int, required=True, help="process id of rank 0")
     parser.add_argument("--known", type=int, required=True, help="time of the last old samples")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

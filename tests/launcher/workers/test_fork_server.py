@@ -17,11 +17,13 @@ import pytest
 
 from launcher.backends import BACKENDS
 from launcher.backends.worker_command import Execution, fork_server
+from launcher.results import tracking
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from launcher.schedulers.fork_server import ForkError, ForkServer
 from launcher.schedulers.local import Local
 from launcher.spec.run import RunSpec
+from launcher.spec.tracking import Tracking
 from tests.launcher.workers import ranks
 
 LIMIT = 120.0
@@ -115,8 +117,10 @@ def test_a_rank_shares_nothing_with_the_server_or_the_next_one(
         os.readlink(f"/proc/{first.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{first.pid}/fd")
     }
     assert not {name for name in sockets & inherited if name.startswith("socket:")}
+    waiting = first.children()  # a tracker that nobody asks for
     os.kill(first.pid, signal.SIGKILL)
     assert ended(scheduler, job).exit_codes[0] == -signal.SIGKILL
+    assert waiting and not psutil.wait_procs(waiting, timeout=LIMIT)[1]
     assert server.is_running() and not second.is_running()
     refused = make_job(ranks.spec(1), tmp_path / "b", cache)
     refused = dataclasses.replace(refused, command=(*refused.command, "--no-such-option"))
@@ -124,6 +128,27 @@ def test_a_rank_shares_nothing_with_the_server_or_the_next_one(
     assert "--no-such-option" in RunFolder(refused.folder).log(0).read_text()
     assert run(scheduler, make_job(ranks.spec(1), tmp_path / "c", cache)).exit_codes == (0,)
     assert server.is_running()
+
+
+def test_a_fork_has_a_tracker_that_has_imported_its_libraries(
+    scheduler: Local, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    spec = ranks.spec(2, train__steps=6)
+    job = make_job(spec, tmp_path / "tracked", cache)
+    folder = RunFolder(job.folder)
+    tracking.write(folder, Tracking(), spec, spec.id)
+    rank, _ = started(scheduler, job)
+    server = psutil.Process(rank.ppid())
+    (tracker,) = rank.children()
+    assert tracker.cmdline() == server.cmdline() and os.getsid(tracker.pid) == tracker.pid
+    assert ended(scheduler, job).exit_codes == (0, 0)
+    assert not psutil.wait_procs([tracker], timeout=LIMIT)[1]
+    assert (folder.logs / "tracking.txt").read_text() == ""
+    (events,) = folder.tensorboard.iterdir()
+    (recorded,) = folder.wandb.glob("offline-run-*/*.wandb")
+    assert events.read_bytes().count(b"train/loss") == 6
+    assert recorded.read_bytes().count(b"train/loss") >= 6
 
 
 def test_ranks_end_with_a_server_that_is_killed_and_the_next_are_started_alone(
@@ -139,13 +164,14 @@ def test_ranks_end_with_a_server_that_is_killed_and_the_next_are_started_alone(
 
 
 def test_a_job_that_waits_for_the_server_can_be_cancelled(tmp_path: Path, cache: Path) -> None:
+    others = psutil.Process().children()
     with Local(cores=2) as local:
         jobs = [make_job(ranks.spec(1), tmp_path / name, cache) for name in "ab"]
         assert local.submit(jobs) == ["a", "b"] and not local.poll()
         local.cancel(["a"])
         status = ended(local, jobs[0])
         assert (status.stopped, status.pids, status.exit_codes) == ("cancelled", (), ())
-        server = psutil.Process(os.getpid()).children()[-1]
+        (server,) = set(psutil.Process().children()).difference(others)
     assert not server.is_running()  # and the other one has been cancelled as well
     other = RunFolder(jobs[1].folder).status()
     assert other and (other.state, other.stopped) == ("ended", "cancelled")
