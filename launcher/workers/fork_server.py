@@ -45,6 +45,8 @@ def main() -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     libraries.load(options.accelerator)
     libraries.load_engines()
+    from launcher.workers import training_loop  # noqa: F401
+
     tracker.load()
     # Objects of the libraries are never garbage: a collection in a rank would copy their pages.
     gc.collect()

@@ -33,7 +33,6 @@ def load_engines() -> None:
     """Import what the engines need besides, of those that are installed."""
     import torch._dynamo  # the first optimizer of a process would  # noqa: F401
 
-    from launcher.workers import training_loop  # noqa: F401
     from launcher.workers.engines import megatron  # noqa: F401
 
     if importlib.util.find_spec("deepspeed") is not None:

@@ -1,5 +1,6 @@
 """The step of a job that trains: srun with one task a rank, and a container around it if asked."""
 
+import itertools
 import os
 import re
 import signal
@@ -192,8 +193,8 @@ def port(job_id: int) -> int:
     This process runs on the first node of the job, where rank 0 will listen. Jobs that share that
     node start at different ports; what else listens there (SLURM's own daemons) is passed over.
     """
-    first: int = job_id % len(PORTS)
-    for candidate in [*PORTS[first:], *PORTS[:first]]:
+    first = job_id % len(PORTS)
+    for candidate in itertools.chain(PORTS[first:], PORTS[:first]):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("", candidate))
             return candidate
