@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.scaling import scaling_pct
 from analysis.table import sorted_by
 from launcher.results.columns import FORMS, OF_SPEC
 from launcher.results.record import Planned
@@ -33,6 +34,7 @@ def frame(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
         "pred_step_ms": [point.prediction.step_ms for point in points],
     }
     rows = _with_costs(pd.DataFrame(columns), points)
+    rows["scaling_pct"] = scaling_pct(rows)
     rows = rows.astype({name: "Int64" for name in columns if FORMS[name] == "d"})
     if sort is not None:
         return sorted_by(rows, sort)

@@ -14,6 +14,7 @@ from tabulate import tabulate
 from analysis import text
 from analysis.folding import fold
 from analysis.loading.rows import UNFINISHED, Row, of_record
+from analysis.scaling import scaling_pct
 from launcher.errors import ConfigError
 from launcher.results.columns import COLUMNS, FORMS, SPEED, column_of, resolved
 from launcher.results.outcomes import NEVER_RAN
@@ -40,6 +41,7 @@ def arranged(rows: Sequence[Row], sort: str | None = None, goal: str = SPEED) ->
     cells = [[row[name] for name in COLUMNS] for row in rows]
     table = pd.DataFrame.from_records(cells, columns=list(COLUMNS))
     table = table.astype({name: "Int64" for name, column in COLUMNS.items() if column.form == "d"})
+    table["scaling_pct"] = scaling_pct(table)
     kinds = {row["memory_kind"] for row in rows} - {None}
     table.attrs |= {"memory": "rss_gib" if kinds == {"rss"} else "mem_gib", "goal": goal}
     if sort is not None:

@@ -77,6 +77,34 @@ def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in items}
 
 
+ADDED = "added"
+"""Mark of a field that is younger than folders that may exist."""
+
+
+def added(default: T) -> T:
+    """Define a field that earlier versions did not have: at its default it is no part of an
+    identity, so that runs of theirs keep theirs. The default may never change.
+    """
+    field: T = dataclasses.field(default=default, metadata={ADDED: True})
+    return field
+
+
+def content(value: Any) -> Any:
+    """`encode`, less the fields that were `added` and are at their default."""
+    if dataclasses.is_dataclass(value):
+        values = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {
+            field.name: content(member)
+            for field, member in values
+            if not (ADDED in field.metadata and member == field.default)
+        }
+    if isinstance(value, Mapping):
+        return {key: content(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [content(member) for member in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def fingerprint(value: Any) -> str:
     """12 hex digits of the content of a dataclass or of plain data."""
     return digest(canonical(value))
@@ -84,8 +112,7 @@ def fingerprint(value: Any) -> str:
 
 def canonical(value: Any) -> str:
     """JSON of a dataclass or of plain data, equal for equal content."""
-    data = encode(value) if dataclasses.is_dataclass(value) else value
-    return json.dumps(data, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return json.dumps(content(value), sort_keys=True, ensure_ascii=True, allow_nan=False)
 
 
 def digest(text: str) -> str:

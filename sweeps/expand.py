@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,7 +19,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """``axes`` has the shape of a run, with a list of values at every leaf."""
+    """``axes`` has the shape of a run, with a list of values at every leaf.
+
+    A value that begins with "=" is an expression over the fields of the run that the other values
+    make: "= 4 * cluster.gpus".
+    """
 
     name: str = "adhoc"
     """Names the folder of the sweep's trials."""
@@ -43,9 +47,61 @@ class Sweep:
     """Hand-picked points, whatever ``where`` says: trees with one value at every leaf."""
 
 
+class _Formula:
+    """An expression over the fields of a run."""
+
+    def __init__(self, text: str, where: str) -> None:
+        """Parse it.
+
+        Raises:
+            ConfigError: it is no expression. ``where`` is its place in the sweep.
+        """
+        self.text, self.where = text, where
+        self._evaluator = simpleeval.EvalWithCompoundTypes(functions={})
+        try:
+            self._tree = self._evaluator.parse(text)
+        except (SyntaxError, simpleeval.InvalidExpression) as error:
+            raise ConfigError(f"{where}: {text!r} is not an expression") from error
+
+    def value(self, spec: RunSpec) -> Any:
+        """Return its value for a run. Raises ConfigError where it has none."""
+        self._evaluator.names = {name: getattr(spec, name) for name in PARTS}
+        try:
+            return self._evaluator.eval(self.text, previously_parsed=self._tree)
+        except (simpleeval.AttributeDoesNotExist, simpleeval.NameNotDefined) as error:
+            name = str(getattr(error, "attr", None) or getattr(error, "name", None))
+            message = f"no field {name!r}{hint(name, dict.fromkeys(_field_names(RunSpec)))}"
+            raise ConfigError(f"{self.where}: {self.text!r}: {message}") from error
+        except (simpleeval.InvalidExpression, *_EVALUATION_ERRORS) as error:
+            raise ConfigError(f"{self.where}: {self.text!r}: {error}") from error
+
+
+PARTS = tuple(part.name for part in dataclasses.fields(RunSpec))
+"""Names that an expression may begin with."""
+
+_EVALUATION_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""Errors that evaluating somebody's expression may raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """A value that follows from the other fields of a point."""
+
+    formula: _Formula
+    kind: Any
+    """Type of the field that it is for."""
+
+    def value(self, spec: RunSpec) -> Any:
+        """Return its value for a point; a whole number where it is one."""
+        value = self.formula.value(spec)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return decode(self.kind, value, self.formula.where)
+
+
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """One value of an axis: (path, decoded value) pairs that are set together."""
+    """One value of an axis: (path, value) pairs that are set together, decoded or derived."""
 
     values: tuple[tuple[tuple[str, ...], Any], ...]
 
@@ -57,13 +113,15 @@ class _Choice:
         """The pairs that lie in a part of the run."""
         return _Choice(tuple(pair for pair in self.values if pair[0][0] == name))
 
+    @property
+    def derived(self) -> list[tuple[tuple[str, ...], _Derived]]:
+        """The pairs whose values follow from other fields."""
+        return [(path, value) for path, value in self.values if isinstance(value, _Derived)]
+
 
 def unique(specs: Iterable[RunSpec]) -> list[RunSpec]:
-    """Each spec once, in its first place. Raises ConfigError where there is none."""
-    by_id = {spec.id: spec for spec in specs}
-    if not by_id:
-        raise ConfigError("sweep.where: no point of the sweep meets every condition")
-    return list(by_id.values())
+    """Each spec once, in its first place."""
+    return list({spec.id: spec for spec in specs}.values())
 
 
 def specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
@@ -71,17 +129,36 @@ def specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
 
     Raises:
         ConfigError: an axis that is no field, a value of the wrong type, lists of unequal
-            length under ``zip``, a condition that cannot be evaluated.
+            length under ``zip``, a condition that cannot be evaluated, or conditions that no point
+            meets.
     """
     _check_listed_once(sweep)
     axes = [_axis(path, values, "sweep.axes") for path, values in _leaves(sweep.axes)]
     axes += [_together(tree, f"sweep.zip[{n}]") for n, tree in enumerate(sweep.zip)]
-    meets = _condition(sweep.where)
+    conditions = [_Formula(text, "sweep.where") for text in sweep.where]
     if axes or not sweep.points:
-        yield from filter(meets, _product(base, axes))
+        yield from _meeting(conditions, _product(base, axes), needed=not sweep.points)
     for number, tree in enumerate(sweep.points):
         where = f"sweep.points[{number}]"
-        yield _changed(base, [_choice(path, value, where) for path, value in _leaves(tree)])
+        chosen = [_choice(path, value, where) for path, value in _leaves(tree)]
+        yield _with_derived(_changed(base, chosen), chosen)
+
+
+def _meeting(
+    conditions: Sequence[_Formula], points: Iterable[RunSpec], needed: bool
+) -> Iterator[RunSpec]:
+    """Yield the points that meet every condition; one at least, where that is needed."""
+    unmet, met = set[str](), False
+    for point in points:
+        failed = next((condition for condition in conditions if not condition.value(point)), None)
+        if failed:
+            unmet.add(failed.text)
+            continue
+        met = True
+        yield point
+    if needed and not met:
+        rule = repr(*unmet) if len(unmet) == 1 else "every condition"
+        raise ConfigError(f"sweep.where: no point of the sweep meets {rule}")
 
 
 def _product(base: RunSpec, axes: Sequence[Sequence[_Choice]]) -> Iterator[RunSpec]:
@@ -95,6 +172,7 @@ def _product(base: RunSpec, axes: Sequence[Sequence[_Choice]]) -> Iterator[RunSp
         for name in (field.name for field in dataclasses.fields(base))
     }
     cache: dict[tuple[str, tuple[int, ...]], Any] = {}
+    derives = any(choice.derived for axis in axes for choice in axis)
     for combination in itertools.product(*(range(len(axis)) for axis in axes)):
         parts = {}
         for name, numbers in touched.items():
@@ -104,7 +182,17 @@ def _product(base: RunSpec, axes: Sequence[Sequence[_Choice]]) -> Iterator[RunSp
                     choices = [axes[n][combination[n]].of(name) for n in numbers]
                     cache[key] = getattr(_changed(base, choices), name)
                 parts[name] = cache[key]
-        yield dataclasses.replace(base, **parts)
+        point = dataclasses.replace(base, **parts)
+        if derives:
+            chosen = [axis[n] for axis, n in zip(axes, combination, strict=True)]
+            point = _with_derived(point, chosen)
+        yield point
+
+
+def _with_derived(point: RunSpec, choices: Sequence[_Choice]) -> RunSpec:
+    """Set the fields that follow from others; none of them sees another one."""
+    pairs = [pair for choice in choices for pair in choice.derived]
+    return _changed(point, [_Choice(tuple((path, rule.value(point)) for path, rule in pairs))])
 
 
 def choices(sweep: Sweep, spec: RunSpec) -> list[str] | None:
@@ -188,8 +276,10 @@ def _axis(path: tuple[str, ...], values: Any, where: str) -> list[_Choice]:
 
 
 def _choice(path: tuple[str, ...], value: Any, where: str, index: str = "") -> _Choice:
-    kind = field_at(RunSpec, path, where)
-    return _Choice(((path, decode(kind, value, join(where, ".".join(path)) + index)),))
+    kind, place = field_at(RunSpec, path, where), join(where, ".".join(path)) + index
+    if isinstance(value, str) and value.startswith("="):
+        return _Choice(((path, _Derived(_Formula(value[1:].strip(), place), kind)),))
+    return _Choice(((path, decode(kind, value, place)),))
 
 
 def _together(tree: Mapping[str, Any], where: str) -> list[_Choice]:
@@ -203,7 +293,9 @@ def _together(tree: Mapping[str, Any], where: str) -> list[_Choice]:
 
 
 def _changed(base: RunSpec, choices: Sequence[_Choice]) -> RunSpec:
-    pairs = [pair for choice in choices for pair in choice.values]
+    pairs = [
+        pair for choice in choices for pair in choice.values if not isinstance(pair[1], _Derived)
+    ]
     for path, value in sorted(pairs, key=lambda pair: len(pair[0])):  # a group before its fields
         base = _replaced(base, path, value)
     return base
@@ -216,41 +308,6 @@ def _replaced(owner: T, path: tuple[str, ...], value: Any) -> T:
     if subpath:
         value = _replaced(getattr(owner, name), tuple(subpath), value)
     return dataclasses.replace(owner, **{name: value})  # type: ignore[type-var]
-
-
-def _condition(expressions: Sequence[str]) -> Callable[[RunSpec], bool]:
-    evaluator = simpleeval.EvalWithCompoundTypes(functions={})
-    parsed = [(text, _parsed(evaluator, text)) for text in expressions]
-    names = [member.name for member in dataclasses.fields(RunSpec)]
-
-    def meets(spec: RunSpec) -> bool:
-        if parsed:
-            evaluator.names = {name: getattr(spec, name) for name in names}
-        return all(_evaluated(evaluator, text, tree) for text, tree in parsed)
-
-    return meets
-
-
-def _parsed(evaluator: Any, text: str) -> Any:
-    try:
-        return evaluator.parse(text)
-    except (SyntaxError, simpleeval.InvalidExpression) as error:
-        raise ConfigError(f"sweep.where: {text!r} is not an expression") from error
-
-
-def _evaluated(evaluator: Any, text: str, tree: Any) -> bool:
-    try:
-        return bool(evaluator.eval(text, previously_parsed=tree))
-    except (simpleeval.AttributeDoesNotExist, simpleeval.NameNotDefined) as error:
-        name = str(getattr(error, "attr", None) or getattr(error, "name", None))
-        message = f"no field {name!r}{hint(name, _field_names(RunSpec))}"
-        raise ConfigError(f"sweep.where: {text!r}: {message}") from error
-    except (simpleeval.InvalidExpression, *_EVALUATION_ERRORS) as error:
-        raise ConfigError(f"sweep.where: {text!r}: {error}") from error
-
-
-_EVALUATION_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-"""Errors that evaluating somebody's expression may raise."""
 
 
 def _field_names(kind: Any) -> list[str]:

@@ -178,6 +178,20 @@ def test_axes_are_relative_to_the_run_that_they_vary(capsys: pytest.CaptureFixtu
     assert {row["seq_len"] for row in rows} == {64, 128, 256}
 
 
+def test_a_value_given_for_a_relative_axis_is_what_it_is_relative_to(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = plan(["sweep=batch_size", "train.global_batch=48", "train.optimizer.lr=1e-3"], capsys)
+    assert {row["global_batch"] for row in rows} == {24, 48, 96}
+    words = ["sweep=nodes", "cluster=h100", "model=llama_7b", "train=pretrain"]
+    rows = plan([*words, "cluster.nodes=4", "train.global_batch=1024"], capsys)
+    assert [(row["gpus"], row["global_batch"]) for row in rows] == [
+        (gpus, batch)
+        for gpus in (1, 2, 4, 8, 16, 32)
+        for batch in (1024, 32 * gpus)[: 6 - gpus // 8]
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -207,6 +221,11 @@ def test_each_sweep_and_curriculum_has_something_to_run_on_any_cluster(
     places = [["cluster=local", f"cluster.gpus_per_node={ranks}"] for ranks in (1, 2, 8)]
     places += [["cluster=h100", f"cluster.nodes={nodes}"] for nodes in (1, 2, 3, 8, 16)]
     places += [[cluster, "cluster.nodes=3"] for cluster in CARDS if cluster != "cluster=h100"]
+    if choice == "sweep=moe":
+        places = [
+            [*words, f"model={'tiny_moe' if words[0] == 'cluster=local' else 'qwen3_30b_a3b'}"]
+            for words in places
+        ]
     for words in places:
         planned = Campaign(Plan.of_request(compose([choice, *words]))).planned()
         refused = [point for point in planned if point.rejected]

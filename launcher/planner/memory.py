@@ -211,6 +211,8 @@ def _activations(points: Points, constants: MemoryConstants, in_flight: Array) -
     stored = np.where(full, layer_input, layer + np.where(selective, 0.0, scores))
     # The backward pass of one layer holds again what was not stored.
     working = np.where(full, layer, 0.0) + np.where(full | selective, scores, 0)
+    # Tokens of all ranks of an expert parallel group, and what their experts made of them.
+    working = working + np.where(points.gathers_tokens, 2 * points.ep * layer_input, 0.0)
     return in_flight * stored + working
 
 

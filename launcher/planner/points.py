@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from launcher.planner.engines import ENGINES, EngineTraits
 from launcher.spec.cluster import Accelerator, Cluster
+from launcher.spec.layout import Dispatcher
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape, Recompute
 
@@ -25,6 +26,7 @@ NumberFormat = Literal["fp32", "fp16", "bf16", "fp8"]
 """Formats that matrix products are computed in; wider than what a spec trains in, for sheets."""
 NUMBER_FORMATS: tuple[NumberFormat, ...] = get_args(NumberFormat)
 RECOMPUTE: tuple[Recompute, ...] = get_args(Recompute)
+DISPATCHERS: tuple[Dispatcher, ...] = get_args(Dispatcher)
 
 TERA, GIGA, GIB = 1e12, 1e9, 2.0**30
 
@@ -70,6 +72,8 @@ class Points:
     recompute: Array
     """Index into `RECOMPUTE`."""
     offload: Array
+    dispatcher: Array
+    """Index into `DISPATCHERS`."""
     flash: Array
     """1 where attention scores never reach memory."""
     fused: Array
@@ -136,6 +140,11 @@ class Points:
         return self.recompute == RECOMPUTE.index("selective")
 
     @property
+    def gathers_tokens(self) -> Array:
+        """True where all tokens of an expert parallel group go to all of its ranks."""
+        return (self.dispatcher == DISPATCHERS.index("allgather")) & (self.ep > 1)
+
+    @property
     def query_width(self) -> Array:
         """Width of all query heads."""
         return self.heads * self.head_dim
@@ -199,6 +208,7 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
         "micro_batch": layout.micro_batch,
         "recompute": RECOMPUTE.index(layout.recompute),
         "offload": layout.offload,
+        "dispatcher": DISPATCHERS.index(layout.dispatcher),
         "flash": True,
         "fused": machine["cpu"],  # on cards without Transformer Engine, norms are several kernels
         "fused_loss": False,

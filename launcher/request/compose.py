@@ -4,6 +4,7 @@ Hydra composes the YAML and parses the overrides. Every key is checked against t
 first, so that a wrong one gets the nearest right one instead of Hydra's own message.
 """
 
+import json
 import math
 import re
 import threading
@@ -83,16 +84,19 @@ def compose(
     overrides = [_parsed(argument) for argument in arguments]
     folder = _folder(config_dir) if config_dir else None
     with _HYDRA, hydra.initialize_config_module("conf", version_base="1.3"):
-        data = _composed(overrides, folder, multirun)
+        data, relative_axes = _composed(overrides, folder, multirun)
     request = decode(Request, data)
     for override in overrides:  # a value given here is the value, whatever the sweep's file lists
-        if request.sweep and not override.is_sweep_override():
-            sweep = pinned(request.sweep, override.key_or_group.split("."))
-            request = replace(request, sweep=sweep)
+        key = override.key_or_group
+        if request.sweep and not override.is_sweep_override() and key not in relative_axes:
+            request = replace(request, sweep=pinned(request.sweep, key.split(".")))
     return request.check()
 
 
-def _composed(overrides: list[Override], folder: Path | None, multirun: bool) -> dict[str, Any]:
+def _composed(
+    overrides: list[Override], folder: Path | None, multirun: bool
+) -> tuple[dict[str, Any], set[str]]:
+    """Return what the overrides make of the YAML, and the `_relative_axes` of its sweep."""
     plain = [override for override in overrides if not override.is_sweep_override()]
     swept = [override for override in overrides if override.is_sweep_override()]
     if swept and not multirun:
@@ -103,7 +107,7 @@ def _composed(overrides: list[Override], folder: Path | None, multirun: bool) ->
     _check_stages(plain, folder)
     lines = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]"] if folder else []
     lines += [line for override in plain for line in _line(override)]
-    data = _load(lines, folder)
+    data, relative_axes = _load(lines, folder)
     for override in _set_after(plain):
         value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)
         assert isinstance(value, dict)
@@ -113,7 +117,7 @@ def _composed(overrides: list[Override], folder: Path | None, multirun: bool) ->
         data["sweep"] = _with_axes(data.get("sweep"), axes)
     if data.get("sweep"):
         data["sweep"] = _normalized(data["sweep"], lines, folder)
-    return data
+    return data, relative_axes
 
 
 def _parsed(argument: str) -> Override:
@@ -201,7 +205,7 @@ def _check_stages(plain: list[Override], folder: Path | None) -> None:
     if not names:
         return
     without_stages = [override for override in plain if override not in of_stages]
-    curriculum = _composed(without_stages, folder, False).get("curriculum") or {}
+    curriculum = _composed(without_stages, folder, False)[0].get("curriculum") or {}
     stages = curriculum.get("stages") or {}
     for name in sorted(names - stages.keys()):
         raise ConfigError(
@@ -230,7 +234,8 @@ def _options(group: str, folder: Path | None) -> list[str]:
     return sorted(names)
 
 
-def _load(lines: list[str], folder: Path | None) -> dict[str, Any]:
+def _load(lines: list[str], folder: Path | None) -> tuple[dict[str, Any], set[str]]:
+    """Return what Hydra composes, and the `_relative_axes` of its sweep."""
     try:
         config = hydra.compose("config", lines)
         data: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
@@ -244,7 +249,31 @@ def _load(lines: list[str], folder: Path | None) -> dict[str, Any]:
             chosen = next((line for line in lines if line.startswith(f"{group}=")), group)
             reason = f"the file says {' and '.join(strays)} below {group}"
             raise ConfigError(f"{chosen}: {reason}; its first line has to be {GLOBAL_PACKAGE!r}")
-    return data
+    sweep = OmegaConf.to_container(config, resolve=False).get("sweep")  # type: ignore[union-attr]
+    return data, set(_relative_axes(sweep))
+
+
+def _relative_axes(sweep: Any) -> Iterator[str]:
+    """Yield the fields whose values a sweep gives in terms of what the run itself has there.
+
+    A value that is given for one is what the axis is relative to, and takes nothing from it.
+    """
+    trees = sweep if isinstance(sweep, dict) else {}
+    together = trees.get("zip") or []
+    together = [together] if isinstance(together, dict) else together
+    for tree in [trees.get("axes"), *together]:
+        for path, values in _leaves(tree):
+            if f"${{{path}}}" in json.dumps(values):
+                yield path
+
+
+def _leaves(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path of each leaf of a tree, and its value."""
+    if not isinstance(tree, dict):
+        yield above, tree
+        return
+    for key, value in tree.items():
+        yield from _leaves(value, f"{above}.{key}" if above else str(key))
 
 
 def _no_base(error: MissingConfigException, folder: Path | None) -> str:
@@ -283,7 +312,7 @@ def _normalized(sweep: Any, lines: list[str], folder: Path | None) -> Any:
         if name not in (options := _options(group, folder)):
             raise ConfigError(f"{where}.{group}: no {name!r}{hint(name, options)}")
         other_lines = [line for line in lines if not line.startswith(f"{group}=")]
-        return _load([*other_lines, f"{group}={name}"], folder)[group]
+        return _load([*other_lines, f"{group}={name}"], folder)[0][group]
 
     normalized = dict(sweep)
     if isinstance(normalized.get("where"), str):

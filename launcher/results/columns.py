@@ -113,6 +113,9 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     _choice("vpp", "d", "more", spec_field="layout.vpp"),
     _choice("cp", "d", "more", spec_field="layout.cp"),
     _choice("ep", "d", "more", spec_field="layout.ep"),
+    # A dense model has none.
+    _choice("dispatcher", spec_field="layout.dispatcher", label="value",
+            of_spec=lambda spec: spec.layout.dispatcher if spec.model.experts else None),
     _choice("sp", spec_field="layout.sequence_parallel", of_spec=attrgetter("layout.sp")),
     _choice("zero", "d", "more", spec_field="layout.zero"),
     _choice("global_batch", "d", "more", "gbs", spec_field="train.global_batch",
@@ -127,6 +130,8 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     _figure("mfu_pct", ",.1f", "more", from_sheet=("mfu",)),
     _figure("hfu_pct", ",.1f", "more", from_sheet=("hfu",)),
     _figure("tokens_per_s", ",.0f", "more", visible="always"),
+    # Of `analysis.scaling`: it needs the other rows.
+    Column("scaling_pct", ",.1f", "more"),
     _figure("step_ms_p50", ",.1f", "less", "step_ms", visible="always"),
     _figure("step_ms_p95", ",.1f", "less", visible="never", from_sheet=()),
     _figure("step_ms_error", ",.2f", "less", visible="never", from_sheet=()),

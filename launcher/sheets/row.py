@@ -7,7 +7,14 @@ from functools import cached_property
 from typing import Any
 
 from launcher.planner.engines import ENGINES
-from launcher.planner.points import GIB, NUMBER_FORMATS, RECOMPUTE, NumberFormat, device_fields
+from launcher.planner.points import (
+    DISPATCHERS,
+    GIB,
+    NUMBER_FORMATS,
+    RECOMPUTE,
+    NumberFormat,
+    device_fields,
+)
 from launcher.sheets import aliases, spelling
 from launcher.sheets.cells import BLANK
 from launcher.sheets.frameworks import MEGATRON_GRADIENT, UNKNOWN, Framework, framework
@@ -72,6 +79,7 @@ class RowReader:
             "micro_batch": micro,
             "global_batch": self._batch(micro * dp, splits["pp"], model["sequence"]),
             "recompute": RECOMPUTE.index(self._read("recompute", spelling.recompute, "none")),
+            "dispatcher": DISPATCHERS.index(spelling.dispatcher(self._cell("dispatcher"))),
             "flash": self._flag("flash_attn", self.framework.flash),
             "dropout": self.framework.gpt_dropout and not model["gated"],
         }

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from launcher.planner.points import NumberFormat
 from launcher.sheets import cells, titles
+from launcher.spec.layout import Dispatcher
 from launcher.spec.shape import Recompute
 
 COLUMNS: Mapping[str, str] = {
@@ -54,6 +55,7 @@ COLUMNS: Mapping[str, str] = {
     "layers_per_chunk": "num_layers_per_virtual_pipeline_stage",
     "cp": "cp_size context_parallel context_parallel_size",
     "ep": "ep_size expert_parallel expert_parallel_size expert_model_parallel_size",
+    "dispatcher": "token_dispatcher moe_token_dispatcher_type moe_dispatcher",
     "dp": "dp_size data_parallel data_parallel_size",
     "zero_stage_or_strategy": "zero zs zero_stage zero_level deepspeed deepspeed_type"
     " zero_optimization strategy sharding sharding_strategy distributed_strategy parallel_strategy"
@@ -286,6 +288,11 @@ def recompute(text: str) -> Recompute | None:
     if PARTIAL.search(lower) or (modules and "full" not in lower):
         return None
     return first(RECOMPUTED, text)
+
+
+def dispatcher(text: str) -> Dispatcher:
+    """Dispatcher of tokens to experts; alltoall where none is known."""
+    return "allgather" if re.search(r"all[ _-]?gather", text.lower()) else "alltoall"
 
 
 T = TypeVar("T")

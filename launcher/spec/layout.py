@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from launcher.decode import Count
+from launcher.decode import Count, added
 from launcher.errors import LayoutError
 from launcher.spec.shape import ModelShape, Recompute
+
+Dispatcher = Literal["alltoall", "allgather"]
 
 DEGREES = ("tp", "pp", "vpp", "cp", "ep")
 """Sizes that split one model over ranks, in the order in which a label has them."""
@@ -45,6 +47,9 @@ class ParallelLayout:
     """Keep the optimizer's state in host memory (deepspeed, zero >= 1)."""
     overlap_p2p: bool = True
     """Interleaved schedule only: overlap the stages' sends with compute."""
+    dispatcher: Dispatcher = added("alltoall")
+    """Experts only: alltoall sends each token to the ranks of its experts, allgather sends all
+    tokens to all ranks of a group, which is less where top_k is near ep."""
 
     @property
     def sp(self) -> bool:

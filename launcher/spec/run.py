@@ -13,9 +13,9 @@ from launcher.decode import (
     Range,
     Whole,
     canonical,
+    content,
     decode,
     digest,
-    encode,
     fingerprint,
     join,
 )
@@ -156,13 +156,13 @@ class RunSpec:
     def loss_settings(self) -> dict[str, Any]:
         """Settings that decide the losses: layout, machines and engine do not, nor do the answers
         to accidents."""
-        train = encode(self.train)
+        train = content(self.train)
         for name in ("untimed_steps", "tokens", "spike_guard"):
             del train[name]
-        stage = encode(self.stage) if self.stage else {}
+        stage = content(self.stage) if self.stage else {}
         stage.pop("max_epochs", None)
-        model = encode(self.model) | {"name": ""}
-        return {"model": model, "train": train, "data": encode(self.data), "stage": stage}
+        model = content(self.model) | {"name": ""}
+        return {"model": model, "train": train, "data": content(self.data), "stage": stage}
 
     def rate(self, step: int) -> float:
         """Learning rate of optimizer step ``step``; of a stage, by the schedule it is a part of."""

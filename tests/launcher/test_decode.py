@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from launcher.decode import Count, Fraction, decode, encode, field_at, fingerprint
+from launcher.decode import Count, Fraction, added, decode, encode, field_at, fingerprint
 from launcher.errors import ConfigError
 
 
@@ -76,6 +76,23 @@ def test_a_fingerprint_is_of_the_content() -> None:
     assert first == fingerprint(Outer(inner=Inner(size=1)))
     assert first != fingerprint(Outer(inner=Inner(size=2)))
     assert len(first) == 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Older:
+    name: str = "x"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Younger(Older):
+    more: str = added("as before")
+
+
+def test_a_field_that_is_added_leaves_the_fingerprints_of_before() -> None:
+    assert fingerprint(Younger()) == fingerprint(Older())
+    assert fingerprint({"of": [Younger()]}) == fingerprint({"of": [Older()]})
+    assert fingerprint(Younger(more="new")) != fingerprint(Older())
+    assert encode(Younger()) == {"name": "x", "more": "as before"}  # files say it
 
 
 def test_field_at_follows_a_dotted_path() -> None:

@@ -123,6 +123,22 @@ def test_a_pinned_field_is_no_axis_any_more() -> None:
     assert pinned(pinned(sweep, ["layout", "tp"]), ["layout", "pp"]).axes == {}
 
 
+def test_a_value_that_follows_from_the_other_fields_of_the_point() -> None:
+    specs = points(
+        axes={
+            "layout": {"micro_batch": [1, 2]},
+            "train": {"global_batch": [24, "= 24 * layout.micro_batch / 2"]},
+        },
+        zip=[{"cluster": {"nodes": [1, 3]}, "layout": {"tp": ["= cluster.nodes", 1]}}],
+        where=["train.global_batch < 24 or layout.tp * cluster.nodes > 1"],
+    )
+    assert [
+        (p.layout.micro_batch, p.train.global_batch, p.cluster.nodes, p.layout.tp) for p in specs
+    ] == [(1, 24, 3, 1), (1, 12, 1, 1), (1, 12, 3, 1), (2, 24, 3, 1)]
+    (picked,) = points(points=[{"layout": {"tp": 4, "pp": "= layout.tp"}}])
+    assert picked.layout.pp == BASE.layout.tp * 4
+
+
 @pytest.mark.parametrize("expression", ["9**9**9 > 1", "'a' * 10**10 == ''", "layout.__class__"])
 def test_a_condition_cannot_run_away_or_reach_out(expression: str) -> None:
     with pytest.raises(ConfigError, match=r"^sweep\.where: "):

@@ -151,7 +151,7 @@ def _experts(spec: RunSpec) -> dict[str, Any]:
         # Per sequence: a loss over a micro batch would depend on the layout.
         "moe_router_load_balancing_type": "seq_aux_loss" if weight else "none",
         "moe_aux_loss_coeff": weight,
-        "moe_token_dispatcher_type": "alltoall",
+        "moe_token_dispatcher_type": spec.layout.dispatcher,
         "moe_grouped_gemm": False,
     }
 

@@ -59,7 +59,16 @@ def moe_spec(
 
 def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
     layout = ParallelLayout(
-        tp=2, pp=2, vpp=2, cp=2, ep=4, zero=2, micro_batch=4, offload=True, recompute="full"
+        tp=2,
+        pp=2,
+        vpp=2,
+        cp=2,
+        ep=4,
+        zero=2,
+        micro_batch=4,
+        offload=True,
+        recompute="full",
+        dispatcher="allgather",
     )
     row = point(
         layers=4,
@@ -85,6 +94,7 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
         micro_batch=4,
         recompute="full",
         offload=1,
+        dispatcher=1,
         flash=1,
         fused=0,
         engine="deepspeed",

@@ -105,6 +105,14 @@ def test_flags(name: str, text: str, value: bool | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "gathers"),
+    [("allgather", 1), ("All-Gather", 1), ("all_gather", 1), ("alltoall", 0), ("flex", 0), ("", 0)],
+)
+def test_dispatchers(text: str, gathers: int) -> None:
+    assert read_conf(moe_token_dispatcher_type=text, ep="2", experts="8").points.dispatcher == [gathers]
+
+
+@pytest.mark.parametrize(
     ("column", "text", "zero", "engine", "offload"),
     [
         ("zero", "ZeRO 3", 3, None, 0), ("zero", "ZeRO-3", 3, None, 0), ("zero", "stage3", 3, None, 0),

@@ -95,9 +95,16 @@ def _print_words(campaign: "Campaign", row: int, options: argparse.Namespace) ->
         return
     chosen = choices(sweep, [*campaign.plan.points.values()][row - 1])
     if chosen is not None:
-        unswept = [word for word in words if not word.lstrip("+~").startswith("sweep")]
+        replaced = {"sweep", *(word.partition("=")[0] for word in chosen)}
+        unswept = [word for word in words if _key(word) not in replaced]
         command = shlex.join(["launch", *unswept, *chosen])
         print(f"row {row} alone: {command}", file=sys.stderr)
+
+
+def _key(word: str) -> str:
+    """Return the key of an override; of one below the sweep, ``sweep``."""
+    key = word.lstrip("+~").partition("=")[0]
+    return "sweep" if key.startswith("sweep.") else key
 
 
 def _terms(campaign: "Campaign", row: int) -> list[dict[str, Any]]:

@@ -56,6 +56,7 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("moe", 2, {}),
     ("moe", 2, {"layout__ep": 2}),
     ("switch", 2, {"layout__ep": 2}),
+    ("moe", 2, {"layout__ep": 2, "layout__dispatcher": "allgather", **SP}),
     ("moe", 2, {"layout__ep": 2, **SP}),
     ("moe", 2, SP),
     ("moe", 2, {"layout__cp": 2, "layout__ep": 2}),
@@ -75,6 +76,7 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 4, {**DS, "layout__zero": 3, **TP}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2}),
     ("moe", 2, {**DS, "layout__zero": 2, "layout__ep": 2, **SP}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2, "layout__dispatcher": "allgather"}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__cp": 2}),
     ("moe", 2, {**DS, "layout__zero": 3}),
     # deepspeed, pipeline
