@@ -7,9 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from launcher.cli.registry import VERBS
-from launcher.cli.verbs.running.run import run
-from launcher.decode import nearest
+from launcher.cli import completion
 from launcher.errors import LaunchError, RequestError
 
 
@@ -36,6 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
+    if completion.is_asked(words):
+        return completion.answer(words)
+
+    # Imports that a key press need not wait for.
+    from launcher.cli.registry import VERBS
+    from launcher.cli.verbs.running.run import run
+    from launcher.decode import nearest
+
     first = words[0] if words else ""
     if first in VERBS:
         return VERBS[first].run(words[1:])

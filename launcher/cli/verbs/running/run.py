@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from launcher.cli import completion
 from launcher.cli.parser import (
     add_override_options,
     add_table_options,
@@ -14,6 +15,7 @@ from launcher.cli.parser import (
     saved_command,
 )
 from launcher.cli.verb import Verb
+from launcher.errors import RequestError
 
 if TYPE_CHECKING:
     from launcher.campaign.campaign import Campaign
@@ -26,7 +28,15 @@ def run(words: Sequence[str]) -> int:
     parser.shows_verbs = True
     add_override_options(parser)
     add_table_options(parser, of_records=True)
+    parser.add_argument(
+        completion.OPTION,
+        choices=completion.SHELLS,
+        metavar="SHELL",
+        help="print the script that completes commands in bash, zsh or fish",
+    )
     options = parse(parser, words)
+    if options.completion:  # `launcher.cli` answers what begins with it
+        raise RequestError(f"{completion.OPTION}: stands alone with its shell")
 
     from launcher.campaign.campaign import Campaign
     from launcher.campaign.plan import Plan
