@@ -176,9 +176,11 @@ class Runs:
         return frames.attempts(self.places)
 
     @property
-    def gpu_hours(self) -> float:
-        """GPU hours of all attempts that have ended: nodes are held from start to end."""
-        return float(pd.to_numeric(self.attempts()["gpu_hours"]).sum())
+    def gpu_hours(self) -> float | None:
+        """GPU hours of all attempts that have ended: nodes are held from start to end. None where
+        of none it is known, as of imported logs."""
+        hours = pd.to_numeric(self.attempts()["gpu_hours"]).sum(min_count=1)
+        return None if pd.isna(hours) else float(hours)
 
     @property
     def price_per_gpu_hour(self) -> float | None:

@@ -306,6 +306,7 @@ def test_imported_runs_are_rows(tmp_path: Path) -> None:
         '{"step": 1, "loss": 12.4, "stated_tflops_per_gpu": 41}\n'
     )
     runs = analysis.load(tmp_path)
+    assert runs.gpu_hours is None
     (row,) = runs.table().to_dict(orient="records")
     assert (row["outcome"], row["tp"], row["pp"], row["stated_tflops_per_gpu"]) == (
         "timeout",
