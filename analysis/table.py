@@ -1,6 +1,5 @@
 """Records as a table with one row per point: best first, failures after, rejections last."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from analysis import text
 from analysis.folding import fold
 from analysis.loading.rows import UNFINISHED, Row, of_record
 from launcher.errors import ConfigError
+from launcher.files import json_text
 from launcher.results.columns import COLUMNS, FORMS, SPEED, column_of, resolved
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.record import RunRecord
@@ -319,10 +319,18 @@ def _filled(rows: pd.DataFrame, unknown: str | None) -> pd.DataFrame:
     return rows.astype(object).where(rows.notna(), unknown)
 
 
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table as plain data; what is unknown is None."""
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in _filled(rows, None).to_dict(orient="records")
+    ]
+
+
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
     "table": _text,
     "csv": lambda rows: _guarded(rows).to_csv(index=False).rstrip("\n"),
-    "json": lambda rows: json.dumps(_filled(rows, None).to_dict(orient="records"), indent=1),
+    "json": lambda rows: json_text(records(rows)),
     "md": lambda rows: _brief(rows, "github"),
     "latex": lambda rows: _brief(rows, "latex_booktabs"),
     "html": lambda rows: _filled(rows, "").to_html(index=False, border=0),

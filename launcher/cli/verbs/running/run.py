@@ -52,7 +52,7 @@ def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse
         _print_stopped(campaign, words)
         return 1
     if campaign.plan.request.detach:
-        return handed_over(campaign)
+        return handed_over(campaign, options.format, options.output)
     from analysis import table
 
     rows = table.frame(records, options.sort, campaign.plan.request.points.goal)
