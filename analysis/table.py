@@ -18,11 +18,25 @@ from launcher.files import json_text
 from launcher.results.columns import COLUMNS, FORMS, SPEED, column_of, resolved
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.record import RunRecord
+from launcher.results.sweep_folder import SweepFolder
 
 
-def frame(records: Sequence[RunRecord], sort: str | None = None, goal: str = SPEED) -> pd.DataFrame:
-    """`arranged` of the rows of records."""
-    return arranged([of_record(record) for record in records], sort, goal)
+def frame(
+    records: Sequence[RunRecord],
+    sort: str | None = None,
+    goal: str = SPEED,
+    sweep: SweepFolder | None = None,
+) -> pd.DataFrame:
+    """`arranged` of the rows of records; ``sweep`` is the folder that they are of."""
+    return arranged([of_record(record) | _place(record, sweep) for record in records], sort, goal)
+
+
+def _place(record: RunRecord, sweep: SweepFolder | None) -> dict[str, str | None]:
+    """Folders of a record: what never ran has none of its own."""
+    if sweep is None:
+        return {}
+    run = sweep.run(record.spec.name)
+    return {"sweep": str(sweep.path), "folder": str(run.path) if run.has_spec else None}
 
 
 def arranged(rows: Sequence[Row], sort: str | None = None, goal: str = SPEED) -> pd.DataFrame:

@@ -55,7 +55,8 @@ def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse
         return handed_over(campaign, options.format, options.output)
     from analysis import table
 
-    rows = table.frame(records, options.sort, campaign.plan.request.points.goal)
+    plan = campaign.plan
+    rows = table.frame(records, options.sort, plan.request.points.goal, plan.folder)
     table.put(rows, options.format, options.output, every_row=options.all)
     _advise(campaign)
     _offer_best(campaign)
