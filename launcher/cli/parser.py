@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -96,10 +96,27 @@ def add_table_options(parser: Parser, of_records: bool = False, of_points: bool 
     parser.prints_table, parser.of_records = True, of_records
 
 
-def add_format_option(parser: Parser, default: str = "text") -> None:
-    """Add ``--format`` to a verb that prints no table: its usual form, or JSON."""
+def add_format_option(
+    parser: Parser,
+    default: str = "text",
+    refused: Callable[[str], str | None] = lambda name: None,
+) -> None:
+    """Add ``--format`` to a verb that prints no table.
+
+    Args:
+        parser: that of the verb.
+        default: its usual form, besides JSON.
+        refused: message on a name that means something else, or None.
+    """
+
+    def form(name: str) -> str:
+        if message := refused(name):
+            raise argparse.ArgumentTypeError(message)
+        return name
+
     parser.add_argument(
         "--format",
+        type=form,
         choices=(default, "json"),
         default=default,
         metavar="FORMAT",

@@ -181,6 +181,24 @@ def test_what_is_handed_over_as_data(
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_a_stage_that_is_handed_over_as_data(
+    commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.say("sbatch", "Submitted batch job 17\n")
+    commands.say("squeue", "17|PENDING||Resources\n")
+    words = ["curriculum=four_stage", "cluster=local_slurm", f"output={tmp_path}", "detach=true"]
+    assert main([*words, "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
+    jsonschema.validate(rows, schema_of("submit"))
+    assert {"run": "1-web", "state": "queued", "slurm": "PENDING Resources"}.items() <= rows[
+        0
+    ].items()
+    assert "1-web is queued or runs, 3 stages to come:\n" in captured.err
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("1-web is queued or runs, 3 stages to come:\n")
+
+
 def test_a_strategy_that_learns_says_who_chooses_the_rest(
     commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,7 +94,7 @@ def import_(words: Sequence[str]) -> int:
     parser.add_argument(
         "--again", action="store_true", help="read also what was read before and has not changed"
     )
-    add_format_option(parser)
+    add_format_option(parser, refused=_log_format)
     options = parse(parser, words)
     paths = _paths(options.sources)
     if options.kind not in (AUTO, *FORMATS):
@@ -108,6 +108,13 @@ def import_(words: Sequence[str]) -> int:
     elif len(failures) < len(sources):
         print(f"look at them: launch table {shlex.quote(options.output)}")
     return 1 if failures else 0
+
+
+def _log_format(name: str) -> str | None:
+    """Message on a format of logs where one of the output is expected; None on anything else."""
+    from launcher.foreign import FORMATS
+
+    return f"{name!r} is a format of logs: --log-format {name}" if name in FORMATS else None
 
 
 def _paths(words: Sequence[str]) -> list[Path]:

@@ -145,6 +145,10 @@ def test_lines_that_cannot_be_read_are_shown(capsys: pytest.CaptureFixture[str])
             [str(LOG), "--log-format", "megatrn"],
             "launch: --log-format: no format 'megatrn'; did you mean 'megatron'?\n",
         ),
+        (
+            [str(LOG), "--format", "nemo"],
+            "launch: argument --format: 'nemo' is a format of logs: --log-format nemo\n",
+        ),
         ([], "launch: the following arguments are required: LOG\n"),
     ],
 )
