@@ -28,12 +28,18 @@ class Alarm:
     """An event from its first step to its end. Figures as in `launcher.spikes.detector.Event`."""
 
     kind: Kind
+    """Kind of the event."""
     of: Quantity
+    """Quantity that it happened to."""
     step: int
+    """Step at which it was seen."""
     value: float | None
+    """Value at that step; None where it is not finite."""
     baseline: float | None
+    """Baseline from before it began; None where it was not known yet."""
     size: float | None
-    """Deviations of the worst value until its end."""
+    """Excess of the worst value until its end over the baseline: nats of a loss, times of a
+    norm."""
     end: Literal["recovery", "divergence"] | None = None
     """None where the log ends first, or shows no end of it."""
     steps: int | None = None

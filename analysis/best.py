@@ -22,7 +22,13 @@ FREE = ("blend",)
 
 
 def config(row: "pd.Series[Any]", run: RunFolder) -> str:
-    """YAML of the run of a table's row.
+    """YAML of the run of a table's row. Raises ConfigError as `values` does."""
+    lines = [_line(key, value) for key, value in values(run).items()]
+    return "\n".join([*_remarks(row, run.spec()), *lines]) + "\n"
+
+
+def values(run: RunFolder) -> dict[str, Any]:
+    """Dotted keys of a run, and their values.
 
     Raises:
         ConfigError: it is a stage of a curriculum, or this project did not start it.
@@ -35,9 +41,7 @@ def config(row: "pd.Series[Any]", run: RunFolder) -> str:
         raise ConfigError(f"{run.path}: cannot be started again: {error}") from error
     if spec.stage:
         raise ConfigError(f"{run.path}: is a stage; launch resume goes on with its curriculum")
-    values = dict(_where_to_run(run.path.parent)) | dict(_keys(spec))
-    lines = [*_remarks(row, spec), *(_line(key, value) for key, value in values.items())]
-    return "\n".join(lines) + "\n"
+    return dict(_where_to_run(run.path.parent)) | dict(_keys(spec))
 
 
 def _keys(spec: RunSpec) -> Iterator[tuple[str, Any]]:

@@ -131,9 +131,22 @@ class Runs:
             ConfigError: as `best`; or it is a stage, or this project did not start it.
         """
         row = self.best(by, ours=True)
+        return best.config(row, self._folder_of(row))
+
+    def best_document(self, by: str | None = None) -> dict[str, Any]:
+        """The best run as plain data: ``row``, of `table`, and ``config``, of `best_config`.
+
+        Raises:
+            ConfigError: as `best_config`.
+        """
+        row = self.best(by, ours=True)
+        config = best.values(self._folder_of(row))
+        return {"row": table.records(row.to_frame().T)[0], "config": config}
+
+    def _folder_of(self, row: "pd.Series[Any]") -> RunFolder:
         if pd.isna(row["folder"]):
             raise ConfigError(f"the best, row {row['row']}, has no folder here, only its record")
-        return best.config(row, self._loaded.places[row["folder"]].run)
+        return self._loaded.places[row["folder"]].run
 
     def failures(self) -> pd.DataFrame:
         """Rows of `table` that were started and did not go well, or cannot be read: by outcome,

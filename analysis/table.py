@@ -1,6 +1,5 @@
 """Records as a table with one row per point: best first, failures after, rejections last."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +15,29 @@ from analysis.folding import fold
 from analysis.loading.rows import UNFINISHED, Row, of_record
 from analysis.scaling import scaling_pct
 from launcher.errors import ConfigError
+from launcher.files import json_text
 from launcher.results.columns import COLUMNS, FORMS, SPEED, column_of, resolved
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.record import RunRecord
+from launcher.results.sweep_folder import SweepFolder
 
 
-def frame(records: Sequence[RunRecord], sort: str | None = None, goal: str = SPEED) -> pd.DataFrame:
-    """`arranged` of the rows of records."""
-    return arranged([of_record(record) for record in records], sort, goal)
+def frame(
+    records: Sequence[RunRecord],
+    sort: str | None = None,
+    goal: str = SPEED,
+    sweep: SweepFolder | None = None,
+) -> pd.DataFrame:
+    """`arranged` of the rows of records; ``sweep`` is the folder that they are of."""
+    return arranged([of_record(record) | _place(record, sweep) for record in records], sort, goal)
+
+
+def _place(record: RunRecord, sweep: SweepFolder | None) -> dict[str, str | None]:
+    """Folders of a record: what never ran has none of its own."""
+    if sweep is None:
+        return {}
+    run = sweep.run(record.spec.name)
+    return {"sweep": str(sweep.path), "folder": str(run.path) if run.has_spec else None}
 
 
 def arranged(rows: Sequence[Row], sort: str | None = None, goal: str = SPEED) -> pd.DataFrame:
@@ -321,10 +335,18 @@ def _filled(rows: pd.DataFrame, unknown: str | None) -> pd.DataFrame:
     return rows.astype(object).where(rows.notna(), unknown)
 
 
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table as plain data; what is unknown is None."""
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in _filled(rows, None).to_dict(orient="records")
+    ]
+
+
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
     "table": _text,
     "csv": lambda rows: _guarded(rows).to_csv(index=False).rstrip("\n"),
-    "json": lambda rows: json.dumps(_filled(rows, None).to_dict(orient="records"), indent=1),
+    "json": lambda rows: json_text(records(rows)),
     "md": lambda rows: _brief(rows, "github"),
     "latex": lambda rows: _brief(rows, "latex_booktabs"),
     "html": lambda rows: _filled(rows, "").to_html(index=False, border=0),

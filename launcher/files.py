@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import json
+import math
 import os
 import re
 import tempfile
@@ -98,6 +99,19 @@ def _end_of_lines(file: IO[bytes]) -> int:
             return begin + newline + 1
         end = begin
     return 0
+
+
+def json_text(data: Any) -> str:
+    """Return plain data as JSON that any program reads: what is not finite is null."""
+    return json.dumps(_strict(data), indent=1, allow_nan=False)
+
+
+def _strict(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _strict(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_strict(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def read_json(path: Path) -> Any:

@@ -36,15 +36,19 @@ class Replayed:
 
     group: Mapping[str, str]
     rows: int
+    """Rows of the group that were measured, or ran out of memory."""
     fit: int
     """Rows whose speed was measured."""
     oom: int
+    """Rows that ran out of memory."""
     trials: tuple[Mapping[str, Any], ...]
     """In the order they were chosen: row (from 1, in the file), outcome, tokens_per_s_per_gpu."""
     trials_to_1pct: int | None
     """Trials until one was within 1 % of the group's best; None where none was."""
     trials_to_2pct: int | None
+    """The same within 2 %."""
     oom_trials: int
+    """Trials that ran out of memory."""
     stopped: str
     """Reason for which it chose no more."""
     regret: float | None

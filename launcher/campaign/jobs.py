@@ -1,6 +1,7 @@
 """Jobs of a batch system, seen and ended from any shell: ``launch status``, ``launch cancel``."""
 
 import json
+import math
 import shlex
 import shutil
 import time
@@ -31,7 +32,7 @@ PATIENCE = 90.0
 
 
 def status(path: Path) -> list[dict[str, Any]]:
-    """Return one row for each run below a folder: its state now.
+    """Return one row for each run below a folder: its state now. A loss may be nan.
 
     Raises:
         ConfigError: there are no runs below the folder.
@@ -78,6 +79,7 @@ def _row(
     except ReadError:
         steps, beats = [], {}
     last = steps[-1] if steps else {}
+    loss = metrics.number(last.get("loss"))
     beat_times = [beat.time for beat in beats.values() if status and beat.attempt == status.attempt]
     running = status is not None and status.state == "running"
     return {
@@ -88,7 +90,8 @@ def _row(
         "attempt": status.attempt if status else None,
         "hosts": " ".join(status.nodes) or None if status else None,
         "step": last.get("step"),
-        "loss": metrics.encoded(_rounded(metrics.number(last.get("loss")), 4)),
+        "loss": _rounded(loss, 4),
+        "finite": None if loss is None else math.isfinite(loss),
         "tokens_per_s": _rounded(metrics.number(last.get("tokens_per_s")), 0),
         "silent_s": round(time.time() - min(beat_times)) if running and beat_times else None,
         "cause": cause,

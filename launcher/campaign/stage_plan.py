@@ -1,7 +1,7 @@
 """Stages of a curriculum before anything starts: their costs, and checks of these."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,8 @@ def rows(plan: Plan, planned: Sequence[Planned]) -> Iterator[dict[str, Any]]:
             "steps": spec.train.steps,
             "until_step": spec.last,
             "sequence": spec.model.sequence,
-            "global_batch": _batch(spec),
+            "global_batch": spec.train.global_batch,
+            "batch_start": spec.train.batch_ramp.start if spec.train.batch_ramp else None,
             "lr_first": spec.rate(spec.first + 1),
             "lr_last": spec.rate(spec.last),
             "layout": _layout(spec),
@@ -48,6 +49,22 @@ def rows(plan: Plan, planned: Sequence[Planned]) -> Iterator[dict[str, Any]]:
             "checkpoints": checkpoints_on_disk(plan.request, spec),
             **_cost(stage),
         }
+
+
+def readable(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a table for people, where a batch that grows is ``8..64``."""
+    return [
+        {
+            **row,
+            "global_batch": _batch(row["batch_start"], row["global_batch"]),
+            "batch_start": None,
+        }
+        for row in rows
+    ]
+
+
+def _batch(start: int | None, global_batch: int) -> str:
+    return f"{start}..{global_batch}" if start else str(global_batch)
 
 
 def check(plan: Plan, planned: Sequence[Planned]) -> None:
@@ -168,11 +185,6 @@ def _short_names(sources: Sequence[str]) -> dict[str, str]:
     names = {source: source.rsplit("/", 1)[-1] for source in sources}
     distinct = len(set(names.values())) == len(names)
     return names if distinct else {source: source for source in sources}
-
-
-def _batch(spec: RunSpec) -> str:
-    ramp = spec.train.batch_ramp
-    return f"{ramp.start}..{spec.train.global_batch}" if ramp else str(spec.train.global_batch)
 
 
 def _layout(spec: RunSpec) -> str:

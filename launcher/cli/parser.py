@@ -2,9 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from launcher.cli.overview import overview
 from launcher.cli.verb import Verb
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from launcher.results.sweep_folder import SavedCommand
 
 FORMATS = ("table", "csv", "json", "md", "latex", "html", "parquet")
+DATA_FORMATS = ("csv", "json", "parquet")
+"""Formats that programs read: every row, every column, no figure rounded."""
 BY_SUFFIX = {f".{name}": name for name in FORMATS[1:]} | {".tex": "latex"}
 
 
@@ -39,6 +41,17 @@ class Parser(argparse.ArgumentParser):
         if self.shows_verbs:
             self.epilog = overview(self.groups)
         return super().format_help()
+
+
+class PrintSchema(argparse.Action):
+    """Option that prints the JSON Schema of a verb's output and ends, as ``--help`` does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from launcher.cli.schemas import schema_of
+        from launcher.files import json_text
+
+        print(json_text(schema_of(parser.prog.removeprefix("launch").strip())))
+        parser.exit()
 
 
 def new_parser(verb: str, description: str) -> Parser:
@@ -79,7 +92,43 @@ def add_table_options(parser: Parser, of_records: bool = False, of_points: bool 
     parser.add_argument("--format", choices=FORMATS, metavar="FORMAT", help=format_help)
     parser.add_argument("--sort", metavar="COLUMN", help="ascending; --sort=-COLUMN descending")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
+    _add_schema_option(parser)
     parser.prints_table, parser.of_records = True, of_records
+
+
+def add_format_option(
+    parser: Parser,
+    default: str = "text",
+    refused: Callable[[str], str | None] = lambda name: None,
+) -> None:
+    """Add ``--format`` to a verb that prints no table.
+
+    Args:
+        parser: that of the verb.
+        default: its usual form, besides JSON.
+        refused: message on a name that means something else, or None.
+    """
+
+    def form(name: str) -> str:
+        if message := refused(name):
+            raise argparse.ArgumentTypeError(message)
+        return name
+
+    parser.add_argument(
+        "--format",
+        type=form,
+        choices=(default, "json"),
+        default=default,
+        metavar="FORMAT",
+        help=f"{default} or json",
+    )
+    _add_schema_option(parser)
+
+
+def _add_schema_option(parser: Parser) -> None:
+    parser.add_argument(
+        "--schema", action=PrintSchema, nargs=0, help="print the JSON Schema of --format json"
+    )
 
 
 def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
@@ -98,6 +147,7 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
 
         options.overrides = with_file(options.config, options.overrides)
     if parser.prints_table:
+        options.format_is_stated = options.format is not None
         options.format = options.format or _format_of(options.output)
 
         from launcher.results import columns

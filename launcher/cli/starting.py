@@ -20,7 +20,7 @@ def ready(campaign: "Campaign") -> "Scheduler":
         from launcher.campaign import stage_plan
 
         rows = stage_plan.rows(campaign.plan, campaign.check_stages())
-        print(table.render(table.plain(list(rows)), "table"), file=sys.stderr)
+        print(table.render(table.plain(stage_plan.readable(rows)), "table"), file=sys.stderr)
     warn(campaign.plan)
     return campaign.open_scheduler()
 

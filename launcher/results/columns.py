@@ -40,6 +40,8 @@ class Column:
     """Empty before a run: what never ran differs from nothing in it."""
     figure: bool = False
     """Filled from the field of `launcher.results.record.Figures` with the same name."""
+    truth: bool = False
+    """True or false; another column without a form is a text."""
     spec_field: str | None = None
     """Field of `RunSpec` that it shows, dotted."""
     of_spec: Callable[[RunSpec], Any] | None = None
@@ -116,7 +118,8 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     # A dense model has none.
     _choice("dispatcher", spec_field="layout.dispatcher", label="value",
             of_spec=lambda spec: spec.layout.dispatcher if spec.model.experts else None),
-    _choice("sp", spec_field="layout.sequence_parallel", of_spec=attrgetter("layout.sp")),
+    _choice("sp", spec_field="layout.sequence_parallel", of_spec=attrgetter("layout.sp"),
+            truth=True),
     _choice("zero", "d", "more", spec_field="layout.zero"),
     _choice("global_batch", "d", "more", "gbs", spec_field="train.global_batch",
             decides_loss=True),

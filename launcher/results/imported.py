@@ -33,6 +33,7 @@ class RunFacts:
     vpp: int | None = None
     cp: int | None = None
     ep: int | None = None
+    dispatcher: str | None = None
     sp: bool | None = None
     zero: int | None = None
     global_batch: int | None = None

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from statistics import median, quantiles, stdev
 from typing import Any, TypedDict, get_args
@@ -54,10 +53,21 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
 
 
 def started_spec(folder: RunFolder, default: RunSpec) -> RunSpec:
-    """Read the spec a run was started with; that of a stage may have had another layout."""
-    with suppress(ReadError):
-        return folder.spec()
-    return default
+    """Read the spec a run was started with; that of a stage may have had another layout.
+
+    Raises:
+        ReadError: somebody has changed it since.
+    """
+    try:
+        started = folder.spec()
+    except ReadError:
+        return default
+    if started.name != default.name:
+        raise ReadError(
+            f"{folder.spec_file}: is no longer the spec of {default.name}, but of {started.name}:"
+            " a changed run is another one, in a folder of its own"
+        )
+    return started
 
 
 def _missing_end(

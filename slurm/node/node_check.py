@@ -36,6 +36,8 @@ PATIENCE = 5.0
 RECENT = 3600.0
 """Seconds for which a hardware error in the kernel's log counts against the node."""
 ENGINES = ("torch", "megatron-core", "deepspeed")
+VERSIONS = ("python", *ENGINES, "driver")
+"""Things that have a version, the driver where there are cards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,11 +3,10 @@
 python -m tests.benchmarks.keys
 """
 
-import ast
 import dataclasses
-import inspect
 from typing import Any, get_args, get_type_hints
 
+from launcher.cli.json_types import field_texts
 from launcher.schedulers.options import Checks, Container, SchedulerOptions
 from launcher.spec.batch_ramp import BatchRamp
 from launcher.spec.checkpointing import Checkpointing
@@ -50,24 +49,12 @@ def tables() -> str:
 
 def _table(group: str, kind: Any) -> str:
     head = f"## {group}\n\n| key | default | |\n| --- | --- | --- |\n"
-    texts, hints = _texts(kind), get_type_hints(kind)
+    texts, hints = field_texts(kind), get_type_hints(kind)
     fields = [f for f in dataclasses.fields(kind) if not dataclasses.is_dataclass(hints[f.name])]
     return head + "\n".join(
-        f"| `{group}.{f.name}` | {_default(f)} | {_choices(hints[f.name])}{texts.get(f.name, '')} |"
+        f"| `{group}.{f.name}` | {_default(f)} | {_choices(hints[f.name])}{texts.get(f.name, '').replace('|', '/')} |"
         for f in fields
     )
-
-
-def _texts(kind: Any) -> dict[str, str]:
-    """The docstring under each field."""
-    (body,) = ast.parse(inspect.getsource(kind)).body
-    assert isinstance(body, ast.ClassDef)
-    docstrings = {}
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-            assert isinstance(field.target, ast.Name) and isinstance(text.value, ast.Constant)
-            docstrings[field.target.id] = " ".join(str(text.value.value).split()).replace("|", "/")
-    return docstrings
 
 
 def _choices(kind: Any) -> str:

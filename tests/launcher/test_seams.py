@@ -120,6 +120,9 @@ def test_one_class_and_one_line(
     rows = json.loads(capsys.readouterr().out)
     assert [row["outcome"] for row in rows] == ["ok", "rejected"]
     assert (rows[0]["steps"], rows[0]["step_ms_p50"], rows[0]["nodes"]) == (6, 50.0, 2)
+    desk = tmp_path / "runs" / "desk"
+    assert [row["sweep"] for row in rows] == [str(desk)] * 2
+    assert [row["folder"] for row in rows] == [str(desk / rows[0]["spec_id"]), None]
 
     assert main(["table", "runs/desk", "--format", "json"]) == 0
     (row, _) = json.loads(capsys.readouterr().out)

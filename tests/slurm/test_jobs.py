@@ -3,15 +3,18 @@
 Modules: launcher.campaign.jobs, launcher.cli.verbs.running.cancel, launcher.cli.verbs.running.submit.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 import analysis
 from launcher.campaign import jobs
 from launcher.cli import main
+from launcher.cli.schemas import schema_of
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Setting
 from slurm import scheduler as module
@@ -154,6 +157,46 @@ def test_what_slurm_does_not_take_now_is_said(
         f"  launch status {tmp_path}/few",
         "SLURM takes no more at once: the same command submits the other 1 when some have ended",
     ]
+
+
+@pytest.mark.parametrize("verb", [[], ["submit"]])
+def test_what_is_handed_over_as_data(
+    verb: list[str], commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows of ``launch status`` on stdout, also where nothing can run; the words on stderr."""
+    commands.say("sbatch", "Submitted batch job 17\n")
+    commands.say("squeue", "17_0|PENDING||Resources\n17_1|RUNNING|n1|None\n")
+    words = [*verb, *TWO[1:], f"output={tmp_path}", "--format", "json"]
+    words += [] if verb else ["detach=true", "--sort", "row"]
+    assert main([*words, "name=two"]) == 0
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
+    jsonschema.validate(rows, schema_of("submit"))
+    assert [(row["state"], row["job"]) for row in rows] == [("queued", "17_0"), ("queued", "17_1")]
+    assert captured.err.splitlines()[1:] == [
+        "2 of 2 points are queued or running; then:",
+        f"  launch status {tmp_path}/two",
+    ]
+    assert main([*words, "name=none", "layout.tp=3"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_stage_that_is_handed_over_as_data(
+    commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.say("sbatch", "Submitted batch job 17\n")
+    commands.say("squeue", "17|PENDING||Resources\n")
+    words = ["curriculum=four_stage", "cluster=local_slurm", f"output={tmp_path}", "detach=true"]
+    assert main([*words, "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
+    jsonschema.validate(rows, schema_of("submit"))
+    assert {"run": "1-web", "state": "queued", "slurm": "PENDING Resources"}.items() <= rows[
+        0
+    ].items()
+    assert "1-web is queued or runs, 3 stages to come:\n" in captured.err
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("1-web is queued or runs, 3 stages to come:\n")
 
 
 def test_a_strategy_that_learns_says_who_chooses_the_rest(

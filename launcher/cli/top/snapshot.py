@@ -13,6 +13,7 @@ class Running:
     label: str
     """Values that tell it from the other points."""
     attempt: int
+    """Its number, from 1."""
     place: str
     """Its job and its nodes; "" on this machine."""
     step: int | None
@@ -20,6 +21,7 @@ class Running:
     last: int
     """The step it ends with."""
     losses: Series
+    """Losses of the latest steps, the last one last; None where a step has none."""
     speeds: Series
     """Tokens per second, over all ranks."""
     memory_gib: float | None
@@ -39,6 +41,7 @@ class Waiting:
     """A trial that has not begun."""
 
     label: str
+    """Values that tell it from the other points."""
     queued: bool
     """True where a batch system has it."""
     since: float | None = None
@@ -52,8 +55,11 @@ class Failure:
     """An attempt that did not end well."""
 
     label: str
+    """Values that tell it from the other points, and the attempt where it is not the latest."""
     outcome: str
+    """How it ended."""
     cause: str
+    """Why, in one line."""
     log: str
     """Folder of what its ranks printed, below the one that is shown."""
     ago: float | None
@@ -67,10 +73,13 @@ class Training:
     stage: str
     """Its name and number; "" of a run by itself."""
     step: int
+    """The last one that is done."""
     steps: int
     """Steps of all stages together."""
     tokens: int
+    """Tokens trained on so far."""
     total_tokens: int
+    """Tokens of all stages together."""
     seconds_left: float | None
     """Seconds to the end at the speed of the latest steps; None while nothing runs."""
     checkpoint: int | None
@@ -86,9 +95,11 @@ class Budget:
     gpu_hours: float
     """Sum over all attempts, those that run included."""
     max_gpu_hours: float | None = None
+    """Limit of the sweep on these."""
     trials: int = 0
     """Trials that ended."""
     max_trials: int | None = None
+    """Limit of the sweep on these."""
     seconds_left: float | None = None
     """Seconds that the open points take, estimated from those that ended."""
     may_stop: bool = False
@@ -100,25 +111,31 @@ class Snapshot:
     """State of a folder at one moment."""
 
     folder: str
+    """Folder that is shown, as it was given."""
     time: float
     """Seconds since the epoch."""
     unit: str
     """Word for one of the points: run, stage or point."""
     points: int
+    """Points of all sweeps below it."""
     outcomes: tuple[tuple[str, int], ...]
     """Points that ended, by outcome, ok first and the most frequent next."""
     running: tuple[Running, ...]
+    """Trials that run."""
     waiting: tuple[Waiting, ...]
     """The queued ones first."""
     queued: int
+    """Points that a batch system has."""
     not_started: int
     """Points that have not begun; of some nothing but the name is known."""
     failures: tuple[Failure, ...]
     """The newest first."""
     budget: Budget
+    """Spending, and its limits."""
     best: tuple[str, float] | None = None
     """Label and tokens per second of the fastest point."""
     training: Training | None = None
+    """Progress, where there is one run or one curriculum."""
     remarks: tuple[str, ...] = ()
     """Messages on files that could not be read, a line each."""
 

@@ -47,6 +47,7 @@ DUMP_NAMES = {name for names in NAMES.values() for name in names} | {
     "num_query_groups",
     "kv_channels",
     "position_embedding_type",
+    "moe_token_dispatcher_type",
 }
 """Names that are taken from a dump that has much else."""
 
@@ -96,6 +97,7 @@ def run_facts(arguments: Arguments, backend: str | None, params: float | None) -
         pp=pp,
         cp=cp,
         ep=ep,
+        dispatcher=_dispatcher(arguments),
         vpp=_virtual(arguments, pp) or default,
         sp=_flag(arguments, "sequence_parallel", False if dumped else None),
         zero=_zero(arguments, dumped),
@@ -105,6 +107,12 @@ def run_facts(arguments: Arguments, backend: str | None, params: float | None) -
         seq_len=count(arguments, "seq_len"),
         precision=_precision(arguments, dumped),
     )
+
+
+def _dispatcher(arguments: Arguments) -> str | None:
+    """Way of tokens to their experts; None for a dense model, whose dump names one too."""
+    experts = whole_number(arguments.get("num_experts"))
+    return arguments.get("moe_token_dispatcher_type") if experts else None
 
 
 def _engine_ranks(arguments: Arguments, dumped: bool) -> int | None:

@@ -24,7 +24,7 @@ from launcher.backends.megatron import Megatron
 from launcher.backends.worker_command import Execution, WorkerBackend
 from launcher.campaign.campaign import Campaign
 from launcher.campaign.plan import Plan
-from launcher.errors import ConfigError, WorkError
+from launcher.errors import ConfigError, ReadError, WorkError
 from launcher.files import UMASK, write_json
 from launcher.request.request import Request, SchedulerOptions
 from launcher.results import record, summary
@@ -324,6 +324,18 @@ def test_a_changed_field_is_another_trial(folder: Path) -> None:
     (trial_record,) = campaign(replace(request, train=train)).run(Local())
     assert trial_record.spec.id != first.spec.id and starts(folder) == 2
     assert len(record.read(folder / "records.jsonl")) == 2
+
+
+def test_a_spec_that_was_changed_in_its_folder_is_refused_in_a_line(folder: Path) -> None:
+    (first,) = run(folder, 1)
+    path = RunFolder(folder / first.spec.name).spec_file
+    changed = json.loads(path.read_text())
+    changed["layout"]["micro_batch"] = 2
+    path.write_text(json.dumps(changed))
+    with pytest.raises(ReadError) as error:
+        run(folder, 1)
+    assert str(error.value).startswith(f"{path}: is no longer the spec of {first.spec.name}, but ")
+    assert starts(folder) == 1
 
 
 def test_half_a_line_is_not_trusted(folder: Path) -> None:

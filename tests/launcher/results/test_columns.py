@@ -20,6 +20,9 @@ from tests.conftest import spec
 PLACES = {"sweep", "folder"}
 """Columns that say where a run is, which only its reader knows."""
 
+OF_ROWS = {"scaling_pct"}
+"""Columns that are computed from several rows."""
+
 OF_LOGS = {"stated_tflops_per_gpu"}
 """Columns that only an imported run fills."""
 
@@ -33,7 +36,7 @@ def test_facts_of_an_imported_run_are_the_columns_that_a_spec_decides() -> None:
 
 
 def test_every_column_is_filled_from_one_place() -> None:
-    places = [*OF_SPEC, *OF_RECORD, *FIGURES, *PLACES, *OF_LOGS]
+    places = [*OF_SPEC, *OF_RECORD, *FIGURES, *PLACES, *OF_ROWS, *OF_LOGS]
     assert sorted(places) == sorted(COLUMNS)
 
 

@@ -109,7 +109,9 @@ def test_flags(name: str, text: str, value: bool | None) -> None:
     [("allgather", 1), ("All-Gather", 1), ("all_gather", 1), ("alltoall", 0), ("flex", 0), ("", 0)],
 )
 def test_dispatchers(text: str, gathers: int) -> None:
-    assert read_conf(moe_token_dispatcher_type=text, ep="2", experts="8").points.dispatcher == [gathers]
+    assert read_conf(moe_token_dispatcher_type=text, ep="2", experts="8").points.dispatcher == [
+        gathers
+    ]
 
 
 @pytest.mark.parametrize(

@@ -136,13 +136,15 @@ def _link(printed: str) -> dict[str, Any]:
 
 
 def _row(node: str, report: "NodeReport | None", link: dict[str, Any]) -> dict[str, Any]:
-    versions = report.versions.items() if report else ()
+    from slurm.node.node_check import VERSIONS
+
+    versions = report.versions if report else {}
     return {
         "node": node,
         "ok": not report.faults if report else None,  # None: it was not looked at
         "faults": "; ".join(fault.text for fault in report.faults) or None if report else None,
         "cards": len(report.cards) if report and report.cards else None,
-        **{name: version for name, version in versions if version},
+        **{name: versions.get(name) for name in VERSIONS},
         "seconds": report.seconds if report else None,
         "allreduce_gb_s": round(link["gb_s"], 3) if link.get("gb_s") else None,
     }

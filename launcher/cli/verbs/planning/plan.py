@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.cli.output import print_rows
 from launcher.cli.parser import (
+    DATA_FORMATS,
     add_override_options,
     add_table_options,
     new_parser,
@@ -72,7 +73,9 @@ def _plan_request(options: argparse.Namespace) -> None:
         stage_plan.check(campaign.plan, planned)
         if message := stage_plan.too_little_disk(campaign.plan):
             print(f"launch: warning: {message}", file=sys.stderr)
-        print_rows([*stage_plan.rows(campaign.plan, planned)], options)
+        stages = [*stage_plan.rows(campaign.plan, planned)]
+        for_people = options.format not in DATA_FORMATS
+        print_rows(stage_plan.readable(stages) if for_people else stages, options)
         return
 
     from analysis import plan as plans
@@ -174,7 +177,8 @@ def _fit(options: argparse.Namespace) -> None:
     from launcher.sheets import predictions
 
     constants, rows = predictions.fitted(Path(options.fit).expanduser())
-    print(table.render(table.plain(rows), "table"))
+    form = options.format if options.format_is_stated else "table"  # -o is of the constants
+    table.put(table.plain(rows, options.sort), form, None)
     if options.output:
         write_json(Path(options.output), asdict(constants))
 

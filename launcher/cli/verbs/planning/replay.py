@@ -1,7 +1,6 @@
 """``launch replay``: a strategy against measured rows instead of a cluster."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from launcher.cli.output import print_rows
 from launcher.cli.parser import add_table_options, new_parser, parse
 from launcher.cli.verb import Verb
 from launcher.errors import ConfigError
+from launcher.files import json_text
 
 DESCRIPTION = """Run a strategy against a table of measured runs instead of a cluster: it sees what
 a row measured only after it has chosen the row."""
@@ -60,7 +60,7 @@ def replay(words: Sequence[str]) -> int:
     if options.format == "json":
         from analysis import table
 
-        table.write(json.dumps([asdict(result) for result in results], indent=1), options.output)
+        table.write(json_text([asdict(result) for result in results]), options.output)
         return 0
     rows = []
     for result in results:

@@ -4,8 +4,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from launcher.cli.parser import new_parser, parse
+from launcher.cli.parser import add_format_option, new_parser, parse
 from launcher.cli.verb import Verb
+from launcher.files import json_text
 
 DESCRIPTION = """\
 The best run below a folder as a file that launch --config starts the real run from:
@@ -23,12 +24,17 @@ def best(words: Sequence[str]) -> int:
         help="what is best in it, of memory, time and loss the least (default: sweep.goal)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
+    add_format_option(parser, "yaml")
     options = parse(parser, words)
 
     import analysis
     from analysis import table
 
-    text = analysis.load(*options.folder).best_config(options.by)
+    runs = analysis.load(*options.folder)
+    if options.format == "json":
+        table.write(json_text(runs.best_document(options.by)), options.output)
+        return 0
+    text = runs.best_config(options.by)
     table.write(text.rstrip("\n"), options.output)
     if options.output:
         command = f"launch --config {shlex.quote(options.output)} train.steps=N checkpoint_every=N"

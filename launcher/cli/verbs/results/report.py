@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.cli.parser import new_parser, parse
+from launcher.cli.parser import add_format_option, new_parser, parse
 from launcher.cli.verb import Verb
 from launcher.errors import ConfigError
+from launcher.files import json_text
 
 DESCRIPTION = """One HTML file, which needs no network, about what is below folders: charts, a table
 of every point to sort and filter, what was lost and why, the timeline of a run in stages."""
@@ -36,6 +37,7 @@ def report(words: Sequence[str]) -> int:
         metavar="PER_GPU_HOUR",
         help="of one GPU hour; else what the sweep said",
     )
+    add_format_option(parser)
     options = parse(parser, words)
     names = [Path(folder).expanduser().resolve().name for folder in options.folders]
     path = _output(options.output, names)
@@ -50,7 +52,9 @@ def report(words: Sequence[str]) -> int:
     price = runs.price_per_gpu_hour if options.price is None else options.price
     report_options = Options(title=", ".join(names), price=price, commit=workspace.commit())
     write(runs, path, report_options)
-    print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    size = path.stat().st_size
+    as_json = json_text({"path": str(path), "bytes": size})
+    print(as_json if options.format == "json" else f"{path}  {size / 1e6:.1f} MB")
     return 0
 
 

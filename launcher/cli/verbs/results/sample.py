@@ -177,7 +177,7 @@ def _rows(name: str, sampled: "Sampled") -> Iterator[dict[str, Any]]:
     checkpoint = {"run": name or None, "step": sampled.step}
     losses = {f"loss {source}": result.loss for source, result in sampled.validation.items()}
     if not sampled.prompts:
-        yield checkpoint | losses
+        yield checkpoint | dict.fromkeys(("prompt", "text", "flags")) | losses
     for answer in sampled.prompts:
         flags = ", ".join(answer.flags) or None
         yield checkpoint | {"prompt": answer.prompt, "text": answer.text, "flags": flags} | losses

@@ -1,7 +1,6 @@
 """``launch spikes``: events of the spike guard in losses that were logged anywhere."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from launcher.cli.parser import add_table_options, new_parser, parse
 from launcher.cli.verb import Verb
 from launcher.decode import decode, encode
 from launcher.errors import ConfigError
+from launcher.files import json_text
 
 if TYPE_CHECKING:
     from analysis.alarms import SpikeVerdict
@@ -165,7 +165,7 @@ def _print(
             "series": counts,
             "total": alarms.total(verdicts),
         }
-        table.write(json.dumps(document, indent=1, allow_nan=False), options.output)
+        table.write(json_text(document), options.output)
         return
     columns = alarms.columns(labelled=options.labels is not None)
     if options.format != "table":

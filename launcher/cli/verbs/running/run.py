@@ -62,10 +62,11 @@ def run_to_the_end(campaign: "Campaign", words: Sequence[str], options: argparse
         _print_stopped(campaign, words)
         return 1
     if campaign.plan.request.detach:
-        return handed_over(campaign)
+        return handed_over(campaign, options.format, options.output)
     from analysis import table
 
-    rows = table.frame(records, options.sort, campaign.plan.request.points.goal)
+    plan = campaign.plan
+    rows = table.frame(records, options.sort, plan.request.points.goal, plan.folder)
     table.put(rows, options.format, options.output, every_row=options.all)
     _advise(campaign)
     _offer_best(campaign)

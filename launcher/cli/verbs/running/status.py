@@ -1,10 +1,10 @@
 """``launch status``: the state of each run below a folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from launcher.cli.output import print_rows
-from launcher.cli.parser import add_table_options, new_parser, parse
+from launcher.cli.parser import DATA_FORMATS, add_table_options, new_parser, parse
 from launcher.cli.verb import Verb
 
 DESCRIPTION = """Where each run below a folder stands now: what SLURM says of its job, its last
@@ -20,8 +20,35 @@ def status(words: Sequence[str]) -> int:
 
     from launcher.campaign import jobs
 
-    print_rows(jobs.status(Path(options.folder).expanduser()), options)
+    states = jobs.status(Path(options.folder).expanduser())
+    print_states(states, options.format, options.output, options.sort)
     return 0
+
+
+def print_states(
+    states: Sequence[Mapping[str, Any]],
+    form: str,
+    output: str | None = None,
+    sort: str | None = None,
+) -> None:
+    """Print the rows of `launcher.campaign.jobs.status`.
+
+    A person reads in its place that a loss is nan; a column of numbers has no room for that.
+
+    Args:
+        states: the rows.
+        form: a format of ``--format``.
+        output: file for them; None is stdout.
+        sort: column to sort by.
+    """
+    from analysis import table
+    from launcher.results import metrics
+
+    if form in DATA_FORMATS:
+        rows = [{**row, "loss": row["loss"] if row["finite"] else None} for row in states]
+    else:
+        rows = [{**row, "loss": metrics.encoded(row["loss"]), "finite": None} for row in states]
+    table.put(table.plain(rows, sort), form, output)
 
 
 VERB = Verb(

@@ -2,16 +2,25 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from launcher.cli.parser import add_override_options, new_parser, parse, saved_command
+from launcher.cli.parser import (
+    DATA_FORMATS,
+    add_format_option,
+    add_override_options,
+    new_parser,
+    parse,
+    saved_command,
+)
 from launcher.cli.verb import Verb
-from launcher.errors import ConfigError, WorkError
+from launcher.cli.verbs.running.status import print_states
+from launcher.errors import ConfigError, RequestError, WorkError
 
 if TYPE_CHECKING:
     from launcher.campaign.campaign import Campaign
+    from launcher.results.record import RunRecord
 
 DESCRIPTION = "Hand a run or a sweep to SLURM and return at once: the same as detach=true."
 
@@ -25,7 +34,10 @@ def submit(words: Sequence[str]) -> int:
         action="store_true",
         help="print the batch scripts and commands, submit nothing",
     )
+    add_format_option(parser)
     options = parse(parser, words)
+    if options.dry_run and options.format == "json":
+        raise RequestError("--format: --dry-run prints batch scripts, which are no JSON")
 
     from launcher.campaign import jobs, preflight
     from launcher.campaign.campaign import Campaign
@@ -49,49 +61,71 @@ def submit(words: Sequence[str]) -> int:
             print(_nothing_to_submit(campaign))
         return 0
     campaign.run(starting.ready(campaign))
-    return handed_over(campaign)
+    return handed_over(campaign, options.format)
 
 
-def handed_over(campaign: "Campaign") -> int:
-    """Print the jobs that SLURM has now, and the commands to continue. Return the exit code."""
+def handed_over(campaign: "Campaign", form: str, output: str | None = None) -> int:
+    """Print the jobs that SLURM has now, and the commands to continue. Return the exit code.
+
+    Where data is asked for it is that of ``launch status``, and the commands go to stderr.
+
+    Args:
+        campaign: what was submitted.
+        form: a format of ``--format``.
+        output: file for the data; None is stdout.
+    """
+    staged = bool(campaign.plan.request.curriculum)
+    as_data = form in DATA_FORMATS
+    for line in _stages_left(campaign) if staged else _points_left(campaign):
+        print(line, file=sys.stderr if as_data else sys.stdout)
+    if as_data:
+        from launcher.campaign import jobs
+        from launcher.results import find
+
+        folder = campaign.plan.folder.path
+        print_states(jobs.status(folder) if find.runs(folder) else [], form, output)
+    return _print_failed_stages(campaign) if staged else 0
+
+
+def _points_left(campaign: "Campaign") -> Iterator[str]:
     plan = campaign.plan
-    if plan.request.curriculum:
-        return _stage_handed_over(campaign)
-    print(
-        f"{len(campaign.running)} of {len(plan.points)} points are queued or running; then:\n"
-        f"  launch status {shlex.quote(str(plan.folder.path))}"
-    )
+    yield f"{len(campaign.running)} of {len(plan.points)} points are queued or running; then:"
+    yield f"  launch status {shlex.quote(str(plan.folder.path))}"
     if campaign.held_back:
-        print(
+        yield (
             "SLURM takes no more at once: the same command submits the other"
             f" {campaign.held_back} when some have ended"
         )
     if campaign.chooser.learns:
-        print(
+        yield (
             f"{campaign.chooser.learns} chooses the others by what these show: the same words"
             " without submit or detach go on"
         )
-    return 0
 
 
-def _stage_handed_over(campaign: "Campaign") -> int:
-    """Do the work of `handed_over` for a curriculum: SLURM has one stage at a time."""
-    from launcher.results.outcomes import advice
-
+def _stages_left(campaign: "Campaign") -> Iterator[str]:
+    """Lines about a curriculum, of which SLURM has one stage at a time."""
     folder = shlex.quote(str(campaign.plan.folder.path))
     stages = list(campaign.plan.points)
-    failures = [record for record in campaign.ordered_records() if record.outcome != "ok"]
-    if not campaign.running and not failures:
-        print(f"all {len(stages)} stages are done")
-        return 0
+    if not campaign.running and not _failed_stages(campaign):
+        yield f"all {len(stages)} stages are done"
     for name in campaign.running:
         to_come = len(stages) - stages.index(name) - 1
-        print(
-            f"{name} is queued or runs, {to_come} stages to come:\n"
-            f"  launch status {folder}\n"
-            f"  launch resume {folder} detach=true   # hands over the next, once this is done\n"
-            f"  launch resume {folder} detach=false  # waits, to the last one"
-        )
+        yield f"{name} is queued or runs, {to_come} stages to come:"
+        yield f"  launch status {folder}"
+        yield f"  launch resume {folder} detach=true   # hands over the next, once this is done"
+        yield f"  launch resume {folder} detach=false  # waits, to the last one"
+
+
+def _failed_stages(campaign: "Campaign") -> "list[RunRecord]":
+    return [record for record in campaign.ordered_records() if record.outcome != "ok"]
+
+
+def _print_failed_stages(campaign: "Campaign") -> int:
+    """Print what to do about failed stages. Return the exit code."""
+    from launcher.results.outcomes import advice
+
+    failures = _failed_stages(campaign)
     for record in failures:
         hint = advice(record.outcome, campaign.plan.request.time_limit)
         message = f"{record.spec.name} {record.outcome}: {record.cause}; {hint}"

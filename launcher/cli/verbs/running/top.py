@@ -5,20 +5,23 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from launcher.cli.parser import new_parser, parse
+from launcher.cli.parser import add_format_option, new_parser, parse
 from launcher.cli.verb import Verb
+from launcher.decode import encode
 from launcher.errors import ConfigError
+from launcher.files import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from launcher.cli.top.snapshot import Snapshot
     from launcher.cli.top.watcher import Watcher
 
 DESCRIPTION = """A live view of a sweep, a curriculum or a run: what runs, waits and failed, what
 was spent and what is left. q or Ctrl-C quits; the jobs go on, and nothing in the folder is touched.
-Where stdout is no terminal, one picture is printed."""
+Where stdout is no terminal, and with --format json, one picture is printed."""
 
 INTERVAL = 2.0
 SHORTEST, LONGEST = 0.1, 3600.0
@@ -38,20 +41,32 @@ def top(words: Sequence[str]) -> int:
         metavar="SECONDS",
         help=f"between two looks; {INTERVAL:g} where it is not given",
     )
+    add_format_option(parser)
     options = parse(parser, words)
     if not SHORTEST <= options.every <= LONGEST:
         raise ConfigError(f"--every: {options.every:g} is not between {SHORTEST:g} and {LONGEST:g}")
 
     from launcher.cli.top.watcher import Watcher
 
+    path = Path(options.folder).expanduser()
+    if options.format == "json":
+        print(json_text(document(Watcher(path, once=True).snapshot(time.time()))))
+        return 0
     console = _console()
     once = options.once or not sys.stdout.isatty() or console.is_dumb_terminal
-    watcher = Watcher(Path(options.folder).expanduser(), once)
+    watcher = Watcher(path, once)
     if once:
         _print(watcher, console)
     else:
         _live(watcher, console, options.every)
     return 0
+
+
+def document(snapshot: "Snapshot") -> dict[str, Any]:
+    """Snapshot as plain data, where what is counted has its name."""
+    data: dict[str, Any] = encode(snapshot)
+    best = snapshot.best and dict(zip(("label", "tokens_per_s"), snapshot.best, strict=True))
+    return data | {"outcomes": dict(snapshot.outcomes), "best": best}
 
 
 def _console() -> "Console":

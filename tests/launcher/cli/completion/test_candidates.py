@@ -17,7 +17,9 @@ from launcher.request.request import Request
 from tests import vocabulary
 from tests.conftest import ROOT
 
-LAYOUT = "tp pp vpp cp ep sequence_parallel zero micro_batch recompute offload overlap_p2p"
+LAYOUT = (
+    "tp pp vpp cp ep sequence_parallel zero micro_batch recompute offload overlap_p2p dispatcher"
+)
 RECOMPUTE = ["none", "selective", "full"]
 FORMATS = ["table", "csv", "json", "md", "latex", "html", "parquet"]
 
@@ -32,7 +34,7 @@ EXACT: list[tuple[str, list[str]]] = [
     ("plan --f", ["--format", "--fit"]),
     ("submit --d", ["--dry-run"]),
     ("--d", []),
-    ("top --", ["--help", "--once", "--every"]),
+    ("top --", ["--help", "--once", "--every", "--format", "--schema"]),
     ("plan --format ", FORMATS),
     ("plan --format=", [f"--format={name}" for name in FORMATS]),
     ("plan --format csv,", []),

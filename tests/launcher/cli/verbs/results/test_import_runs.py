@@ -142,8 +142,12 @@ def test_lines_that_cannot_be_read_are_shown(capsys: pytest.CaptureFixture[str])
         (["none.log"], "launch: none.log: no such file\n"),
         (["none.log", "a", "b"], "launch: none.log: no such file (nor any of the 2 others)\n"),
         (
-            [str(LOG), "--format", "megatrn"],
-            "launch: --format: no format 'megatrn'; did you mean 'megatron'?\n",
+            [str(LOG), "--log-format", "megatrn"],
+            "launch: --log-format: no format 'megatrn'; did you mean 'megatron'?\n",
+        ),
+        (
+            [str(LOG), "--format", "nemo"],
+            "launch: argument --format: 'nemo' is a format of logs: --log-format nemo\n",
         ),
         ([], "launch: the following arguments are required: LOG\n"),
     ],
@@ -159,7 +163,7 @@ def test_a_card_without_known_peaks(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_format_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
-    code, lines, err = launch(capsys, LOG, "--format", "nemo")
+    code, lines, err = launch(capsys, LOG, "--log-format", "nemo")
     assert (code, lines) == (1, [])
     assert err.startswith(f"launch: {LOG}: no log of a known kind: looked for 'Training epoch")
 
@@ -172,7 +176,7 @@ def test_a_sheet_says_what_of_it_was_not_read(capsys: pytest.CaptureFixture[str]
 
 def test_options_of_a_source_that_is_there_already(capsys: pytest.CaptureFixture[str]) -> None:
     launch(capsys, LOG)
-    for words in (("--format", "megatron"), ("--hardware", "a100")):
+    for words in (("--log-format", "megatron"), ("--hardware", "a100")):
         assert launch(capsys, LOG, *words)[1][0].endswith(
             "already there -> runs/imported/megatron_lm_cancelled (--again reads it with these options)"
         )
