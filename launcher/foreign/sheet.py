@@ -110,7 +110,7 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
     if not row.get("global_batch") and micro_batch and micro_batches and dp:
         batch = micro_batch * micro_batches * dp
     strategy = row.get("zero_stage_or_strategy", "")
-    recompute = row.get("recompute", "")
+    recompute, dispatcher = row.get("recompute", ""), row.get("dispatcher", "")
     precision = row.get("precision", "")
     return RunFacts(
         **sizes,
@@ -118,6 +118,7 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
         backend=row.get("backend") or None,
         model=row.get("model") or None,
         params_b=spelling.billions(row.get("params_b", "")),
+        dispatcher=spelling.dispatcher(dispatcher) if dispatcher else None,
         sp=spelling.flag("seq_parallel", row.get("seq_parallel", "")),
         zero=spelling.first(spelling.STAGES, strategy) if strategy else None,
         global_batch=batch,
