@@ -34,7 +34,8 @@ def frame(points: Sequence[Planned], sort: str | None = None) -> pd.DataFrame:
         "pred_step_ms": [point.prediction.step_ms for point in points],
     }
     rows = _with_costs(pd.DataFrame(columns), points)
-    rows["scaling_pct"] = scaling_pct(rows)
+    expected = rows["plan"] == "run"
+    rows["scaling_pct"] = scaling_pct(rows, expected, lambda: [s.scaling_group for s in specs])
     rows = rows.astype({name: "Int64" for name in columns if FORMS[name] == "d"})
     if sort is not None:
         return sorted_by(rows, sort)

@@ -55,7 +55,8 @@ def arranged(rows: Sequence[Row], sort: str | None = None, goal: str = SPEED) ->
     cells = [[row[name] for name in COLUMNS] for row in rows]
     table = pd.DataFrame.from_records(cells, columns=list(COLUMNS))
     table = table.astype({name: "Int64" for name, column in COLUMNS.items() if column.form == "d"})
-    table["scaling_pct"] = scaling_pct(table)
+    groups = [str(row["scaling_group"]) for row in rows]
+    table["scaling_pct"] = scaling_pct(table, table["outcome"] == "ok", lambda: groups)
     kinds = {row["memory_kind"] for row in rows} - {None}
     table.attrs |= {"memory": "rss_gib" if kinds == {"rss"} else "mem_gib", "goal": goal}
     if sort is not None:

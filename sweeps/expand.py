@@ -65,7 +65,7 @@ class _Formula:
 
     def value(self, spec: RunSpec) -> Any:
         """Return its value for a run. Raises ConfigError where it has none."""
-        self._evaluator.names = {name: getattr(spec, name) for name in PARTS}
+        self._evaluator.names = {name: getattr(spec, name) for name in _PARTS}
         try:
             return self._evaluator.eval(self.text, previously_parsed=self._tree)
         except (simpleeval.AttributeDoesNotExist, simpleeval.NameNotDefined) as error:
@@ -76,7 +76,7 @@ class _Formula:
             raise ConfigError(f"{self.where}: {self.text!r}: {error}") from error
 
 
-PARTS = tuple(part.name for part in dataclasses.fields(RunSpec))
+_PARTS = tuple(part.name for part in dataclasses.fields(RunSpec))
 """Names that an expression may begin with."""
 
 _EVALUATION_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
@@ -96,7 +96,7 @@ class _Derived:
         value = self.formula.value(spec)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        return decode(self.kind, value, self.formula.where)
+        return decode(self.kind, value, f"{self.formula.where}: {self.formula.text!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def _meeting(
         met = True
         yield point
     if needed and not met:
-        rule = repr(*unmet) if len(unmet) == 1 else "every condition"
+        rule = repr(unmet.pop()) if len(unmet) == 1 else "every condition"
         raise ConfigError(f"sweep.where: no point of the sweep meets {rule}")
 
 

@@ -59,7 +59,7 @@ INSIDE = {"sweep.axes": RunSpec, "curriculum.stages.*.layout": ParallelLayout}
 """Fields of mappings that decode later."""
 
 OPTIONS: Mapping[tuple[str, str], list[str]] = {
-    ("import", "--format"): [AUTO, *FORMATS],
+    ("import", "--log-format"): [AUTO, *FORMATS],
     ("import", "--hardware"): [name for name in predictions.clusters() if "local" not in name],
     ("best", "--by"): [name for name, column in COLUMNS.items() if column.better],
     ("spikes", "--set"): [f"{field.name}=" for field in dataclasses.fields(SpikeGuard)],

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from launcher.decode import fingerprint
 from launcher.errors import ReadError
 from launcher.results import imported, metrics, summary
 from launcher.results.columns import COLUMNS, FIGURES, OF_RECORD, OF_SPEC
@@ -17,8 +18,11 @@ from launcher.spec.run import RunSpec
 UNFINISHED = ("running", "queued", "not started")
 """Outcomes of rows that have not ended: the state of the run."""
 
-FACTS = (*COLUMNS, "name", "memory_kind", "ended")
+FACTS = (*COLUMNS, "name", "memory_kind", "ended", "scaling_group")
 """Keys of each row; the last ones are no columns."""
+
+SIZES = {"nodes", "gpus", "dp", "global_batch"}
+"""Facts in which runs of a `RunSpec.scaling_group` differ."""
 
 Row = dict[str, Any]
 
@@ -49,7 +53,11 @@ def of_record(record: RunRecord) -> Row:
     row = _blank() | _of_figures(record.figures)
     row |= {name: value(record.spec) for name, value in OF_SPEC.items()}
     row |= {name: value(record) for name, value in OF_RECORD.items()}
-    return row | {"name": record.spec.name, "ended": record.ended}
+    return row | {
+        "name": record.spec.name,
+        "ended": record.ended,
+        "scaling_group": record.spec.scaling_group,
+    }
 
 
 def of_imported(run: Imported) -> Row:
@@ -66,6 +74,8 @@ def of_imported(run: Imported) -> Row:
         "job_id": run.job_id,
         "commit": run.commit,
         "ended": run.ended,
+        # All that its source states of it, but for the size of the machine and the global batch.
+        "scaling_group": fingerprint({k: v for k, v in facts.items() if k not in SIZES}),
     }
 
 

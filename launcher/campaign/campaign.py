@@ -6,6 +6,7 @@ does (the rejected points, the order of the rows) and is made again by the same 
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from launcher.campaign import preflight, stage_plan, workspace
@@ -228,7 +229,9 @@ class Campaign:
     def _job_ended(self, job: Job) -> None:
         spec = self.running.pop(job.name)
         folder = self.plan.folder.run(spec.name)
-        record = record_of(started_spec(folder, spec), folder)
+        with suppress(ReadError):  # changed while it ran: the next command refuses it by name
+            spec = started_spec(folder, spec)
+        record = record_of(spec, folder)
         stops = NEXT_STEP[record.outcome] == "stop"
         # What stopped one of an earlier launcher may have been mended since.
         stopped_earlier = stops and spec.name in self.adopted

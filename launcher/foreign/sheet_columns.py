@@ -29,6 +29,7 @@ COUNTED = {*SIZES, "n_gpus", "gpus_per_node", "global_batch", "micro_batch", "ac
            "mem_gb"}  # fmt: skip
 WORDS = {
     "zero_stage_or_strategy",
+    "dispatcher",
     "recompute",
     "precision",
     "backend",

@@ -211,8 +211,10 @@ def _activations(points: Points, constants: MemoryConstants, in_flight: Array) -
     stored = np.where(full, layer_input, layer + np.where(selective, 0.0, scores))
     # The backward pass of one layer holds again what was not stored.
     working = np.where(full, layer, 0.0) + np.where(full | selective, scores, 0)
-    # Tokens of all ranks of an expert parallel group, and what their experts made of them.
-    working = working + np.where(points.gathers_tokens, 2 * points.ep * layer_input, 0.0)
+    # Tokens of all ranks of an expert parallel group, what their experts made of them, and the sum
+    # of that in fp32.
+    gathered = points.ep * (2 * layer_input + 2 * layer_input / _half_precision_units(points))
+    working = working + np.where(points.gathers_tokens, gathered, 0.0)
     return in_flight * stored + working
 
 

@@ -212,9 +212,11 @@ class _Parts:
         """Dispatch and combine, forward and backward: of a token's experts some are in the node."""
         points, e = self.points, self.points.ep
         tokens = points.micro_batch_tokens / np.where(points.sp > 0, points.tp, 1)
-        # To each rank of the group go the tokens of its experts, or all of them.
-        copies = np.where(points.gathers_tokens, e, points.active_ffns)
-        moved = tokens * copies * points.hidden * self.element_bytes
+        # To each rank of the group go the tokens of its experts; or all of them, and what comes of
+        # those is added up in the precision of the router's weights, fp32.
+        gathered = e * (self.element_bytes + 4) / 2
+        sent = np.where(points.gathers_tokens, gathered, points.active_ffns * self.element_bytes)
+        moved = tokens * sent * points.hidden
         # Ranks of a group are next to each other: as many of them as can share a node.
         in_node = np.minimum(points.gpus_per_node, e) / e
         dispatch = moved * (

@@ -86,7 +86,9 @@ def compose(
     with _HYDRA, hydra.initialize_config_module("conf", version_base="1.3"):
         data, relative_axes = _composed(overrides, folder, multirun)
     request = decode(Request, data)
-    for override in overrides:  # a value given here is the value, whatever the sweep's file lists
+    # A value given here is the value, whatever the sweep's file lists; an axis that is relative to
+    # it varies it.
+    for override in overrides:
         key = override.key_or_group
         if request.sweep and not override.is_sweep_override() and key not in relative_axes:
             request = replace(request, sweep=pinned(request.sweep, key.split(".")))

@@ -134,7 +134,7 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     _figure("hfu_pct", ",.1f", "more", from_sheet=("hfu",)),
     _figure("tokens_per_s", ",.0f", "more", visible="always"),
     # Of `analysis.scaling`: it needs the other rows.
-    Column("scaling_pct", ",.1f", "more"),
+    _fact("scaling_pct", ",.1f"),
     _figure("step_ms_p50", ",.1f", "less", "step_ms", visible="always"),
     _figure("step_ms_p95", ",.1f", "less", visible="never", from_sheet=()),
     _figure("step_ms_error", ",.2f", "less", visible="never", from_sheet=()),

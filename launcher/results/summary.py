@@ -56,7 +56,7 @@ def started_spec(folder: RunFolder, default: RunSpec) -> RunSpec:
     """Read the spec a run was started with; that of a stage may have had another layout.
 
     Raises:
-        ReadError: somebody has changed it since.
+        ReadError: somebody has changed that of a point since. A stage is known by its name.
     """
     try:
         started = folder.spec()

@@ -239,7 +239,7 @@ def models() -> Mapping[str, ModelShape]:
 
 
 def _files(group: str) -> Iterator[tuple[str, Any]]:
-    for entry in (resources.files("conf") / group).iterdir():
+    for entry in sorted((resources.files("conf") / group).iterdir(), key=lambda file: file.name):
         if entry.name.endswith(".yaml"):
             text = entry.read_text(encoding="utf-8")
             yield entry.name.removesuffix(".yaml"), yaml.safe_load(text)

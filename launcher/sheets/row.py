@@ -79,7 +79,9 @@ class RowReader:
             "micro_batch": micro,
             "global_batch": self._batch(micro * dp, splits["pp"], model["sequence"]),
             "recompute": RECOMPUTE.index(self._read("recompute", spelling.recompute, "none")),
-            "dispatcher": DISPATCHERS.index(spelling.dispatcher(self._cell("dispatcher"))),
+            "dispatcher": DISPATCHERS.index(
+                spelling.dispatcher(self._cell("dispatcher")) or "alltoall"
+            ),
             "flash": self._flag("flash_attn", self.framework.flash),
             "dropout": self.framework.gpt_dropout and not model["gated"],
         }

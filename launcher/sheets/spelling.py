@@ -290,9 +290,14 @@ def recompute(text: str) -> Recompute | None:
     return first(RECOMPUTED, text)
 
 
-def dispatcher(text: str) -> Dispatcher:
-    """Dispatcher of tokens to experts; alltoall where none is known."""
-    return "allgather" if re.search(r"all[ _-]?gather", text.lower()) else "alltoall"
+DISPATCHERS: Sequence[tuple[Dispatcher, str]] = (
+    ("allgather", r"all[ _-]?gather"), ("alltoall", r"all[ _-]?to[ _-]?all|all2all"),
+)  # fmt: skip
+
+
+def dispatcher(text: str) -> Dispatcher | None:
+    """Dispatcher of tokens to experts; None for another one, such as DeepEP."""
+    return first(DISPATCHERS, text)
 
 
 T = TypeVar("T")

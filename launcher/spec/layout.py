@@ -102,6 +102,9 @@ class ParallelLayout:
             ranks = gpus // self.pp
             _divides(f"ep {self.ep}", self.ep, f"the {ranks} ranks of a pipeline stage", ranks)
 
+        if self.dispatcher != "alltoall" and self.ep == 1:
+            raise LayoutError(f"dispatcher {self.dispatcher} needs ep > 1, ep is 1")
+
     def _check_model(self, model: ModelShape) -> None:
         tp = f"tp {self.tp}"
         if model.head_width is None:

@@ -153,12 +153,23 @@ class RunSpec:
         sampled = {*steps[:SAMPLED], *steps[-SAMPLED:], *steps[:: max(len(steps) // SAMPLED, 1)]}
         return fingerprint([settings, [self.rate(step) for step in sorted(sampled)]])
 
+    @cached_property
+    def scaling_group(self) -> str:
+        """12 hex digits of all but the size of the machine and the global batch: what is compared
+        in strong and weak scaling."""
+        train = content(self.train)
+        del train["global_batch"]
+        machine = content(self.cluster)
+        for name in ("nodes", "gpus_per_node"):
+            del machine[name]
+        return fingerprint([self.model, self.layout, machine, train, self.data, self.backend])
+
     def loss_settings(self) -> dict[str, Any]:
         """Settings that decide the losses: layout, machines and engine do not, nor do the answers
         to accidents."""
         train = content(self.train)
         for name in ("untimed_steps", "tokens", "spike_guard"):
-            del train[name]
+            train.pop(name, None)
         stage = content(self.stage) if self.stage else {}
         stage.pop("max_epochs", None)
         model = content(self.model) | {"name": ""}

@@ -30,12 +30,24 @@ def ran(nodes: int, batch: int, speed: float | None, **layout: Any) -> RunRecord
     return RunRecord(spec=sized(nodes, batch, **layout), outcome=outcome, figures=figures)
 
 
+def card(name: str, nodes: int, batch: int, speed: float) -> RunRecord:
+    record = ran(nodes, batch, speed)
+    cluster = record.spec.cluster
+    cluster = replace(cluster, accelerator=replace(cluster.accelerator, name=name))
+    return replace(record, spec=replace(record.spec, cluster=cluster))
+
+
 CASES: list[tuple[str, list[RunRecord], list[float | None]]] = [
     ("strong and weak", [ran(1, 8, 100), ran(2, 8, 160), ran(2, 16, 190), ran(4, 32, 360)],
      [100, 80, 95, 90]),
     ("the fastest of the fewest", [ran(1, 8, 100), ran(1, 16, 125), ran(2, 16, 250)],
      [80, 100, 100]),
     ("the fewest failed", [ran(1, 8, None), ran(2, 8, 100), ran(4, 8, 150)], [None, 100, 75]),
+    ("of those that ran", [replace(ran(1, 8, 100), outcome="oom"), ran(2, 8, 100), ran(4, 8, 150)],
+     [None, 100, 75]),
+    ("whatever is remarked", [replace(ran(1, 8, 100), remark="a damaged line"), ran(2, 8, 160)],
+     [100, 80]),
+    ("other cards", [ran(1, 8, 100), card("b", 2, 8, 160), card("b", 4, 8, 240)], [None, 100, 75]),
     ("one size", [ran(2, 8, 100), ran(2, 16, 90)], [None, None]),
     ("layouts apart", [ran(1, 8, 100), ran(2, 8, 100, tp=2), ran(4, 8, 150, tp=2)],
      [None, 100, 75]),

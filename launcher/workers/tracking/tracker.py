@@ -5,6 +5,7 @@ for it but for `WAIT_SECONDS` at its end; a failure here is a line in ``log/trac
 """
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -12,9 +13,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -63,70 +66,118 @@ METRIC_NAMES = {
 """Key of metrics.jsonl -> name in W&B and TensorBoard, grouped by the part before the slash."""
 
 
-_ahead: int | None = None
-"""Write end of the pipe to a tracker that `fork_ahead` has made; None where there is none."""
+class Forked:
+    """A tracker that is a fork of its rank, and waits until it is told to `follow`."""
+
+    def __init__(self, pid: int, pipe: int) -> None:
+        self.pid, self._pipe = pid, pipe
+
+    def follow(self, words: Sequence[str]) -> bool:
+        """Start it, with the arguments of its command; False where it has ended before."""
+        try:
+            os.write(self._pipe, json.dumps(words).encode())
+        except BrokenPipeError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Close the pipe: one that was not told to follow ends."""
+        os.close(self._pipe)
+
+    def wait(self, timeout: float) -> None:
+        """Wait for its end. Raises subprocess.TimeoutExpired after so many seconds."""
+        deadline = time.monotonic() + timeout
+        while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("tracker", timeout)
+            time.sleep(0.05)
+
+
+_ahead: Forked | None = None
+"""Tracker that `fork_ahead` has made, until `start` takes it."""
 
 
 def load() -> None:
-    """Import what a tracker needs, of the libraries that are installed."""
-    with suppress(ImportError):
-        import tensorboardX.event_file_writer  # noqa: F401
-    with suppress(ImportError):
-        import wandb  # noqa: F401
+    """Import what a tracker needs, of what is installed and can be imported.
+
+    What cannot is the tracker's trouble, when it comes to it, and not that of who calls this.
+    """
+    for module in ("tensorboardX.event_file_writer", "wandb"):
+        try:
+            importlib.import_module(module)
+        except BaseException as error:  # the package is not ours, and neither are its errors
+            if not isinstance(error, ImportError):
+                print(f"tracking: {module}: {error}", file=sys.stderr)
 
 
 def fork_ahead() -> None:
     """Fork a tracker that waits until this process, a rank, calls `start`, or has ended.
 
-    To be called before the process has threads. What it has imported, the tracker has too.
+    To be called before the process has threads. What it has imported, the tracker has too. Where
+    no process can be forked there is none, and `start` starts one.
     """
     global _ahead
-    wakeup, _ahead = os.pipe()
-    if os.fork():
+    wakeup, pipe = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError:
         os.close(wakeup)
+        os.close(pipe)
+        return
+    if pid:
+        os.close(wakeup)
+        _ahead = Forked(pid, pipe)
         return
     try:
         os.setsid()  # or it would be killed with the rank before it is done
-        os.close(_ahead)
-        with os.fdopen(wakeup) as pipe:
-            words = pipe.read()
+        os.close(pipe)
+        with os.fdopen(wakeup) as told:
+            words = told.read()
         if words:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
             options = _options(json.loads(words))
             standard_streams.redirect(_log_file(RunFolder(options.folder)))
             _follow_run(options)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(1)
 
 
-def start(folder: RunFolder) -> "subprocess.Popen[bytes] | None":
+def start(folder: RunFolder) -> "Forked | subprocess.Popen[bytes] | None":
     """Start the tracker of a run; None where there is nothing to track, or it cannot be."""
+    global _ahead
+    forked, _ahead = _ahead, None
     try:
         tracked = tracking.read(folder)
         if tracked is None or (tracked.mode == "off" and not tracked.tensorboard):
             return None
         words = ["--folder", str(folder.path), "--rank", str(os.getpid())]
         words += ["--known", str(samples.newest(folder))]
-        if _ahead is not None:
-            os.write(_ahead, json.dumps(words).encode())
-            os.close(_ahead)
-            return None
-        with _log_file(folder).open("wb") as log:
-            # A session of its own, or it would be killed with the rank before it is done.
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", "launcher.workers.tracking.tracker", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-            )
+        return forked if forked and forked.follow(words) else _process(folder, words)
     except (OSError, LaunchError) as error:
         print(f"tracking: {error}", file=sys.stderr)
         return None
+    finally:
+        if forked:
+            forked.release()
 
 
-def wait(tracker: "subprocess.Popen[bytes] | None") -> None:
+def _process(folder: RunFolder, words: Sequence[str]) -> "subprocess.Popen[bytes]":
+    with _log_file(folder).open("wb") as log:
+        # A session of its own, or it would be killed with the rank before it is done.
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "launcher.workers.tracking.tracker", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+
+def wait(tracker: "Forked | subprocess.Popen[bytes] | None") -> None:
     """Give a tracker time to end where a batch system ends it with the last rank."""
     if tracker is None or "SLURM_JOB_ID" not in os.environ:
         return
@@ -250,7 +301,7 @@ def _to_wandb(
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     folder.wandb_temporary.mkdir(parents=True, exist_ok=True)
     # wandb leaves two temporary folders of each run behind; `main` removes them from here.
-    os.environ["TMPDIR"] = str(folder.wandb_temporary)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder.wandb_temporary)
     try:
         import wandb
     except ImportError:

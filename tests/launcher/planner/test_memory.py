@@ -121,8 +121,8 @@ def test_experts_are_shared_among_fewer_ranks(
         ({"gated": 1}, L * (32800 + 2 * 4096)),  # 6 f in place of 4 f
         ({"kv_heads": 2}, L * (32800 - 4 * 768)),  # 4 k, k = 2 x 128
         ({"experts": 4}, L * (32800 + 4 * 4096 + 4 * H * 2)),  # twice 4 f, and copies of the tokens
-        # tokens of all 4 ranks, and what came of them
-        ({"experts": 4, "ep": 4, "gpus": 4, "dispatcher": 1}, L * (32800 + 4 * 4096 + 4 * H * 2) + 8 * 2 * H),
+        # tokens of all 4 ranks, what came of them, and the sum in fp32
+        ({"experts": 4, "ep": 4, "gpus": 4, "dispatcher": 1}, L * (32800 + 4 * 4096 + 4 * H * 2) + 4 * (2 + 2 + 4) * H),
         ({"number_format": "fp32"}, L * 65600),
         ({"recompute": "full"}, L * 2048 + 32800),  # 2 h per layer, and the one that is redone
         ({"recompute": "full", "tp": 2, "gpus": 2}, L * 2048 + 20496),

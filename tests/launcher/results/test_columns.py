@@ -53,7 +53,11 @@ def test_what_is_compared_is_decided_by_a_spec_and_has_a_field() -> None:
 
 def test_errors_of_predictions_and_texts_are_no_better_when_more() -> None:
     numbers = {name for name, column in COLUMNS.items() if column.form}
-    assert numbers - set(columns.NUMERIC) == {"pred_mem_err_pct", "pred_step_err_pct"}
+    assert numbers - set(columns.NUMERIC) == {
+        "pred_mem_err_pct",
+        "pred_step_err_pct",
+        "scaling_pct",
+    }
 
 
 def test_a_title_of_a_sheet_means_one_column() -> None:

@@ -81,6 +81,15 @@ def started(scheduler: Local, job: Job) -> list[psutil.Process]:
     return [psutil.Process(pid) for pid in status.pids]
 
 
+def tracker_of(rank: psutil.Process) -> psutil.Process:
+    """The tracker that a rank has forked, once it is in a session of its own."""
+    deadline = time.monotonic() + LIMIT
+    while not (children := rank.children()) or os.getsid(children[0].pid) != children[0].pid:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return children[0]
+
+
 @pytest.mark.parametrize("backend", ["megatron", "deepspeed"])
 def test_a_fork_trains_as_a_process_of_its_own(
     scheduler: Local, tmp_path: Path, cache: Path, backend: str
@@ -117,10 +126,10 @@ def test_a_rank_shares_nothing_with_the_server_or_the_next_one(
         os.readlink(f"/proc/{first.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{first.pid}/fd")
     }
     assert not {name for name in sockets & inherited if name.startswith("socket:")}
-    waiting = first.children()  # a tracker that nobody asks for
+    waiting = tracker_of(first)  # nobody asks for it
     os.kill(first.pid, signal.SIGKILL)
     assert ended(scheduler, job).exit_codes[0] == -signal.SIGKILL
-    assert waiting and not psutil.wait_procs(waiting, timeout=LIMIT)[1]
+    assert not psutil.wait_procs([waiting], timeout=LIMIT)[1]
     assert server.is_running() and not second.is_running()
     refused = make_job(ranks.spec(1), tmp_path / "b", cache)
     refused = dataclasses.replace(refused, command=(*refused.command, "--no-such-option"))
@@ -134,21 +143,25 @@ def test_a_fork_has_a_tracker_that_has_imported_its_libraries(
     scheduler: Local, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    spec = ranks.spec(2, train__steps=6)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    spec = ranks.spec(2, train__steps=60)
     job = make_job(spec, tmp_path / "tracked", cache)
     folder = RunFolder(job.folder)
     tracking.write(folder, Tracking(), spec, spec.id)
     rank, _ = started(scheduler, job)
     server = psutil.Process(rank.ppid())
-    (tracker,) = rank.children()
-    assert tracker.cmdline() == server.cmdline() and os.getsid(tracker.pid) == tracker.pid
+    tracker = tracker_of(rank)
+    assert tracker.cmdline() == server.cmdline()
     assert ended(scheduler, job).exit_codes == (0, 0)
     assert not psutil.wait_procs([tracker], timeout=LIMIT)[1]
     assert (folder.logs / "tracking.txt").read_text() == ""
     (events,) = folder.tensorboard.iterdir()
     (recorded,) = folder.wandb.glob("offline-run-*/*.wandb")
-    assert events.read_bytes().count(b"train/loss") == 6
-    assert recorded.read_bytes().count(b"train/loss") >= 6
+    assert events.read_bytes().count(b"train/loss") == 60
+    assert recorded.read_bytes().count(b"train/loss") >= 60
+    assert not list(temporary.glob("*wandb*"))
 
 
 def test_ranks_end_with_a_server_that_is_killed_and_the_next_are_started_alone(

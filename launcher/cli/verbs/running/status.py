@@ -44,11 +44,20 @@ def print_states(
     from analysis import table
     from launcher.results import metrics
 
+    if sort in ("loss", "-loss"):  # a text that says nan has no place among numbers
+        sign = -1 if sort.startswith("-") else 1
+        states = sorted(states, key=lambda row: _order(row, sign))
+        sort = None
     if form in DATA_FORMATS:
         rows = [{**row, "loss": row["loss"] if row["finite"] else None} for row in states]
     else:
         rows = [{**row, "loss": metrics.encoded(row["loss"]), "finite": None} for row in states]
     table.put(table.plain(rows, sort), form, output)
+
+
+def _order(row: Mapping[str, Any], sign: int) -> tuple[bool, float]:
+    """Return the place of a row by its loss; what is not finite comes after all numbers."""
+    return not row["finite"], sign * row["loss"] if row["finite"] else 0.0
 
 
 VERB = Verb(
