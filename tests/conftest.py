@@ -12,6 +12,7 @@ from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import Data, RunSpec, Train
 from launcher.spec.shape import ModelShape
+from tests import limits
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,12 +29,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def launch(tmp_path: Path, cache: Path) -> Launch:
     """Run ``launch WORDS...`` in an empty folder; ``output`` and ``cache`` go to the test's own."""
 
-    def run(*words: str, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             command(words),
             cwd=tmp_path,
             env=environment(cache),
-            timeout=timeout,
+            timeout=limits.COMMAND,
             capture_output=True,
             text=True,
             check=False,

@@ -19,6 +19,7 @@ import psutil
 
 from launcher.files import read_json
 from launcher.results.run_folder import RunFolder
+from tests import limits
 from tests.conftest import command, environment
 
 STAGES = ("1-web", "2-english", "3-synthetic", "4-specialised")
@@ -45,9 +46,6 @@ WORDS = words()
 KINDS = ("step", "write", "boundary", "start", "rank")
 """In a step, while a checkpoint is written, between two stages, in set-up; one rank alone."""
 
-PATIENCE = 120.0
-"""Seconds for a moment to come."""
-
 
 def start(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> "subprocess.Popen[bytes]":
     """The command, which runs or continues."""
@@ -63,13 +61,13 @@ def start(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> "subproc
 
 def finished(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> int:
     """Run to the end; the exit code."""
-    return start(folder, cache, request).wait(600)
+    return start(folder, cache, request).wait(limits.COMMAND)
 
 
 def killed(folder: Path, cache: Path, kind: str, request: Sequence[str] = WORDS) -> bool:
     """Start, and end everything by SIGKILL at a moment of a kind; False where that did not come."""
     launcher = start(folder, cache, request)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + limits.EVENT
     reached = _reached(kind, folder)
     came = False
     while launcher.poll() is None and not came and time.monotonic() < deadline:
@@ -86,7 +84,7 @@ def killed(folder: Path, cache: Path, kind: str, request: Sequence[str] = WORDS)
         time.sleep(random.uniform(0, 2))
     launcher.kill()
     launcher.wait()
-    alive = psutil.wait_procs(ranks, 10)[1]
+    alive = psutil.wait_procs(ranks, limits.EVENT)[1]
     assert not alive, "the ranks did not die with their launcher"
     return came
 

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import analysis
 from analysis import report, table
 from analysis.report import Options
+from tests import limits
 from tests.analysis import made
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -24,8 +24,8 @@ if not (CHROMIUM and DRIVER) and not os.environ.get("CI"):
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 MANY = 5000
-FAST = 200.0
-"""Milliseconds within which an answer feels immediate."""
+FAST = 1 / 3
+"""Share of the time for all rows that an answer may take, which has a page of them."""
 
 Open = Callable[..., Any]
 
@@ -110,11 +110,8 @@ def show(driver: Any, pages: dict[str, Path]) -> Open:
     return load
 
 
-def wait(driver: Any, condition: str, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not driver.execute_script(f"return {condition}"):
-        assert time.monotonic() < until, f"never: {condition}"
-        time.sleep(0.05)
+def wait(driver: Any, condition: str) -> None:
+    limits.until(lambda: driver.execute_script(f"return {condition}"))
 
 
 def run(driver: Any, script: str, *values: Any) -> Any:
@@ -296,12 +293,13 @@ def test_very_many_rows_answer_at_once(show: Open) -> None:
         const best = (work) => Math.min(...[1, 2, 3].map(() => {
             const began = performance.now(); work(); document.body.offsetHeight;
             return performance.now() - began; }));
-        return [best(() => sort(columns.find((one) => one.name === 'tokens_per_s'))),
+        const all = best(() => byId('points-body').replaceChildren(...rows(0, points.rows)));
+        return [all, best(() => sort(columns.find((one) => one.name === 'tokens_per_s'))),
                 best(() => { state.text = 'cause 13'; filter(); }),
                 best(() => { state.text = ''; filter(); })];""",
     )
-    print(f"{MANY} rows: sort {took[0]:.0f} ms, filter {took[1]:.0f} ms, all {took[2]:.0f} ms")
-    assert max(took) < FAST * (5 if os.environ.get("CI") else 1), took
+    everything, *answers = took
+    assert max(answers) < FAST * everything, took
 
 
 def test_it_prints(show: Open) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from launcher.spec.run import RunSpec
+from tests import limits
 from tests.launcher.workers import ranks
 
 SERVE = """
@@ -40,7 +41,7 @@ def serve(spec: RunSpec, folder: Path, cache: Path, patch: str = "") -> "subproc
 
 def samples(spec: RunSpec, folder: Path, cache: Path) -> list[list[int]]:
     process = serve(spec, folder, cache)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=limits.COMMAND)
     assert process.returncode == 0, err
     return json.loads(out.splitlines()[-1])
 
@@ -48,7 +49,7 @@ def samples(spec: RunSpec, folder: Path, cache: Path) -> list[list[int]]:
 def error(spec: RunSpec, folder: Path, cache: Path) -> str:
     """Last line of a rank that fails."""
     process = serve(spec, folder, cache)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=limits.COMMAND)
     assert process.returncode == 1
     return err.strip().splitlines()[-1]
 
@@ -67,7 +68,7 @@ def test_four_processes_share_an_empty_cache(tmp_path: Path) -> None:
     )
     cache = tmp_path / "cache"
     started = [serve(spec, tmp_path / str(number), cache) for number in range(4)]
-    outputs = [process.communicate(timeout=120) for process in started]
+    outputs = [process.communicate(timeout=limits.COMMAND) for process in started]
     assert [process.returncode for process in started] == [0] * 4, outputs
     assert len({out.splitlines()[-1] for out, _ in outputs}) == 1
     assert not list(cache.glob(".*")), "a temporary folder was left behind"
@@ -82,7 +83,7 @@ def test_a_killed_build_is_not_trusted(tmp_path: Path) -> None:
         "IndexedDatasetBuilder.finalize = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = serve(spec, tmp_path / "killed", cache, patch)
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=limits.COMMAND)
     assert killed.returncode == -9
     rebuilt = samples(spec, tmp_path / "again", cache)
     assert rebuilt == samples(spec, tmp_path / "other", tmp_path / "elsewhere")
