@@ -24,6 +24,11 @@ from tests.conftest import command, environment
 
 STAGES = ("1-web", "2-english", "3-synthetic", "4-specialised")
 
+SMALL = (
+    "model.layers=2", "model.hidden=64", "model.ffn=128", "model.heads=4", "model.kv_heads=2",
+)  # fmt: skip
+"""Most of a run's time is then its start, of which a kill makes another one."""
+
 
 def words(times: int = 1) -> tuple[str, ...]:
     """Twelve, ten, eight and ten steps, or so many times as many; a checkpoint every other one."""
@@ -34,6 +39,7 @@ def words(times: int = 1) -> tuple[str, ...]:
         "max_attempts=100",
         "train.optimizer.warmup_steps=3",
         "train.optimizer.decay_steps=6",
+        *SMALL,
         *(
             f"curriculum.stages.{name.split('-')[1]}.tokens={times * count * 1024}"
             for name, count in steps

@@ -5,7 +5,6 @@ Modules: launcher.campaign.interrupt.
 
 import csv
 import json
-import os
 import random
 import signal
 import subprocess
@@ -19,7 +18,7 @@ import pytest
 from launcher.results.run_folder import RunFolder
 from tests import limits
 from tests.conftest import command, environment
-from tests.kills import is_rank
+from tests.kills import SMALL, is_rank
 
 SEED = 20261121
 
@@ -35,6 +34,7 @@ WORDS = [
     "layout.recompute=none",
     "sweep.where=layout.zero in [1, 3] and (layout.tp == 1 or layout.zero == 1)",
     "train.steps=4",
+    *SMALL,
 ]
 """Five trials that train and some that are rejected."""
 
@@ -66,20 +66,26 @@ def test_killed_at_five_random_moments(
 ) -> None:
     random.seed(SEED)
     finished: dict[str, float] = {}
+    hits = 0
     for moment, target in KILLS:
         launcher = start(tmp_path, cache)
         if moment == "train":
-            limits.until(lambda sweep=launcher: ranks_of(sweep) or sweep.poll() is not None)
+            limits.until(
+                lambda sweep=launcher: ranks_of(sweep) or sweep.poll() is not None, every=0.2
+            )
         with suppress(subprocess.TimeoutExpired):
             launcher.wait(random.uniform(0, 3))
         assert finished.items() <= ended(tmp_path).items(), "a finished trial was run again"
         finished = ended(tmp_path)
         ranks = ranks_of(launcher)
+        hits += len(ranks)
         if target == "rank" and ranks:
             random.choice(ranks).kill()
             time.sleep(random.uniform(0, 3))
         launcher.kill()
         launcher.wait(limits.COMMAND)
+        assert not psutil.wait_procs(ranks, timeout=limits.EVENT)[1], "a rank outlives its launcher"
+    assert hits, "no kill hit a launcher with ranks"
     last = start(tmp_path, cache)
     last.wait(limits.COMMAND)
     assert last.returncode == 0
@@ -131,14 +137,6 @@ def ranks_of(launcher: "subprocess.Popen[bytes]") -> list[psutil.Process]:
         return [child for child in children if is_rank(child)]
     except psutil.Error:
         return []
-
-
-def test_no_rank_outlives_its_launcher(tmp_path: Path, cache: Path) -> None:
-    launcher = start(tmp_path, cache)
-    ranks = limits.until(lambda: ranks_of(launcher))
-    os.kill(launcher.pid, signal.SIGKILL)
-    launcher.wait(limits.COMMAND)
-    assert not psutil.wait_procs(ranks, timeout=limits.EVENT)[1]
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, cache: Path) -> None:
