@@ -148,7 +148,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, cache: Path)
         stderr=subprocess.PIPE,
         text=True,
     )
-    ranks = limits.until(lambda: ranks_of(launcher))
+    ranks = limits.until(lambda: ranks_of(launcher), every=0.2)
     launcher.send_signal(signal.SIGINT)
     stdout, stderr = launcher.communicate(timeout=limits.COMMAND)
     assert launcher.returncode == 1 and stdout == ""
