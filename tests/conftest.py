@@ -1,6 +1,7 @@
 """Shared by all tests: specs to start from, and a launch command in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,12 @@ from tests import limits
 ROOT = Path(__file__).parents[1]
 
 Launch = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let children hear it: what runs in a script's background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
