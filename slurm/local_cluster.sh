@@ -296,10 +296,10 @@ start() {
     alive mariadbd || spawn mariadbd mariadbd --no-defaults --datadir="$DBDIR" --user="$ME" --skip-networking \
       --socket="$DIR/dbsock/s" --pid-file="$DIR/run/mariadbd.pid" --performance-schema=OFF --skip-log-bin \
       --innodb-buffer-pool-size=32M --innodb-log-file-size=8M --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900
-    wait_for 20 mariadbd mariadb-admin --no-defaults --socket="$DIR/dbsock/s" -u root ping
-    wait_for 5 munged test -S "$DIR/run/munge.sock"
+    wait_for 300 mariadbd mariadb-admin --no-defaults --socket="$DIR/dbsock/s" -u root ping
+    wait_for 300 munged test -S "$DIR/run/munge.sock"
     alive slurmdbd || spawn slurmdbd slurmdbd -D
-    wait_for 20 slurmdbd sacctmgr -n -i list cluster
+    wait_for 300 slurmdbd sacctmgr -n -i list cluster
     if ! sacctmgr -n -P list cluster format=cluster | grep -qx local; then
       # one sacctmgr for all of it: each call costs half a second or more
       sacctmgr -i >"$DIR/log/sacctmgr.out" 2>&1 <<EOF
@@ -313,10 +313,10 @@ quit
 EOF
     fi
   fi
-  wait_for 5 munged test -S "$DIR/run/munge.sock"
+  wait_for 300 munged test -S "$DIR/run/munge.sock"
   alive slurmctld || spawn slurmctld slurmctld -D
   for ((n = 1; n <= NODES; n++)); do start_node "node$n"; done
-  wait_for 30 nodes nodes_up
+  wait_for 300 nodes nodes_up
   : >"$DIR/run/up"
   say "up in $(echo "$(date +%s.%N) $t0" | awk '{printf "%.1f", $1-$2}') s: $NODES nodes x $CPUS CPUs x $GPUS GPUs," \
     "$([ "$DB" = 1 ] && echo slurmdbd || echo "sacct stand-in"), $([ -e "$DIR/run/ns" ] && echo "own hostnames" || echo "shared hostname"), dir $DIR"

@@ -1,6 +1,7 @@
 """Shared by all tests: specs to start from, and a launch command in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -12,10 +13,17 @@ from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import Data, RunSpec, Train
 from launcher.spec.shape import ModelShape
+from tests import limits
 
 ROOT = Path(__file__).parents[1]
 
 Launch = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let children hear it: what runs in a script's background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +36,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def launch(tmp_path: Path, cache: Path) -> Launch:
     """Run ``launch WORDS...`` in an empty folder; ``output`` and ``cache`` go to the test's own."""
 
-    def run(*words: str, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             command(words),
             cwd=tmp_path,
             env=environment(cache),
-            timeout=timeout,
+            timeout=limits.COMMAND,
             capture_output=True,
             text=True,
             check=False,

@@ -19,9 +19,15 @@ import psutil
 
 from launcher.files import read_json
 from launcher.results.run_folder import RunFolder
+from tests import limits
 from tests.conftest import command, environment
 
 STAGES = ("1-web", "2-english", "3-synthetic", "4-specialised")
+
+SMALL = (
+    "model.layers=2", "model.hidden=64", "model.ffn=128", "model.heads=4", "model.kv_heads=2",
+)  # fmt: skip
+"""Most of a run's time is then its start, of which a kill makes another one."""
 
 
 def words(times: int = 1) -> tuple[str, ...]:
@@ -33,6 +39,7 @@ def words(times: int = 1) -> tuple[str, ...]:
         "max_attempts=100",
         "train.optimizer.warmup_steps=3",
         "train.optimizer.decay_steps=6",
+        *SMALL,
         *(
             f"curriculum.stages.{name.split('-')[1]}.tokens={times * count * 1024}"
             for name, count in steps
@@ -44,9 +51,6 @@ WORDS = words()
 
 KINDS = ("step", "write", "boundary", "start", "rank")
 """In a step, while a checkpoint is written, between two stages, in set-up; one rank alone."""
-
-PATIENCE = 120.0
-"""Seconds for a moment to come."""
 
 
 def start(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> "subprocess.Popen[bytes]":
@@ -63,13 +67,13 @@ def start(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> "subproc
 
 def finished(folder: Path, cache: Path, request: Sequence[str] = WORDS) -> int:
     """Run to the end; the exit code."""
-    return start(folder, cache, request).wait(600)
+    return start(folder, cache, request).wait(limits.COMMAND)
 
 
 def killed(folder: Path, cache: Path, kind: str, request: Sequence[str] = WORDS) -> bool:
     """Start, and end everything by SIGKILL at a moment of a kind; False where that did not come."""
     launcher = start(folder, cache, request)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + limits.EVENT
     reached = _reached(kind, folder)
     came = False
     while launcher.poll() is None and not came and time.monotonic() < deadline:
@@ -86,7 +90,7 @@ def killed(folder: Path, cache: Path, kind: str, request: Sequence[str] = WORDS)
         time.sleep(random.uniform(0, 2))
     launcher.kill()
     launcher.wait()
-    alive = psutil.wait_procs(ranks, 10)[1]
+    alive = psutil.wait_procs(ranks, limits.EVENT)[1]
     assert not alive, "the ranks did not die with their launcher"
     return came
 

@@ -7,16 +7,15 @@ import re
 import shutil
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from launcher.results.run_folder import RunFolder
-from tests import kills
-from tests.conftest import ROOT
+from tests import kills, limits
+from tests.conftest import ROOT, command, environment
 
 SMALL = (
     "model.layers=2", "model.hidden=64", "model.ffn=128", "model.heads=4", "model.kv_heads=2",
@@ -67,8 +66,8 @@ def test_a_disk_that_is_full_for_a_while(
     log, launcher, first = begun(small_disk, text, cache, steps=1)
     second = RunFolder(small_disk / "run" / STAGES[1])
     with full(small_disk):
-        until(lambda: bool(failures(first) or failures(second)))
-    assert launcher.wait(120) == 0, log.read_text()
+        limits.until(lambda: bool(failures(first) or failures(second)))
+    assert launcher.wait(limits.COMMAND) == 0, log.read_text()
     assert kills.outcome(small_disk / "run", STAGES) == calm
     run = first if failures(first) else second
     failed = failures(run)[0]
@@ -83,13 +82,13 @@ def test_a_disk_that_stays_full(
     """The last checkpoint of a stage has to be there; the same command trains what it lacks."""
     log, launcher, _ = begun(small_disk, text, cache, steps=7)
     with full(small_disk):
-        assert launcher.wait(120) == 1
+        assert launcher.wait(limits.COMMAND) == 1
     output = log.read_text()
     # Which of the two: an older checkpoint that makes room may save the first.
     failed = r"\] disk      \d-(\w+)  CheckpointError: the last checkpoint of stage \1, which"
     assert re.search(failed, output), output
     assert "launch: disk: once its cause is mended, the same command goes on" in output
-    assert start(small_disk, cache, words("run", text), log).wait(200) == 0
+    assert start(small_disk, cache, words("run", text), log).wait(limits.COMMAND) == 0
     assert kills.outcome(small_disk / "run", STAGES) == calm
 
 
@@ -104,7 +103,7 @@ def begun(
     log = disk.parent / "launch.txt"
     launcher = start(disk, cache, words("run", text), log)
     first = RunFolder(disk / "run" / STAGES[0])
-    until(lambda: len(first.steps()) >= steps)
+    limits.until(lambda: len(first.steps()) >= steps)
     return log, launcher, first
 
 
@@ -112,7 +111,7 @@ def test_a_disk_with_no_room_for_the_checkpoints(small_disk: Path, text: Path, c
     """The message comes before anything starts."""
     log = small_disk.parent / "launch.txt"
     request = (*words("run", text), "checkpoints.keep_last=30")
-    assert start(small_disk, cache, request, log).wait(60) == 2
+    assert start(small_disk, cache, request, log).wait(limits.COMMAND) == 2
     last = log.read_text().splitlines()[-1]
     assert last.startswith(f"launch: output: {small_disk}/run has 24.0 MiB free, the checkpoints")
     assert not (small_disk / "run").exists()
@@ -125,19 +124,19 @@ def test_data_that_vanishes(
     log, moved = tmp_path / "launch.txt", text.with_suffix(".kept")
     launcher = start(tmp_path, cache, words("run", text), log)
     first = RunFolder(tmp_path / "run" / STAGES[0])
-    until(lambda: len(first.steps()) >= 3)
+    limits.until(lambda: len(first.steps()) >= 3)
     text.rename(moved)
     try:
-        assert launcher.wait(120) == 1
+        assert launcher.wait(limits.COMMAND) == 1
         assert first.result() is not None, log.read_text()
         assert "data      2-second" in log.read_text()
-        assert start(tmp_path, cache, words("run", text), log).wait(60) == 2
+        assert start(tmp_path, cache, words("run", text), log).wait(limits.COMMAND) == 2
         assert log.read_text().splitlines()[-1] == (
             f"launch: curriculum.stages.first.blend: {text}: No such file or directory"
         )
     finally:
         moved.rename(text)
-    assert start(tmp_path, cache, words("run", text), log).wait(200) == 0
+    assert start(tmp_path, cache, words("run", text), log).wait(limits.COMMAND) == 0
     assert kills.outcome(tmp_path / "run", STAGES) == calm
 
 
@@ -147,19 +146,19 @@ def test_a_text_that_is_too_short(tmp_path: Path, cache: Path) -> None:
     short.write_text("a few words " * 40)
     log = tmp_path / "launch.txt"
     request = words("run", short, tokens=2048)
-    assert start(tmp_path, cache, request, log).wait(120) == 1
+    assert start(tmp_path, cache, request, log).wait(limits.COMMAND) == 1
     assert "DataError: curriculum.stages.second: " in log.read_text()
     assert "epochs, curriculum.max_epochs is 4" in log.read_text()
     first_log = log.read_text()
-    assert start(tmp_path, cache, request, log).wait(60) == 2  # now that it is tokenised
+    assert (
+        start(tmp_path, cache, request, log).wait(limits.COMMAND) == 2
+    )  # now that it is tokenised
     assert "curriculum.max_epochs is 4" in log.read_text().removeprefix(first_log).splitlines()[-1]
 
 
 def start(
     folder: Path, cache: Path, request: tuple[str, ...], log: Path
 ) -> "subprocess.Popen[bytes]":
-    from tests.conftest import command, environment
-
     with log.open("ab") as output:
         return subprocess.Popen(
             command([*request, f"output={folder}"]),
@@ -168,13 +167,6 @@ def start(
             stdout=output,
             stderr=output,
         )
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextmanager

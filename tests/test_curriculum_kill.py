@@ -9,7 +9,6 @@ from launcher.results.run_folder import RunFolder
 from tests import kills
 
 
-@pytest.mark.timeout(900)
 def test_killed_five_times(tmp_path: Path, cache: Path) -> None:
     random.seed(20261122)
     left_alone, disturbed = tmp_path / "a", tmp_path / "b"

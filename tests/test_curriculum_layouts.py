@@ -5,8 +5,6 @@ Modules: launcher.campaign.resume.
 
 from pathlib import Path
 
-import pytest
-
 from launcher.results.run_folder import RunFolder
 from tests.conftest import Launch
 
@@ -31,7 +29,6 @@ LR = "train.optimizer.lr=3e-4"
 TOLERANCE = 1e-5
 
 
-@pytest.mark.timeout(600)
 def test_layouts_take_over_at_every_boundary(launch: Launch, tmp_path: Path) -> None:
     losses = {}
     for name, stages, ranks in (("many", STAGES, 2), ("alone", ALONE, 1)):
@@ -48,7 +45,6 @@ def test_layouts_take_over_at_every_boundary(launch: Launch, tmp_path: Path) -> 
             "train.global_batch=8",
             "train.untimed_steps=0",
             LR,
-            timeout=500,
         )
         assert process.returncode == 0, process.stderr
         folder = tmp_path / "runs" / name

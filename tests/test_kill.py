@@ -5,19 +5,20 @@ Modules: launcher.campaign.interrupt.
 
 import csv
 import json
-import os
 import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from launcher.results.run_folder import RunFolder
+from tests import limits
 from tests.conftest import command, environment
-from tests.kills import is_rank
+from tests.kills import SMALL, is_rank
 
 SEED = 20261121
 
@@ -33,6 +34,7 @@ WORDS = [
     "layout.recompute=none",
     "sweep.where=layout.zero in [1, 3] and (layout.tp == 1 or layout.zero == 1)",
     "train.steps=4",
+    *SMALL,
 ]
 """Five trials that train and some that are rejected."""
 
@@ -44,7 +46,7 @@ COMPARED = ("row", "spec_id", "outcome", "cause", "backend", "tp", "pp", "zero",
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> list[tuple[str, ...]]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    start(folder, cache).wait(300)
+    start(folder, cache).wait(limits.COMMAND)
     best = folder / "parallelism_grid" / "best.yaml"
     words = ["plan", "--config", str(best), "--format", "json"]
     planned = subprocess.run(command(words), env=environment(cache), capture_output=True, text=True)
@@ -52,27 +54,40 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> list[t
     return table(folder, cache)
 
 
-@pytest.mark.timeout(900)
+KILLS = (
+    ("start", "launcher"), ("train", "rank"), ("train", "launcher"), ("train", "rank"),
+    ("train", "launcher"),
+)  # fmt: skip
+"""Five kills: in seconds after the start, or after the first rank; and of whom."""
+
+
 def test_killed_at_five_random_moments(
     undisturbed: list[tuple[str, ...]], tmp_path: Path, cache: Path
 ) -> None:
     random.seed(SEED)
     finished: dict[str, float] = {}
-    for target in ("launcher", "rank", "launcher", "rank", "launcher"):
+    hits = 0
+    for moment, target in KILLS:
         launcher = start(tmp_path, cache)
-        moment = time.monotonic() + random.uniform(1, 12)
-        while time.monotonic() < moment and launcher.poll() is None:
-            time.sleep(0.05)
+        if moment == "train":
+            limits.until(
+                lambda sweep=launcher: ranks_of(sweep) or sweep.poll() is not None, every=0.2
+            )
+        with suppress(subprocess.TimeoutExpired):
+            launcher.wait(random.uniform(0, 3))
         assert finished.items() <= ended(tmp_path).items(), "a finished trial was run again"
         finished = ended(tmp_path)
         ranks = ranks_of(launcher)
+        hits += len(ranks)
         if target == "rank" and ranks:
             random.choice(ranks).kill()
             time.sleep(random.uniform(0, 3))
         launcher.kill()
-        launcher.wait(10)
+        launcher.wait(limits.COMMAND)
+        assert not psutil.wait_procs(ranks, timeout=limits.EVENT)[1], "a rank outlives its launcher"
+    assert hits, "no kill hit a launcher with ranks"
     last = start(tmp_path, cache)
-    last.wait(300)
+    last.wait(limits.COMMAND)
     assert last.returncode == 0
     assert finished.items() <= ended(tmp_path).items(), "a finished trial was run again"
     assert table(tmp_path, cache) == undisturbed
@@ -124,17 +139,6 @@ def ranks_of(launcher: "subprocess.Popen[bytes]") -> list[psutil.Process]:
         return []
 
 
-def test_no_rank_outlives_its_launcher(tmp_path: Path, cache: Path) -> None:
-    launcher = start(tmp_path, cache)
-    deadline = time.monotonic() + 60
-    while not (ranks := ranks_of(launcher)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.kill(launcher.pid, signal.SIGKILL)
-    launcher.wait(10)
-    _, alive = psutil.wait_procs(ranks, timeout=15)
-    assert ranks and not alive
-
-
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, cache: Path) -> None:
     words = ["-m", "layout.tp=1,2", f"output={tmp_path}", "name=my runs"]
     launcher = subprocess.Popen(
@@ -144,17 +148,15 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, cache: Path)
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not (ranks := ranks_of(launcher)) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    ranks = limits.until(lambda: ranks_of(launcher), every=0.2)
     launcher.send_signal(signal.SIGINT)
-    stdout, stderr = launcher.communicate(timeout=60)
+    stdout, stderr = launcher.communicate(timeout=limits.COMMAND)
     assert launcher.returncode == 1 and stdout == ""
     assert stderr.splitlines()[-2:] == [
         "launch: stopped with 0 of 2 points done; to go on:",
         f"  launch -m layout.tp=1,2 output={tmp_path} 'name=my runs'",
     ]
     assert "Traceback" not in stderr
-    assert not psutil.wait_procs(ranks, timeout=10)[1]
+    assert not psutil.wait_procs(ranks, timeout=limits.EVENT)[1]
     (status,) = [json.loads(p.read_text()) for p in tmp_path.glob("my runs/*/status.json")]
     assert (status["state"], status["stopped"]) == ("ended", "cancelled")

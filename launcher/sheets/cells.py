@@ -26,9 +26,10 @@ UNITS: dict[str, float] = {"ms": 1e-3, "msec": 1e-3, "us": 1e-6, "s": 1, "sec": 
                            "hours": 3600, "d": 86400, "day": 86400, "days": 86400}  # fmt: skip
 """Seconds of a unit of time."""
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)(?![a-z])")
+_DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)\s*([a-z]+)(?![a-z])")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2}(?:\.\d+)?)")
-_BRACKET = re.compile(r"(?P<value>[^()\[\]]*\d[^()\[\]]*?)\s*[(\[](?P<inside>[^()\[\]]*)[)\]]")
+_BRACKET = re.compile(r"(?P<value>[^()\[\]]+)[(\[](?P<inside>[^()\[\]]*)[)\]]")
+_DIGIT = re.compile(r"\d")
 _UNIT = re.compile(r"ms|msec|s|sec|seconds?|[kmgt]i?b", re.I)
 
 
@@ -47,10 +48,10 @@ def plain(text: str) -> str:
 def without_remark(text: str) -> str:
     """Text without what stands behind it in brackets; a unit there stays: ``417.95 (ms)``."""
     match = _BRACKET.fullmatch(text.strip())
-    if match is None:
+    if match is None or not _DIGIT.search(match["value"]):
         return text
-    inside = match["inside"].strip()
-    return f"{match['value']} {inside}" if _UNIT.fullmatch(inside) else match["value"]
+    value, inside = match["value"].rstrip(), match["inside"].strip()
+    return f"{value} {inside}" if _UNIT.fullmatch(inside) else value
 
 
 def seconds(text: str) -> float | None:

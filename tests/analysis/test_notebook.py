@@ -12,6 +12,7 @@ import analysis
 from launcher.results import imported
 from launcher.results.imported import Imported
 from launcher.results.record import Figures
+from tests import limits
 from tests.analysis import made
 from tests.conftest import ROOT, Launch
 
@@ -25,7 +26,6 @@ GRID = (
 )  # fmt: skip
 
 
-@pytest.mark.timeout(500)
 def test_it_runs_from_top_to_bottom(
     launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,7 +37,9 @@ def test_it_runs_from_top_to_bottom(
     monkeypatch.setenv("SWEEP", str(sweep))
     monkeypatch.setenv("OTHER", str(copy))
     notebook = nbformat.read(PATH, 4)
-    client = NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(
+        notebook, timeout=int(limits.COMMAND), resources={"metadata": {"path": str(tmp_path)}}
+    )
     client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     text = "".join(output.get("text", "") for output in outputs)

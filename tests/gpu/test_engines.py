@@ -68,7 +68,7 @@ def test_out_of_memory_says_so(backend: str, tmp_path: Path, cache: Path) -> Non
         layout__zero=1,
         train__precision="bf16",
     )
-    run = ranks.train(spec, tmp_path, cache, limit=300)
+    run = ranks.train(spec, tmp_path, cache)
     assert run.codes == [1]
     assert "CUDA out of memory" in run.log()
     assert run.folder.result() is None

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from launcher.results.run_folder import RunFolder, Status
+from tests import limits
 from tests.conftest import ROOT, command, environment
 from tests.slurm.fakes import Commands
 
@@ -44,7 +45,12 @@ class Cluster:
     def run(self, *words: str) -> str:
         """Call a command of SLURM's, and return its output."""
         completed = subprocess.run(
-            words, env=self.environment, capture_output=True, text=True, check=True, timeout=60
+            words,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=limits.COMMAND,
         )
         return completed.stdout
 
@@ -65,7 +71,7 @@ def slurm() -> Iterator[Cluster]:
             ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "none", folder / "small"], check=True
         )
     try:
-        subprocess.run([SCRIPT, "start", "--dir", folder], check=True, timeout=120)
+        subprocess.run([SCRIPT, "start", "--dir", folder], check=True, timeout=limits.COMMAND)
         variables = {
             "SLURM_CONF": str(folder / "slurm.conf"),
             "PATH": path,
@@ -73,10 +79,12 @@ def slurm() -> Iterator[Cluster]:
         }
         yield Cluster(folder, {**os.environ, **variables})
     finally:
-        subprocess.run([SCRIPT, "stop", "--dir", folder], check=True, timeout=120)
+        subprocess.run([SCRIPT, "stop", "--dir", folder], check=True, timeout=limits.COMMAND)
         if root:
             subprocess.run(["umount", "--lazy", folder / "small"], check=True)
-        subprocess.run([SCRIPT, "stop", "--purge", "--dir", folder], check=True, timeout=120)
+        subprocess.run(
+            [SCRIPT, "stop", "--purge", "--dir", folder], check=True, timeout=limits.COMMAND
+        )
 
 
 @dataclass
@@ -101,10 +109,10 @@ class Sweep:
         )
         return self
 
-    def end(self, timeout: float = 300) -> tuple[int, str]:
+    def end(self) -> tuple[int, str]:
         """Wait for the launcher's own end, and return its exit code and output."""
         assert self.process
-        output, _ = self.process.communicate(timeout=timeout)
+        output, _ = self.process.communicate(timeout=limits.COMMAND)
         return self.process.returncode, output
 
     def kill(self) -> None:
@@ -124,9 +132,9 @@ class Sweep:
         spec_files = self.output.glob("*/*/spec.json")
         return [RunFolder(path.parent) for path in sorted(spec_files)]
 
-    def wait(self, condition: Callable[[RunFolder], object], timeout: float = 90) -> RunFolder:
+    def wait(self, condition: Callable[[RunFolder], object]) -> RunFolder:
         """Wait until a condition holds for a trial, and return that."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + limits.EVENT
         while time.monotonic() < deadline:
             for run in self.runs:
                 if condition(run):
@@ -135,7 +143,7 @@ class Sweep:
                 pytest.fail(f"the launcher has ended: {self.process.communicate()[0]}")
             time.sleep(0.1)
         states = [(run.path.name, run.readable_status()) for run in self.runs]
-        pytest.fail(f"nothing in {timeout} s: {states}")
+        pytest.fail(f"nothing in {limits.EVENT:g} s: {states}")
 
     def at_step(self, step: int, attempt: int = 1) -> RunFolder:
         """Wait for a trial that has done so many steps, and return it."""
@@ -200,10 +208,7 @@ def sweep(slurm: Cluster, tmp_path: Path, cache: Path) -> Iterator[Make]:
             os.killpg(running.process.pid, signal.SIGKILL)
             running.process.communicate()
     slurm.run("scancel", "--user", str(os.getuid()))
-    for _ in range(100):
-        if not slurm.run("squeue", "--noheader"):
-            break
-        time.sleep(0.1)
+    limits.until(lambda: not slurm.run("squeue", "--noheader"))
 
 
 @pytest.fixture

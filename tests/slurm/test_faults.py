@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests import limits
 from tests.conftest import command
 from tests.slurm.conftest import Cluster, Make, ranks_of
 
@@ -25,6 +25,13 @@ TRIAL = (
 """One rank, some ten seconds of steps."""
 LONG = (*TRIAL, "train.steps=60", "checkpoint_every=5")
 """A longer trial, with checkpoints."""
+DOUBLES = Path(__file__).parent / "doubles"
+
+
+def paced(seconds: int) -> tuple[str, ...]:
+    """Words for a first attempt whose steps take so long; see doubles/pace."""
+    environment = {"PYTHONPATH": DOUBLES / "pace", "PACE": seconds}
+    return tuple(f"scheduler.environment.{name}={value}" for name, value in environment.items())
 
 
 def test_scancel_of_a_trial(sweep: Make, slurm: Cluster) -> None:
@@ -41,8 +48,7 @@ def test_scancel_of_a_trial(sweep: Make, slurm: Cluster) -> None:
 
 def test_a_trial_that_waits_is_cancelled(sweep: Make, slurm: Cluster) -> None:
     running = sweep(*TRIAL, "scheduler.sbatch.hold=true")
-    running.wait(lambda run: run.readable_status())
-    time.sleep(1)
+    limits.until(lambda: slurm.run("squeue", "--noheader"))
     slurm.run("scancel", "--user", str(os.getuid()))
     code, output = running.end()
     assert code == 1 and "cancelled" in output
@@ -85,16 +91,19 @@ def test_node_set_down(sweep: Make, slurm: Cluster) -> None:
 
 def test_slurmd_killed(sweep: Make, slurm: Cluster) -> None:
     """SLURM loses sight of a node whose ranks live on: they make way for the next attempt."""
-    running = sweep(*LONG, "train.steps=200")
+    running = sweep(*LONG, *paced(2))
     trial = running.at_step(3)
     status, first_pids = trial.status(), ranks_of(trial)
     assert status
     try:
         slurm.script("kill-daemon", f"slurmd.{status.nodes[0]}")
-        deadline = time.monotonic() + 90
-        while (trial.status() or status).attempt == 1 and time.monotonic() < deadline:
-            assert all(os.path.exists(f"/proc/{pid}") for pid in first_pids)
-            time.sleep(0.2)
+
+        def is_tried_again() -> bool:
+            attempt = (trial.status() or status).attempt
+            assert attempt > 1 or all(map(_alive, first_pids))
+            return attempt > 1
+
+        limits.until(is_tried_again)
         code, output = running.end()
     finally:
         slurm.script("start-node", status.nodes[0])
@@ -121,7 +130,7 @@ def test_rank_killed(sweep: Make) -> None:
 
 def test_rank_stopped(sweep: Make) -> None:
     """A hang: the stacks of the others are in their logs, all are ended, tried once more."""
-    running = sweep(*TRIAL, "cluster.gpus_per_node=2", "hang_after=6")
+    running = sweep(*TRIAL, "cluster.gpus_per_node=2", "hang_after=12")
     trial = running.at_step(3)
     pids = ranks_of(trial)
     os.kill(pids[1], signal.SIGSTOP)
@@ -165,13 +174,17 @@ def test_time_limit_of_a_probe(sweep: Make) -> None:
 
 
 def test_time_limit_of_a_long_run(sweep: Make) -> None:
-    """A checkpoint before the limit, the same job again, and not a step lost."""
+    """A checkpoint before the limit, the same job again, and not a step lost.
+
+    The limit is for the start: of the steps of the first attempt 80 s hold two in three at most.
+    """
     running = sweep(
         *LONG,
         "train.steps=120",
         "checkpoint_every=1000",
-        "time_limit=40",
-        "scheduler.signal_before=15",
+        "time_limit=120",
+        "scheduler.signal_before=40",
+        *paced(1),
     )
     code, output = running.end()
     assert code == 0, output
@@ -215,23 +228,25 @@ def test_launcher_killed_while_sbatch_is_under_way(
     sweep: Make, slurm: Cluster, tmp_path: Path
 ) -> None:
     """Calling launch again submits again, and the late job of the first call sees itself replaced."""
-    late = tmp_path / "bin" / "sbatch"
+    late, go_on = tmp_path / "bin" / "sbatch", tmp_path / "go on"
     late.parent.mkdir()
     real = shutil.which("sbatch", path=slurm.environment["PATH"])
-    late.write_text(f'#!/bin/sh\nsleep 6\nexec {real} "$@"\n')
+    late.write_text(f'#!/bin/sh\nuntil [ -e "{go_on}" ]; do sleep 0.1; done\nexec {real} "$@"\n')
     late.chmod(0o755)
     running = sweep(*TRIAL, PATH=f"{late.parent}:{slurm.environment['PATH']}")
     trial = running.wait(lambda run: list(run.path.parent.glob("submissions/*/job.sh")))
     (folder,) = running.folder.glob("submissions/*")
     running.kill()
     running.environment["PATH"] = slurm.environment["PATH"]
-    code, output = running.start().end()
+    running.start().at_step(1)
+    go_on.touch()
+    code, output = running.end()
     assert code == 0, output
     (second_folder,) = {path for path in running.folder.glob("submissions/*")} - {folder}
     status = trial.status()
     assert status and status.submission == second_folder.name
-    _until(lambda: list(folder.glob("*.txt")))
-    _until(lambda: not slurm.run("squeue", "--noheader"))
+    limits.until(lambda: list(folder.glob("*.txt")))
+    limits.until(lambda: not slurm.run("squeue", "--noheader"))
     printed = "".join(path.read_text() for path in folder.glob("*.txt"))
     assert printed == "this job is not the one that is to run this; nothing is started\n"
     assert trial.status() == status
@@ -277,7 +292,7 @@ def test_full_disk(sweep: Make, slurm: Cluster) -> None:
     assert code == 1, output
     assert "No space left on device" in output and "Traceback" not in output
     ballast.unlink()
-    _until(lambda: not slurm.run("squeue", "--noheader"))
+    limits.until(lambda: not slurm.run("squeue", "--noheader"))
     code, output = running.start().end()
     assert code == 0, output
     assert [row["outcome"] for row in running.rows()] == ["ok"] * 2, output
@@ -289,11 +304,10 @@ def test_a_node_whose_card_somebody_else_uses(sweep: Make, slurm: Cluster, tmp_p
     for node, free, processes in (("node1", 39, [[1, 40 << 30]]), ("node2", 80, [])):
         card = {"name": "NVIDIA H100", "memory": [80 << 30, free << 30], "processes": processes}
         (tmp_path / f"{node}.json").write_text(json.dumps({"cards": [card]}))
-    doubles = Path(__file__).parent / "doubles"
     running = sweep(
         *TRIAL,
         "scheduler.checks.cards=1",
-        f"scheduler.environment.PYTHONPATH={doubles}",
+        f"scheduler.environment.PYTHONPATH={DOUBLES}",
         f"scheduler.environment.FAKE_NVML='{tmp_path}/{{node}}.json'",
     )
     code, output = running.end()
@@ -326,13 +340,6 @@ def _alive(pid: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-def _until(condition: Callable[[], object], timeout: float = 30) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def _none() -> "object":

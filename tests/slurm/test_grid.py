@@ -36,7 +36,7 @@ def test_outcomes_and_losses_are_those_of_one_machine(
         *GRID, "sweep.axes.cluster.nodes=[1,2]", "cluster.gpus_per_node=2", "parallel=2"
     )
     local_rows = []
-    code, output = on_slurm.end(timeout=300)
+    code, output = on_slurm.end()
     assert code == 0, output
     for gpus in (2, 4):
         words = [*GRID, f"cluster.gpus_per_node={gpus}", f"output={tmp_path}/here{gpus}"]

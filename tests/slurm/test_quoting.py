@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from launcher.results.run_folder import RunFolder
+from tests import limits
 from tests.conftest import ROOT, command
 from tests.slurm.conftest import Cluster, Make, Sweep, ranks_of
 
@@ -38,7 +39,7 @@ def test_any_text_is_data(sweep: Make, slurm: Cluster, tmp_path: Path) -> None:
         output=tmp_path / text,
         PATH=f"{loaded.parent}:{slurm.environment['PATH']}",
     )
-    trial = running.wait(ranks_of, timeout=200)
+    trial = running.wait(ranks_of)
     environ = Path(f"/proc/{ranks_of(trial)[0]}/environ").read_bytes().decode().split("\0")
     assert f"A={text}" in environ and "B=%j" in environ
     code, output = running.end()
@@ -84,7 +85,7 @@ def launch(running: Sweep, *words: str, root: Path = ROOT, **variables: str | No
         command(words),
         env=environment,
         cwd=running.output.parent,
-        timeout=120,
+        timeout=limits.COMMAND,
         capture_output=True,
         text=True,
         check=False,

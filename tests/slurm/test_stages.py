@@ -3,9 +3,7 @@
 Modules: launcher.cli.verbs.running.resume.
 """
 
-import os
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.results.run_folder import RunFolder, Status
-from tests import kills
+from tests import kills, limits
 from tests.conftest import command
 from tests.slurm.conftest import Cluster, Make, Sweep
 
@@ -33,9 +31,6 @@ ON_TWO = ("cluster.nodes=2", "cluster.gpus_per_node=1", "scheduler.exclusive=tru
 
 TOLERANCE = 1e-5
 
-PATIENCE = 300.0
-"""Seconds for each event: an attempt that is put back waits, and others use the machine."""
-
 
 @dataclass(frozen=True)
 class Undisturbed:
@@ -48,7 +43,7 @@ class Undisturbed:
     def run(self) -> Path:
         """Its folder, once it is over."""
         printed = self.folder / "launch.txt"
-        assert self.process.wait(300) == 0, printed.read_text()
+        assert self.process.wait(limits.COMMAND) == 0, printed.read_text()
         return self.folder / "four_stage"
 
 
@@ -61,7 +56,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterat
     process.wait()
 
 
-@pytest.mark.timeout(900)
 def test_a_chain_of_jobs(sweep: Make, slurm: Cluster, undisturbed: Undisturbed) -> None:
     """Preempted, without a node, at a time limit, without its launcher: the same to the bit."""
     running = sweep(*WORDS, *ON_TWO, "scheduler.partition=low")
@@ -74,9 +68,9 @@ def test_a_chain_of_jobs(sweep: Make, slurm: Cluster, undisturbed: Undisturbed) 
     third = _at_step(running, second.spec().last + 7)
     # What SLURM sends so long before the limit: a real one cuts wherever the machine is slow.
     slurm.run("scancel", "--batch", "--signal=USR1", _status(third).job_id or "")
-    running.wait(lambda run: run == third and _status(run).stopped == "timeout", PATIENCE)
+    running.wait(lambda run: run == third and _status(run).stopped == "timeout")
     running.kill()
-    code, output = running.start().end(PATIENCE)
+    code, output = running.start().end()
     assert code == 0, output
     running.check()
     assert [row["outcome"] for row in running.rows()] == ["ok"] * 4
@@ -91,7 +85,6 @@ def test_a_chain_of_jobs(sweep: Make, slurm: Cluster, undisturbed: Undisturbed) 
     assert kills.outcome(running.folder) == kills.outcome(undisturbed.run)
 
 
-@pytest.mark.timeout(900)
 def test_on_other_nodes_and_at_another_layout(sweep: Make, undisturbed: Undisturbed) -> None:
     """Two nodes, then one with tensor parallelism over two ranks, in the middle of a stage."""
     running = sweep(*WORDS, *ON_TWO)
@@ -121,8 +114,7 @@ def test_submitted_stage_by_stage(sweep: Make, slurm: Cluster) -> None:
     states = _states(running)
     assert states.pop("1-web") in ("queued", "running")
     assert states == dict.fromkeys(kills.STAGES[1:], "not started")
-    while slurm.run("squeue", "--noheader", "--user", str(os.getuid())):
-        time.sleep(0.2)
+    limits.until(lambda: not slurm.run("squeue", "--noheader"))
     assert _states(running)["1-web"] == "ok"
     code, output = running.start().end()
     assert code == 0 and "2-english is queued or runs, 2 stages to come:" in output, output
@@ -146,7 +138,7 @@ def _at_step(running: Sweep, step: int) -> RunFolder:
         is_active = status is not None and status.state == "running"
         return is_active and any(line["step"] >= step for line in lines)
 
-    return running.wait(has_step, PATIENCE)
+    return running.wait(has_step)
 
 
 def _status(run: RunFolder) -> Status:

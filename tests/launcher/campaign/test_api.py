@@ -17,6 +17,7 @@ import pytest
 import launcher
 from launcher.cli import main
 from launcher.results.sweep_folder import SweepFolder
+from tests import limits
 from tests.conftest import ROOT, environment
 
 EXAMPLE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
@@ -30,7 +31,7 @@ def test_the_example_of_the_documents_runs(
         [sys.executable, "-c", code],
         cwd=tmp_path,
         env=environment(cache),
-        timeout=300,
+        timeout=limits.COMMAND,
         capture_output=True,
         text=True,
         check=False,

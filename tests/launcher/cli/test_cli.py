@@ -14,6 +14,7 @@ from launcher.cli import registry
 from launcher.cli.overview import request_fields
 from launcher.errors import RequestError, WorkError
 from launcher.request.request import Request
+from tests import limits
 from tests.conftest import command
 
 ENDS: list[tuple[BaseException | int, int, str]] = [
@@ -62,7 +63,7 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     )
     assert process.stdout and process.stderr
     process.stdout.close()
-    assert (process.stderr.read(), process.wait(60)) == ("", 0)
+    assert (process.stderr.read(), process.wait(limits.COMMAND)) == ("", 0)
     process.stderr.close()
 
 

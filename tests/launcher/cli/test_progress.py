@@ -9,6 +9,7 @@ import re
 import subprocess
 from pathlib import Path
 
+from tests import limits
 from tests.conftest import command, environment
 
 
@@ -27,7 +28,7 @@ def test_a_terminal_shows_the_step_the_loss_and_the_speed(tmp_path: Path, cache:
     while chunk := _read(ours):
         screen += chunk
     os.close(ours)
-    assert launcher.wait(60) == 0
+    assert launcher.wait(limits.COMMAND) == 0
     assert re.search(r"zero [01]  step \d/8  loss \d\.\d{3}  [\d,]+ tokens/s", screen)
     assert re.search(r"1/2  1 ok,\s+ETA \d+:\d\d", screen)
     assert re.search(r"\[2/2\] ok        zero 1  [\d,]+ tokens/s", screen)

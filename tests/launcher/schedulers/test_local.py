@@ -6,7 +6,6 @@ Modules: launcher.schedulers, launcher.schedulers.local.
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +18,21 @@ from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
 from launcher.schedulers import local as module
 from launcher.schedulers.local import Local
+from tests import limits
 from tests.conftest import spec
 
 MakeJob = Callable[..., Job]
+
+SLEEP = f"time.sleep({limits.ALWAYS})"
 
 
 @pytest.fixture
 def make_job(tmp_path: Path) -> MakeJob:
     """A job whose ranks run a few lines of Python, with RANK in ``rank``."""
 
-    def make(code: str, ranks: int = 1, name: str = "job", time_limit: float = 60) -> Job:
+    def make(
+        code: str, ranks: int = 1, name: str = "job", time_limit: float = limits.COMMAND
+    ) -> Job:
         folder = tmp_path / name
         RunFolder(folder).create(spec())
         head = "import os, subprocess, sys, time; rank = int(os.environ['RANK'])\n"
@@ -50,15 +54,9 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GRACE", 0.5)
 
 
-def drain(scheduler: Local, jobs: int, limit: float = 30) -> list[str]:
-    """Names of the jobs in the order they ended."""
-    names: list[str] = []
-    deadline = time.monotonic() + limit
-    while len(names) < jobs:
-        assert time.monotonic() < deadline, f"only {names} ended"
-        names += [job.name for job in scheduler.poll()]
-        time.sleep(0.02)
-    return names
+def drain(scheduler: Local) -> list[str]:
+    """Names of the next jobs that end, of several at once in the order they ended."""
+    return [job.name for job in limits.until(scheduler.poll)]
 
 
 def status(job: Job) -> Status:
@@ -72,7 +70,7 @@ def test_every_rank_gets_its_place_and_its_own_log(make_job: MakeJob) -> None:
     job = make_job(f"print(*(os.environ[n] for n in {names}))", ranks=2)
     with Local() as scheduler:
         scheduler.submit([job])
-        assert drain(scheduler, 1) == ["job"]
+        assert drain(scheduler) == ["job"]
     folder = RunFolder(job.folder)
     assert folder.log(0).read_text() == "0 0 2 2 127.0.0.1\n"
     assert folder.log(1).read_text() == "1 1 2 2 127.0.0.1\n"
@@ -80,32 +78,29 @@ def test_every_rank_gets_its_place_and_its_own_log(make_job: MakeJob) -> None:
 
 
 def test_a_failed_rank_ends_the_others(make_job: MakeJob) -> None:
-    job = make_job("sys.exit(3) if rank == 1 else time.sleep(60)", ranks=2)
+    job = make_job(f"sys.exit(3) if rank == 1 else {SLEEP}", ranks=2)
     with Local() as scheduler:
         scheduler.submit([job])
-        drain(scheduler, 1)
+        drain(scheduler)
     assert status(job).exit_codes == (None, 3)
     assert not any(map(psutil.pid_exists, status(job).pids))
 
 
 def test_what_a_rank_started_ends_with_it(make_job: MakeJob) -> None:
-    job = make_job("print(subprocess.Popen(['sleep', '60']).pid); sys.exit(1)")
+    job = make_job(f"print(subprocess.Popen(['sleep', '{limits.ALWAYS}']).pid); sys.exit(1)")
     with Local() as scheduler:
         scheduler.submit([job])
-        drain(scheduler, 1)
+        drain(scheduler)
     child = int(RunFolder(job.folder).log(0).read_text())
-    deadline = time.monotonic() + 5
-    while _alive(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not _alive(child)
+    limits.until(lambda: not _alive(child))
 
 
 def test_the_time_limit_ends_a_job_that_does_not_listen(make_job: MakeJob) -> None:
-    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
     job = make_job(deaf, time_limit=0.5)
     with Local() as scheduler:
         scheduler.submit([job])
-        drain(scheduler, 1)
+        drain(scheduler)
     assert (status(job).stopped, status(job).exit_codes) == ("timeout", (None,))
 
 
@@ -113,22 +108,22 @@ def test_a_rank_killed_by_a_signal_is_told_apart(make_job: MakeJob) -> None:
     job = make_job("os.kill(os.getpid(), 9)")
     with Local() as scheduler:
         scheduler.submit([job])
-        drain(scheduler, 1)
+        drain(scheduler)
     assert (status(job).exit_codes, status(job).stopped) == ((-signal.SIGKILL,), None)
 
 
 def test_cancel_ends_what_runs(make_job: MakeJob) -> None:
-    job, neighbour = make_job("time.sleep(60)", name="a"), make_job("time.sleep(60)", name="b")
+    job, neighbour = make_job(SLEEP, name="a"), make_job(SLEEP, name="b")
     with Local(cores=2) as scheduler:
         assert scheduler.submit([job, neighbour]) == ["a", "b"]
         scheduler.cancel(["a"])
-        assert drain(scheduler, 1) == ["a"]
+        assert drain(scheduler) == ["a"]
         assert status(neighbour).state == "running"
     assert status(job).stopped == "cancelled"
 
 
 def test_leaving_the_context_ends_everything(make_job: MakeJob) -> None:
-    job = make_job("time.sleep(60)", ranks=2)
+    job = make_job(SLEEP, ranks=2)
     with Local() as scheduler:
         scheduler.submit([job])
         scheduler.poll()
@@ -145,15 +140,20 @@ def test_leaving_the_context_ends_everything(make_job: MakeJob) -> None:
 def test_jobs_at_once(
     make_job: MakeJob, cores: int, parallel: int | None, ranks: int, at_once: int
 ) -> None:
-    jobs = [make_job("time.sleep(60)", ranks=ranks, name=str(n)) for n in range(4)]
+    jobs = [make_job(SLEEP, ranks=ranks, name=str(n)) for n in range(4)]
     with Local(parallel=parallel, cores=cores) as scheduler:
         assert scheduler.submit(jobs) == [job.name for job in jobs[:at_once]]
         assert len(scheduler.running) == at_once
 
 
-def test_memory_that_a_job_has_yet_to_take_is_not_given_away(make_job: MakeJob) -> None:
-    memory = int(0.6 * psutil.virtual_memory().available)
-    jobs = [replace(make_job("time.sleep(60)", name=n), memory=memory) for n in ("a", "b")]
+def test_memory_that_a_job_has_yet_to_take_is_not_given_away(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine whose memory nobody else takes or frees meanwhile."""
+    now = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: now)
+    memory = int(0.6 * now.available)
+    jobs = [replace(make_job(SLEEP, name=n), memory=memory) for n in ("a", "b")]
     with Local(cores=8) as scheduler:
         assert scheduler.submit(jobs) == ["a"]
 
@@ -164,7 +164,7 @@ def test_what_is_not_taken_has_not_been_touched(make_job: MakeJob) -> None:
     def jobs() -> Iterator[Job]:
         for name in ("a", "b", "c"):
             offered.append(name)
-            yield make_job("time.sleep(60)", name=name)
+            yield make_job(SLEEP, name=name)
 
     with Local(cores=1) as scheduler:
         assert scheduler.submit(jobs()) == ["a"]
@@ -184,12 +184,12 @@ def test_ranks_that_started_end_when_another_cannot(
 
     monkeypatch.setattr(module, "_start_rank", second_fails)
     with Local() as scheduler, pytest.raises(WorkError, match="Too many open files"):
-        scheduler.submit([make_job("time.sleep(60)", ranks=2)])
+        scheduler.submit([make_job(SLEEP, ranks=2)])
     assert [process.poll() for process in started] == [-signal.SIGTERM]
 
 
 def test_a_status_that_cannot_be_written_ends_the_others_all_the_same(make_job: MakeJob) -> None:
-    jobs = [make_job("time.sleep(60)", name=name) for name in ("a", "b")]
+    jobs = [make_job(SLEEP, name=name) for name in ("a", "b")]
     pids = []
     with pytest.raises(WorkError), Local(cores=2) as scheduler:
         scheduler.submit(jobs)
@@ -200,7 +200,7 @@ def test_a_status_that_cannot_be_written_ends_the_others_all_the_same(make_job: 
 
 
 def test_only_processes_of_the_run_count_as_its_survivors(make_job: MakeJob) -> None:
-    job = make_job("time.sleep(60)")
+    job = make_job(SLEEP)
     with Local() as scheduler:
         scheduler.submit([job])
         scheduler.poll()

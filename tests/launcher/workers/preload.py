@@ -2,12 +2,13 @@
 
 import gc
 
-from launcher.workers import train
+from launcher.workers import libraries, train
 from tests.launcher.workers import ranks
 
 train._import(ranks.spec())
-
-from launcher.workers.engines import deepspeed, deepspeed_pipeline, megatron  # noqa: E402, F401
+libraries.load_engines()
+from launcher.workers import training_loop  # noqa: E402, F401
+from launcher.workers.data import batches, dataset  # noqa: E402, F401
 
 train._import = lambda spec: None  # its patches are not applied twice
 

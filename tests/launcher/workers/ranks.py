@@ -27,6 +27,7 @@ from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import Data, RunSpec, Train
 from launcher.spec.shape import ModelShape
+from tests import limits
 from tests.conftest import ROOT
 
 PRELOAD = "tests.launcher.workers.preload"
@@ -38,7 +39,6 @@ class Ended:
 
     folder: RunFolder
     codes: list[int | None]
-    seconds: float
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -211,14 +211,13 @@ def train(
     run: RunSpec,
     folder: Path,
     cache: Path,
-    limit: float = 120,
+    limit: float = limits.COMMAND,
     all_ranks: bool = False,
     **options: Any,
 ) -> Ended:
     """Run every rank to its end."""
-    began = time.monotonic()
     codes = wait(start(run, folder, cache, **options), limit, all_ranks)
-    return Ended(RunFolder(folder), codes, time.monotonic() - began)
+    return Ended(RunFolder(folder), codes)
 
 
 def free_port() -> int:

@@ -26,6 +26,7 @@ from launcher.workers.checkpoints.manifest import Piece
 from launcher.workers.checkpoints.matrix_regions import Region
 from launcher.workers.checkpoints.tensorfile import KINDS, CheckpointReader, PieceTensors
 from launcher.workers.model import platform
+from tests import limits
 from tests.launcher.workers import ranks
 
 RANK, RANKS = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE"))
@@ -96,7 +97,7 @@ class Run:
 
 def main() -> None:
     """Do what MEGALAUNCH_TRY names, in the folder MEGALAUNCH_FOLDER."""
-    platform.join(timedelta(seconds=30))
+    platform.join(timedelta(seconds=limits.EVENT))
     torch.manual_seed(RANK)
     for name in os.environ["MEGALAUNCH_TRY"].split():
         TRIES[name](Path(os.environ["MEGALAUNCH_FOLDER"]))
@@ -143,7 +144,7 @@ def held_back() -> Iterator[Any]:
     gate, write = threading.Event(), tensorfile.write
 
     def waiting(*args: Any) -> None:
-        assert gate.wait(30)
+        assert gate.wait(limits.EVENT)
         write(*args)
 
     with mock.patch.object(tensorfile, "write", waiting):

@@ -59,7 +59,8 @@ FAULT = """
 
 def spec(size: int = 1, **changes: Any) -> RunSpec:
     guard = GUARD | changes.pop("guard", {})
-    return ranks.spec(size, train__steps=90, train__spike_guard=guard, **changes)
+    changes = {"train__steps": 90} | changes
+    return ranks.spec(size, train__spike_guard=guard, **changes)
 
 
 def train(run: RunSpec, folder: Path, cache: Path, patch: str = "") -> ranks.Ended:
@@ -166,11 +167,13 @@ def test_a_spike_that_does_not_heal(tmp_path: Path, cache: Path) -> None:
 
 NAN = FAULT.format(scales={50: "inf"}, heals=False).replace("'inf'", "1e38 ** 2")
 """All matrices are infinite from step 50 on."""
+SHORT = spec(train__steps=60)
+"""A run that ends soon after that."""
 
 
 @pytest.fixture(scope="module")
 def rolled_back(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> ranks.Ended:
-    run = train(spec(), tmp_path_factory.mktemp("rolled_back"), cache, NAN)
+    run = train(SHORT, tmp_path_factory.mktemp("rolled_back"), cache, NAN)
     assert run.codes == [0], run.log()
     return run
 
@@ -194,12 +197,12 @@ def test_killed_in_a_rollback(
                 os.kill(os.getpid(), signal.SIGKILL)
             Run._roll_back = roll_back
     """
-    killed = train(spec(), tmp_path, cache, NAN + kill)
+    killed = train(SHORT, tmp_path, cache, NAN + kill)
     assert killed.codes == [-9], killed.log()
     killed.folder.write_status(Status(state="ended"))
     assert killed.folder.next_attempt() == 2
     resumed = ranks.train(
-        spec(), tmp_path, cache, every=10, patch=NAN + kill, env={"MEGALAUNCH_ATTEMPT": "2"}
+        SHORT, tmp_path, cache, every=10, patch=NAN + kill, env={"MEGALAUNCH_ATTEMPT": "2"}
     )
     assert resumed.codes == [0], resumed.log()
     assert (resumed.losses, samples(resumed)) == (rolled_back.losses, samples(rolled_back))
@@ -223,14 +226,14 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, cache: Path) -> None:
     patch = FAULT.format(scales={30: math.inf, 60: math.inf}, heals=False).replace(
         "inf", "1e38 ** 2"
     )
-    run = train(spec(guard={"budget": 1}), tmp_path, cache, patch)
+    run = train(spec(guard={"budget": 1}, train__steps=60), tmp_path, cache, patch)
     assert run.codes == [1], run.log()
     assert events(run, "rollback", "stop") == [("rollback", 30), ("stop", 60)]
     assert (
         "DivergedError: step 60: loss nan; all 1 rollbacks of spike_guard.budget are spent"
         in run.log()
     )
-    without = ranks.spec(1, train__steps=90)
+    without = ranks.spec(1, train__steps=60)
     run = train(without, tmp_path / "without", cache, patch)
     assert run.codes == [1]
     assert "DivergedError: step 30: loss nan, grad norm nan" in run.log()

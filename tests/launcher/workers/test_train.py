@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests import limits
 from tests.launcher.workers import ranks
 
 METRICS = {
@@ -83,7 +84,6 @@ def test_an_exception_ends_a_rank_at_once(tmp_path: Path, cache: Path) -> None:
     run = ranks.train(ranks.spec(2, layout__tp=2), tmp_path, cache, patch=patch)
     assert run.codes[1] == 1
     assert run.log(1).strip().endswith("ValueError: no such luck")
-    assert run.seconds < 30
 
 
 def test_a_hang_shows_the_stacks_of_every_rank(tmp_path: Path, cache: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_hang_shows_the_stacks_of_every_rank(tmp_path: Path, cache: Path) -> N
         real = MegatronEngine.step
         def step(self, number, lr, apply):
             if number == 4 and os.environ["RANK"] == "1":
-                time.sleep(1000)
+                time.sleep(10**6)
             real(self, number, lr, apply)
         MegatronEngine.step = step
     """
@@ -106,7 +106,6 @@ def test_a_hang_shows_the_stacks_of_every_rank(tmp_path: Path, cache: Path) -> N
         log = run.log(rank)
         assert "HangError: no step finished within 4 s (last step 3)\n" in log
         assert where in log[log.index("HangError") :]
-    assert run.seconds < 40
 
 
 def test_a_rank_that_holds_the_interpreter_is_ended_too(tmp_path: Path) -> None:
@@ -116,13 +115,12 @@ def test_a_rank_that_holds_the_interpreter_is_ended_too(tmp_path: Path) -> None:
         "from launcher.workers.process import watchdog\n"
         "watchdog.BACKSTOP_SECONDS = 0.5\n"
         "watchdog.Watchdog(0.05)\n"
-        "ctypes.PyDLL(None).sleep(60)\n"
+        f"ctypes.PyDLL(None).sleep({limits.ALWAYS})\n"
     )
-    began = time.monotonic()
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    words = [sys.executable, "-c", code]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=limits.COMMAND)
     assert ended.returncode == 1
     assert "Timeout (0:00:01" in ended.stderr and "line 5" in ended.stderr
-    assert time.monotonic() - began < 20
 
 
 def test_ranks_end_with_their_launcher(tmp_path: Path, cache: Path) -> None:
@@ -135,7 +133,7 @@ def test_ranks_end_with_their_launcher(tmp_path: Path, cache: Path) -> None:
         "    Path(sys.argv[1]), Path(sys.argv[2]),\n"
         "    env={'MEGALAUNCH_PARENT': str(os.getpid())}, fresh=True)\n"
         "print(json.dumps([process.pid for process in started]), flush=True)\n"
-        "time.sleep(600)\n"
+        f"time.sleep({limits.ALWAYS})\n"
     )
     launcher = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path), str(cache)], stdout=subprocess.PIPE, text=True
@@ -147,10 +145,7 @@ def test_ranks_end_with_their_launcher(tmp_path: Path, cache: Path) -> None:
         time.sleep(1)  # in the middle of their imports
         launcher.kill()
         launcher.wait()
-        until = time.monotonic() + 10
-        while any(map(alive, pids)) and time.monotonic() < until:
-            time.sleep(0.1)
-        assert not any(map(alive, pids))
+        limits.until(lambda: not any(map(alive, pids)))
     finally:
         launcher.kill()
         for pid in filter(alive, pids):

@@ -3,11 +3,12 @@
 Modules: slurm.node.step, slurm.node.inspection.
 """
 
+import contextlib
 import json
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -176,6 +177,16 @@ VARIABLES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = [
 ]  # fmt: skip
 
 
+class AllFree(contextlib.nullcontext[Any]):
+    """A socket of a machine on which nothing else listens."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def bind(self, address: tuple[str, int]) -> None:
+        """Succeed."""
+
+
 @pytest.mark.parametrize(
     ("settings", "shape", "variables"), [v[1:] for v in VARIABLES], ids=[v[0] for v in VARIABLES]
 )
@@ -186,12 +197,14 @@ def test_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "914711")
+    monkeypatch.setattr(step.socket, "socket", AllFree)
     submission, _ = submission_of(settings, shape)
     assert step.environment(submission, submission.jobs[0], STATUS) == variables
 
 
 def test_without_checks_there_is_no_all_reduce(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "914711")
+    monkeypatch.setattr(step.socket, "socket", AllFree)
     submission, _ = submission_of({}, {})
     checks = replace(submission.options.checks, enabled=False)
     submission = replace(submission, options=replace(submission.options, checks=checks))

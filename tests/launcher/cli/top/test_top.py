@@ -37,6 +37,7 @@ from launcher.results.run_folder import RunFolder, Status
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec, Stage
 from slurm.states import State
+from tests import limits
 from tests.conftest import command, environment, spec
 
 NOW = 1_800_000_000.0
@@ -537,7 +538,7 @@ def test_quitting_leaves_the_terminal_and_the_folder_as_they_were(
     assert screen.index(b"\x1b[?1049h") < screen.index(b"2 running")
     quit_by(ours, process)
     screen = until(ours, b"\x1b[?1049l")
-    assert process.wait(30) == 0
+    assert process.wait(limits.COMMAND) == 0
     assert b"\x1b[?25h" in screen and b"Traceback" not in screen
     assert termios.tcgetattr(theirs) == settings and content(sweep) == files
     os.close(theirs)
@@ -546,7 +547,7 @@ def test_quitting_leaves_the_terminal_and_the_folder_as_they_were(
 
 def until(terminal: int, end: bytes) -> bytes:
     """Output of a terminal, up to some bytes."""
-    output, deadline = b"", time.monotonic() + 60
+    output, deadline = b"", time.monotonic() + limits.EVENT
     while end not in output and time.monotonic() < deadline:
         if select.select([terminal], [], [], 1.0)[0]:
             output += os.read(terminal, 65536)

@@ -2,55 +2,48 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from launcher.spec.run import RunSpec
+from tests import limits
 from tests.launcher.workers import ranks
 
 SERVE = """
-import os, sys
+import json, os, sys
 from pathlib import Path
 from launcher.results.run_folder import RunFolder
-from launcher.workers import train
-spec = RunFolder(Path(sys.argv[1])).spec()
-train._import(spec)
+folder, cache = Path(sys.argv[2]), Path(sys.argv[4])
+spec = RunFolder(folder).spec()
 from launcher.workers.data import dataset
 {patch}
-dataset.prepare(spec, Path(sys.argv[2]))
-samples = dataset.load(spec, Path(sys.argv[2]))
-import json
+dataset.prepare(spec, cache)
+samples = dataset.load(spec, cache)
 count = spec.train.steps * spec.train.global_batch
-print(json.dumps([samples[i]["tokens"].tolist() + samples[i]["labels"][-1:].tolist()
-                  for i in range(count)]))
+(folder / "served.json").write_text(json.dumps(
+    [samples[i]["tokens"].tolist() + samples[i]["labels"][-1:].tolist() for i in range(count)]
+))
 """
+"""Program that writes every sample of a run."""
 
 
-def serve(spec: RunSpec, folder: Path, cache: Path, patch: str = "") -> "subprocess.Popen[str]":
-    """Print every sample of a run, from a process of its own."""
-    ranks.RunFolder(folder).create(spec)
-    return subprocess.Popen(
-        [sys.executable, "-c", SERVE.format(patch=patch), str(folder), str(cache)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def serve(spec: RunSpec, folder: Path, cache: Path, patch: str = "") -> ranks.Ended:
+    return ranks.train(spec, folder, cache, program=SERVE.format(patch=patch))
+
+
+def served_by(run: ranks.Ended) -> list[list[int]]:
+    assert run.codes == [0], run.log()
+    return json.loads((run.folder.path / "served.json").read_text())
 
 
 def samples(spec: RunSpec, folder: Path, cache: Path) -> list[list[int]]:
-    process = serve(spec, folder, cache)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    return json.loads(out.splitlines()[-1])
+    return served_by(serve(spec, folder, cache))
 
 
 def error(spec: RunSpec, folder: Path, cache: Path) -> str:
     """Last line of a rank that fails."""
-    process = serve(spec, folder, cache)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    return err.strip().splitlines()[-1]
+    run = serve(spec, folder, cache)
+    assert run.codes == [1]
+    return run.log().strip().splitlines()[-1]
 
 
 def blend(*sources: object, **changes: object) -> RunSpec:
@@ -66,10 +59,15 @@ def test_four_processes_share_an_empty_cache(tmp_path: Path) -> None:
         data__tokenizer_vocab=300,
     )
     cache = tmp_path / "cache"
-    started = [serve(spec, tmp_path / str(number), cache) for number in range(4)]
-    outputs = [process.communicate(timeout=120) for process in started]
-    assert [process.returncode for process in started] == [0] * 4, outputs
-    assert len({out.splitlines()[-1] for out, _ in outputs}) == 1
+    folders = [tmp_path / str(number) for number in range(4)]
+    program = SERVE.format(patch="")
+    started = [ranks.start(spec, folder, cache, program=program)[0] for folder in folders]
+    codes = ranks.wait(started, limits.COMMAND)
+    ended = [
+        ranks.Ended(ranks.RunFolder(folder), [code])
+        for folder, code in zip(folders, codes, strict=True)
+    ]
+    assert len({json.dumps(served_by(run)) for run in ended}) == 1
     assert not list(cache.glob(".*")), "a temporary folder was left behind"
     assert len(list(cache.glob("text-*[!k]"))) == 2  # and their .lock
 
@@ -82,8 +80,7 @@ def test_a_killed_build_is_not_trusted(tmp_path: Path) -> None:
         "IndexedDatasetBuilder.finalize = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = serve(spec, tmp_path / "killed", cache, patch)
-    killed.communicate(timeout=60)
-    assert killed.returncode == -9
+    assert killed.codes == [-9]
     rebuilt = samples(spec, tmp_path / "again", cache)
     assert rebuilt == samples(spec, tmp_path / "other", tmp_path / "elsewhere")
 
@@ -143,16 +140,16 @@ def test_tokenizer_larger_than_the_model(tmp_path: Path) -> None:
 def test_token_id_beyond_the_model(tmp_path: Path, cache: Path) -> None:
     """Train on a dataset of the user's own, of which only the ids themselves can tell."""
     code = (
-        "import sys, numpy as np\n"
-        "from launcher.workers.model import platform\n"
-        "platform.import_megatron()\n"
+        "import os, numpy as np\n"
         "from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder\n"
-        "builder = IndexedDatasetBuilder(sys.argv[1] + '.bin', dtype=np.uint16)\n"
+        "builder = IndexedDatasetBuilder(os.environ['OWN'] + '.bin', dtype=np.uint16)\n"
         "builder.add_document(np.full(1000, 299, np.uint16), [1000])\n"
-        "builder.finalize(sys.argv[1] + '.idx')\n"
+        "builder.finalize(os.environ['OWN'] + '.idx')\n"
     )
     prefix = tmp_path / "own"
-    subprocess.run([sys.executable, "-c", code, str(prefix)], check=True, capture_output=True)
+    env = {"OWN": str(prefix)}
+    built = ranks.train(ranks.spec(1), tmp_path / "built", cache, program=code, env=env)
+    assert built.codes == [0], built.log()
     good = ranks.train(blend(f"{prefix}.bin"), tmp_path / "good", cache)
     assert good.codes == [0], good.log()
     bad = ranks.train(blend(prefix, model__vocab=299), tmp_path / "bad", cache)

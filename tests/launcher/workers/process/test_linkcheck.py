@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from launcher.workers.errors import LinkError
 from launcher.workers.process.linkcheck import LinkCheck
+from tests import limits
 from tests.launcher.workers import ranks
 
 
@@ -28,13 +29,13 @@ def test_the_link_check_alone() -> None:
         )
 
     started = [start(0), start(1)]
-    outputs = [process.communicate(timeout=60) for process in started]
+    outputs = [process.communicate(timeout=limits.COMMAND) for process in started]
     assert [process.returncode for process in started] == [0, 0], outputs
     link = json.loads(outputs[0][0])
     assert link["mib"] == 4 and outputs[1][0] == ""
     assert link["gb_s"] == pytest.approx(4 * 2**20 / link["seconds"] / 1e9)
     alone = start(0, "--seconds", "1")  # its peer never comes
-    _, log = alone.communicate(timeout=60)
+    _, log = alone.communicate(timeout=limits.COMMAND)
     assert alone.returncode == 1
     assert "LinkError: all-reduce of 4 MiB over 2 ranks not finished within 1 s\n" in log
 

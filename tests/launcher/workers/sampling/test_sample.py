@@ -23,6 +23,7 @@ from launcher.results import samples
 from launcher.results.run_folder import RunFolder
 from launcher.spec.sampling import Sampling
 from launcher.workers.sampling.sampler import Sampler
+from tests import limits
 from tests.launcher.workers import ranks
 from tests.launcher.workers.model.test_reference import Llama, heads_in_order
 
@@ -64,7 +65,7 @@ def sampled(trained: ranks.Ended, cache: Path) -> samples.Sampled:
     assert sampler.poll()
     sampler.start(steps(trained)[0])
     sampler.start(newest + 100)
-    sampler.finish(120)
+    sampler.finish(limits.EVENT)
     assert not sampler.poll()
     (path,) = trained.folder.sample_files()
     assert path.name == f"step-{newest:08d}.json"
@@ -146,7 +147,7 @@ def test_a_sampler_never_holds_its_rank_up(
     sampler.finish(0)
     sampler.start(3)
     (folder.checkpoint(3) / "manifest.json").write_text("{")
-    sampler.finish(60)
+    sampler.finish(limits.EVENT)
     assert capsys.readouterr().out == (
         "WARNING samples of step 3 were not done within 0 s\n"
         "WARNING samples of step 3 failed: see log/samples.txt\n"
@@ -168,7 +169,7 @@ def test_a_rollback_takes_its_samples_along(
     began = []
 
     def sleeps(self: Sampler, step: int) -> Any:
-        began.append((step, subprocess.Popen(["sleep", "60"])))
+        began.append((step, subprocess.Popen(["sleep", str(limits.ALWAYS)])))
         return began[-1][1]
 
     monkeypatch.setattr(Sampler, "_start_process", sleeps)
