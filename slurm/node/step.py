@@ -1,6 +1,5 @@
 """The step of a job that trains: srun with one task a rank, and a container around it if asked."""
 
-import itertools
 import os
 import re
 import signal
@@ -34,6 +33,10 @@ NO_RUNTIME = {
 
 PORTS = range(20000, 30000)
 """Below what Linux gives to programs that ask for any port (32768 on)."""
+
+STRIDE = 1009
+"""From a port that is taken to the next that is tried: not to that of the job submitted after this
+one, which may start at the same moment."""
 
 
 class Step:
@@ -188,14 +191,14 @@ def user_environment(submission: Submission) -> dict[str, str]:
 
 
 def port(job_id: int) -> int:
-    """Return the port at which the ranks of a job meet: from its number on, the first free one.
+    """Return the port at which the ranks of a job meet: that of its number, or else a free one.
 
     This process runs on the first node of the job, where rank 0 will listen. Jobs that share that
     node start at different ports; what else listens there (SLURM's own daemons) is passed over.
     """
-    first = job_id % len(PORTS)
-    for candidate in itertools.chain(PORTS[first:], PORTS[:first]):
+    for number in range(job_id, job_id + len(PORTS) * STRIDE, STRIDE):
+        candidate = PORTS[number % len(PORTS)]
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("", candidate))
             return candidate
-    return PORTS[first]
+    return PORTS[job_id % len(PORTS)]

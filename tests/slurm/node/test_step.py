@@ -221,4 +221,4 @@ def test_a_port_where_another_program_listens_is_passed_over() -> None:
     with socket.socket() as other:
         other.bind(("", wanted))
         other.listen()
-        assert step.port(29_998) != wanted
+        assert step.port(29_998) not in (wanted, wanted + 1), "that is the next job's"
