@@ -211,20 +211,22 @@ KEPT = ("row", "outcome", "plan", "tokens_per_s")
 """Columns that any terminal shows."""
 
 
-def _fitting(table: text.Table, names: Sequence[str], width: int) -> tuple[text.Table, list[str]]:
+def _fitting(
+    table: text.Table, names: Sequence[str], width: int, goal: str
+) -> tuple[text.Table, list[str]]:
     """Return the columns that fit a terminal, and the names of the others.
 
     Predictions go first, unless they are all that a table has; then what is neither chosen nor
     always shown, then other figures, then choices; texts such as the cause go last.
     """
-    planned = "plan" in names
+    planned = "plan" in names  # nothing is measured yet, and the speed is predicted too
 
     def order(position: int) -> tuple[int, int]:
         column = column_of(names[position])
         stays = (
             column.long,
-            column.axis,
-            column.visible == "always",
+            column.axis and column.name != "sp",  # it follows from tp, unless it is swept
+            column.visible == "always" or (planned and "pred_" in column.name),
             planned or "pred_" not in column.name,
         )
         return sum(8 >> i for i, stay in enumerate(stays) if stay), -position
@@ -233,7 +235,7 @@ def _fitting(table: text.Table, names: Sequence[str], width: int) -> tuple[text.
     for position in sorted(positions, key=order):
         if table.of(positions).narrowest <= width:
             break
-        if names[position] not in KEPT:
+        if names[position] not in (*KEPT, goal):
             positions.remove(position)
     left_out = [table.heads[i] for i in range(len(names)) if i not in positions]
     return table.of(positions), left_out
@@ -258,7 +260,7 @@ def _text(rows: pd.DataFrame) -> str:
     table = replace(table, best=_best(rows))
     if terminal and not rows.attrs.get("plain"):
         room = width if table.best is None else width - len(MARK + text.GAP)
-        table, left_out = _fitting(table, split(rows)[1], room)
+        table, left_out = _fitting(table, split(rows)[1], room, rows.attrs.get("goal", SPEED))
         if left_out:
             notes.append(f"not shown, for want of room: {', '.join(left_out)}")
     if table.best is not None:

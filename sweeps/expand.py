@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import simpleeval
 
-from launcher.decode import Whole, decode, field_at, hint, join
+from launcher.decode import LARGEST, Whole, decode, field_at, hint, join
 from launcher.errors import ConfigError
 from launcher.results.columns import SPEED
 from launcher.spec.run import RunSpec
@@ -65,12 +65,13 @@ class _Formula:
 
     def value(self, spec: RunSpec) -> Any:
         """Return its value for a run. Raises ConfigError where it has none."""
-        self._evaluator.names = {name: getattr(spec, name) for name in _PARTS}
+        self._evaluator.names = {name: getattr(spec, name) for name in _PARTS} | {"dp": spec.dp}
         try:
             return self._evaluator.eval(self.text, previously_parsed=self._tree)
         except (simpleeval.AttributeDoesNotExist, simpleeval.NameNotDefined) as error:
             name = str(getattr(error, "attr", None) or getattr(error, "name", None))
-            message = f"no field {name!r}{hint(name, dict.fromkeys(_field_names(RunSpec)))}"
+            known = dict.fromkeys([*_field_names(RunSpec), "dp", "gpus", "params"])
+            message = f"no field {name!r}{hint(name, known)}"
             raise ConfigError(f"{self.where}: {self.text!r}: {message}") from error
         except (simpleeval.InvalidExpression, *_EVALUATION_ERRORS) as error:
             raise ConfigError(f"{self.where}: {self.text!r}: {error}") from error
@@ -94,6 +95,8 @@ class _Derived:
     def value(self, spec: RunSpec) -> Any:
         """Return its value for a point; a whole number where it is one."""
         value = self.formula.value(spec)
+        if isinstance(value, int | float) and abs(value) > LARGEST:
+            raise ConfigError(f"{self.formula.where}: {self.formula.text!r} is above {LARGEST}")
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         return decode(self.kind, value, f"{self.formula.where}: {self.formula.text!r}")

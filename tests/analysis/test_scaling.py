@@ -40,8 +40,8 @@ def card(name: str, nodes: int, batch: int, speed: float) -> RunRecord:
 CASES: list[tuple[str, list[RunRecord], list[float | None]]] = [
     ("strong and weak", [ran(1, 8, 100), ran(2, 8, 160), ran(2, 16, 190), ran(4, 32, 360)],
      [100, 80, 95, 90]),
-    ("the fastest of the fewest", [ran(1, 8, 100), ran(1, 16, 125), ran(2, 16, 250)],
-     [80, 100, 100]),
+    ("each by its like", [ran(1, 8, 80), ran(1, 16, 100), ran(2, 16, 160), ran(4, 32, 240), ran(4, 24, 200)],
+     [100, 100, 80, 75, 50]),
     ("the fewest failed", [ran(1, 8, None), ran(2, 8, 100), ran(4, 8, 150)], [None, 100, 75]),
     ("of those that ran", [replace(ran(1, 8, 100), outcome="oom"), ran(2, 8, 100), ran(4, 8, 150)],
      [None, 100, 75]),

@@ -135,6 +135,9 @@ def test_a_value_that_follows_from_the_other_fields_of_the_point() -> None:
     assert [
         (p.layout.micro_batch, p.train.global_batch, p.cluster.nodes, p.layout.tp) for p in specs
     ] == [(1, 24, 3, 1), (1, 12, 1, 1), (1, 12, 3, 1), (2, 24, 3, 1)]
+    assert [
+        p.train.global_batch for p in points(axes={"train": {"global_batch": ["= 6 * dp"]}})
+    ] == [6 * BASE.dp]
     (picked,) = points(points=[{"layout": {"tp": 4, "pp": "= layout.tp"}}])
     assert picked.layout.pp == BASE.layout.tp * 4
 

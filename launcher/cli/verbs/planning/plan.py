@@ -85,8 +85,20 @@ def _plan_request(options: argparse.Namespace) -> None:
     rows, goal = plans.frame(planned, options.sort), campaign.plan.request.points.goal
     rows.attrs["goal"] = goal
     table.put(rows, options.format, options.output, every_row=options.all)
-    if len(rows) and rows["plan"].iloc[0] == "run" and goal == SPEED and options.sort is None:
+    to_run = rows[rows["plan"] == "run"]
+    too_large = int((to_run["pred_oom_prob"].astype(float) > LIKELY).sum())
+    if too_large:
+        print(
+            f"launch: warning: {too_large} of the {len(to_run)} points to run will probably be out"
+            f" of memory (pred_oom_prob above {LIKELY:g})",
+            file=sys.stderr,
+        )
+    if len(to_run) > too_large and goal == SPEED and options.sort is None:
         _print_words(campaign, int(rows["row"].iloc[0]), options)
+
+
+LIKELY = 0.5
+"""Chance of running out of memory above which a plan warns of a point."""
 
 
 def _print_words(campaign: "Campaign", row: int, options: argparse.Namespace) -> None:

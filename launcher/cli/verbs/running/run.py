@@ -1,6 +1,7 @@
 """``launch`` without a verb: train a run, a sweep or a curriculum, and print the table."""
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
@@ -98,6 +99,7 @@ def _offer_best(campaign: "Campaign") -> None:
     import analysis
     from launcher.errors import ConfigError, WorkError
     from launcher.files import write_text
+    from launcher.request.request import Request
     from launcher.results.columns import SPEED
 
     folder, records = campaign.plan.folder, campaign.ordered_records()
@@ -110,6 +112,9 @@ def _offer_best(campaign: "Campaign") -> None:
         print(f"launch: no file of the best run: {error}", file=sys.stderr)
         return
     command = f"launch --config {shlex.quote(str(folder.best))} train.steps=N checkpoint_every=N"
+    output = campaign.plan.request.output
+    if output != next(f.default for f in dataclasses.fields(Request) if f.name == "output"):
+        command += f" {shlex.quote(f'output={output}')}"
     best = "the fastest layout" if goal == SPEED else f"the best {goal}"
     print(f"the real run, at {best} (*): {command}", file=sys.stderr)
 
