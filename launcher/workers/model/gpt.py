@@ -169,4 +169,6 @@ def _pipeline(spec: RunSpec) -> dict[str, Any]:
         "pipeline_model_parallel_layout": stages,
         "overlap_p2p_comm": overlap,
         "batch_p2p_comm": not overlap,
+        # What has been sent to the next stage is not needed for the backward pass.
+        "deallocate_pipeline_outputs": True,
     }
