@@ -9,6 +9,9 @@ import torch.distributed as dist
 
 from launcher.workers.model import platform
 
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+"""Gathering into one tensor, which has another name since torch 2.13."""
+
 
 def gather(figures: Sequence[float]) -> list[list[float]]:
     """Return the figures of all ranks, a row for each, on every rank.
@@ -16,9 +19,9 @@ def gather(figures: Sequence[float]) -> list[list[float]]:
     They are float64, so that integers below 2**53 are exact.
     """
     row = torch.tensor(figures, dtype=torch.float64, device=platform.device())
-    rows = [torch.empty_like(row) for _ in range(dist.get_world_size())]
-    dist.all_gather(rows, row)
-    return torch.stack(rows).tolist()
+    rows = row.new_empty(dist.get_world_size() * len(row))
+    _all_gather(rows, row)
+    return rows.view(-1, len(row)).tolist() if figures else [[]] * dist.get_world_size()
 
 
 def broadcast_json(value: Any) -> Any:

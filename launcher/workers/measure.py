@@ -158,8 +158,10 @@ def memory_kind() -> str:
 def _nvml_handle() -> Any:
     if not torch.cuda.is_available():
         return None
-    import pynvml
-
+    try:
+        import pynvml
+    except ImportError:  # an image without it has no figures of power, and trains all the same
+        return None
     try:
         pynvml.nvmlInit()
         uuid = torch.cuda.get_device_properties(torch.cuda.current_device()).uuid

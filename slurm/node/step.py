@@ -124,7 +124,8 @@ def srun(submission: Submission, job: Job, tasks_per_node: int) -> list[str]:
     """Return the srun for so many tasks on each node of the job, without their command."""
     options = submission.options
     words = ["srun", f"--nodes={job.nodes}", f"--ntasks={job.nodes * tasks_per_node}"]
-    words += [f"--ntasks-per-node={tasks_per_node}", "--distribution=block", "--kill-on-bad-exit=0"]
+    words += [f"--ntasks-per-node={tasks_per_node}", "--distribution=block:block"]
+    words += ["--kill-on-bad-exit=0"]
     words += ["--mpi=none", "--unbuffered", "--input=none", "--export=ALL", "--wait=0"]
     if options.cpus_per_task:  # since SLURM 22.05 srun does not take it from sbatch
         words += [f"--cpus-per-task={options.cpus_per_task}"]

@@ -90,7 +90,7 @@ def report(spec: RunSpec, times: dict[str, list[float]]) -> list[float]:
         tflops = spec.tokens_per_step * spec.model.flops_per_token / milliseconds / 1e9
         print(
             f"{name:10} {milliseconds:9.1f} ms  {tflops:7.2f} TFLOP/s"
-            f"  MFU {tflops / H100_BF16_TFLOPS:6.1%} of an H100"
+            f"  {tflops / H100_BF16_TFLOPS:6.1%} of the peak of an H100"
             f"  {median['plain'] / milliseconds:.3f} x plain"
         )
     return [median["plain"] / median[name] for name in ("megatron", "deepspeed")]

@@ -1,12 +1,15 @@
-"""Bugs of megatron-core 0.16.1 on hosts without Transformer Engine, one function each."""
+"""Faults of megatron-core 0.16.1 on hosts without Transformer Engine, one function each."""
 
 import importlib.util
+from collections.abc import Sequence
+from typing import Any
 
 
 def apply() -> None:
     """Apply the fixes this host needs; to be called after megatron.core is imported."""
     if importlib.util.find_spec("transformer_engine") is None:
         _router_gemm()
+    _gradient_norm()
 
 
 def _router_gemm() -> None:
@@ -19,3 +22,36 @@ def _router_gemm() -> None:
 
     if not hasattr(moe_utils, "te_general_gemm"):
         moe_utils.te_general_gemm = None
+
+
+def _gradient_norm() -> None:
+    """Take the norm of all gradients at once, and scale them at once.
+
+    Without Transformer Engine and Apex, megatron-core reads the norm of each gradient on the host,
+    which waits for the card each time: hundreds of times a step, with experts thousands.
+    """
+    import megatron.core.optimizer.clip_grads as clip_grads
+    from megatron.core import utils
+
+    if clip_grads.l2_norm_impl is utils.local_multi_tensor_l2_norm:
+        clip_grads.l2_norm_impl = _norm_of_all
+        clip_grads.multi_tensor_scale_impl = _scale_all
+
+
+def _norm_of_all(
+    chunk_size: int, overflow: Any, tensors: Sequence[Sequence[Any]], per_tensor: bool
+) -> tuple[Any, None]:
+    """Stand in for ``amp_C.multi_tensor_l2norm``: one number on the gradients' device."""
+    import torch
+
+    norms = torch._foreach_norm([tensor for together in tensors for tensor in together])
+    return torch.linalg.vector_norm(torch.stack(norms)).float().reshape(1), None
+
+
+def _scale_all(
+    chunk_size: int, overflow: Any, tensors: Sequence[Sequence[Any]], scale: float
+) -> None:
+    """Stand in for ``amp_C.multi_tensor_scale``: the second list gets the first one, scaled."""
+    import torch
+
+    torch._foreach_copy_(list(tensors[1]), torch._foreach_mul(list(tensors[0]), scale))

@@ -169,4 +169,8 @@ def _pipeline(spec: RunSpec) -> dict[str, Any]:
         "pipeline_model_parallel_layout": stages,
         "overlap_p2p_comm": overlap,
         "batch_p2p_comm": not overlap,
+        # What has been sent to the next stage is not needed for the backward pass. The interleaved
+        # schedule frees it at once: on a card that is after the send in the order of its stream,
+        # while gloo may still be sending it, and the losses would be silently wrong.
+        "deallocate_pipeline_outputs": layout.vpp == 1 or torch.cuda.is_available(),
     }

@@ -22,7 +22,7 @@ from slurm.submission import Submission
 from tests.slurm.fakes import CODE, Commands, make_job, make_submission
 
 SRUN = [
-    "srun", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--distribution=block",
+    "srun", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--distribution=block:block",
     "--kill-on-bad-exit=0", "--mpi=none", "--unbuffered", "--input=none", "--export=ALL", "--wait=0",
 ]  # fmt: skip
 RUN = "/shared/runs/s/a1"

@@ -76,3 +76,36 @@ def test_zero_3_never_holds_the_whole_model(tmp_path: Path, cache: Path) -> None
     assert run.codes == [0, 0], run.log()
     matrices = spec.model.params - 9 * spec.model.hidden  # nine norms
     assert f"whole 0 mine {matrices // 2}" in run.log()
+
+
+def test_the_norm_of_many_gradients_is_not_read_one_by_one(tmp_path: Path, cache: Path) -> None:
+    """Each read makes the host wait for a card: tensors that cannot be read show it."""
+    patch = """
+        import torch
+        from megatron.core import utils
+        from launcher.workers.engines import megatron as engines
+        def check(norm, scale):
+            try:
+                utils.local_multi_tensor_l2_norm(0, None, [[torch.ones(2, device="meta")]], False)
+            except (RuntimeError, NotImplementedError) as error:
+                print("read:", str(error).split(chr(10))[0], flush=True)
+            total, _ = norm(0, None, [[torch.ones(2, device="meta")] * 50], False)
+            print("not read", tuple(total.shape), flush=True)
+            gradients = [torch.randn(n + 1) for n in range(50)]
+            before, _ = utils.local_multi_tensor_l2_norm(0, None, [gradients], False)
+            print("norm", torch.equal(before, norm(0, None, [gradients], False)[0]), flush=True)
+            copies = [gradient.clone() for gradient in gradients]
+            utils.local_multi_tensor_scale(0, None, [copies, copies], 0.3)
+            scale(0, None, [gradients, gradients], 0.3)
+            print("scaled", all(map(torch.equal, copies, gradients)), flush=True)
+        real = engines.build
+        def build(*args):
+            from megatron.core.optimizer import clip_grads
+            check(clip_grads.l2_norm_impl, clip_grads.multi_tensor_scale_impl)
+            return real(*args)
+        engines.build = build
+    """
+    run = ranks.train(ranks.spec(1, train__steps=2), tmp_path, cache, patch=patch)
+    assert run.codes == [0], run.log()
+    printed = run.log()
+    assert "\nread: " in printed and "\nnot read (1,)\nnorm True\nscaled True\n" in printed
