@@ -18,20 +18,22 @@ from tests import limits
 from tests.conftest import command
 from tests.slurm.conftest import Cluster, Make, ranks_of
 
-TRIAL = (
-    *("cluster.gpus_per_node=1", "hang_after=20", "train.steps=30", "layout.micro_batch=4"),
-    "train.global_batch=24",
-)
-"""One rank, some ten seconds of steps."""
-LONG = (*TRIAL, "train.steps=60", "checkpoint_every=5")
-"""A longer trial, with checkpoints."""
 DOUBLES = Path(__file__).parent / "doubles"
 
 
-def paced(seconds: int) -> tuple[str, ...]:
+def paced(seconds: float) -> tuple[str, ...]:
     """Words for a first attempt whose steps take so long; see doubles/pace."""
-    environment = {"PYTHONPATH": DOUBLES / "pace", "PACE": seconds}
+    environment = {"PYTHONPATH": DOUBLES / "pace", "PACE_MS": round(1000 * seconds)}
     return tuple(f"scheduler.environment.{name}={value}" for name, value in environment.items())
+
+
+TRIAL = (
+    *("cluster.gpus_per_node=1", "hang_after=20", "train.steps=10", "layout.micro_batch=4"),
+    *("train.global_batch=24", *paced(1)),
+)
+"""One rank, whose first attempt is in its steps for ten seconds."""
+LONG = (*TRIAL, "train.steps=30", "checkpoint_every=5", *paced(0.5))
+"""A longer trial, with checkpoints."""
 
 
 def test_scancel_of_a_trial(sweep: Make, slurm: Cluster) -> None:
@@ -91,7 +93,7 @@ def test_node_set_down(sweep: Make, slurm: Cluster) -> None:
 
 def test_slurmd_killed(sweep: Make, slurm: Cluster) -> None:
     """SLURM loses sight of a node whose ranks live on: they make way for the next attempt."""
-    running = sweep(*LONG, *paced(2))
+    running = sweep(*LONG, *paced(4))
     trial = running.at_step(3)
     status, first_pids = trial.status(), ranks_of(trial)
     assert status
