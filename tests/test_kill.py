@@ -48,7 +48,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> list[t
     folder = tmp_path_factory.mktemp("undisturbed")
     start(folder, cache).wait(limits.COMMAND)
     best = folder / "parallelism_grid" / "best.yaml"
-    (offered,) = [line for line in (folder / "launch.txt").read_text().splitlines() if "(*)" in line]
+    (offered,) = [
+        line for line in (folder / "launch.txt").read_text().splitlines() if "(*)" in line
+    ]
     real = f"launch --config {best} train.steps=N checkpoint_every=N output={folder}"
     assert offered == f"the real run, at the fastest layout (*): {real}"
     words = ["plan", "--config", str(best), "--format", "json"]
