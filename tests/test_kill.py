@@ -49,7 +49,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> list[t
     start(folder, cache).wait(limits.COMMAND)
     best = folder / "parallelism_grid" / "best.yaml"
     (offered,) = [
-        line for line in (folder / "launch.txt").read_text().splitlines() if "(*)" in line
+        line for line in (folder / "stderr.txt").read_text().splitlines() if "(*)" in line
     ]
     real = f"launch --config {best} train.steps=N checkpoint_every=N output={folder}"
     assert offered == f"the real run, at the fastest layout (*): {real}"
@@ -100,13 +100,14 @@ def test_killed_at_five_random_moments(
 
 
 def start(folder: Path, cache: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        command([*WORDS, f"output={folder}"]),
-        env=environment(cache),
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (folder / "stderr.txt").open("ab") as errors:
+        return subprocess.Popen(
+            command([*WORDS, f"output={folder}"]),
+            env=environment(cache),
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
 
 
 def table(folder: Path, cache: Path) -> list[tuple[str, ...]]:
