@@ -20,6 +20,7 @@ from tests.conftest import ROOT, command, environment
 from tests.slurm.fakes import Commands
 
 SCRIPT = ROOT / "slurm" / "local_cluster.sh"
+DOUBLES = Path(__file__).parent / "doubles"
 NEEDS = ("slurmctld", "slurmd", "munged", "slurmdbd", "mariadbd")
 PACKAGES = "slurmctld slurmd slurm-client munge slurmdbd mariadb-server"
 SMALL = 16 * 2**20
@@ -217,6 +218,12 @@ def commands(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     fakes = Commands(tmp_path_factory.mktemp("bin"))
     monkeypatch.setenv("PATH", fakes.path)
     return fakes
+
+
+def paced(seconds: float) -> tuple[str, ...]:
+    """Words for a first attempt whose steps take so long; see doubles/pace."""
+    environment = {"PYTHONPATH": DOUBLES / "pace", "PACE_MS": round(1000 * seconds)}
+    return tuple(f"scheduler.environment.{name}={value}" for name, value in environment.items())
 
 
 def ranks_of(run: RunFolder) -> list[int]:

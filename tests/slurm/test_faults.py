@@ -16,16 +16,7 @@ import pytest
 
 from tests import limits
 from tests.conftest import command
-from tests.slurm.conftest import Cluster, Make, ranks_of
-
-DOUBLES = Path(__file__).parent / "doubles"
-
-
-def paced(seconds: float) -> tuple[str, ...]:
-    """Words for a first attempt whose steps take so long; see doubles/pace."""
-    environment = {"PYTHONPATH": DOUBLES / "pace", "PACE_MS": round(1000 * seconds)}
-    return tuple(f"scheduler.environment.{name}={value}" for name, value in environment.items())
-
+from tests.slurm.conftest import DOUBLES, Cluster, Make, paced, ranks_of
 
 TRIAL = (
     *("cluster.gpus_per_node=1", "hang_after=20", "train.steps=10", "layout.micro_batch=4"),

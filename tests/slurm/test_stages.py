@@ -13,13 +13,14 @@ import pytest
 from launcher.results.run_folder import RunFolder, Status
 from tests import kills, limits
 from tests.conftest import command
-from tests.slurm.conftest import Cluster, Make, Sweep
+from tests.slurm.conftest import Cluster, Make, Sweep, paced
 
 STEPS = {"web": 40, "english": 40, "synthetic": 40, "specialised": 8}
 
 WORDS = (
     "curriculum=four_stage",
     "layout.micro_batch=4",
+    *kills.SMALL,
     "checkpoint_every=5",
     "hang_after=20",
     "train.optimizer.warmup_steps=6",
@@ -27,7 +28,11 @@ WORDS = (
     *(f"curriculum.stages.{name}.tokens={steps * 16 * 64}" for name, steps in STEPS.items()),
 )
 
-ON_TWO = ("cluster.nodes=2", "cluster.gpus_per_node=1", "scheduler.exclusive=true")
+ON_TWO = (
+    *("cluster.nodes=2", "cluster.gpus_per_node=1", "scheduler.exclusive=true"),
+    *paced(0.4),
+)
+"""Stages that take sixteen seconds at least, in which something can happen to them."""
 
 TOLERANCE = 1e-5
 
