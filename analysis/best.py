@@ -77,6 +77,7 @@ def _remarks(row: "pd.Series[Any]", spec: RunSpec) -> Iterator[str]:
     yield f"# the best of {row['sweep']}: {row['folder']}"
     units = {"tokens/s": "tokens_per_s", "ms a step": "step_ms_p50", "GiB": "mem_max_gib"}
     figures = [f"{row[name]:,.4g} {unit}" for unit, name in units.items() if pd.notna(row[name])]
+    figures += [f"loss {row['loss_last']:.4f}"] if pd.notna(row["loss_last"]) else []
     days = [f"{row['eta_days']:,.1f} days"] if pd.notna(row["eta_days"]) else []
     yield f"# {', '.join([*figures, *days])}, measured in {row['steps']} steps"
     if spec.train.tokens:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +14,9 @@ from analysis.loading import frames, sweeps
 from analysis.loading.frames import RunPlace
 from analysis.loading.rows import UNFINISHED, Row, of_folder
 from analysis.text import printable
-from launcher.errors import ConfigError, ReadError
+from launcher.errors import ConfigError
 from launcher.results import find
-from launcher.results.columns import COLUMNS, GOALS, SPEED, resolved
+from launcher.results.columns import COLUMNS, SPEED, resolved
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.run_folder import RunFolder
 from launcher.results.sweep_folder import SweepFolder
@@ -99,7 +98,7 @@ class Runs:
     @cached_property
     def goal(self) -> str:
         """Column that the sweeps here look for the best of; speed where they differ."""
-        goals = {_goal(sweep) for below in self._sweeps.values() for sweep in below}
+        goals = {SweepFolder(sweep).goal for below in self._sweeps.values() for sweep in below}
         return goals.pop() if len(goals) == 1 else SPEED
 
     def best(self, by: str | None = None, ours: bool = False) -> "pd.Series[Any]":
@@ -226,14 +225,6 @@ class Runs:
     def places(self) -> Sequence[RunPlace]:
         """Folders of the runs that have one, in the order of the table."""
         return list(self._loaded.places.values())
-
-
-def _goal(sweep: Path) -> str:
-    """Goal of a sweep; speed where its command is not known, or is of no sweep."""
-    with suppress(ConfigError, ReadError):
-        goal = SweepFolder(sweep).command().goal
-        return goal if goal in GOALS else SPEED
-    return SPEED
 
 
 def _unfinished(sweep: Path, rows: Sequence[Row]) -> list[str]:

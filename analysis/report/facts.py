@@ -10,6 +10,7 @@ from analysis.charts.sweep import kind_of
 from analysis.report import markup
 from analysis.report.markup import Html, tag
 from analysis.report.parts import Part, gpu_hours
+from launcher.results.columns import SPEED, figure
 from launcher.results.outcomes import NEVER_RAN, OUTCOMES, advice
 from launcher.spec.layout import DEGREES, layout_label
 
@@ -155,6 +156,9 @@ def _best(part: Part) -> Fact:
     title = {"sweep": "fastest layout", "curriculum": "fastest stage", "run": "speed"}[part.kind]
     if part.imported and part.kind == "sweep":
         title = "fastest run"
+    if part.goal != SPEED and part.kind == "sweep" and best["outcome"] == "ok":
+        title = f"best {part.goal}"
+        figures.insert(0, figure(part.goal, best[part.goal]))
     if best["outcome"] != "ok":
         figures.append(f"outcome {best['outcome']}")
     name = f"{part.names[part.names.index == best.name].iloc[0]}: " if part.kind != "run" else ""

@@ -12,7 +12,9 @@ import pandas as pd
 
 from analysis.charts.curves import floats
 from analysis.charts.names import names
+from launcher.results.columns import COLUMNS, SPEED
 from launcher.results.run_folder import RunFolder
+from launcher.results.sweep_folder import SweepFolder
 
 Kind = Literal["run", "sweep", "curriculum"]
 
@@ -66,13 +68,19 @@ class Part:
         """Name of each point by what tells it from the others."""
         return names(self.table)
 
+    @property
+    def goal(self) -> str:
+        """Column of which the best is sought."""
+        goal: str = self.table.attrs.get("goal", SPEED)
+        return goal
+
     @cached_property
     def best(self) -> "pd.Series[Any] | None":
-        """The row of the fastest point that ran well; where none did, of the fastest of all."""
-        for rows in (self.ok, self.table):
-            speeds = floats(rows["tokens_per_s"])
-            if not np.isnan(speeds).all():
-                return rows.iloc[int(np.nanargmax(speeds))]
+        """The row of the best point that ran well; where none did, of the fastest of all."""
+        for rows, goal in ((self.ok, self.goal), (self.ok, SPEED), (self.table, SPEED)):
+            merits = floats(rows[goal]) * (-1 if COLUMNS[goal].better == "less" else 1)
+            if not np.isnan(merits).all():
+                return rows.iloc[int(np.nanargmax(merits))]
         return None
 
     @cached_property
@@ -118,7 +126,8 @@ def parts(
     for name, rows in table.groupby("sweep", sort=False):
         if rows["stage"].notna().all():
             rows = rows.sort_values("row", kind="stable")
-        rows.attrs = table.attrs | ({"memory": "rss_gib"} if _of_processes(rows) else {})
+        rows.attrs = table.attrs | {"goal": SweepFolder(Path(str(name))).goal}
+        rows.attrs |= {"memory": "rss_gib"} if _of_processes(rows) else {}
         sweeps.append(
             Part(
                 name=short_names[str(name)],

@@ -15,7 +15,9 @@ from launcher.campaign.stage_history import changes, describe_changes
 from launcher.decode import encode
 from launcher.errors import ReadError
 from launcher.results import metrics
+from launcher.results.columns import SPEED, figure
 from launcher.results.endings.classify import tail
+from launcher.results.outcomes import NEVER_RAN
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import RunFolder
 from launcher.results.summary import started_spec
@@ -85,8 +87,10 @@ class Progress(Observer):
         """Print one line for the trial that ended."""
         plan = campaign.plan
         count = f"[{len(campaign.records)}/{len(plan.points)}]"
-        speed = _speed(record.figures.tokens_per_s)
-        result = (speed if record.outcome == "ok" else record.cause) or ""
+        speed, goal = record.figures.tokens_per_s, plan.request.points.goal
+        sought = None if goal == SPEED else getattr(record.figures, goal)
+        reached = "" if sought is None else f"{figure(goal, sought)}  "
+        result = (f"{reached}{_speed(speed)}" if record.outcome == "ok" else record.cause) or ""
         once_more = "  (runs again)" if again else ""
         label = plan.labels[record.spec.name]
         line = f"{count} {record.outcome:9} {label}  {result}{once_more}"
@@ -109,6 +113,9 @@ class Progress(Observer):
         if not recorded:
             return ""
         to_come = len(campaign.plan.points) - len(campaign.records)
+        if (most := campaign.plan.request.points.stop.trials) is not None:
+            ran = sum(record.outcome not in NEVER_RAN for record in campaign.records.values())
+            to_come = min(to_come, max(most - ran, 0))
         seconds = (time.monotonic() - self.began) / recorded * to_come
         return f" ETA {int(seconds // 60)}:{int(seconds % 60):02d}"
 

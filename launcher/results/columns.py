@@ -236,6 +236,13 @@ def column_of(name: str) -> Column:
     return _ALL.get(name) or Column(name)
 
 
+def figure(name: str, value: float) -> str:
+    """Write a figure as in a sentence: ``8,642 tokens/s``, ``loss_last 7.2580``."""
+    column = column_of(name)
+    text = f"{value:{column.form}}"
+    return f"{text} tokens/s" if name == SPEED else f"{column.title or name} {text}"
+
+
 def resolved(title: str, where: str, among: Mapping[str, Any] = NUMERIC) -> str:
     """Name of a column that is given by it or by a title that a table shows it under.
 

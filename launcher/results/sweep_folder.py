@@ -25,6 +25,7 @@ from launcher.decode import decode, encode
 from launcher.errors import ConfigError, ReadError
 from launcher.files import read_json, write_json, write_text
 from launcher.results import record
+from launcher.results.columns import GOALS, SPEED
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import SPEC, RunFolder
 
@@ -145,6 +146,14 @@ class SweepFolder:
     def command(self) -> SavedCommand:
         """Read the words that started what is here. Raises ReadError, ConfigError."""
         return decode(SavedCommand, read_json(self.command_file))
+
+    @property
+    def goal(self) -> str:
+        """Column that its command sought the best of; speed where that is not known."""
+        with suppress(ConfigError, ReadError):
+            goal = self.command().goal
+            return goal if goal in GOALS else SPEED
+        return SPEED
 
     def overrides(self) -> dict[str, Any]:
         """Parse the overrides that started it; none where they cannot be read."""

@@ -8,6 +8,7 @@ from rich.text import Text
 from launcher.cli.top.sections import Section, shared
 from launcher.cli.top.snapshot import Budget, Failure, Running, Snapshot, Training, Waiting
 from launcher.cli.top.text_cells import Cell, clean, duration, fitted, flowing, rows
+from launcher.results.columns import figure
 
 WIDE = 120
 """Cells of a terminal from which on a trial is one line; below it is two."""
@@ -115,7 +116,7 @@ def _budget(snapshot: Snapshot) -> Iterator[str]:
         bound = "at most " if budget.may_stop else "about "
         yield f"{bound}{duration(budget.seconds_left)} left"
     if snapshot.best:
-        yield f"best {snapshot.best[0]}, {snapshot.best[1]:,.0f} tokens/s"
+        yield f"best {snapshot.best[0]}, {figure(snapshot.goal, snapshot.best[1])}"
 
 
 def _of_hours(budget: Budget) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from launcher.results.columns import SPEED
+
 Series = tuple[float | None, ...]
 """Figures of the latest steps, the last one last; None where a step has no value."""
 
@@ -133,7 +135,9 @@ class Snapshot:
     budget: Budget
     """Spending, and its limits."""
     best: tuple[str, float] | None = None
-    """Label and tokens per second of the fastest point."""
+    """Label of the best point, and its value of ``goal``."""
+    goal: str = SPEED
+    """Column of which the best is sought."""
     training: Training | None = None
     """Progress, where there is one run or one curriculum."""
     remarks: tuple[str, ...] = ()

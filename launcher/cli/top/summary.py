@@ -9,6 +9,7 @@ from pathlib import Path
 from launcher.cli.top.snapshot import Budget, Failure, Running, Training, Waiting
 from launcher.cli.top.watched_sweep import WatchedSweep
 from launcher.cli.top.watched_trial import WatchedTrial
+from launcher.results.columns import GOALS, SPEED
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.record import RunRecord
 from launcher.results.sweep_folder import SweepFolder
@@ -123,15 +124,23 @@ def _failed(end: RunRecord) -> bool:
     return end.outcome not in (*NEVER_RAN, "ok")
 
 
+def goal(points: Sequence[PointState]) -> str:
+    """Column of which the best is sought; speed where sweeps seek different ones."""
+    goals = {point.sweep.goal for point in points}
+    return goals.pop() if len(goals) == 1 else SPEED
+
+
 def best(points: Sequence[PointState]) -> tuple[str, float] | None:
-    """Label and tokens per second of the fastest point."""
-    ends = [(point.label, point.record) for point in points if point.record]
-    speeds = [
-        (label, end.figures.tokens_per_s)
-        for label, end in ends
-        if end.outcome == "ok" and end.figures.tokens_per_s is not None
+    """Label of the best point that ran well, and its value of the `goal`."""
+    sought = goal(points)
+    sign = -1 if GOALS[sought].better == "less" else 1
+    values = [
+        (point.label, value)
+        for point in points
+        if point.record and point.record.outcome == "ok"
+        if (value := getattr(point.record.figures, sought)) is not None
     ]
-    return max(speeds, key=lambda labelled: labelled[1], default=None)
+    return max(values, key=lambda labelled: sign * labelled[1], default=None)
 
 
 def budget(points: Sequence[PointState], now: float) -> Budget:

@@ -9,6 +9,7 @@ from launcher.cli.top.tail import Signature, Tail, signature
 from launcher.cli.top.watched_trial import WatchedTrial
 from launcher.decode import decode
 from launcher.errors import ConfigError, LaunchError, ReadError
+from launcher.results.columns import SPEED
 from launcher.results.record import RunRecord
 from launcher.results.run_folder import RunFolder
 from launcher.results.sweep_folder import SweepFolder
@@ -41,6 +42,8 @@ class WatchedSweep:
         self.problem: str | None = None
         """Message on a file that could not be read."""
         self.limits = Limits()
+        self.goal = SPEED
+        """Column of which the best is sought."""
         self._single_run = single_run
         self._listed: list[str] | None = [single_run] if single_run else None
         """Points of the latest command; None where it has written none."""
@@ -62,7 +65,8 @@ class WatchedSweep:
         if self._single_run is None:
             try:
                 self._read()
-                command = signature(SweepFolder(self.folder).command_file)
+                sweep = SweepFolder(self.folder)
+                command, self.goal = signature(sweep.command_file), sweep.goal
                 if composes and command != self._command_signature:
                     self._command_signature, self.limits = command, limits(self.folder)
             except (OSError, ReadError) as error:

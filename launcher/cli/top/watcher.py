@@ -14,6 +14,7 @@ from launcher.cli.top.summary import (
     best,
     budget,
     failures,
+    goal,
     outcomes,
     running,
     training,
@@ -195,6 +196,7 @@ class Watcher:
             failures=tuple(failures(points, now)),
             budget=budget(points, now),
             best=None if staged else best(points),
+            goal=goal(points),
             training=training(points, now) if one_run else None,
             remarks=remarks,
         )

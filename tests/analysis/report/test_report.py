@@ -297,3 +297,16 @@ def test_mistakes_are_one_line(
     monkeypatch.chdir(tmp_path)
     assert main(["report", *words]) == 2
     assert capsys.readouterr().err.strip() == message
+
+
+def test_the_best_is_that_of_the_goal_of_its_sweep(tmp_path: Path) -> None:
+    place = made.sweep(tmp_path / "grid", 12)
+    rows = analysis.load(place).table()
+    ok = rows[rows["outcome"] == "ok"]
+    assert ok["step_ms_p50"].nunique() > 1
+    assert "fastest layout" in page(place) and "best step_ms_p50" not in page(place)
+    words = {"overrides": [], "folder": str(tmp_path), "goal": "step_ms_p50"}
+    (place / "request.json").write_text(json.dumps(words))
+    text = page(place)
+    assert "best step_ms_p50" in text and "fastest layout" not in text
+    assert f"step_ms {ok['step_ms_p50'].min():,.1f}" in text

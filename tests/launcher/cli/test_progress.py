@@ -15,7 +15,7 @@ from tests.conftest import command, environment
 
 def test_a_terminal_shows_the_step_the_loss_and_the_speed(tmp_path: Path, cache: Path) -> None:
     ours, theirs = pty.openpty()
-    words = ["-m", "layout.zero=0,1", f"output={tmp_path}", "train.steps=8"]
+    words = ["-m", "layout.zero=0,1", "sweep.goal=loss_last", f"output={tmp_path}", "train.steps=8"]
     launcher = subprocess.Popen(
         command(words),
         env={**environment(cache), "TERM": "xterm", "COLUMNS": "150"},
@@ -31,7 +31,7 @@ def test_a_terminal_shows_the_step_the_loss_and_the_speed(tmp_path: Path, cache:
     assert launcher.wait(limits.COMMAND) == 0
     assert re.search(r"zero [01]  step \d/8  loss \d\.\d{3}  [\d,]+ tokens/s", screen)
     assert re.search(r"1/2  1 ok,\s+ETA \d+:\d\d", screen)
-    assert re.search(r"\[2/2\] ok        zero 1  [\d,]+ tokens/s", screen)
+    assert re.search(r"\[2/2\] ok        zero 1  loss_last \d\.\d{4}  [\d,]+ tokens/s", screen)
 
 
 def _read(terminal: int) -> str:

@@ -435,6 +435,24 @@ def test_what_was_copied_without_a_status_has_ended(tmp_path: Path) -> None:
     assert snapshot.best and snapshot.best[0] == "zero 0"
 
 
+def test_the_best_is_that_of_the_goal(tmp_path: Path) -> None:
+    fast, well = points(2)
+    end = {"state": "ended", "started": NOW - 2040, "ended": NOW - 240}
+    for point in (fast, well):
+        make_run(tmp_path, point, Status(**end, exit_codes=(0, 0)))
+    records = [
+        ended(fast, "ok", figures=Figures(tokens_per_s=4321.0, loss_last=7.5)),
+        ended(well, "ok", figures=Figures(tokens_per_s=1234.0, loss_last=6.25)),
+    ]
+    record.write(tmp_path / "records.jsonl", records)
+    assert "best zero 0, 4,321 tokens/s" in text(Watcher(tmp_path).snapshot(NOW), 120)
+    words = {"overrides": ["sweep=hyperparameters"], "folder": str(tmp_path), "goal": "loss_last"}
+    write_json(tmp_path / "request.json", words)
+    snapshot = Watcher(tmp_path).snapshot(NOW)
+    assert (snapshot.goal, snapshot.best) == ("loss_last", ("zero 1", 6.25))
+    assert "best zero 1, loss_last 6.2500" in text(snapshot, 120)
+
+
 @pytest.mark.parametrize("inside", ["", "run"])
 def test_of_imported_runs_nothing_runs(
     inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
