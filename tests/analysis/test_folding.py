@@ -57,7 +57,7 @@ def test_columns_give_way_to_a_terminal(
     printed = capsys.readouterr().out.splitlines()
     assert max(map(len, printed)) <= width
     (head,) = (line for line in printed if "tokens_per_s" in line and "row" in line)
-    assert ("pred_step_ms" in head) is (width == 200)
+    assert ("pred_step_ms" in head) is (width >= 120)
     assert ("not shown, for want of room" in " ".join(printed)) is (width < 200)
     assert [line[0] for line in printed[1:]].count("*") == 1
 
