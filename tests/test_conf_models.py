@@ -18,6 +18,7 @@ CLUSTERS = sorted(path.stem for path in (CONF / "cluster").glob("*.yaml"))
 # name -> parameters, active parameters (None for a dense model), and who says so
 PUBLISHED: dict[str, tuple[float, float | None, str]] = {
     "tiny": (1_311_872, None, "this project: counted by hand from the sizes"),
+    "tiny_moe": (1_903_744, 1_313_920, "this project: counted by hand from the sizes"),
     "gpt_125m": (124e6, None, "https://github.com/openai/gpt-2: 124M"),
     "llama_1b": (1.10e9, None, "https://huggingface.co/TinyLlama: 1.1B params"),
     "llama_7b": (6.74e9, None, "https://huggingface.co/meta-llama/Llama-2-7b-hf: 6.74B params"),
