@@ -113,7 +113,9 @@ def test_on_other_nodes_and_at_another_layout(sweep: Make, undisturbed: Undistur
 def test_submitted_stage_by_stage(sweep: Make, slurm: Cluster) -> None:
     words = [word for word in WORDS if not word.startswith("curriculum.stages")]
     small = (*words, "curriculum.stages.web.tokens=6000", "curriculum.stages.english.tokens=200000")
-    running = sweep("detach=true", *small, "cluster.gpus_per_node=1", *paced(0.3))
+    # Long enough, and without a checkpoint, whatever the machine does besides.
+    calm = ("cluster.gpus_per_node=1", "checkpoint_every=1000", *paced(1))
+    running = sweep("detach=true", *small, *calm)
     code, output = running.end()
     assert code == 0 and "1-web is queued or runs, 3 stages to come:" in output, output
     states = _states(running)
