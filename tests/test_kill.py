@@ -51,7 +51,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> list[t
     (offered,) = [
         line for line in (folder / "stderr.txt").read_text().splitlines() if "(*)" in line
     ]
-    real = f"launch --config {best} train.steps=N checkpoint_every=N output={folder}"
+    file = best.relative_to(folder)  # where the launcher runs
+    real = f"launch --config {file} train.steps=N checkpoint_every=N output={folder}"
     assert offered == f"the real run, at the fastest layout (*): {real}"
     words = ["plan", "--config", str(best), "--format", "json"]
     planned = subprocess.run(command(words), env=environment(cache), capture_output=True, text=True)

@@ -5,6 +5,7 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.cli import completion
@@ -111,9 +112,11 @@ def _offer_best(campaign: "Campaign") -> None:
     except (ConfigError, WorkError) as error:
         print(f"launch: no file of the best run: {error}", file=sys.stderr)
         return
-    command = f"launch --config {shlex.quote(str(folder.best))} train.steps=N checkpoint_every=N"
-    output = campaign.plan.request.output
-    if output != next(f.default for f in dataclasses.fields(Request) if f.name == "output"):
+    here, output = Path.cwd(), campaign.plan.request.root
+    file = folder.best.relative_to(here) if folder.best.is_relative_to(here) else folder.best
+    command = f"launch --config {shlex.quote(str(file))} train.steps=N checkpoint_every=N"
+    default = next(f.default for f in dataclasses.fields(Request) if f.name == "output")
+    if output != here / str(default):
         command += f" {shlex.quote(f'output={output}')}"
     best = "the fastest layout" if goal == SPEED else f"the best {goal}"
     print(f"the real run, at {best} (*): {command}", file=sys.stderr)
