@@ -85,15 +85,15 @@ def _head(parts: Sequence[Part], notes: Sequence[str], options: Options) -> list
 def _totals(parts: Sequence[Part], price: float | None) -> list[Fact]:
     """Figures of several parts together."""
     ok = sum(len(part.ok) for part in parts)
-    known = [float(hours.sum()) for part in parts if len(hours := gpu_hours(part))]
+    hours_of_parts = [float(hours.sum()) for part in parts if len(hours := gpu_hours(part))]
     facts: list[Fact] = [
         ("sweeps and runs", str(len(parts)), None),
         ("points", f"{sum(len(part.table) for part in parts):,}", f"{ok:,} ran well"),
     ]
-    if known:
-        facts.append(("GPU hours", hour(sum(known)), None))
-    if known and price is not None:
-        facts.append(("price", f"{sum(known) * price:,.2f}", f"at {price:g} per GPU hour"))
+    if hours_of_parts:
+        facts.append(("GPU hours", hour(sum(hours_of_parts)), None))
+    if hours_of_parts and price is not None:
+        facts.append(("price", f"{sum(hours_of_parts) * price:,.2f}", f"at {price:g} per GPU hour"))
     return facts
 
 

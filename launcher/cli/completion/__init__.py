@@ -23,21 +23,21 @@ def is_asked(words: Sequence[str]) -> bool:
 def answer(words: Sequence[str]) -> int:
     """Print the script of a shell, or what a script asks for. Raises RequestError."""
     option, equals, value = words[0].partition("=")
-    shell, *others = [value, *words[1:]] if equals else words[1:] or [""]
+    shell, *arguments = [value, *words[1:]] if equals else words[1:] or [""]
     if shell not in SHELLS:
         from launcher.decode import hint
 
-        given = (
+        complaint = (
             f"no {shell!r}{hint(shell, SHELLS)}" if shell else f"give one of {', '.join(SHELLS)}"
         )
-        raise RequestError(f"{option}: {given}")
+        raise RequestError(f"{option}: {complaint}")
     if option == QUESTION:
         from launcher.cli.completion import candidates
 
-        print("\n".join(candidates.answer(shell, others)))
+        print("\n".join(candidates.answer(shell, arguments)))
         return 0
-    if others:
-        raise RequestError(f"{option}: stands alone with its shell, got {others[0]!r} too")
+    if arguments:
+        raise RequestError(f"{option}: stands alone with its shell, got {arguments[0]!r} too")
     path = os.path.join(os.path.dirname(__file__), f"launch.{shell}")
     with open(path, encoding="utf-8") as script:
         print(script.read(), end="")

@@ -60,11 +60,11 @@ def answer(shell: str, words: Sequence[str]) -> Iterator[str]:
     completed = complete(before, current)
     yield completed.paths
     yield completed.before_path
-    kept = 0  # characters of the word that stay
+    prefix_length = 0  # characters of the word that stay
     if replaced is not None and current.endswith(replaced):  # it may have quotes of its own
-        kept = len(current) - len(replaced)
+        prefix_length = len(current) - len(replaced)
     for candidate in completed.candidates:
-        yield candidate[kept:]
+        yield candidate[prefix_length:]
 
 
 def split(line: str) -> Words:
@@ -163,8 +163,8 @@ def _stages(vocabulary: Mapping[str, Any], line: Line) -> Words:
 
 def _after(before: str, elements: str, text: str, value: Value, line: Line) -> Answer:
     """Complete a value, or an element after others, behind a key or an option."""
-    given = elements.strip("[").split(",")
-    choices = [choice for choice in _choices(text, value, line) if choice not in given]
+    chosen = elements.strip("[").split(",")
+    choices = [choice for choice in _choices(text, value, line) if choice not in chosen]
     candidates = [f"{before}{elements}{choice}" for choice in choices]
     return Answer(candidates, value.get("paths", ""), before)
 

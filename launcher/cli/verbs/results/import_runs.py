@@ -29,7 +29,7 @@ Trainer, folders of such logs or of TensorBoard events, and sheets kept by hand.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportedSource:
-    """What came of one log, folder of logs, or sheet; None is unknown, or of no meaning for it."""
+    """Result of one log, folder of logs, or sheet; None is unknown, or of no meaning for it."""
 
     source: str
     """Name of the log or sheet; where it failed, its path."""
