@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,17 +37,21 @@ TRAIN = ("-P", "-m", "launcher.workers.train")
 """Words of a rank's command after its interpreter."""
 
 
-def fork_server(command: Sequence[str], accelerator: str) -> tuple[str, ...]:
+def fork_server(
+    command: Sequence[str], accelerator: str, engines: Collection[str]
+) -> tuple[str, ...]:
     """Return the command of a process that ranks may be forked from.
 
     Args:
         command: of a rank; the result is empty where it runs another program than ours.
         accelerator: name of the card, or ``cpu``.
+        engines: names of the backends whose ranks it will fork.
     """
     python, *words = command
     if tuple(words[: len(TRAIN)]) != TRAIN:
         return ()
-    return (python, "-P", "-m", "launcher.workers.fork_server", "--accelerator", accelerator)
+    server = (python, "-P", "-m", "launcher.workers.fork_server", "--accelerator", accelerator)
+    return (*server, "--engines", *sorted(engines))
 
 
 class WorkerBackend:

@@ -1,6 +1,6 @@
 """Jobs of specs: the command of a trial, its memory, the nodes it may not go to."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +64,11 @@ class Trials:
             sampling=request.sampling,
             python=workspace.interpreter(request),
         )
-        command, several = backend.command(folder, execution), len(self.plan.points) > 1
+        command = backend.command(folder, execution)
         return Job(
             name=spec.name,
             command=command,
-            fork_server=fork_server(command, cluster.accelerator.name) if several else (),
+            fork_server=self._fork_server(command, cluster.accelerator.name),
             folder=folder,
             nodes=cluster.nodes,
             ranks_per_node=cluster.gpus_per_node,
@@ -80,6 +80,13 @@ class Trials:
             avoid=tuple(sorted(self.retry.unfit | self.retry.avoided(spec))),
             commit=workspace.commit(),
         )
+
+    def _fork_server(self, command: Sequence[str], accelerator: str) -> tuple[str, ...]:
+        """Command of the process to fork ranks from: worth its start where there are several."""
+        points = self.plan.points.values()
+        if len(points) == 1:
+            return ()
+        return fork_server(command, accelerator, {point.backend for point in points})
 
     def _memory(self, spec: RunSpec) -> int:
         """Bytes of memory for its ranks, and for the sampler, which has only weights."""

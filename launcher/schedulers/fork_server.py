@@ -44,10 +44,15 @@ class ForkedRank:
 class ForkServer:
     """The server's process, and the messages from and to it."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        """Start it, and do not wait until it is ready. Raises ForkError."""
+    def __init__(self, command: Sequence[str], first: Sequence[str]) -> None:
+        """Start it, and do not wait until it is ready. Raises ForkError.
+
+        Args:
+            command: the server's.
+            first: of the first rank that it will be asked for.
+        """
         self._channel, theirs = socket.socketpair()
-        words = [*command, "--socket", str(theirs.fileno())]
+        words = [*command, "--socket", str(theirs.fileno()), "--first", *first]
         with theirs:
             try:
                 self._process = subprocess.Popen(

@@ -81,7 +81,7 @@ class Local:
         for job in jobs:
             if not self._fits(job):
                 break
-            run = _Running(job=job, server=self._server(job.fork_server))
+            run = _Running(job=job, server=self._server(job))
             if _can_start(run):
                 _start(run)
             self.running.append(run)
@@ -136,11 +136,12 @@ class Local:
         self.running.clear()
         self._servers.clear()
 
-    def _server(self, command: tuple[str, ...]) -> ForkServer | None:
-        """Return the server that a command starts; None where each rank starts by itself."""
+    def _server(self, job: Job) -> ForkServer | None:
+        """Return the server that forks a job's ranks; None where each rank starts by itself."""
+        command = job.fork_server
         if command and command not in self._servers:
             try:
-                self._servers[command] = ForkServer(command)
+                self._servers[command] = ForkServer(command, job.command)
             except ForkError:
                 self._servers[command] = None
         return self._servers.get(command)

@@ -23,11 +23,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from launcher.results.run_folder import RunFolder
 from launcher.workers import libraries, train
-from launcher.workers.process import standard_streams
+from launcher.workers.process import orphans, standard_streams
 from launcher.workers.tracking import tracker
 
 MODULE = "launcher.workers.train"
@@ -38,13 +40,16 @@ def main() -> None:
     """Import the libraries, and fork ranks until nobody asks any more."""
     parser = argparse.ArgumentParser(prog="python -m launcher.workers.fork_server")
     parser.add_argument("--accelerator", required=True, help="name of the card, or cpu")
+    parser.add_argument("--engines", nargs="*", default=[], help="that ranks will train with")
     parser.add_argument("--socket", type=int, required=True, help="its file descriptor")
+    parser.add_argument("--first", nargs=argparse.REMAINDER, help="command of the first rank")
     options = parser.parse_args()
     channel = socket.socket(fileno=options.socket)
     # Without it torch asks the driver whether there are cards, which a fork does not survive.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     libraries.load(options.accelerator)
-    libraries.load_engines()
+    _prepare_data(options.first)
+    libraries.load_engines(options.engines)
     from launcher.workers import training_loop  # noqa: F401
 
     tracker.load()
@@ -56,6 +61,29 @@ def main() -> None:
         return
     _send(channel, {"ready": True})
     _serve(channel)
+
+
+def _prepare_data(first: list[str]) -> None:
+    """Prepare the data of the first trial in a fork, while this process imports what is left.
+
+    That trial waits for it as for any other that prepares the same, and says what is wrong.
+    """
+    if os.fork():
+        return
+    with suppress(BaseException):
+        os.environ["MEGALAUNCH_PARENT"] = str(os.getppid())
+        orphans.die_with_parent()
+        standard_streams.redirect(Path(os.devnull))
+        from launcher.workers.data import dataset
+
+        options = train.parsed(_words(first))
+        dataset.prepare(RunFolder(options.folder).spec(), options.cache)
+    os._exit(0)
+
+
+def _words(command: list[str]) -> list[str]:
+    """Return the words of a rank's command after its program."""
+    return command[command.index(MODULE) + 1 :]
 
 
 def obstacle() -> str | None:
@@ -82,11 +110,11 @@ def _serve(channel: socket.socket) -> None:
         selector.register(channel, selectors.EVENT_READ)
         selector.register(ended, selectors.EVENT_READ)
         while True:
+            for pid, code in _ended_children():
+                _send(channel, {"pid": pid, "code": code})
             ready = {key.fileobj for key, _ in selector.select()}
             if ended in ready:
                 ended.recv(4096)
-            for pid, code in _ended_ranks():
-                _send(channel, {"pid": pid, "code": code})
             if channel in ready:
                 received = channel.recv(1 << 16)
                 if not received:
@@ -96,8 +124,8 @@ def _serve(channel: socket.socket) -> None:
                     _send(channel, {"pid": _fork(json.loads(line), (channel, ended, wakeup))})
 
 
-def _ended_ranks() -> Iterator[tuple[int, int]]:
-    """Process and exit code of each rank that has ended; minus the signal that ended it."""
+def _ended_children() -> Iterator[tuple[int, int]]:
+    """Process and exit code of each child that has ended; minus the signal that ended it."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -134,11 +162,9 @@ def _become_rank(
         standard_streams.redirect(Path(request["log"]))
         os.environ.clear()
         os.environ.update(request["environment"], MEGALAUNCH_PARENT=str(parent))
-        command = request["command"]
-        sys.argv = command[command.index(MODULE) :]
         if os.environ["RANK"] == "0":
             tracker.fork_ahead()
-        train.main()
+        train.main(_words(request["command"]))
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

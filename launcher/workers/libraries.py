@@ -6,6 +6,7 @@ A rank imports them itself, or is a fork of a process that has (`launcher.worker
 import functools
 import importlib.util
 import os
+from collections.abc import Collection
 
 from launcher.workers.errors import DeviceError
 
@@ -29,16 +30,13 @@ def load(accelerator: str) -> None:
     fixes.apply()
 
 
-def load_engines() -> None:
-    """Import what the engines need besides, of those that are installed."""
+def load_engines(names: Collection[str]) -> None:
+    """Import what engines need besides, of those that are installed."""
     import torch._dynamo  # the first optimizer of a process would  # noqa: F401
 
     from launcher.workers.engines import megatron  # noqa: F401
 
-    if importlib.util.find_spec("deepspeed") is not None:
-        # It compiles functions, whose import takes as long; DeepSpeed looks at it for its ZeRO.
-        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
-
+    if "deepspeed" in names and importlib.util.find_spec("deepspeed") is not None:
         from launcher.workers.engines import deepspeed_pipeline  # noqa: F401
 
 

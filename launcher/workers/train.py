@@ -8,6 +8,7 @@ import platform as host
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ SAMPLING_SECONDS = 120.0
 """Seconds that a finished run waits for the samples of its last checkpoint."""
 
 
-def main() -> None:
-    """Train, and leave quickly in any case.
+def main(words: Sequence[str] | None = None) -> None:
+    """Train as the words say, by default those of the command line; leave quickly in any case.
 
     Exit code: 0 when every step is done, 75 when asked to stop before, 1 after an exception.
     """
     orphans.die_with_parent()
     lenient_output.install()
-    options = _options()
+    options = parsed(words)
     stop = StopRequest(heeded=options.checkpoint_every is not None)
     folder = RunFolder(options.folder)
     heartbeat = Heartbeat(folder, options.hang_after)
@@ -213,7 +214,8 @@ def _versions() -> dict[str, str | None]:
     return versions | {"python": host.python_version()}
 
 
-def _options() -> argparse.Namespace:
+def parsed(words: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options that words say; None are those of the command line."""
     parser = argparse.ArgumentParser(prog="python -m launcher.workers.train", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
     parser.add_argument("--cache", type=Path, required=True, help="where datasets are kept")
@@ -230,7 +232,7 @@ def _options() -> argparse.Namespace:
         metavar="FOLDER",
         help="of runs to come, whose data is looked at now",
     )
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def _leave(code: int) -> None:

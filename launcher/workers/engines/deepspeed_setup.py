@@ -1,5 +1,6 @@
 """Setup that both DeepSpeed engines share: import, configuration, optimizer, and gradient hooks."""
 
+import importlib
 import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -22,6 +23,9 @@ def start() -> Any:
     """Join DeepSpeed's communication to the process group there is, and return the library."""
     logger.setLevel(logging.WARNING)
     no_compiled_collectives()
+    # ZeRO looks whether an optimizer is this one, which compiles its functions on import: 1 s.
+    with platform.without_compile():
+        importlib.import_module("deepspeed.runtime.zero.muon.muon_optimizer")
     deepspeed.init_distributed("nccl" if torch.cuda.is_available() else "gloo")
     return deepspeed
 

@@ -8,7 +8,9 @@ is replaced.
 import contextlib
 import functools
 import os
+import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -18,6 +20,8 @@ import torch
 import torch.distributed as dist
 
 CPU = torch.device("cpu")
+LISTEN_SECONDS = 10.0
+"""Seconds after which a rank leaves it to torch to wait for rank 0."""
 FACTORIES = (
     *("tensor", "zeros", "ones", "empty", "full", "arange", "rand", "randn"),
     *("empty_like", "zeros_like", "ones_like"),
@@ -48,7 +52,24 @@ def join(timeout: timedelta) -> None:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(card())
+    _await_first_rank()
     dist.init_process_group("nccl" if cuda else "gloo", timeout=timeout)
+
+
+def _await_first_rank() -> None:
+    """Wait until rank 0 listens, where it is on this machine, or for some seconds.
+
+    torch asks once, and again after half a second or more: as long as a short trial's first step.
+    """
+    one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
+    if int(os.environ["RANK"]) == 0 or not one_machine:
+        return
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    deadline = time.monotonic() + LISTEN_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(address, LISTEN_SECONDS):
+            return
+        time.sleep(0.01)
 
 
 def import_megatron() -> None:
@@ -64,7 +85,7 @@ def import_megatron() -> None:
     _answer_random_state()
     _answer_streams()
     _allocate_on_cpu()
-    with _without("wandb"), _without_compile():
+    with _without("wandb"), without_compile():
         import megatron.core.models.gpt  # noqa: F401
     _answer_megatron()
 
@@ -171,8 +192,8 @@ def _without(module: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_compile() -> Iterator[None]:
-    """Turn torch.compile off: decorators of megatron-core compile at import, 3 s and a compiler."""
+def without_compile() -> Iterator[None]:
+    """Turn torch.compile off: decorators compile at import, which takes seconds and a compiler."""
     real = torch.compile
     torch.compile = lambda function: function
     try:

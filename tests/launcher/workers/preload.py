@@ -6,7 +6,7 @@ from launcher.workers import libraries, train
 from tests.launcher.workers import ranks
 
 train._import(ranks.spec())
-libraries.load_engines()
+libraries.load_engines(("megatron", "deepspeed"))
 from launcher.workers import training_loop  # noqa: E402, F401
 from launcher.workers.data import batches, dataset  # noqa: E402, F401
 

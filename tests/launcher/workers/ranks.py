@@ -166,7 +166,8 @@ def start(
     target = RunFolder(folder)
     target.create(run)
     shared = {**os.environ, "WORLD_SIZE": str(run.cluster.gpus), "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"MASTER_PORT": str(free_port()), **(env or {})}
+    shared |= {"LOCAL_WORLD_SIZE": shared["WORLD_SIZE"], "MASTER_PORT": str(free_port())}
+    shared |= env or {}
     patched = PATCHED.format(patch=textwrap.indent(textwrap.dedent(patch or "pass"), "    "))
     code = program or patched
     options = ["--folder", str(folder), "--cache", str(cache), "--hang-after", str(hang_after)]

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import psutil
@@ -35,10 +35,16 @@ PATIENT = (
 """The server's program, with trackers that may take longer to end where the machine is busy."""
 
 
-def make_job(spec: RunSpec, folder: Path, cache: Path, forked: bool = True) -> Job:
+def make_job(
+    spec: RunSpec,
+    folder: Path,
+    cache: Path,
+    forked: bool = True,
+    engines: Collection[str] = ("megatron", "deepspeed"),
+) -> Job:
     RunFolder(folder).create(spec)
     command = BACKENDS[spec.backend].command(folder, Execution(cache=cache, hang_after=60))
-    python, isolated, _, _, *options = fork_server(command, "cpu")
+    python, isolated, _, _, *options = fork_server(command, "cpu", engines)
     return Job(
         name=folder.name,
         command=command,
@@ -186,6 +192,24 @@ def test_ranks_end_with_a_server_that_is_killed_and_the_next_are_started_alone(
         assert run(local, make_job(ranks.spec(1), tmp_path / "b", cache)).exit_codes == (0,)
 
 
+def test_a_server_prepares_data_and_imports_what_its_ranks_need(tmp_path: Path) -> None:
+    others, cache = psutil.Process().children(), tmp_path / "cache"
+    with Local(cores=2) as local:
+        jobs = [make_job(ranks.spec(1), tmp_path / n, cache, engines=["megatron"]) for n in "ab"]
+        assert local.submit(jobs[:1]) == ["a"]
+        (server,) = set(psutil.Process().children()).difference(others)
+        # Not polled: no rank is asked for.
+        limits.until(lambda: cache.exists() and not server.children() and any(cache.iterdir()))
+        prepared = {path: path.stat().st_mtime_ns for path in cache.rglob("*.idx")}
+        assert prepared
+        assert ended(local, jobs[0]).exit_codes == (0,)
+        assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.idx")} == prepared
+        result = RunFolder(jobs[0].folder).result()
+        assert result and result["versions"]["deepspeed"] is None
+        assert run(local, jobs[1]).exit_codes == (0,)
+        assert RunFolder(jobs[1].folder).result()
+
+
 def test_a_job_that_waits_for_the_server_can_be_cancelled(tmp_path: Path, cache: Path) -> None:
     others = psutil.Process().children()
     with Local(cores=2) as local:
@@ -219,11 +243,11 @@ def test_a_server_that_cannot_fork(
         "channel = socket.socket(fileno=int(sys.argv[2]))\n"
         "say = lambda line: channel.sendall(line.encode() + b'\\n')\n"
     )
-    server = ForkServer([sys.executable, "-c", head + program])
+    server = ForkServer([sys.executable, "-c", head + program], ["train"])
     with pytest.raises(ForkError, match=f"^{reason}$"):
         limits.until(server.is_ready)
     with pytest.raises(ForkError):
-        ForkServer(["/no/such/python"])
+        ForkServer(["/no/such/python"], ["train"])
 
 
 def test_what_stands_in_the_way_of_forks() -> None:
@@ -240,10 +264,11 @@ def test_what_stands_in_the_way_of_forks() -> None:
 def test_only_our_own_ranks_are_forked() -> None:
     execution = Execution(cache=Path("/c"), hang_after=60, python="/venv/bin/python")
     command = BACKENDS["deepspeed"].command(Path("/r"), execution)
-    assert fork_server(command, "h100") == (
+    assert fork_server(command, "h100", {"megatron", "deepspeed"}) == (
         "/venv/bin/python", "-P", "-m", "launcher.workers.fork_server", "--accelerator", "h100",
+        "--engines", "deepspeed", "megatron",
     )  # fmt: skip
-    assert fork_server(("torchrun", "pretrain_gpt.py"), "cpu") == ()
+    assert fork_server(("torchrun", "pretrain_gpt.py"), "cpu", {"megatron"}) == ()
 
 
 def test_a_pid_that_is_used_again_has_no_exit_code_yet() -> None:
@@ -258,7 +283,7 @@ def test_a_pid_that_is_used_again_has_no_exit_code_yet() -> None:
         "    channel.recv(1 << 16)\n"
         "    say({'pid': 1, 'code': 5})\n"
     )
-    server = ForkServer([sys.executable, "-c", program])
+    server = ForkServer([sys.executable, "-c", program], ["train"])
     limits.until(server.is_ready)
     for _ in range(2):
         rank = server.start(["train"], {}, Path("log"))

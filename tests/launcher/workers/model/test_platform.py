@@ -1,11 +1,14 @@
-"""Choice of a rank's card; the rest is tested by every run on the CPU."""
+"""Choice of a rank's card, and ranks that are early; the rest is tested by every run on the CPU."""
 
 import os
+import socket
+import threading
 
 import pytest
 import torch
 
 from launcher.workers.model import platform
+from tests import limits
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,36 @@ def test_a_card_of_its_own(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
     assert platform.card() == index
     assert os.environ["LOCAL_RANK"] == str(index), "DeepSpeed reads it"
+
+
+def test_a_rank_that_is_early_waits_until_rank_0_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as first_rank:
+        first_rank.bind(("127.0.0.1", 0))
+        address, port = first_rank.getsockname()
+        place = {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+        for name, value in {**place, "MASTER_ADDR": address, "MASTER_PORT": port}.items():
+            monkeypatch.setenv(name, str(value))
+        refused = threading.Event()
+        real = socket.create_connection
+
+        def connect(*arguments: object) -> socket.socket:
+            try:
+                return real(*arguments)  # type: ignore[arg-type]
+            except OSError:
+                refused.set()
+                raise
+
+        monkeypatch.setattr(socket, "create_connection", connect)
+        waiting = threading.Thread(target=platform._await_first_rank)
+        waiting.start()
+        assert refused.wait(limits.EVENT) and waiting.is_alive()
+        first_rank.listen()
+        waiting.join(limits.EVENT)
+        assert not waiting.is_alive()
+        first_rank.accept()[0].close()
+
+    monkeypatch.setattr(socket, "create_connection", None)  # none asks where it need not
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "4")):
+        with monkeypatch.context() as context:
+            context.setenv(name, value)
+            platform._await_first_rank()
