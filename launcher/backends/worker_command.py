@@ -20,6 +20,8 @@ class Execution:
     """Folder of tokenised data."""
     hang_after: float
     """Seconds without a finished step after which a rank counts as hung."""
+    hang_follows: bool = False
+    """True where that follows the steps as soon as some are measured."""
     checkpoint_every: int | None = None
     """Optimizer steps from one checkpoint to the next; None for a run that makes none."""
     checkpoints: Checkpointing = field(default_factory=Checkpointing)
@@ -64,6 +66,7 @@ class WorkerBackend:
         words = [execution.python, *TRAIN]
         words += ["--folder", str(folder), "--cache", str(execution.cache)]
         words += ["--hang-after", str(execution.hang_after)]
+        words += ["--hang-follows"] if execution.hang_follows else []
         if execution.checkpoint_every is not None:
             words += ["--checkpoint-every", str(execution.checkpoint_every)]
             words += ["--checkpoints", json.dumps(encode(execution.checkpoints))]

@@ -12,6 +12,7 @@ from launcher.data import corpora
 from launcher.decode import look_up
 from launcher.errors import RequestError
 from launcher.request.request import Request
+from launcher.results.hanging import HANG_SECONDS
 from launcher.schedulers import Scheduler, Setting
 from launcher.spec.cluster import Cluster
 from launcher.spec.run import Data, RunSpec
@@ -89,7 +90,8 @@ def setting(request: Request) -> Setting:
         code=workspace.code_folder(request.root),
         cluster=request.cluster.name,
         writes_to=(str(workspace.cache_folder(request)),),
-        hang_after=request.hang_after,
+        # Signs of life do not depend on the length of a step.
+        hang_after=request.hang_after or HANG_SECONDS,
         parallel=request.parallel,
     )
 

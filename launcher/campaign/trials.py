@@ -11,6 +11,7 @@ from launcher.campaign.plan import Plan
 from launcher.campaign.retry import RetryPolicy
 from launcher.request.request import Request
 from launcher.results import tracking
+from launcher.results.hanging import hang_seconds
 from launcher.results.record import Prediction, write_prediction
 from launcher.schedulers import Job
 from launcher.spec.run import RunSpec
@@ -56,7 +57,8 @@ class Trials:
         backend, folder = BACKENDS[spec.backend], self.plan.folder.run(spec.name).path
         execution = Execution(
             cache=workspace.cache_folder(request),
-            hang_after=request.hang_after,
+            hang_after=request.hang_after or hang_seconds(self._step_seconds(spec)),
+            hang_follows=request.hang_after is None,
             checkpoint_every=request.checkpoint_every,
             checkpoints=request.checkpoints,
             start=self._start(spec),
@@ -87,6 +89,11 @@ class Trials:
         if len(points) == 1:
             return ()
         return fork_server(command, accelerator, {point.backend for point in points})
+
+    def _step_seconds(self, spec: RunSpec) -> float | None:
+        """Predicted seconds of a step; None of a point that was not predicted."""
+        prediction = self.plan.predictions.get(spec.name)
+        return prediction.step_ms / 1000 if prediction and prediction.step_ms else None
 
     def _memory(self, spec: RunSpec) -> int:
         """Bytes of memory for its ranks, and for the sampler, which has only weights."""

@@ -48,8 +48,9 @@ class Request:
     room for."""
     time_limit: Positive = 3600.0
     """Seconds a trial may take, start-up included."""
-    hang_after: Positive = 300.0
-    """Seconds without a finished step after which a trial counts as hung."""
+    hang_after: Positive | None = None
+    """Seconds without a finished step after which a trial counts as hung; null follows the steps of
+    each: 10 of those predicted, then of those measured, but no less than 300 s."""
     checkpoint_every: Count | None = None
     """Optimizer steps from one checkpoint to the next. An interrupted run goes on from the last
     one; without checkpoints, as suits a probe, it starts again."""

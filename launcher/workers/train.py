@@ -40,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> None:
     stop = StopRequest(heeded=options.checkpoint_every is not None)
     folder = RunFolder(options.folder)
     heartbeat = Heartbeat(folder, options.hang_after)
-    watchdog = Watchdog(options.hang_after, heartbeat.silent_peers)
+    watchdog = Watchdog(options.hang_after, heartbeat.silent_peers, options.hang_follows)
     heartbeat.start(lambda: watchdog.step)
     # Gives the log a block on the disk: should that be full one day, the error message still fits.
     print(
@@ -220,6 +220,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
     parser.add_argument("--cache", type=Path, required=True, help="where datasets are kept")
     parser.add_argument("--hang-after", type=float, required=True, help="seconds without a step")
+    parser.add_argument("--hang-follows", action="store_true", help="steps that are measured")
     parser.add_argument("--checkpoint-every", type=int, help="steps; without, none is read either")
     parser.add_argument("--checkpoints", default="{}", metavar="JSON", help="a Checkpointing")
     parser.add_argument("--sampling", metavar="JSON", help="a Sampling")

@@ -2,11 +2,14 @@
 
 import faulthandler
 import os
+import statistics
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
+from launcher.results.hanging import hang_seconds
 from launcher.workers.process import stacks
 
 SETUP_FACTOR = 10
@@ -19,19 +22,30 @@ GRACE_SECONDS = 5.0
 BACKSTOP_SECONDS = 20.0
 """Seconds after its limit until a rank that cannot even run this thread is ended."""
 POLL_SECONDS = 0.2
+MEDIAN_STEPS = 100
+"""Latest steps whose median a limit follows."""
 
 
 class Watchdog:
     """Counts the seconds since the last finished step; ends the process when there are too many."""
 
-    def __init__(self, seconds: float, silent: Callable[[], Iterable[int]] = tuple) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        silent: Callable[[], Iterable[int]] = tuple,
+        follows: bool = False,
+    ) -> None:
         """Start watching.
 
         Args:
             seconds: limit of one step.
             silent: returns the processes whose stacks this one has to dump besides its own.
+            follows: True where the limit follows the median of the steps that are measured.
         """
-        self._seconds, self._silent = seconds, silent
+        self._seconds, self._silent, self._follows = seconds, silent, follows
+        self._durations: deque[float] = deque(maxlen=MEDIAN_STEPS)
+        self._began: float | None = None
+        """Time at which the step that now runs began; None where that is not known."""
         self._step: int | None = None
         self._saving = False
         faulthandler.enable()
@@ -46,18 +60,28 @@ class Watchdog:
 
     def ready(self, step: int = 0) -> None:
         """Note that set-up is over and the first step after ``step`` begins."""
-        self._step = step
+        self._step, self._began = step, None  # the first step compiles: it is not measured
         self._allow(self._seconds * FIRST_STEP_FACTOR)
 
     def saving(self) -> None:
         """Note that a checkpoint is being written, until the next `beat`."""
         self._saving = True
+        self._began = None
         self._allow(self._seconds * SETUP_FACTOR)
 
     def beat(self, step: int) -> None:
         """Note that step ``step`` is done, and its checkpoint where there is one."""
         self._step, self._saving = step, False
+        self._measure()
+        self._began = time.monotonic()
+        if self._follows and self._durations:
+            self._seconds = hang_seconds(statistics.median(self._durations))
         self._allow(self._seconds)
+
+    def _measure(self) -> None:
+        """Note how long the step that has ended took."""
+        if self._began is not None:
+            self._durations.append(time.monotonic() - self._began)
 
     def stop(self) -> None:
         """Stop watching: nothing is left to wait for."""
