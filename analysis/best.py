@@ -47,7 +47,7 @@ def values(run: RunFolder) -> dict[str, Any]:
 def _keys(spec: RunSpec) -> Iterator[tuple[str, Any]]:
     """The keys of a spec; steps are those of the real run, where its tokens are known."""
     data = encode(spec)
-    del data["stage"], data["data"]["content"]
+    del data["stage"], data["data"]["content"], data["train"]["probe_micro_batches"]
     if spec.train.tokens:
         data["train"]["steps"] = math.ceil(spec.train.tokens / spec.tokens_per_step)
     yield from _flat(data, "")

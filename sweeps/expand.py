@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import simpleeval
 
-from launcher.decode import LARGEST, Whole, decode, field_at, hint, join
+from launcher.decode import LARGEST, Positive, Whole, decode, field_at, hint, join
 from launcher.errors import ConfigError
 from launcher.results.columns import SPEED
 from launcher.spec.run import RunSpec
@@ -36,6 +36,10 @@ class Sweep:
     """When the strategy has seen enough."""
     seed: Whole = 0
     """Seed of a strategy's random draws."""
+    trial_seconds: Positive | None = 600.0
+    """Seconds that the steps of a trial on cards may take by prediction, where the goal is speed:
+    one that would take longer has fewer micro batches per step, from which the speed of the whole
+    batch is derived. null leaves all of them."""
     axes: dict[str, Any] = field(default_factory=dict)
     """Every combination of these is a point."""
     zip: tuple[dict[str, Any], ...] = ()

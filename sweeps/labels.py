@@ -13,6 +13,9 @@ NONE = object()
 IN_COLUMNS = {column.spec_field for column in COLUMNS.values()} - {None}
 """Fields that the table shows in columns of their own, dotted."""
 
+NOT_CHOSEN = {"train.probe_micro_batches"}
+"""Fields that no user varies: they follow from the others."""
+
 OF_THE_MODEL = "model."
 """Prefix of the model's fields: its name tells it, unless one model is varied by hand."""
 
@@ -89,7 +92,8 @@ def _split(column: list[Any]) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _in_order(points: Sequence[RunSpec]) -> list[tuple[str, list[Any]]]:
-    return sorted(differences(points).items(), key=lambda column: column[0] != "backend")
+    columns = [column for column in differences(points).items() if column[0] not in NOT_CHOSEN]
+    return sorted(columns, key=lambda column: column[0] != "backend")
 
 
 def _text(name: str, value: Any) -> str:

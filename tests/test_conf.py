@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
 
-NODES = ["cluster=h100", "train.global_batch=32"]
+NODES = ["cluster=h100", "train.global_batch=32", "train.precision=bf16"]
 
 NEEDS = {
     "sweep=moe": ["model=tiny_moe"],

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from launcher.campaign.plan import Plan, codes_of, prediction_of
+from launcher.campaign.plan import Plan, codes_of
 from launcher.errors import ConfigError
 from launcher.planner.forecast import Forecast, Observation
 from launcher.planner.points import GIB, Array
@@ -36,6 +36,7 @@ class Chooser:
     def __init__(self, plan: Plan) -> None:
         """Raises ConfigError: halving without rungs; see `Plan.grid`."""
         request, specs = plan.request, plan.candidates
+        self._plan = plan
         self.sweep, self.specs = request.points, specs
         self.index = {spec.name: i for i, spec in enumerate(specs)}
         self.grid = plan.grid
@@ -93,7 +94,7 @@ class Chooser:
         """Prediction of a point by all trials so far; an empty one of a point that cannot run."""
         if spec.name not in self.index:
             return Prediction()
-        return prediction_of(self.forecast, self.index[spec.name])
+        return self._plan.prediction(self.forecast, self.index[spec.name])
 
 
 def _observation(record: RunRecord) -> Observation:

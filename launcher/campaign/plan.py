@@ -16,11 +16,13 @@ from launcher.campaign import preflight, stage_history
 from launcher.data import corpora
 from launcher.decode import decode, encode
 from launcher.errors import LayoutError
+from launcher.planner import probe
 from launcher.planner.constants import constants_of
 from launcher.planner.forecast import Forecast, Grid
 from launcher.planner.points import GIB, Array, Points
 from launcher.request.compose import compose
 from launcher.request.request import Request
+from launcher.results.columns import SPEED
 from launcher.results.record import Prediction
 from launcher.results.sweep_folder import SavedCommand, SweepFolder
 from launcher.spec import cautions
@@ -40,6 +42,7 @@ MODELLED = {
     "train.tokens",
     "train.seed",
     "train.untimed_steps",
+    "train.probe_micro_batches",
 }
 """Fields, or groups of them, whose effect on speed and memory the formulas describe."""
 
@@ -79,7 +82,7 @@ class Plan:
         request = _checked(request)
         points = expanded(request)
         refusal = preflight.refusals(request)
-        return cls(
+        plan = cls(
             request=request,
             points={spec.name: spec for spec in points},
             refusals={spec.name: reason for spec in points if (reason := refusal(spec))},
@@ -87,6 +90,49 @@ class Plan:
             command=command,
             start=start,
         )
+        return plan.within_limits()
+
+    def within_limits(self) -> Self:
+        """The plan with trials that are short, and without those that no limit of time allows."""
+        plan = self._with_short_trials()
+        return replace(plan, refusals={**plan.refusals, **plan._too_long()})
+
+    def _with_short_trials(self) -> Self:
+        """The plan with fewer micro batches in each step of trials that would take too long."""
+        request, seconds = self.request, self.request.points.trial_seconds
+        if not seconds or len(self.points) == 1 or request.checkpoint_every or request.curriculum:
+            return self
+        if request.points.goal != SPEED:  # a loss depends on the batch
+            return self
+        points, steps = self.grid.points, np.array([s.train.steps for s in self.candidates])
+        chosen = probe.micro_batches(points, self.grid.constants.time, steps, seconds)
+        trials = {
+            spec.name: _trial(spec, int(count))
+            for spec, count, cpu in zip(self.candidates, chosen, points.cpu, strict=True)
+            # A folder that is there has been started with all of them, by an earlier version.
+            if count and not cpu and not self.folder.run(spec.name).path.exists()
+        }
+        names = {name: trials.get(name, spec).name for name, spec in self.points.items()}
+        return replace(
+            self,
+            points={names[name]: trials.get(name, spec) for name, spec in self.points.items()},
+            remarks={names[name]: remark for name, remark in self.remarks.items()},
+        )
+
+    def _too_long(self) -> dict[str, str]:
+        """Reasons of the points on cards whose trials would be ended by the time limit."""
+        limit, reasons = self.request.time_limit, {}
+        if self.request.checkpoint_every:  # the next job goes on from the last one
+            return {}
+        for spec in self.candidates if any(_on_cards(spec) for spec in self.candidates) else ():
+            step_ms, steps = self.predictions[spec.name].trial_step_ms, spec.train.steps
+            seconds = steps * (step_ms or 0.0) / 1000
+            if seconds > limit and _on_cards(spec):
+                reasons[spec.name] = (
+                    f"time_limit: {limit:g} s, but {steps} steps are predicted to take"
+                    f" {seconds:,.0f} s: raise it, or give fewer train.steps or checkpoint_every"
+                )
+        return reasons
 
     @classmethod
     def of_command(cls, command: SavedCommand) -> Self:
@@ -145,7 +191,29 @@ class Plan:
             ConfigError: there are no such constants.
         """
         forecast = Forecast(grid=self.grid)
-        return {spec.name: prediction_of(forecast, i) for i, spec in enumerate(self.candidates)}
+        return {spec.name: self.prediction(forecast, i) for i, spec in enumerate(self.candidates)}
+
+    @cached_property
+    def trial_shares(self) -> Array:
+        """Share of a whole step that a step of each candidate's trial takes, by the formulas."""
+        counts = [float(spec.train.probe_micro_batches or 0) for spec in self.candidates]
+        if not any(counts):
+            return np.ones(len(counts))
+        points, constants = self.grid.points, self.grid.constants.time
+        return probe.step_seconds(points, constants, np.array(counts)) / self.grid.seconds
+
+    def prediction(self, forecast: Forecast, i: int) -> Prediction:
+        """Prediction of the candidate at an index, by a forecast for all of them."""
+        has_memory = np.isfinite(forecast.grid.points.memory[i])
+        step_ms = 1e3 * float(np.exp(forecast.log_seconds[i]))
+        is_probe = self.candidates[i].train.probe_micro_batches is not None
+        return Prediction(
+            memory_gib=float(forecast.reported_bytes[i]) / GIB,
+            oom=float(forecast.oom[i]) if has_memory else None,
+            step_ms=step_ms,
+            step_error=float(forecast.deviation[i]),
+            probe_step_ms=step_ms * float(self.trial_shares[i]) if is_probe else None,
+        )
 
     def is_done(self, spec: RunSpec) -> bool:
         """True where a point has been trained to its end."""
@@ -193,15 +261,13 @@ def expanded(request: Request) -> list[RunSpec]:
     return unique(preflight.settled(specs(request.points, base)))
 
 
-def prediction_of(forecast: Forecast, i: int) -> Prediction:
-    """Prediction of the point at an index of a forecast."""
-    has_memory = np.isfinite(forecast.grid.points.memory[i])
-    return Prediction(
-        memory_gib=float(forecast.reported_bytes[i]) / GIB,
-        oom=float(forecast.oom[i]) if has_memory else None,
-        step_ms=1e3 * float(np.exp(forecast.log_seconds[i])),
-        step_error=float(forecast.deviation[i]),
-    )
+def _trial(spec: RunSpec, micro_batches: int) -> RunSpec:
+    return replace(spec, train=replace(spec.train, probe_micro_batches=micro_batches))
+
+
+def _on_cards(spec: RunSpec) -> bool:
+    """True where the formulas know how fast it is before any run has been measured."""
+    return spec.cluster.accelerator.name != "cpu"
 
 
 def _not_modelled(differ: Mapping[str, Sequence[Any]], count: int) -> Array:

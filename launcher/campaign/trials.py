@@ -91,9 +91,10 @@ class Trials:
         return fork_server(command, accelerator, {point.backend for point in points})
 
     def _step_seconds(self, spec: RunSpec) -> float | None:
-        """Predicted seconds of a step; None of a point that was not predicted."""
+        """Predicted seconds of a step of the trial; None of a point that was not predicted."""
         prediction = self.plan.predictions.get(spec.name)
-        return prediction.step_ms / 1000 if prediction and prediction.step_ms else None
+        milliseconds = prediction.trial_step_ms if prediction else None
+        return milliseconds / 1000 if milliseconds else None
 
     def _memory(self, spec: RunSpec) -> int:
         """Bytes of memory for its ranks, and for the sampler, which has only weights."""

@@ -50,7 +50,7 @@ class Request:
     """Seconds a trial may take, start-up included."""
     hang_after: Positive | None = None
     """Seconds without a finished step after which a trial counts as hung; null follows the steps of
-    each: 10 of those predicted, then of those measured, but no less than 300 s."""
+    each: 5 of those predicted, then of those measured, but no less than 300 s."""
     checkpoint_every: Count | None = None
     """Optimizer steps from one checkpoint to the next. An interrupted run goes on from the last
     one; without checkpoints, as suits a probe, it starts again."""

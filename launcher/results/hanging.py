@@ -3,7 +3,7 @@
 HANG_SECONDS = 300.0
 """Least limit: a step may wait for a file system, or for kernels to be compiled."""
 
-HANG_STEPS = 10.0
+HANG_STEPS = 5.0
 """Steps in whose time one must end. Predicted steps are off by half at the most published runs
 (docs/planner.md), and the slowest step of a healthy run takes a few times the median."""
 

@@ -44,6 +44,8 @@ MEANINGS: Mapping[str, Meaning] = {
     "recompute": _M("activations computed again: none, selective, full"),
     "seq_len": _M("length of a sequence", "tokens"),
     "precision": _M("number format of the matrix products"),
+    "probe_micro_batches": _M("micro batches of each step of the trial, from which the figures of"
+                              " the whole batch are derived; null for all of them"),
     # measured
     "tflops_per_gpu": _M("model FLOPs per second and card (docs/flops.md)", "1e12/s"),
     "stated_tflops_per_gpu": _M("the same as the log of another program states it", "1e12/s"),

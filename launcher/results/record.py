@@ -62,6 +62,13 @@ class Prediction:
     step_ms: float | None = None
     step_error: float | None = None
     """Standard deviation of log(measured / predicted)."""
+    probe_step_ms: float | None = None
+    """Of a trial with fewer micro batches per step: `step_ms` of such a step."""
+
+    @property
+    def trial_step_ms(self) -> float | None:
+        """Expected time of a step of the trial."""
+        return self.probe_step_ms or self.step_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

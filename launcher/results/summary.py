@@ -12,7 +12,7 @@ from launcher.results import metrics
 from launcher.results.endings.classify import EndVerdict, classify, tail
 from launcher.results.metrics import Brief
 from launcher.results.outcomes import NEXT_STEP
-from launcher.results.record import Figures, MemoryKind, RunRecord, read_prediction
+from launcher.results.record import Figures, MemoryKind, Prediction, RunRecord, read_prediction
 from launcher.results.run_folder import METRICS, RunFolder, Status
 from launcher.spec.run import RunSpec
 
@@ -30,7 +30,8 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
         return RunRecord(spec=spec, outcome="failed", cause=str(error))
     verdict = _verdict(folder, status, spec.cluster.gpus, has_result=result is not None)
     outcome, cause = verdict.outcome, verdict.cause
-    figures = measured(spec, steps.lines, result or {}, events)
+    prediction = read_prediction(folder)
+    figures = measured(spec, steps.lines, result or {}, events, prediction)
     if figures.mfu_pct is not None and figures.mfu_pct > 100:
         outcome, cause = "failed", _impossible(spec, figures.mfu_pct)
         figures = Figures(steps=figures.steps)
@@ -40,7 +41,7 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
         cause=cause,
         remark=steps.damage or _missing_end(steps.lines, result, spec),
         figures=figures,
-        prediction=read_prediction(folder),
+        prediction=prediction,
         attempt=status.attempt if status else None,
         seconds=_seconds(status),
         ended=status.ended if status else None,
@@ -135,9 +136,14 @@ def measured(
     steps: Sequence[Brief],
     result: dict[str, Any],
     events: list[dict[str, Any]],
+    prediction: Prediction | None = None,
 ) -> Figures:
-    """Compute the figures of a run's metrics; its speed leaves the untimed first steps out."""
-    timed = _timed(spec, steps)
+    """Compute the figures of a run's metrics; its speed leaves the untimed first steps out.
+
+    Step times of a trial with fewer micro batches per step stand for those of the whole batch.
+    """
+    scale = _whole_step(spec, prediction)
+    timed = [time * scale for time in _timed(spec, steps)] if scale else []
     times = step_figures(timed)
     p50 = times["step_ms_p50"]
     speed = spec.tokens_per_step / p50 * 1000 if p50 else None
@@ -163,6 +169,15 @@ def measured(
         grad_norm_max=_over_steps(max, [finite(line.grad_norm) for line in steps]),
         **_guarded(spec, events),
     )
+
+
+def _whole_step(spec: RunSpec, prediction: Prediction | None) -> float | None:
+    """Ratio of a whole step to one of the trial, by the formulas; None where that is not known."""
+    if spec.train.probe_micro_batches is None:
+        return 1.0
+    whole = prediction.step_ms if prediction else None
+    probe = prediction.probe_step_ms if prediction else None
+    return whole / probe if whole and probe else None
 
 
 def _timed(spec: RunSpec, steps: Sequence[Brief]) -> list[float]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from typing import Annotated, Any, get_type_hints
 
@@ -12,6 +12,7 @@ from launcher.decode import (
     Positive,
     Range,
     Whole,
+    added,
     canonical,
     content,
     decode,
@@ -52,6 +53,9 @@ class Train:
     spike_guard: SpikeGuard | None = None
     """Answers to loss spikes; null ends a run whose loss is not finite, and no more. It needs
     checkpoint_every."""
+    probe_micro_batches: Count | None = added(None)
+    """Micro batches per step of a trial that is to tell the speed of the whole global batch; null
+    is all of them. A sweep sets it where a trial would take too long: see sweep.trial_seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,7 +162,8 @@ class RunSpec:
         """12 hex digits of all but the size of the machine and the global batch: what is compared
         in strong and weak scaling."""
         train = content(self.train)
-        del train["global_batch"]
+        for name in ("global_batch", "probe_micro_batches"):
+            train.pop(name, None)
         machine = content(self.cluster)
         for name in ("nodes", "gpus_per_node"):
             del machine[name]
@@ -231,6 +236,16 @@ class RunSpec:
         """Micro batches per optimizer step of one data parallel rank, of the whole global batch."""
         return self.layout.accumulation(self.cluster.gpus, self.train.global_batch)
 
+    @property
+    def trained(self) -> "RunSpec":
+        """The run that its ranks do: of a trial with fewer micro batches per step, one of those."""
+        probe = self.train.probe_micro_batches
+        if probe is None:
+            return self
+        batch = probe * self.layout.micro_batch * self.dp
+        train = replace(self.train, global_batch=batch, probe_micro_batches=None)
+        return replace(self, train=train)
+
     def accumulation_at(self, step: int) -> int:
         """`accumulation` in optimizer step ``step``."""
         return self.layout.accumulation(self.cluster.gpus, self.batch_at(step))
@@ -249,6 +264,20 @@ class RunSpec:
         if train.batch_ramp:
             self._check_ramp(train.batch_ramp)
         self.layout.check(self.model, self.cluster.gpus, train.global_batch)
+        if train.probe_micro_batches is not None:
+            self._check_probe(train.probe_micro_batches)
+
+    def _check_probe(self, probe: int) -> None:
+        name, layout = f"train.probe_micro_batches: {probe}", self.layout
+        if self.train.batch_ramp or self.stage:
+            taken = "train.batch_ramp" if self.train.batch_ramp else "a stage of a curriculum"
+            raise ConfigError(f"{name} is for a trial of one global batch, not for {taken}")
+        if probe > self.accumulation:
+            raise ConfigError(
+                f"{name} is more than the {self.accumulation} of train.global_batch"
+                f" {self.train.global_batch} at micro_batch {layout.micro_batch} x dp {self.dp}"
+            )
+        self.trained.check()
 
     def _check_schedule(self) -> None:
         optimizer = self.train.optimizer

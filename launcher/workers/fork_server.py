@@ -77,7 +77,7 @@ def _prepare_data(first: list[str]) -> None:
         from launcher.workers.data import dataset
 
         options = train.parsed(_words(first))
-        dataset.prepare(RunFolder(options.folder).spec(), options.cache)
+        dataset.prepare(RunFolder(options.folder).spec().trained, options.cache)
     os._exit(0)
 
 

@@ -66,7 +66,7 @@ def _train(
     attempt: int,
 ) -> bool:
     """Set up, do every step that is not done yet, write the result; False if stopped before."""
-    clock, spec = Clock(), folder.spec()
+    clock, spec = Clock(), folder.spec().trained
     _import(spec)
     clock.lap("import")
     from launcher.workers.tracking import tracker

@@ -9,14 +9,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from launcher.results.hanging import hang_seconds
+from launcher.results.hanging import HANG_SECONDS, hang_seconds
 from launcher.workers.process import stacks
 
 SETUP_FACTOR = 10
-"""Limit for set-up, in limits of a step: it imports, tokenises and allocates. Also for a
+"""Limit for set-up, in limits of a short step: it imports, tokenises and allocates. Also for a
 checkpoint."""
-FIRST_STEP_FACTOR = 3
-"""Limit for the first step, in limits of a step: it compiles kernels and makes communicators."""
+FIRST_STEP_FACTOR = 2
+"""What the first step may take besides, in limits of a short step: it compiles kernels and makes
+communicators."""
 GRACE_SECONDS = 5.0
 """Seconds from the dump to the end, so that every rank has dumped before the first one is gone."""
 BACKSTOP_SECONDS = 20.0
@@ -43,6 +44,8 @@ class Watchdog:
             follows: True where the limit follows the median of the steps that are measured.
         """
         self._seconds, self._silent, self._follows = seconds, silent, follows
+        self._short = HANG_SECONDS if follows else seconds
+        """Limit of a short step, which what is no step has a multiple of."""
         self._durations: deque[float] = deque(maxlen=MEDIAN_STEPS)
         self._began: float | None = None
         """Time at which the step that now runs began; None where that is not known."""
@@ -50,7 +53,7 @@ class Watchdog:
         self._saving = False
         faulthandler.enable()
         stacks.permit()
-        self._allow(seconds * SETUP_FACTOR)
+        self._allow(self._short * SETUP_FACTOR)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     @property
@@ -61,13 +64,13 @@ class Watchdog:
     def ready(self, step: int = 0) -> None:
         """Note that set-up is over and the first step after ``step`` begins."""
         self._step, self._began = step, None  # the first step compiles: it is not measured
-        self._allow(self._seconds * FIRST_STEP_FACTOR)
+        self._allow(self._seconds + self._short * FIRST_STEP_FACTOR)
 
     def saving(self) -> None:
         """Note that a checkpoint is being written, until the next `beat`."""
         self._saving = True
         self._began = None
-        self._allow(self._seconds * SETUP_FACTOR)
+        self._allow(self._short * SETUP_FACTOR)
 
     def beat(self, step: int) -> None:
         """Note that step ``step`` is done, and its checkpoint where there is one."""

@@ -29,6 +29,7 @@ from launcher.decode import encode
 from launcher.errors import LaunchError
 from launcher.results import metrics, tracking
 from launcher.results.metrics import Brief
+from launcher.results.record import read_prediction
 from launcher.results.run_folder import RunFolder
 from launcher.results.summary import measured
 from launcher.results.tracking import Tracked
@@ -401,7 +402,8 @@ def settings(wandb: Any) -> Any:
 def _figures(folder: RunFolder) -> dict[str, Any]:
     """Figures of the run's row in the table, for the W&B run's summary."""
     steps, result = metrics.read(folder.metrics, Brief).lines, folder.result() or {}
-    figures = encode(measured(folder.spec(), steps, result, folder.events()))
+    prediction = read_prediction(folder)
+    figures = encode(measured(folder.spec(), steps, result, folder.events(), prediction))
     return {name: value for name, value in figures.items() if value is not None}
 
 

@@ -7,6 +7,7 @@ import pytest
 from launcher.results.endings.classify import EndVerdict
 from launcher.results.metrics import Brief
 from launcher.results.outcomes import Outcome
+from launcher.results.record import Prediction
 from launcher.results.run_folder import Status
 from launcher.results.summary import blamed_nodes, measured, p95
 from launcher.spec.batch_ramp import BatchRamp
@@ -84,6 +85,19 @@ def test_the_speed_is_that_of_timed_steps(lines: list[Brief], step_ms: float | N
     figures = measured(spec(steps=10, untimed_steps=2), lines, {}, [])
     assert figures.step_ms_p50 == step_ms
     assert figures.tokens_per_s == (step_ms and pytest.approx(8 * 32 / step_ms * 1000))
+
+
+def test_steps_of_a_trial_stand_for_those_of_the_whole_batch() -> None:
+    base = spec(steps=10, untimed_steps=0)
+    probe = replace(base, train=replace(base.train, probe_micro_batches=1))
+    lines, expected = steps(100.0, 100.0), Prediction(step_ms=3000.0, probe_step_ms=1000.0)
+    figures = measured(probe, lines, {}, [], expected)
+    assert figures.step_ms_p50 == figures.step_ms_p95 == 300.0
+    assert figures.tokens_per_s == pytest.approx(8 * 32 / 0.3)
+    for unknown in (None, Prediction(step_ms=3000.0), Prediction()):  # no figure, and no wrong one
+        figures = measured(probe, lines, {}, [], unknown)
+        assert (figures.step_ms_p50, figures.tokens_per_s, figures.steps) == (None, None, 2)
+    assert measured(base, lines, {}, [], expected).step_ms_p50 == 100.0
 
 
 def test_steps_of_a_smaller_batch_are_not_timed() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from launcher.decode import encode, fingerprint
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, RequestError
 from launcher.spec.batch_ramp import BatchRamp
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.optimizer import Optimizer
@@ -114,3 +114,46 @@ def test_sampling(sampling: Sampling, every: int | None, message: str | None) ->
     with pytest.raises(ConfigError) as caught:
         sampling.check(every)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("layout", "changes", "message"),
+    [
+        (
+            ParallelLayout(micro_batch=2),
+            {"probe_micro_batches": 3},
+            "train.probe_micro_batches: 3 is more than the 2 of train.global_batch 8 at micro_batch"
+            " 2 x dp 2",
+        ),
+        (
+            ParallelLayout(pp=2, vpp=2),
+            {"probe_micro_batches": 3},
+            "pp 2 does not divide the 3 micro batches of a step, which vpp 2 needs",
+        ),
+        (
+            ParallelLayout(),
+            {
+                "probe_micro_batches": 1,
+                "batch_ramp": BatchRamp(start=4, increment=4, samples=8),
+                "steps": 9,
+            },
+            "train.probe_micro_batches: 1 is for a trial of one global batch, not for"
+            " train.batch_ramp",
+        ),
+    ],
+)
+def test_a_trial_has_some_of_the_micro_batches(
+    layout: ParallelLayout, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        spec(layout, **changes).check()
+    assert str(caught.value) == message
+
+
+def test_a_trial_trains_a_smaller_batch_under_its_own_name() -> None:
+    whole, trial = spec(), spec(probe_micro_batches=2)
+    trial.check()
+    assert whole.trained is whole and whole.id != trial.id
+    assert trial.trained.id == spec(global_batch=4).id
+    assert trial.tokens_per_step == whole.tokens_per_step
+    assert trial.scaling_group == whole.scaling_group
