@@ -1,8 +1,10 @@
 """A sweep as written in YAML, and the specs it stands for."""
 
+import ast
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -66,9 +68,24 @@ class _Formula:
             self._tree = self._evaluator.parse(text)
         except (SyntaxError, simpleeval.InvalidExpression) as error:
             raise ConfigError(f"{where}: {text!r} is not an expression") from error
+        self._fields = _fields_of(self._tree)
+        self._values: dict[Any, Any] = {}
 
     def value(self, spec: RunSpec) -> Any:
-        """Return its value for a run. Raises ConfigError where it has none."""
+        """Return its value for a run. Raises ConfigError where it has none.
+
+        It is worked out once for all runs that agree in the fields it names.
+        """
+        try:
+            fields = tuple(field(spec) for field in self._fields)
+            known = fields in self._values
+        except (AttributeError, TypeError):  # no such field, or one that is a mapping
+            return self._evaluated(spec)
+        if not known:
+            self._values[fields] = self._evaluated(spec)
+        return self._values[fields]
+
+    def _evaluated(self, spec: RunSpec) -> Any:
         self._evaluator.names = {name: getattr(spec, name) for name in _PARTS} | {"dp": spec.dp}
         try:
             return self._evaluator.eval(self.text, previously_parsed=self._tree)
@@ -79,6 +96,15 @@ class _Formula:
             raise ConfigError(f"{self.where}: {self.text!r}: {message}") from error
         except (simpleeval.InvalidExpression, *_EVALUATION_ERRORS) as error:
             raise ConfigError(f"{self.where}: {self.text!r}: {error}") from error
+
+
+def _fields_of(tree: ast.AST) -> list[Callable[[RunSpec], Any]]:
+    """Return what reads each field that an expression names."""
+    names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    dotted = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    # The parts of a longer name are equal where it is.
+    longest = [n for n in names | dotted if not any(m.startswith(f"{n}.") for m in dotted)]
+    return [operator.attrgetter(name) for name in sorted(longest)]
 
 
 _PARTS = tuple(part.name for part in dataclasses.fields(RunSpec))
@@ -303,18 +329,22 @@ def _changed(base: RunSpec, choices: Sequence[_Choice]) -> RunSpec:
     pairs = [
         pair for choice in choices for pair in choice.values if not isinstance(pair[1], _Derived)
     ]
-    for path, value in sorted(pairs, key=lambda pair: len(pair[0])):  # a group before its fields
-        base = _replaced(base, path, value)
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
+    for (*group, name), value in pairs:
+        groups.setdefault(tuple(group), {})[name] = value
+    for path in sorted(groups, key=len):  # a group before its fields
+        base = _replaced(base, path, groups[path])
     return base
 
 
-def _replaced(owner: T, path: tuple[str, ...], value: Any) -> T:
-    name, *subpath = path
+def _replaced(owner: T, path: tuple[str, ...], values: Mapping[str, Any]) -> T:
+    """Set fields of the group at a path below ``owner``."""
     if isinstance(owner, Mapping):
-        return {**owner, name: value}  # type: ignore[return-value]
-    if subpath:
-        value = _replaced(getattr(owner, name), tuple(subpath), value)
-    return dataclasses.replace(owner, **{name: value})  # type: ignore[type-var]
+        return {**owner, **values}  # type: ignore[return-value]
+    if path:
+        name, *subpath = path
+        values = {name: _replaced(getattr(owner, name), tuple(subpath), values)}
+    return dataclasses.replace(owner, **values)  # type: ignore[type-var]
 
 
 def _field_names(kind: Any) -> list[str]:

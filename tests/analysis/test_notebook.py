@@ -50,8 +50,8 @@ def test_it_runs_from_top_to_bottom(
         output for output in outputs if "application/vnd.plotly.v1+json" in output.get("data", {})
     ]
     assert len(figures) >= 5  # frontier, effects, predictions, losses, timeline
-    started = launch("--config", "best.yaml", "name=real")
-    assert started.returncode == 0, started.stderr
+    planned = launch("plan", "--config", "best.yaml", "name=real")
+    assert planned.returncode == 0, planned.stderr
 
 
 def last_cell(place: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
