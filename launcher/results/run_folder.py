@@ -11,6 +11,7 @@ guard.json     state of the spike guard; written by rank 0
 rolled_back/   lines of metrics.jsonl that a rollback gave up
 result.json    written by rank 0 when the last step is done; its presence means success
 log/rank*.txt  what each rank printed
+log/collectives*.json, log/trace*.json  collectives that a rank which hung had come to
 link.json      what the all-reduce between the ranks did, where one was asked for; by rank 0
 heartbeat/N    Beat of rank N, rewritten every few seconds while it lives
 tracking.json  how it is shown in W&B and TensorBoard; written with the spec
@@ -203,6 +204,14 @@ class RunFolder:
     def log(self, rank: int) -> Path:
         """Output of one rank."""
         return self.logs / f"rank{rank}.txt"
+
+    def collectives(self, rank: int) -> Path:
+        """Collectives that a rank which hung had come to, by process group."""
+        return self.logs / f"collectives{rank}.json"
+
+    def trace(self, rank: int) -> Path:
+        """Dump of torch's flight recorder, of a rank which hung."""
+        return self.logs / f"trace{rank}.json"
 
     def rank_logs(self) -> list[Path]:
         """Output of all ranks that printed anything, by name."""

@@ -9,7 +9,9 @@ from typing import Any, TypedDict, get_args
 
 from launcher.errors import ReadError
 from launcher.results import metrics
+from launcher.results.endings import collectives
 from launcher.results.endings.classify import EndVerdict, classify, tail
+from launcher.results.endings.collectives import Missing
 from launcher.results.metrics import Brief
 from launcher.results.outcomes import NEXT_STEP
 from launcher.results.record import Figures, MemoryKind, Prediction, RunRecord, read_prediction
@@ -30,6 +32,13 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
         return RunRecord(spec=spec, outcome="failed", cause=str(error))
     verdict = _verdict(folder, status, spec.cluster.gpus, has_result=result is not None)
     outcome, cause = verdict.outcome, verdict.cause
+    absent = (
+        collectives.missing(collectives.read(folder, spec.cluster.gpus))
+        if outcome == "hang"
+        else None
+    )
+    if absent:
+        cause = f"{cause}; {absent}"
     prediction = read_prediction(folder)
     figures = measured(spec, steps.lines, result or {}, events, prediction)
     if figures.mfu_pct is not None and figures.mfu_pct > 100:
@@ -49,7 +58,7 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
         code=status.code if status else None,
         job_id=status.job_id if status else None,
         hosts=status.nodes if status else (),
-        bad_hosts=blamed_nodes(status, verdict, spec) if status else (),
+        bad_hosts=blamed_nodes(status, verdict, spec, absent) if status else (),
     )
 
 
@@ -89,7 +98,9 @@ def _verdict(folder: RunFolder, status: Status | None, ranks: int, has_result: b
     return classify(status, tails, has_result, tail(folder.srun_log))
 
 
-def blamed_nodes(status: Status, verdict: EndVerdict, spec: RunSpec) -> tuple[str, ...]:
+def blamed_nodes(
+    status: Status, verdict: EndVerdict, spec: RunSpec, absent: Missing | None = None
+) -> tuple[str, ...]:
     """Nodes that a failure points at.
 
     ===================  ==========================================================
@@ -97,17 +108,22 @@ def blamed_nodes(status: Status, verdict: EndVerdict, spec: RunSpec) -> tuple[st
     node, nccl, 1 node   that node
     nccl                 the silent nodes, unless all are: any of them may have failed
     elsewhere            (node and what else is to run elsewhere) the node of the rank that shows it
+    hang                 the node of the ranks that are waited for, where it is one of several
     anything else        none
     ===================  ==========================================================
     """
+    ranks_per_node = spec.cluster.gpus_per_node
+    if absent and len(status.nodes) > 1:
+        nodes = {_node_of_rank(status, rank, ranks_per_node) for rank in absent.ranks}
+        return nodes.pop() if len(nodes) == 1 else ()
     if status.bad_nodes or NEXT_STEP[verdict.outcome] != "elsewhere":
         return status.bad_nodes
     if len(status.nodes) == 1:
         return status.nodes
     if verdict.outcome == "nccl":
-        silent = _silent_nodes(status, spec.cluster.gpus_per_node)
+        silent = _silent_nodes(status, ranks_per_node)
         return silent if len(silent) < len(status.nodes) else ()
-    return _node_of_rank(status, verdict.rank, spec.cluster.gpus_per_node)
+    return _node_of_rank(status, verdict.rank, ranks_per_node)
 
 
 def _node_of_rank(status: Status, rank: int | None, ranks_per_node: int) -> tuple[str, ...]:

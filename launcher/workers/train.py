@@ -20,7 +20,7 @@ from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.spec.sampling import Sampling
 from launcher.workers import libraries
-from launcher.workers.process import lenient_output, orphans
+from launcher.workers.process import flight_recorder, lenient_output, orphans
 from launcher.workers.process.heartbeat import Heartbeat
 from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
@@ -35,12 +35,18 @@ def main(words: Sequence[str] | None = None) -> None:
     Exit code: 0 when every step is done, 75 when asked to stop before, 1 after an exception.
     """
     orphans.die_with_parent()
+    flight_recorder.enable()
     lenient_output.install()
     options = parsed(words)
     stop = StopRequest(heeded=options.checkpoint_every is not None)
     folder = RunFolder(options.folder)
     heartbeat = Heartbeat(folder, options.hang_after)
-    watchdog = Watchdog(options.hang_after, heartbeat.silent_peers, options.hang_follows)
+    watchdog = Watchdog(
+        options.hang_after,
+        heartbeat.silent_peers,
+        options.hang_follows,
+        lambda: flight_recorder.write(folder, int(os.environ["RANK"])),
+    )
     heartbeat.start(lambda: watchdog.step)
     # Gives the log a block on the disk: should that be full one day, the error message still fits.
     print(

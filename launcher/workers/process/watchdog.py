@@ -35,6 +35,7 @@ class Watchdog:
         seconds: float,
         silent: Callable[[], Iterable[int]] = tuple,
         follows: bool = False,
+        last_words: Callable[[], None] = lambda: None,
     ) -> None:
         """Start watching.
 
@@ -42,8 +43,10 @@ class Watchdog:
             seconds: limit of one step.
             silent: returns the processes whose stacks this one has to dump besides its own.
             follows: True where the limit follows the median of the steps that are measured.
+            last_words: writes what else is known of the hang, before the end.
         """
         self._seconds, self._silent, self._follows = seconds, silent, follows
+        self._last_words = last_words
         self._short = HANG_SECONDS if follows else seconds
         """Limit of a short step, which what is no step has a multiple of."""
         self._durations: deque[float] = deque(maxlen=MEDIAN_STEPS)
@@ -105,6 +108,8 @@ class Watchdog:
         print(self._message(), file=sys.stderr, flush=True)
         faulthandler.dump_traceback(all_threads=True)
         end_time = time.monotonic() + GRACE_SECONDS
+        # In a thread of its own: whatever becomes of it, the end comes.
+        threading.Thread(target=self._last_words, daemon=True).start()
         stacks.dump([os.getpid(), *self._silent()])
         time.sleep(max(end_time - time.monotonic(), 0))
         os._exit(1)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from launcher.results.endings.classify import EndVerdict
+from launcher.results.endings.collectives import Missing
 from launcher.results.metrics import Brief
 from launcher.results.outcomes import Outcome
 from launcher.results.record import Prediction
@@ -54,6 +55,17 @@ def test_blamed_nodes(
     status = Status(state="ended", nodes=nodes, exit_codes=codes)
     verdict = EndVerdict(outcome, "cause", rank)
     assert blamed_nodes(status, verdict, spec(gpus=2)) == blamed
+
+
+@pytest.mark.parametrize(
+    ("nodes", "ranks", "blamed"),
+    [(TWO, (2,), ("n2",)), (TWO, (2, 3), ("n2",)), (TWO, (1, 2), ()), (("n1",), (0,), ())],
+)
+def test_a_hang_points_at_the_node_that_is_waited_for(
+    nodes: tuple[str, ...], ranks: tuple[int, ...], blamed: tuple[str, ...]
+) -> None:
+    status, absent = Status(state="ended", nodes=nodes), Missing(ranks, "all_reduce")
+    assert blamed_nodes(status, EndVerdict("hang"), spec(gpus=2), absent) == blamed
 
 
 @pytest.mark.parametrize("outcome", ["node", "nccl", "oom", "failed"])

@@ -1,18 +1,21 @@
 """Ends of a rank: done, failed, diverged, hanging, orphaned; and what it leaves behind.
 
 Modules: launcher.workers.collectives, launcher.workers.errors, launcher.workers.process.orphans,
-launcher.workers.process.watchdog, launcher.workers.data.batches, launcher.workers.measure.
+launcher.workers.process.watchdog, launcher.workers.process.flight_recorder,
+launcher.workers.data.batches, launcher.workers.measure.
 """
 
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from launcher.results.endings import collectives
 from tests import limits
 from tests.launcher.workers import ranks
 
@@ -106,6 +109,10 @@ def test_a_hang_shows_the_stacks_of_every_rank(tmp_path: Path, cache: Path) -> N
         log = run.log(rank)
         assert "HangError: no step finished within 4 s (last step 3)\n" in log
         assert where in log[log.index("HangError") :]
+    absent = collectives.missing(collectives.read(run.folder, 2))
+    assert absent and absent.ranks == (1,)
+    assert re.match(r"rank 1 is missing from all_\w+ number \d+ of tensor_model_", str(absent))
+    assert json.loads(run.folder.trace(0).read_text())["entries"]
 
 
 def test_a_rank_that_holds_the_interpreter_is_ended_too(tmp_path: Path) -> None:
