@@ -44,6 +44,8 @@ benchmark: $(VENV)/installed  ## what is claimed of speed, plans, spikes and los
 	$(BIN)/python -m tests.benchmarks.table
 	$(BIN)/python -m tests.benchmarks.report
 	$(BIN)/python -m tests.benchmarks.completion
+	$(BIN)/python -m tests.benchmarks.checkpoint
+	$(BIN)/python -m tests.benchmarks.probe
 
 # torch first and by plain pip: a range that admits a newer release would pull the CUDA build.
 $(VENV)/installed: pyproject.toml constraints.txt

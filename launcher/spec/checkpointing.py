@@ -11,8 +11,9 @@ from launcher.errors import ConfigError
 class Checkpointing:
     """Ways of writing checkpoints, and which of them stay; the interval is checkpoint_every."""
 
-    asynchronous: bool = False
-    """Write while training goes on, from a copy in the memory of the host."""
+    asynchronous: bool | None = None
+    """Write while training goes on, from a copy in the memory of the host; null does so on cards,
+    where there is that much memory."""
     keep_last: Count = 2
     """Newest checkpoints that stay. More than one, because the newest may turn out damaged."""
     keep_every: Count | None = None

@@ -29,10 +29,11 @@ from launcher.workers.checkpoints.directory import CheckpointDirectory
 from launcher.workers.checkpoints.manifest import Manifest, Part
 from launcher.workers.checkpoints.pruning import Pruner
 from launcher.workers.checkpoints.saving import HostMemory, PendingSave, RankFile, WriteResult
-from launcher.workers.checkpoints.tensorfile import CheckpointReader
+from launcher.workers.checkpoints.tensorfile import CheckpointReader, PieceTensors
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.collectives import gather
 from launcher.workers.errors import CheckpointError
+from launcher.workers.model import platform
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -72,6 +73,8 @@ class Checkpoints:
         self._directory = CheckpointDirectory(folder, attempt)
         self._pruner = Pruner(self._directory, spec, policy)
         self._memory, self._thread = HostMemory(), ThreadPoolExecutor(1, "checkpoint")
+        on_cards = platform.device().type == "cuda"
+        self._asynchronous = on_cards if policy.asynchronous is None else policy.asynchronous
         self._pending: PendingSave | None = None
         self._sweeping: Future[None] = self._thread.submit(lambda: None)
         self._advised = False
@@ -95,18 +98,29 @@ class Checkpoints:
             manifest.draft(self._spec, step, progress, score), RankFile(path, contents)
         )
         errors = self._reserve(save)
-        if self._policy.asynchronous and not any(errors):
-            errors = _gather_int(self._memory.reserve(contents))
+        if self._asynchronous and not any(errors):
+            errors = self._reserve_memory(contents)
         if any(errors):
             save.file.close()
             return self._conclude(save, errors)
-        if not self._policy.asynchronous:
+        if not self._asynchronous:
             return self._complete(save, save.file.write())
         save.file.copy(self._memory)
         save.writing = self._thread.submit(save.file.write)
         save.stop_waiting()
         self._pending = save
         return True
+
+    def _reserve_memory(self, contents: list[PieceTensors]) -> list[int]:
+        """Allocate memory for a copy on all ranks, or do without where nobody asked for one."""
+        errors = _gather_int(self._memory.reserve(contents))
+        if not any(errors) or self._policy.asynchronous:
+            return errors
+        self._asynchronous = False
+        self._memory.release()
+        if self._rank == 0:
+            print("WARNING training waits for checkpoints: no host memory for a copy", flush=True)
+        return [0] * self._ranks
 
     @property
     def flag(self) -> int:
@@ -243,7 +257,7 @@ class Checkpoints:
         problem = self._directory.point(step)
         self._pruner.add(complete)
         self._sweeping = self._thread.submit(self._directory.sweep)
-        if not self._policy.asynchronous:
+        if not self._asynchronous:
             self._sweeping.result()
         if problem:
             print(f"WARNING checkpoints/latest is not of step {step}: {problem}", flush=True)

@@ -67,7 +67,11 @@ class RankFile:
 
 
 class HostMemory:
-    """Buffer for copies of pieces. It is kept: to allocate it takes longer than to copy."""
+    """Buffer for copies of pieces. It is kept: to allocate it takes longer than to copy.
+
+    Where there is a card, it is pinned, so that the card writes into it by itself (DMA): as it is,
+    since torch's own pinned memory is rounded up to a power of two.
+    """
 
     def __init__(self) -> None:
         self._buffer: torch.Tensor | None = None
@@ -78,13 +82,21 @@ class HostMemory:
         elements = sum(len(KINDS) * entry.piece.elements for entry in contents)
         if self._buffer is not None and self._buffer.numel() == elements:
             return 0
-        self._buffer = None  # freed first, so that there are never two
+        self.release()  # first, so that there are never two
         try:
-            # A card writes into pinned memory by itself (DMA).
-            self._buffer = torch.empty(elements, dtype=torch.float32, pin_memory=self._card)
+            buffer = torch.empty(elements, dtype=torch.float32)
         except RuntimeError:
             return errno.ENOMEM
+        if self._card and elements and not _pinned(buffer):
+            return errno.ENOMEM
+        self._buffer = buffer
         return 0
+
+    def release(self) -> None:
+        """Give the buffer back."""
+        if self._buffer is not None and self._card and self._buffer.numel():
+            torch.cuda.cudart().cudaHostUnregister(self._buffer.data_ptr())
+        self._buffer = None
 
     def copy(self, contents: list[PieceTensors]) -> list[PieceTensors]:
         """Copy the pieces into the buffer; return them there, once the copy is complete."""
@@ -103,6 +115,12 @@ class HostMemory:
         if self._card:
             torch.cuda.synchronize()
         return copies
+
+
+def _pinned(buffer: torch.Tensor) -> bool:
+    """Pin memory where it is; False where the system does not allow that much."""
+    size = buffer.numel() * buffer.element_size()
+    return int(torch.cuda.cudart().cudaHostRegister(buffer.data_ptr(), size, 0)) == 0
 
 
 @dataclass(slots=True)

@@ -5,11 +5,14 @@ import hashlib
 import json
 import os
 import struct
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from launcher import files
@@ -22,6 +25,8 @@ KINDS = (WEIGHT, "exp_avg", "exp_avg_sq")
 """Tensors of each piece: the weights in fp32, and the two moments of Adam."""
 CHUNK = 1 << 24
 """Bytes read or written at once."""
+UNDER_WAY = 2
+"""Chunks that are hashed and written while the next one is copied."""
 MARGIN = 1 << 14
 """Bytes for the rest of the manifest, and for the names in a folder."""
 PIECES = "pieces"
@@ -37,10 +42,13 @@ class PieceTensors:
 
 
 class HashedFile:
-    """A file whose SHA-256 is computed while it is written."""
+    """A file that is written by one thread, while another computes its SHA-256."""
 
     def __init__(self, path: Path) -> None:
         self._file, self._hash, self._size = path.open("wb"), hashlib.sha256(), 0
+        self._writer = ThreadPoolExecutor(1, "checkpoint-write")
+        self._hasher = ThreadPoolExecutor(1, "checkpoint-hash")
+        self._under_way: deque[tuple[Future[Any], Future[Any]]] = deque()
 
     def reserve(self, size: int) -> None:
         """Allocate ``size`` bytes on the disk, so that OSError comes before any is written."""
@@ -51,35 +59,74 @@ class HashedFile:
                 raise
 
     def write(self, data: Any) -> None:
-        """Append bytes."""
+        """Append bytes, which stay as they are until `UNDER_WAY` more calls have returned."""
         view = memoryview(data).cast("B")
-        self._file.write(view)
-        self._hash.update(view)
+        self._under_way.append(
+            (
+                self._writer.submit(self._file.write, view),
+                self._hasher.submit(self._hash.update, view),
+            )
+        )
         self._size += view.nbytes
+        self._await_all_but(UNDER_WAY)
+
+    def _await_all_but(self, count: int) -> None:
+        """Wait until no more than so many writes are under way. Raises OSError of a failed one."""
+        while len(self._under_way) > count:
+            for part in self._under_way.popleft():
+                part.result()
 
     def finish(self) -> tuple[int, str]:
         """Flush the file to the disk; return its size and SHA-256."""
+        self._await_all_but(0)
         self._file.truncate(self._size)  # more may have been reserved
         os.fsync(self._file.fileno())
         return self._size, self._hash.hexdigest()
 
     def close(self) -> None:
         """Close the file. Errors do not matter: after `finish` there are none, before it no use."""
+        for thread in (self._writer, self._hasher):
+            thread.shutdown(cancel_futures=True)
         try:
             self._file.close()
         except OSError:
             return
 
 
+class Staging:
+    """Host memory that chunks of a card's tensors pass through, one while others are written."""
+
+    def __init__(self) -> None:
+        self._buffers: list[Any] = []
+        self._next = 0
+
+    def on_host(self, chunk: Any) -> Any:
+        """The chunk in fp32 on the host; it stays as it is for `UNDER_WAY` more calls."""
+        if chunk.device.type == "cpu":
+            return chunk.float()
+        if not self._buffers:
+            self._buffers = [
+                torch.empty(CHUNK // 4, dtype=torch.float32, pin_memory=True)
+                for _ in range(UNDER_WAY + 1)
+            ]
+        buffer = self._buffers[self._next][: chunk.numel()]
+        self._next = (self._next + 1) % len(self._buffers)
+        return buffer.copy_(chunk)
+
+
 def write(file: HashedFile, contents: list[PieceTensors]) -> None:
-    """Write pieces; of a card's tensors no more than a chunk is in host memory at any time."""
+    """Write pieces; of a card's tensors a few chunks are in host memory at any time.
+
+    A chunk is copied from the card while those before it are hashed and written.
+    """
+    staging = Staging()
     header = _header([entry.piece for entry in contents])
     file.write(struct.pack("<Q", len(header)))
     file.write(header)
     for entry in contents:
         for kind in KINDS:
             for chunk in entry.tensors[kind].split(CHUNK // 4):
-                file.write(chunk.float().cpu().numpy())
+                file.write(staging.on_host(chunk).numpy())
 
 
 def required_bytes(contents: list[PieceTensors]) -> int:

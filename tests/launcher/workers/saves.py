@@ -24,6 +24,7 @@ from launcher.workers.checkpoints import tensorfile
 from launcher.workers.checkpoints.checkpoints import NOTHING, READY, WRITING, Checkpoints
 from launcher.workers.checkpoints.manifest import Piece
 from launcher.workers.checkpoints.matrix_regions import Region
+from launcher.workers.checkpoints.saving import HostMemory
 from launcher.workers.checkpoints.tensorfile import KINDS, CheckpointReader, PieceTensors
 from launcher.workers.model import platform
 from tests import limits
@@ -265,6 +266,20 @@ def after(folder: Path) -> None:
     assert read_json(run.path / "step-00000001" / "manifest.json")["step"] == 1
 
 
+def without_memory(folder: Path) -> None:
+    """Wait for saves where nobody asked for a copy, and rank 1 has no memory for one."""
+    run = Run(folder / "without_memory", AT_ONCE)
+    run.checkpoints._asynchronous = True  # as on a card
+    no_memory = mock.patch.object(HostMemory, "reserve", lambda *_: errno.ENOMEM * RANK)
+    with no_memory:
+        assert run.save(1) and run.checkpoints.flag == NOTHING and "step-01" in run.names
+        assert run.save(2) and run.checkpoints._memory._buffer is None
+    asked = Run(folder / "asked_for", MEANWHILE)
+    with no_memory:
+        assert not asked.save(1) and asked.names == []
+
+
 TRIES = {
-    function.__name__: function for function in (meanwhile, failing, full, retained, killed, after)
+    function.__name__: function
+    for function in (meanwhile, failing, full, retained, without_memory, killed, after)
 }
