@@ -129,7 +129,7 @@ class PipelineEngine:
         weights.initialise(self._named, spec, place)
         layers = sum(isinstance(module, Block) for module in net.children())
         self.built = weights.count(self._named, layers, spec, place)
-        deepspeed_setup.sum_duplicates(net.parameters())
+        self._duplicates = deepspeed_setup.duplicate_sums(net.parameters())
         optimizer = deepspeed_setup.optimizer(deepspeed_setup.groups_of(self._named, spec), spec)
         options = deepspeed_setup.configuration(spec)
         # Both would assume that tensor parallel ranks hold equal activations; under SP they do not.
@@ -144,6 +144,7 @@ class PipelineEngine:
     def step(self, number: int, lr: float, apply: Apply) -> None:
         """Do one optimizer step, as DeepSpeed schedules it."""
         deepspeed_setup.begin(self._engine, self._spec, number, lr)
+        self._duplicates.begin(self._spec.accumulation_at(number))
         self._gate.arm(lambda: apply(self._rank_step(number)))
         data = ((batch["tokens"], batch["labels"]) for batch in self._batches.of_step(number))
         self._engine.train_batch(data)

@@ -13,6 +13,7 @@ from megatron.core import parallel_state
 from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
 from launcher.spec.run import RunSpec
+from launcher.workers.engines.duplicate_sums import DuplicateSums
 from launcher.workers.model import platform
 from launcher.workers.model.weights import NamedWeight
 
@@ -80,23 +81,9 @@ def groups_of(weights: Iterable[NamedWeight], spec: RunSpec) -> list[dict[str, A
     return [group for group in (matrices, vectors) if group["params"]]
 
 
-def sum_duplicates(parameters: Iterable[Any]) -> None:
-    """Sum the gradients of what sequence parallelism duplicates over the tensor parallel ranks.
-
-    megatron does that after the last backward pass. DeepSpeed reduces and partitions before,
-    so here a hook does it as each gradient appears.
-    """
-    group = parallel_state.get_tensor_model_parallel_group()
-
-    def total(gradient: Any) -> Any:
-        gradient = gradient.contiguous().clone()
-        dist.all_reduce(gradient, group=group)
-        return gradient
-
-    if group.size() > 1:
-        for parameter in parameters:
-            if getattr(parameter, "sequence_parallel", False):
-                parameter.register_hook(total)
+def duplicate_sums(parameters: Iterable[Any]) -> DuplicateSums:
+    """Sums of the gradients that sequence parallelism duplicates."""
+    return DuplicateSums(parameters, parallel_state.get_tensor_model_parallel_group())
 
 
 def begin(engine: Any, spec: RunSpec, step: int, lr: float) -> None:

@@ -184,8 +184,8 @@ def test_aux_loss_matters(references: References) -> None:
 
 UNDONE: list[tuple[str, str, int, dict[str, Any]]] = [
     (
-        "from launcher.workers.engines import deepspeed_setup as setup\n"
-        "setup.sum_duplicates = lambda parameters: None",
+        "from launcher.workers.engines.duplicate_sums import DuplicateSums\n"
+        "DuplicateSums._hook = lambda self: lambda gradient: gradient",
         "dense",
         2,
         {**DS, "layout__zero": 2, **SP},
