@@ -75,6 +75,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "job_id": _M("job of the batch system"),
     "commit": _M("commit of this project that ran it"),
     "code": _M("digest of the copy of the code that ran it"),
+    "optimizer": _M("classes of the optimizer that stepped: the engine's, and that which it wraps"),
     # predicted
     "pred_mem_gib": _M("predicted memory of the fullest card", "GiB"),
     "pred_oom_prob": _M("probability that this does not fit, 0 to 1"),

@@ -8,6 +8,7 @@ from megatron.core import parallel_state
 from megatron.core.transformer.moe.moe_layer import MoELayer
 
 from launcher.spec.run import RunSpec
+from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines import deepspeed_setup
@@ -68,6 +69,7 @@ class DeepSpeedEngine:
             model=model, optimizer=optimizer, config=options, mpu=Groups()
         )
         self._gate = UpdateGate(optimizer)
+        self.optimizer_name = class_names(self._engine.optimizer)
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
         """Do one optimizer step: every micro batch forward and backward, the update at the last."""

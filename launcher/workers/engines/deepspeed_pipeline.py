@@ -16,6 +16,7 @@ from megatron.core.tensor_parallel import ColumnParallelLinear, vocab_parallel_c
 from megatron.core.transformer.spec_utils import build_module
 
 from launcher.spec.run import RunSpec
+from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batches
 from launcher.workers.engines import deepspeed_setup
@@ -140,6 +141,7 @@ class PipelineEngine:
             optimizer.register_step_pre_hook(self._clip)
         self._gate = UpdateGate(optimizer)  # after the hook that clips, so that it knows the norm
         self._engine, *_ = deepspeed.initialize(model=net, optimizer=optimizer, config=options)
+        self.optimizer_name = class_names(self._engine.optimizer)
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
         """Do one optimizer step, as DeepSpeed schedules it."""

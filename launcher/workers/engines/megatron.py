@@ -16,6 +16,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 
 from launcher.spec.run import RunSpec
+from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines.engine import Apply, RankStep
@@ -37,6 +38,7 @@ class MegatronEngine:
         self.built = weights.count(self._named, layers, spec, place)
         self._chunks = _distributed(spec, config, models)
         self._optimizer = _optimizer(spec, self._chunks)
+        self.optimizer_name = class_names(self._optimizer)
         config.grad_scale_func = self._optimizer.scale_loss
         config.finalize_model_grads_func = finalize_model_grads
         self._run = get_forward_backward_func()
