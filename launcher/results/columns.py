@@ -127,6 +127,8 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     _choice("recompute", spec_field="layout.recompute"),
     _choice("seq_len", "d", "more", spec_field="model.sequence", decides_loss=True),
     _choice("precision", spec_field="train.precision", label="value", decides_loss=True),
+    _choice("reduce_precision", spec_field="train.reduce_precision",
+            of_spec=attrgetter("train.reduces_in"), decides_loss=True),
     _figure("tflops_per_gpu", ",.4g", "more", "tflops"),
     Column("stated_tflops_per_gpu", ",.4g", "more", from_sheet=(
         "tflopspergpu", "tflopsgpu", "tflops", "tflopsgpus", "tflopsdevice", "tflopss")),

@@ -44,6 +44,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "recompute": _M("activations computed again: none, selective, full"),
     "seq_len": _M("length of a sequence", "tokens"),
     "precision": _M("number format of the matrix products"),
+    "reduce_precision": _M("number format in which data parallel ranks sum gradients"),
     # measured
     "tflops_per_gpu": _M("model FLOPs per second and card (docs/flops.md)", "1e12/s"),
     "stated_tflops_per_gpu": _M("the same as the log of another program states it", "1e12/s"),

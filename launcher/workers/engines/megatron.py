@@ -20,7 +20,7 @@ from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines.engine import Apply, RankStep
-from launcher.workers.model import weights
+from launcher.workers.model import platform, weights
 from launcher.workers.model.gpt import PRECISIONS, chunks, transformer_config
 from launcher.workers.model.groups import RankPlace
 
@@ -119,17 +119,12 @@ def _loss(losses: Any) -> tuple[Any, Any, dict[str, Any]]:
     return total, torch.tensor(count, dtype=torch.int), reported
 
 
-def overlap_pays() -> bool:
-    """Return True where communication runs beside compute; gloo takes the same cores."""
-    return torch.cuda.is_available()
-
-
 def _distributed(spec: RunSpec, config: Any, models: list[Any]) -> list[Any]:
     if spec.train.precision == "bf16":
         models = [Float16Module(config, model) for model in models]
-    overlap = spec.dp * spec.layout.cp > 1 and overlap_pays()
+    overlap = spec.dp * spec.layout.cp > 1 and platform.overlap_pays()
     ddp = DistributedDataParallelConfig(
-        grad_reduce_in_fp32=True,
+        grad_reduce_in_fp32=spec.train.reduces_in == "fp32",
         overlap_grad_reduce=overlap,
         use_distributed_optimizer=spec.layout.zero == 1,
         overlap_param_gather=overlap and spec.layout.zero == 1,
