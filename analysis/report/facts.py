@@ -33,6 +33,7 @@ VERSIONS = (
     ("commit", "commit"),
     ("code", "digest of the code"),
     ("backend", "engine"),
+    ("optimizer", "optimizer"),
     ("hosts", "hosts"),
 )
 """Columns that say what ran a part and where, and how they are called."""

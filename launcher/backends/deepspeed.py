@@ -14,10 +14,15 @@ class DeepSpeed(WorkerBackend):
     planner_engine: Engine = "deepspeed"
 
     def gradient_bytes(self, spec: RunSpec) -> float:
-        """Bytes of gradient per parameter: it accumulates in fp32, and its bf16 optimizer, in use
-        up to ZeRO 1, keeps bf16 gradients besides.
+        """Bytes of gradient per parameter: it accumulates in fp32.
+
+        Besides, in bf16, its optimizer without ZeRO keeps bf16 gradients, and ZeRO 1 puts what is
+        reduced in a buffer of this rank's part.
         """
-        return 6.0 if spec.train.precision == "bf16" and spec.layout.zero <= 1 else 4.0
+        if spec.train.precision == "fp32" or spec.layout.zero > 1:
+            return 4.0
+        ranks = max(spec.dp * spec.layout.cp, 1)  # a layout that does not fit has none
+        return 6.0 if spec.layout.zero == 0 else 4.0 + 4.0 / ranks
 
     def check(self, spec: RunSpec) -> None:
         """Raise LayoutError where DeepSpeed cannot run a spec, or runs it silently wrong."""

@@ -13,8 +13,8 @@ class Megatron(WorkerBackend):
     planner_engine: Engine = "megatron"
 
     def gradient_bytes(self, spec: RunSpec) -> float:
-        """Bytes of gradient per parameter: megatron-core's DDP accumulates in fp32."""
-        return 4.0
+        """Bytes of gradient per parameter: megatron-core accumulates in what it reduces in."""
+        return 4.0 if spec.train.reduces_in == "fp32" else 2.0
 
     def check(self, spec: RunSpec) -> None:
         """Raise LayoutError where megatron-core cannot run a spec, or runs it silently wrong."""

@@ -62,8 +62,9 @@ def _records() -> dict[str, Schema]:
 PLAN = (
     "row", "spec_id", "plan", "reason", "remark", "stage", "backend", "model", "params_b", "nodes",
     "gpus", "dp", "tp", "pp", "vpp", "cp", "ep", "dispatcher", "sp", "zero", "global_batch",
-    "micro_batch", "recompute", "seq_len", "precision", "pred_mem_gib", "pred_oom_prob",
-    "pred_step_ms", "tokens_per_s", "tflops_per_gpu", "days", "gpu_hours", "price", "scaling_pct",
+    "micro_batch", "recompute", "seq_len", "precision", "reduce_precision", "pred_mem_gib",
+    "pred_oom_prob", "pred_step_ms", "tokens_per_s", "tflops_per_gpu", "days", "gpu_hours", "price",
+    "scaling_pct",
 )  # fmt: skip
 """Columns of `analysis.plan.frame`."""
 

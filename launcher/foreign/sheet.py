@@ -111,7 +111,7 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
         batch = micro_batch * micro_batches * dp
     strategy = row.get("zero_stage_or_strategy", "")
     recompute, dispatcher = row.get("recompute", ""), row.get("dispatcher", "")
-    precision = row.get("precision", "")
+    precision, reduced = row.get("precision", ""), row.get("reduce_precision", "")
     return RunFacts(
         **sizes,
         gpus=gpus,
@@ -126,6 +126,7 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
         recompute=spelling.recompute(recompute) if recompute else None,
         seq_len=sequence,
         precision=spelling.precision(precision) if precision else None,
+        reduce_precision=spelling.precision(reduced) if reduced else None,
     )
 
 

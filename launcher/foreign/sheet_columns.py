@@ -32,6 +32,7 @@ WORDS = {
     "dispatcher",
     "recompute",
     "precision",
+    "reduce_precision",
     "backend",
     "model",
     "seq_parallel",

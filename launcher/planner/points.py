@@ -88,6 +88,8 @@ class Points:
     """Index into `NUMBER_FORMATS`."""
     gradient_bytes: Array
     """Bytes of gradient per parameter, before ZeRO splits them."""
+    reduced_bytes: Array
+    """Bytes per gradient in which data parallel ranks sum them."""
     gpus: Array
     gpus_per_node: Array
     global_batch: Array
@@ -216,6 +218,7 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
         "engine": ENGINES.index(traits.engine),
         "number_format": NUMBER_FORMATS.index(spec.train.precision),
         "gradient_bytes": traits.gradient_bytes,
+        "reduced_bytes": 4.0 if spec.train.reduces_in == "fp32" else 2.0,
         "global_batch": spec.train.global_batch,
     }
 

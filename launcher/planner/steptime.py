@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from launcher.decode import Positive
-from launcher.planner.engines import MEGATRON
 from launcher.planner.points import FP8, FP32, Array, Points
 
 
@@ -234,26 +233,31 @@ class _Parts:
         return np.where(points.pp > 1, 2 * points.vpp * seconds, 0.0)
 
     def data(self, compute: Array, last_backward: Array) -> Array:
-        """Reduce gradients and gather weights: 2 P, under ZeRO 3 again for each micro batch.
+        """Reduce gradients and gather weights, under ZeRO 3 again for each micro batch.
 
         Args:
             compute: seconds of all micro batches, which hide what ZeRO 3 gathers.
-            last_backward: seconds of the last backward pass, which hides the reduction.
+            last_backward: seconds of one backward pass, the last or, under ZeRO 2, each of which
+                hides a reduction.
         """
         points, c = self.points, self.constants
         ranks = points.dp * points.cp
         moved = (ranks - 1) / ranks * sum(self._params()) / self.data_rate
-        # Megatron reduces gradients as it keeps them, the others in the precision of the weights.
-        reduced = np.where(points.engine == MEGATRON, points.gradient_bytes, self.element_bytes)
         # ZeRO 0 reduces and gathers gradients (an all-reduce), ZeRO 1 to 3 gather weights instead.
-        step = moved * np.where(points.zero == 0, 2 * reduced, reduced + self.element_bytes)
+        # ZeRO 2 keeps no gradients of others, and so reduces after each micro batch.
+        reductions = np.where(points.zero == 2, points.accumulation, 1.0)
+        reduced = points.reduced_bytes
+        step = moved * np.where(
+            points.zero == 0, 2 * reduced, reductions * reduced + self.element_bytes
+        )
         exposed = np.where(points.cpu > 0, 1.0, c.exposed_gradients)
-        step_shown = exposed * step + np.maximum((1 - exposed) * step - last_backward, 0.0)
+        hidden = (1 - exposed) * step
+        step_shown = exposed * step + np.maximum(hidden - reductions * last_backward, 0.0)
         # ZeRO 3: gathered for the forward and the backward pass of each micro batch, and reduced.
-        gathers = moved * self.element_bytes * 3 * points.accumulation
+        gathers = moved * (2 * self.element_bytes + reduced) * points.accumulation
         late = np.where(points.cpu > 0, gathers, c.exposed_gathers * gathers)
         zero3_shown = np.maximum(late + np.maximum(gathers - late - compute, 0.0), step_shown)
-        # ZeRO 2 reduces after each micro batch; ZeRO 3 gathers each layer twice besides.
+        # ZeRO 3 gathers each layer twice for each micro batch, and reduces it.
         m, layers = points.accumulation, points.layers / points.pp + 2
         calls = np.select([points.zero == 3, points.zero == 2], [3 * layers * m, m], 1.0)
         latency = calls * self.collective * np.log2(np.maximum(ranks, 1))

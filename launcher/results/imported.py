@@ -42,6 +42,7 @@ class RunFacts:
     recompute: str | None = None
     seq_len: int | None = None
     precision: str | None = None
+    reduce_precision: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,6 +44,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "recompute": _M("activations computed again: none, selective, full"),
     "seq_len": _M("length of a sequence", "tokens"),
     "precision": _M("number format of the matrix products"),
+    "reduce_precision": _M("number format in which data parallel ranks sum gradients"),
     "probe_micro_batches": _M("micro batches of each step of the trial, from which the figures of"
                               " the whole batch are derived; null for all of them"),
     # measured
@@ -77,6 +78,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "job_id": _M("job of the batch system"),
     "commit": _M("commit of this project that ran it"),
     "code": _M("digest of the copy of the code that ran it"),
+    "optimizer": _M("classes of the optimizer that stepped: the engine's, and that which it wraps"),
     # predicted
     "pred_mem_gib": _M("predicted memory of the fullest card", "GiB"),
     "pred_oom_prob": _M("probability that this does not fit, 0 to 1"),

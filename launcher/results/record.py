@@ -114,6 +114,8 @@ class RunRecord:
     """Commit of this project that ran it."""
     code: str | None = None
     """Digest of the copy of the code that ran it; None where it was the checkout itself."""
+    optimizer: str | None = None
+    """Classes of the optimizer that stepped, the engine's and the library's that it wraps."""
     job_id: str | None = None
     """Name of the job in the batch system."""
     hosts: tuple[str, ...] = ()

@@ -56,6 +56,7 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
         ended=status.ended if status else None,
         commit=status.commit if status else None,
         code=status.code if status else None,
+        optimizer=(result or {}).get("optimizer"),
         job_id=status.job_id if status else None,
         hosts=status.nodes if status else (),
         bad_hosts=blamed_nodes(status, verdict, spec, absent) if status else (),

@@ -329,11 +329,20 @@ class RowReader:
         gradient = framework.gradient
         if fsdp or (framework is not UNKNOWN and engine == "deepspeed" and zero > 1):
             gradient = MEGATRON_GRADIENT  # beyond ZeRO 1 DeepSpeed keeps only what it adds up
+        number_format = NUMBER_FORMATS[machine["number_format"]]
+        gradient_bytes = gradient[number_format]
+        # Megatron reduces gradients as it keeps them, the others in the weights' precision.
+        reduced_bytes = 4.0 if number_format == "fp32" else 2.0
+        if reduced := spelling.precision(self._cell("reduce_precision")):
+            reduced_bytes = 4.0 if reduced == "fp32" else 2.0
+        elif engine == "megatron":
+            reduced_bytes = gradient_bytes
         return {
             "zero": zero,
             "engine": ENGINES.index(engine),
             "offload": offload,
             "shards": shards,
-            "gradient_bytes": gradient[NUMBER_FORMATS[machine["number_format"]]],
+            "gradient_bytes": gradient_bytes,
+            "reduced_bytes": reduced_bytes,
             "fused_loss": framework.fused_loss,
         }

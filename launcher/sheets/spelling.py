@@ -69,6 +69,7 @@ COLUMNS: Mapping[str, str] = {
     " grad_checkpoint grad_checkpointing grad_ckpt",
     "seq_parallel": "sp sequence_parallel sequence_parallel_enabled",
     "precision": "dtype data_type mixed_precision prec amp_dtype compute_dtype quantization",
+    "reduce_precision": "communication_data_type reduce_dtype grad_reduce_dtype",
     "flash_attn": "flash flash_attention use_flash_attn fa attn attention attn_impl"
     " attention_impl attention_backend attn_implementation kernel kernels attention_kernel"
     " attn_kernel",

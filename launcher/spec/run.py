@@ -44,7 +44,10 @@ class Train:
     untimed_steps: Whole = 2
     """First steps, kept in the metrics and left out of the figures."""
     precision: Precision = "bf16"
-    """Precision of the matrix products; master weights and gradients are fp32."""
+    """Precision of the matrix products; master weights are fp32."""
+    reduce_precision: Precision | None = added(None)
+    """Precision in which gradients are summed over data parallel ranks; null is fp32. bf16 is half
+    the bytes; megatron then adds up micro batches in bf16 too, deepspeed in fp32."""
     seed: Whole = 1234
     """Decides the initial weights and the order of the data."""
     moe_aux_loss: NotNegative = 0.0
@@ -56,6 +59,11 @@ class Train:
     probe_micro_batches: Count | None = added(None)
     """Micro batches per step of a trial that is to tell the speed of the whole global batch; null
     is all of them. A sweep sets it where a trial would take too long: see sweep.trial_seconds."""
+
+    @property
+    def reduces_in(self) -> Precision:
+        """Precision in which gradients are summed over data parallel ranks, on either engine."""
+        return self.reduce_precision or "fp32"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,6 +183,8 @@ class RunSpec:
         train = content(self.train)
         for name in ("untimed_steps", "tokens", "spike_guard"):
             train.pop(name, None)
+        if self.train.reduces_in == "fp32":  # said or not
+            train.pop("reduce_precision", None)
         stage = content(self.stage) if self.stage else {}
         stage.pop("max_epochs", None)
         model = content(self.model) | {"name": ""}
@@ -257,6 +267,10 @@ class RunSpec:
             raise ConfigError(
                 f"train.untimed_steps: {train.untimed_steps} leaves none of"
                 f" train.steps {train.steps} to measure"
+            )
+        if train.reduces_in == "bf16" and train.precision == "fp32":
+            raise ConfigError(
+                "train.reduce_precision: bf16 would round the gradients of train.precision fp32"
             )
         self._check_schedule()
         if train.spike_guard:

@@ -205,6 +205,7 @@ def _result(spec: RunSpec, engine: Any, seconds: dict[str, float]) -> dict[str, 
         "layers": engine.built.layers,
         "memory_kind": measure.memory_kind(),
         "device": torch.cuda.get_device_name() if cuda else host.processor() or host.machine(),
+        "optimizer": engine.optimizer_name,
         "versions": _versions(),
         "seconds": seconds,
     }

@@ -48,6 +48,7 @@ DUMP_NAMES = {name for names in NAMES.values() for name in names} | {
     "kv_channels",
     "position_embedding_type",
     "moe_token_dispatcher_type",
+    "accumulate_allreduce_grads_in_fp32",
 }
 """Names that are taken from a dump that has much else."""
 
@@ -106,6 +107,7 @@ def run_facts(arguments: Arguments, backend: str | None, params: float | None) -
         recompute=_recompute(arguments, dumped),
         seq_len=count(arguments, "seq_len"),
         precision=_precision(arguments, dumped),
+        reduce_precision=_reduce_precision(arguments),
     )
 
 
@@ -185,6 +187,15 @@ def _precision(arguments: Arguments, dumped: bool) -> str | None:
     text = arguments.get("precision") or arguments.get("params_dtype") or ""
     precision = spelling.first(spelling.PRECISIONS, text) if text else None
     return precision or ("fp32" if dumped else None)
+
+
+def _reduce_precision(arguments: Arguments) -> str | None:
+    """Precision in which Megatron-LM sums gradients: that of the weights, or fp32."""
+    in_fp32 = _flag(arguments, "accumulate_allreduce_grads_in_fp32", None)
+    if in_fp32 is None:
+        return None
+    half = (name for name in ("bf16", "fp16") if _flag(arguments, name, False))
+    return "fp32" if in_fp32 else next(half, "fp32")
 
 
 def model(arguments: Arguments) -> Model:

@@ -78,6 +78,22 @@ def slice_finder(optimizer: Any) -> FindSlice:
     return find
 
 
+def class_names(optimizer: Any) -> str:
+    """Name the class of an optimizer and that of the one it wraps, with its library.
+
+    Either of these: ``torch.AdamW``, ``DistributedOptimizer(transformer_engine.FusedAdam)``. Two of
+    one kind, such as megatron's second for experts, are named once.
+    """
+    return " ".join(dict.fromkeys(map(_class_name, _members(optimizer))))
+
+
+def _class_name(optimizer: Any) -> str:
+    kind = type(optimizer)
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    return f"{kind.__name__}({_class_name(optimizer.optimizer)})"
+
+
 def _members(optimizer: Any) -> Iterator[Any]:
     """Optimizers that one is made of, without empty ones.
 

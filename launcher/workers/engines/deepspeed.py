@@ -8,6 +8,7 @@ from megatron.core import parallel_state
 from megatron.core.transformer.moe.moe_layer import MoELayer
 
 from launcher.spec.run import RunSpec
+from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines import deepspeed_setup
@@ -59,7 +60,7 @@ class DeepSpeedEngine:
         self._named = list(weights.named_weights(model, spec, place))
         weights.initialise(self._named, spec, place, gathered)
         self.built = weights.count(self._named, len(model.decoder.layers), spec, place)
-        deepspeed_setup.sum_duplicates(model.parameters())
+        self._duplicates = deepspeed_setup.duplicate_sums(model.parameters())
         groups = deepspeed_setup.groups_of(self._named, spec)
         if spec.layout.ep > 1:
             groups = _register_experts(model, groups, spec)
@@ -68,10 +69,12 @@ class DeepSpeedEngine:
             model=model, optimizer=optimizer, config=options, mpu=Groups()
         )
         self._gate = UpdateGate(optimizer)
+        self.optimizer_name = class_names(self._engine.optimizer)
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
         """Do one optimizer step: every micro batch forward and backward, the update at the last."""
         deepspeed_setup.begin(self._engine, self._spec, number, lr)
+        self._duplicates.begin(self._spec.accumulation_at(number))
         total, tokens, norm = torch.zeros((), device=platform.device()), 0, None
         accounts_for_loss = self._place.tp == 0
 

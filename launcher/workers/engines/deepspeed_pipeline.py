@@ -16,6 +16,7 @@ from megatron.core.tensor_parallel import ColumnParallelLinear, vocab_parallel_c
 from megatron.core.transformer.spec_utils import build_module
 
 from launcher.spec.run import RunSpec
+from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batches
 from launcher.workers.engines import deepspeed_setup
@@ -129,7 +130,7 @@ class PipelineEngine:
         weights.initialise(self._named, spec, place)
         layers = sum(isinstance(module, Block) for module in net.children())
         self.built = weights.count(self._named, layers, spec, place)
-        deepspeed_setup.sum_duplicates(net.parameters())
+        self._duplicates = deepspeed_setup.duplicate_sums(net.parameters())
         optimizer = deepspeed_setup.optimizer(deepspeed_setup.groups_of(self._named, spec), spec)
         options = deepspeed_setup.configuration(spec)
         # Both would assume that tensor parallel ranks hold equal activations; under SP they do not.
@@ -140,10 +141,12 @@ class PipelineEngine:
             optimizer.register_step_pre_hook(self._clip)
         self._gate = UpdateGate(optimizer)  # after the hook that clips, so that it knows the norm
         self._engine, *_ = deepspeed.initialize(model=net, optimizer=optimizer, config=options)
+        self.optimizer_name = class_names(self._engine.optimizer)
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
         """Do one optimizer step, as DeepSpeed schedules it."""
         deepspeed_setup.begin(self._engine, self._spec, number, lr)
+        self._duplicates.begin(self._spec.accumulation_at(number))
         self._gate.arm(lambda: apply(self._rank_step(number)))
         data = ((batch["tokens"], batch["labels"]) for batch in self._batches.of_step(number))
         self._engine.train_batch(data)

@@ -1,5 +1,6 @@
 """Setup that both DeepSpeed engines share: import, configuration, optimizer, and gradient hooks."""
 
+import functools
 import importlib
 import logging
 from collections.abc import Iterable, Iterator
@@ -8,21 +9,28 @@ from typing import Any
 import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.runtime import engine as runtime
 from deepspeed.utils import logger
 from megatron.core import parallel_state
 from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
 from launcher.spec.run import RunSpec
+from launcher.workers.engines.duplicate_sums import DuplicateSums
 from launcher.workers.model import platform
 from launcher.workers.model.weights import NamedWeight
 
 NO_PRINTING = 10**9
+
+REDUCE_BUCKET = 125_000_000
+"""Gradients that ZeRO 1 and 2 reduce at once: two buffers of them in fp32, one being filled while
+the other is reduced, are the 1 GB that DeepSpeed's default of one buffer in bf16 takes."""
 
 
 def start() -> Any:
     """Join DeepSpeed's communication to the process group there is, and return the library."""
     logger.setLevel(logging.WARNING)
     no_compiled_collectives()
+    choose_optimizer()
     # ZeRO looks whether an optimizer is this one, which compiles its functions on import: 1 s.
     with platform.without_compile():
         importlib.import_module("deepspeed.runtime.zero.muon.muon_optimizer")
@@ -36,10 +44,34 @@ def no_compiled_collectives() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def choose_optimizer() -> None:
+    """Have DeepSpeed wrap the optimizer by the stage of ZeRO alone, with gradients in fp32.
+
+    Left to itself, in bf16, it takes its BF16_Optimizer for stage 1: that all-reduces every
+    gradient after the last backward pass, twice the bytes, unhidden. Without ZeRO, which in bf16 is
+    a pipeline's, it refuses to add gradients up in fp32, which BF16_Optimizer can.
+    """
+    chosen = runtime.DeepSpeedEngine._do_optimizer_sanity_check
+
+    @functools.wraps(chosen)
+    def choose(engine: Any, optimizer: Any) -> Any:
+        if engine.zero_optimization():
+            return runtime.ZERO_OPTIMIZATION
+        return runtime.BFLOAT16 if engine.bfloat16_enabled() else chosen(engine, optimizer)
+
+    if not hasattr(chosen, "__wrapped__"):
+        runtime.DeepSpeedEngine._do_optimizer_sanity_check = choose
+
+
 def configuration(spec: RunSpec) -> dict[str, Any]:
     """DeepSpeed's configuration of a run."""
     layout, bf16 = spec.layout, spec.train.precision == "bf16"
-    zero: dict[str, Any] = {"stage": layout.zero}
+    zero: dict[str, Any] = {"stage": layout.zero, "overlap_comm": platform.overlap_pays()}
+    if layout.zero in (1, 2):
+        zero["reduce_bucket_size"] = REDUCE_BUCKET
+        # Each part of a bucket is reduced to its owner: the bytes of a reduce-scatter. By default
+        # all of it is all-reduced, twice as many.
+        zero["use_multi_rank_bucket_allreduce"] = False
     if layout.zero == 3:
         # Only vectors are not partitioned; Hugging Face's "auto" chooses the same.
         zero["stage3_param_persistence_threshold"] = 10 * spec.model.hidden
@@ -55,8 +87,9 @@ def configuration(spec: RunSpec) -> dict[str, Any]:
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": NO_PRINTING,
         "bf16": {"enabled": bf16},
+        "communication_data_type": spec.train.reduces_in,
     }
-    if bf16 and layout.zero:  # without ZeRO it is fp32 anyhow, and DeepSpeed refuses the option
+    if bf16:
         options["data_types"] = {"grad_accum_dtype": "fp32"}
     return options
 
@@ -80,23 +113,9 @@ def groups_of(weights: Iterable[NamedWeight], spec: RunSpec) -> list[dict[str, A
     return [group for group in (matrices, vectors) if group["params"]]
 
 
-def sum_duplicates(parameters: Iterable[Any]) -> None:
-    """Sum the gradients of what sequence parallelism duplicates over the tensor parallel ranks.
-
-    megatron does that after the last backward pass. DeepSpeed reduces and partitions before,
-    so here a hook does it as each gradient appears.
-    """
-    group = parallel_state.get_tensor_model_parallel_group()
-
-    def total(gradient: Any) -> Any:
-        gradient = gradient.contiguous().clone()
-        dist.all_reduce(gradient, group=group)
-        return gradient
-
-    if group.size() > 1:
-        for parameter in parameters:
-            if getattr(parameter, "sequence_parallel", False):
-                parameter.register_hook(total)
+def duplicate_sums(parameters: Iterable[Any]) -> DuplicateSums:
+    """Sums of the gradients that sequence parallelism duplicates."""
+    return DuplicateSums(parameters, parallel_state.get_tensor_model_parallel_group())
 
 
 def begin(engine: Any, spec: RunSpec, step: int, lr: float) -> None:

@@ -52,6 +52,8 @@ class Engine(Protocol):
 
     built: BuiltModel
     """Size of what all ranks built, for the run's result."""
+    optimizer_name: str
+    """Classes of the optimizer that steps (`optimizer_state.class_names`), for the same."""
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
         """Do optimizer step ``number`` (from 1) at learning rate ``lr``.

@@ -16,10 +16,11 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
 
 from launcher.spec.run import RunSpec
+from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines.engine import Apply, RankStep
-from launcher.workers.model import weights
+from launcher.workers.model import platform, weights
 from launcher.workers.model.gpt import PRECISIONS, chunks, transformer_config
 from launcher.workers.model.groups import RankPlace
 
@@ -37,6 +38,7 @@ class MegatronEngine:
         self.built = weights.count(self._named, layers, spec, place)
         self._chunks = _distributed(spec, config, models)
         self._optimizer = _optimizer(spec, self._chunks)
+        self.optimizer_name = class_names(self._optimizer)
         config.grad_scale_func = self._optimizer.scale_loss
         config.finalize_model_grads_func = finalize_model_grads
         self._run = get_forward_backward_func()
@@ -117,17 +119,12 @@ def _loss(losses: Any) -> tuple[Any, Any, dict[str, Any]]:
     return total, torch.tensor(count, dtype=torch.int), reported
 
 
-def overlap_pays() -> bool:
-    """Return True where communication runs beside compute; gloo takes the same cores."""
-    return torch.cuda.is_available()
-
-
 def _distributed(spec: RunSpec, config: Any, models: list[Any]) -> list[Any]:
     if spec.train.precision == "bf16":
         models = [Float16Module(config, model) for model in models]
-    overlap = spec.dp * spec.layout.cp > 1 and overlap_pays()
+    overlap = spec.dp * spec.layout.cp > 1 and platform.overlap_pays()
     ddp = DistributedDataParallelConfig(
-        grad_reduce_in_fp32=True,
+        grad_reduce_in_fp32=spec.train.reduces_in == "fp32",
         overlap_grad_reduce=overlap,
         use_distributed_optimizer=spec.layout.zero == 1,
         overlap_param_gather=overlap and spec.layout.zero == 1,

@@ -16,6 +16,7 @@ from megatron.core.transformer.transformer_block import (
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape
+from launcher.workers.model import platform
 from launcher.workers.model.attention import CausalAttention, RMSNorm
 from launcher.workers.model.groups import expert_tensor_parallel
 
@@ -38,7 +39,7 @@ def transformer_config(spec: RunSpec, pipeline: bool = True) -> Any:
     return TransformerConfig(
         bf16=bf16,
         # The fused loss returns its gradient in bf16, whatever the model's precision is.
-        cross_entropy_loss_fusion=bf16 and torch.cuda.is_available(),
+        cross_entropy_loss_fusion=bf16 and platform.fusion_pays(),
         params_dtype=dtype,
         pipeline_dtype=dtype,
         perform_initialization=False,  # launcher.workers.model.initial_weights fills the weights
@@ -94,8 +95,7 @@ def _gpt(model: ModelShape, config: Any, layers: int, **options: Any) -> Any:
 
 
 def _model(model: ModelShape) -> dict[str, Any]:
-    # The fused kernels are torch.compile's: seconds to build, and worth it on a card only.
-    fused = torch.cuda.is_available()
+    fused = platform.fusion_pays()
     return {
         "num_layers": model.layers,
         "hidden_size": model.hidden,

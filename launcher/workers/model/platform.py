@@ -35,6 +35,16 @@ def device() -> Any:
     return CPU
 
 
+def overlap_pays() -> bool:
+    """Return True where communication runs beside compute; gloo takes the same cores."""
+    return torch.cuda.is_available()
+
+
+def fusion_pays() -> bool:
+    """Return True where kernels that torch.compile makes are worth the seconds to build them."""
+    return torch.cuda.is_available()
+
+
 def card() -> int:
     """Index of this rank's card, as CUDA numbers those that this process sees.
 

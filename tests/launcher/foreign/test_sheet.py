@@ -178,11 +178,11 @@ def test_no_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 EXPORT = (
     "row,outcome,cause,remark,backend,model,params_b,nodes,gpus,dp,tp,pp,vpp,cp,ep,sp,zero,"
-    "global_batch,micro_batch,recompute,seq_len,precision,tflops_per_gpu,stated_tflops_per_gpu,"
-    "mfu_pct,tokens_per_s,step_ms_p50,step_ms_p95,mem_min_gib,mem_max_gib,loss_first,loss_last,"
+    "global_batch,micro_batch,recompute,seq_len,precision,reduce_precision,tflops_per_gpu,"
+    "stated_tflops_per_gpu,mfu_pct,tokens_per_s,step_ms_p50,step_ms_p95,mem_min_gib,mem_max_gib,loss_first,loss_last,"
     "grad_norm_max,skipped,steps,seconds,job_id,hosts\n"
     "1,timeout,JOB 7 DUE TO TIME LIMIT,a remark,megatron-deepspeed,,51.970064384,16,64,16,4,1,1,1,1,"
-    "False,3,768,48,full,1024,fp16,30.187,39.875,24.1,6134.2068,128204.35,128598.86,27.5,27.890625,"
+    "False,3,768,48,full,1024,fp16,fp32,30.187,39.875,24.1,6134.2068,128204.35,128598.86,27.5,27.890625,"
     "12.6,12.52221,38.99556,0,4,601.0,1999616,r6i4n5 r7i5n3\n"
 )
 
@@ -208,6 +208,7 @@ def test_a_table_of_ours_comes_back_as_it_was(tmp_path: Path) -> None:
         recompute="full",
         seq_len=1024,
         precision="fp16",
+        reduce_precision="fp32",
     )
     assert imported.figures == Figures(
         steps=4,

@@ -75,7 +75,8 @@ GPT = {
     "vocab": 1024, "sequence": 512, "experts": 0, "top_k": 2, "gated": 0, "tied": 0,
     "tp": 1, "pp": 1, "vpp": 1, "cp": 1, "ep": 1, "sp": 0, "zero": 0, "micro_batch": 1,
     "recompute": "none", "offload": 0, "dispatcher": 0, "flash": 1, "fused": 1, "fused_loss": 0,
-    "dropout": 0, "engine": "megatron", "number_format": "bf16", "gradient_bytes": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
+    "dropout": 0, "engine": "megatron", "number_format": "bf16", "gradient_bytes": 4,
+    "reduced_bytes": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
     "peak": 312e12, "peak_half": 312e12, "memory": 78.6 * GIB, "memory_rate": 2039e9,
     "link_rate": 300e9, "network_rate": 25e9,
 }  # fmt: skip

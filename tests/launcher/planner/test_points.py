@@ -100,6 +100,7 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
         engine="deepspeed",
         number_format="bf16",
         gradient_bytes=4,
+        reduced_bytes=4,
         gpus=16,
         gpus_per_node=8,
         global_batch=64,
@@ -121,22 +122,29 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "precision", "zero", "gradient"),
+    ("backend", "precision", "zero", "gradient", "in_bf16"),
     [
-        ("megatron", "bf16", 1, 4),
-        ("megatron", "fp32", 0, 4),
-        ("deepspeed", "fp32", 1, 4),
-        ("deepspeed", "bf16", 0, 6),  # bf16 ones beside those that are accumulated
-        ("deepspeed", "bf16", 1, 6),
-        ("deepspeed", "bf16", 2, 4),
-        ("deepspeed", "bf16", 3, 4),
+        ("megatron", "bf16", 1, 4, 2),  # it accumulates in what it reduces in
+        ("megatron", "fp32", 0, 4, None),
+        ("deepspeed", "fp32", 1, 4, None),
+        ("deepspeed", "bf16", 0, 6, 6),  # bf16 ones beside those that are accumulated
+        ("deepspeed", "bf16", 1, 4.25, 4.25),  # and what this one of 16 ranks has reduced
+        ("deepspeed", "bf16", 2, 4, 4),
+        ("deepspeed", "bf16", 3, 4, 4),
     ],
 )
-def test_bytes_of_gradient(backend: str, precision: str, zero: Any, gradient: float) -> None:
-    columns = Points.from_specs(
-        [moe_spec(ParallelLayout(zero=zero), backend, precision)], engine_traits
-    )
+def test_bytes_of_gradient(
+    backend: str, precision: str, zero: Any, gradient: float, in_bf16: float | None
+) -> None:
+    base = moe_spec(ParallelLayout(zero=zero), backend, precision)
+    columns = Points.from_specs([base], engine_traits)
     assert columns.gradient_bytes.tolist() == [gradient]
+    assert columns.reduced_bytes.tolist() == [4]
+    if in_bf16 is not None:
+        reduced = replace(base, train=replace(base.train, reduce_precision="bf16"))
+        columns = Points.from_specs([reduced], engine_traits)
+        assert columns.gradient_bytes.tolist() == [in_bf16]
+        assert columns.reduced_bytes.tolist() == [2]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -243,8 +243,8 @@ def test_gradients_are_reduced_once_a_step() -> None:
     large = {"micro_batch": 8, "zero": 1}
     step = seconds(gpus=4, global_batch=32, **large)
     assert step.data[0] == pytest.approx(0.3 * (4 + 2) * 3 / 4 * DATA_PARAMS / 210e9)
-    # DeepSpeed reduces in bf16; without ZeRO gradients go both ways
-    step = seconds(gpus=4, global_batch=32, engine="deepspeed", **large)
+    # half of that in bf16, on either engine; without ZeRO gradients go both ways
+    step = seconds(gpus=4, global_batch=32, reduced_bytes=2, **large)
     assert step.data[0] == pytest.approx(0.3 * (2 + 2) * 3 / 4 * DATA_PARAMS / 210e9)
     step = seconds(gpus=4, global_batch=32, micro_batch=8, zero=0)
     assert step.data[0] == pytest.approx(0.3 * (4 + 4) * 3 / 4 * DATA_PARAMS / 210e9)
@@ -283,10 +283,21 @@ def test_the_head_fills_the_place_of_a_layer_that_the_last_stage_lacks(
     assert (with_head - without) / head == pytest.approx(more, abs=0.01)
 
 
+def test_zero_2_reduces_gradients_of_each_micro_batch() -> None:
+    common: dict[str, Any] = {"gpus": 4, "zero": 2, "micro_batch": 8, "global_batch": 128}
+    step = seconds(**common)  # 4 micro batches
+    once = 3 / 4 * DATA_PARAMS / 210e9
+    assert step.data[0] == pytest.approx(0.3 * (4 * 4 + 2) * once)
+    slow = seconds(**common, link_rate=1e9)  # each backward pass hides what it can
+    backward = seconds(**common).compute[0] * 2 / 3
+    assert slow.data[0] == pytest.approx((4 * 4 + 2) * once * 300 - backward, rel=0.05)
+
+
 def test_zero_3_gathers_weights_for_each_micro_batch() -> None:
     common: dict[str, Any] = {"gpus": 4, "zero": 3, "micro_batch": 4, "global_batch": 128}
     step = seconds(**common)  # 8 micro batches
-    gathers = 3 * 3 / 4 * DATA_PARAMS * 2 / 210e9 * 8
+    # weights for forward and backward in bf16, gradients in fp32
+    gathers = (2 + 2 + 4) * 3 / 4 * DATA_PARAMS / 210e9 * 8
     assert gathers < step.compute[0]  # what is hidden has room
     assert step.data[0] == pytest.approx(0.2 * gathers)
     slow = seconds(**common, link_rate=1e9)  # and here it has not

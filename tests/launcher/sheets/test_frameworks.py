@@ -16,7 +16,11 @@ from tests.launcher.sheets.made import read
          {"engine": ENGINES.index("deepspeed"), "gradient_bytes": 6, "flash": 1}),
         # of which nothing is text: as the paper of ZeRO counts it
         ({}, {"engine": ENGINES.index("deepspeed"), "gradient_bytes": 2, "flash": 1, "dropout": 0}),
-        ({"backend": "megatron", "ffn": "8192"}, {"gradient_bytes": 4, "dropout": 1, "tied": 1}),
+        ({"backend": "megatron", "ffn": "8192"},
+         {"gradient_bytes": 4, "reduced_bytes": 4, "dropout": 1, "tied": 1}),
+        ({"backend": "megatron", "reduce_precision": "bf16"}, {"reduced_bytes": 2}),
+        ({"backend": "deepspeed", "communication_data_type": "fp32"}, {"reduced_bytes": 4}),
+        ({"backend": "deepspeed"}, {"reduced_bytes": 2}),
         ({"backend": "megatron", "ffn": "5632"}, {"gradient_bytes": 4, "dropout": 0, "tied": 0}),
         ({"backend": "nemo", "precision": "fp8", "zero": "ddp"}, {"gradient_bytes": 2, "zero": 1}),
         ({"backend": "megatron", "precision": "fp8", "zero": "ddp"}, {"gradient_bytes": 4, "zero": 0}),

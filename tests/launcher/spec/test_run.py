@@ -67,6 +67,11 @@ def test_only_what_decides_the_losses_decides_the_trajectory() -> None:
         replace(run, train=replace(run.train, untimed_steps=1, tokens=10**9)),
     ):
         assert variant.trajectory == run.trajectory and variant.id != run.id
+    in_bf16 = replace(run, train=replace(run.train, precision="bf16"))
+    said = replace(in_bf16, train=replace(in_bf16.train, reduce_precision="fp32"))
+    assert said.trajectory == in_bf16.trajectory, "null is fp32"
+    rounded = replace(in_bf16, train=replace(in_bf16.train, reduce_precision="bf16"))
+    assert rounded.trajectory != in_bf16.trajectory
     for train in ({"seed": 1}, {"global_batch": 16}, {"optimizer": Optimizer(lr=1e-3)}):
         assert replace(run, train=replace(run.train, **train)).trajectory != run.trajectory  # type: ignore[arg-type]
 
@@ -75,6 +80,10 @@ RAMP = BatchRamp(start=2, increment=2, samples=400)
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"untimed_steps": 4}, "train.untimed_steps: 4 leaves none of train.steps 4 to measure"),
+    (
+        {"precision": "fp32", "reduce_precision": "bf16"},
+        "train.reduce_precision: bf16 would round the gradients of train.precision fp32",
+    ),
     (
         {"optimizer": Optimizer(lr=1e-4, min_lr=2e-4)},
         "train.optimizer.min_lr: 0.0002 is above train.optimizer.lr 0.0001",

@@ -27,7 +27,15 @@ PRINTED: list[tuple[dict[str, str], dict[str, Any]]] = [
         MEGATRON | {"use_distributed_optimizer": "True", "bf16": "True"},
         {"zero": 1, "precision": "bf16"},
     ),
-    (MEGATRON | {"fp8": "hybrid", "bf16": "True"}, {"precision": "fp8"}),
+    (MEGATRON | {"fp8": "hybrid", "bf16": "True"}, {"precision": "fp8", "reduce_precision": None}),
+    (
+        MEGATRON | {"bf16": "True", "accumulate_allreduce_grads_in_fp32": "True"},
+        {"reduce_precision": "fp32"},
+    ),
+    (
+        MEGATRON | {"bf16": "True", "accumulate_allreduce_grads_in_fp32": "False"},
+        {"reduce_precision": "bf16"},
+    ),
     (MEGATRON | {"recompute_granularity": "selective"}, {"recompute": "selective"}),
     (MEGATRON | {"checkpoint_activations": "True"}, {"recompute": "full"}),
     (

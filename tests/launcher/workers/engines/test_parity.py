@@ -136,43 +136,152 @@ def test_layout_does_not_change_the_losses(
     assert run.losses[0] - run.losses[-1] > 0.5, "it does not learn, so equality shows little"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"layout__tp": 2},
-        {**DS, "layout__zero": 2},
-        {**DS, "layout__zero": 1, "layout__pp": 2},
-    ],
-    ids=["megatron", "deepspeed", "deepspeed pipeline"],
-)
+BF16 = {"train__precision": "bf16"}
+BF16_TOLERANCE = 1e-3
+
+BF16_LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
+    ("dense", 2, TP),
+    ("dense", 2, {"layout__zero": 0, "train__reduce_precision": "bf16"}),
+    ("dense", 2, {"layout__zero": 1, "train__reduce_precision": "bf16"}),
+    ("dense", 2, {**DS, "layout__zero": 1}),
+    ("dense", 2, {**DS, "layout__zero": 1, "layout__offload": True}),
+    ("dense", 2, {**DS, "layout__zero": 1, **SP}),
+    ("dense", 4, {**DS, "layout__zero": 1, **SP}),
+    ("dense", 2, {**DS, "layout__zero": 1, "train__reduce_precision": "bf16"}),
+    ("dense", 2, {**DS, "layout__zero": 2}),
+    ("dense", 2, {**DS, "layout__zero": 2, "train__reduce_precision": "bf16"}),
+    ("dense", 2, {**DS, "layout__zero": 3, "train__reduce_precision": "bf16"}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2}),
+    ("dense", 4, {**DS, "layout__zero": 0, "layout__pp": 2}),
+    ("dense", 4, {**DS, "layout__zero": 1, "layout__pp": 2}),
+]
+
+
+@pytest.mark.parametrize("case", BF16_LAYOUTS, ids=name)
 def test_bf16_follows_a_single_bf16_rank(
-    changes: dict[str, Any], references: References, tmp_path: Path, cache: Path
+    case: tuple[str, int, dict[str, Any]], references: References, tmp_path: Path, cache: Path
 ) -> None:
-    bf16 = {"train__precision": "bf16"}
-    run = ranks.train(ranks.spec(2, **bf16, **changes), tmp_path, cache)
-    assert run.codes == [0, 0], run.log()
-    assert max(map(distance, run.losses, references.get(bf16).losses)) < 5e-3
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"layout__zero": 0},
-        {"layout__zero": 1},
-        {"layout__pp": 2},
-        {"layout__pp": 2, "layout__vpp": 2},
-    ],
-    ids=["zero 0", "zero 1", "pipeline", "interleaved pipeline"],
-)
-def test_overlap_does_not_change_the_losses(
-    changes: dict[str, Any], references: References, tmp_path: Path, cache: Path
-) -> None:
-    """Overlap as on a card: gradients are reduced, parameters gathered, while others compute."""
-    patch = "from launcher.workers.engines import megatron as megatron_engine\nmegatron_engine.overlap_pays = lambda: True"
-    count = 4 if "layout__pp" in changes else 2
-    run = ranks.train(ranks.spec(count, **changes), tmp_path, cache, patch=patch)
+    model, count, changes = case
+    run = ranks.train(ranks.spec(count, **BF16, **MODELS[model], **changes), tmp_path, cache)
     assert run.codes == [0] * count, run.log()
+    reference = references.get(BF16 | MODELS[model])
+    assert max(map(distance, run.losses, reference.losses)) < BF16_TOLERANCE
+
+
+OPTIMIZERS: list[tuple[int, dict[str, Any], str]] = [
+    (2, {"layout__zero": 0}, "Float16OptimizerWithFloat16Params(torch.AdamW)"),
+    (2, {"layout__zero": 1}, "DistributedOptimizer(torch.AdamW)"),
+    (2, {**DS, "layout__zero": 0, "train__precision": "fp32"}, "torch.AdamW"),
+    (2, {**DS, "layout__zero": 1}, "DeepSpeedZeroOptimizer(torch.AdamW)"),
+    (4, {**DS, "layout__zero": 1, "layout__pp": 2}, "DeepSpeedZeroOptimizer(torch.AdamW)"),
+    (2, {**DS, "layout__zero": 3}, "DeepSpeedZeroOptimizer_Stage3(torch.AdamW)"),
+    (4, {**DS, "layout__zero": 0, "layout__pp": 2}, "BF16_Optimizer(torch.AdamW)"),
+]
+
+
+@pytest.mark.parametrize(("count", "changes", "expected"), OPTIMIZERS)
+def test_the_optimizer_that_steps_is_recorded(
+    count: int, changes: dict[str, Any], expected: str, tmp_path: Path, cache: Path
+) -> None:
+    """BF16_Optimizer, which a pipeline without ZeRO needs, adds gradients up in fp32."""
+    patch = """
+        from deepspeed.runtime import bf16_optimizer
+        real = bf16_optimizer.BF16_Optimizer.__init__
+        def shown(self, *arguments, **options):
+            assert str(options["grad_acc_dtype"]) == "torch.float32", options
+            real(self, *arguments, **options)
+        bf16_optimizer.BF16_Optimizer.__init__ = shown
+    """
+    spec = ranks.spec(count, **(BF16 | {"train__steps": 3} | changes))
+    run = ranks.train(spec, tmp_path, cache, patch=patch)
+    assert run.codes == [0] * count, run.log()
+    result = run.folder.result()
+    assert result and result["optimizer"] == expected
+
+
+@pytest.mark.parametrize("zero", [1, 2])
+@pytest.mark.parametrize("overlap", [False, True], ids=["", "overlap"])
+def test_buckets_smaller_than_a_matrix(
+    zero: int, overlap: bool, references: References, tmp_path: Path, cache: Path
+) -> None:
+    """Gradients of 197,184 parameters are reduced in many buckets; matrices alone, as large ones."""
+    patch = f"""
+        from launcher.workers.engines import deepspeed_setup
+        from launcher.workers.model import platform
+        deepspeed_setup.REDUCE_BUCKET = 5000
+        platform.overlap_pays = lambda: {overlap}
+    """
+    run = ranks.train(ranks.spec(2, **DS, layout__zero=zero), tmp_path, cache, patch=patch)
+    assert run.codes == [0, 0], run.log()
     assert max(map(distance, run.losses, references.get({}).losses)) < TOLERANCE
+
+
+AS_ON_A_CARD = """
+import megatron.core.fusions.fused_bias_dropout as dropout
+import megatron.core.models.common.language_module.language_module as language
+import megatron.core.transformer.mlp as mlp
+from launcher.workers.model import platform
+
+platform.overlap_pays = platform.fusion_pays = lambda: True
+
+def show(module, function, name):
+    called = getattr(module, function)
+    def shown(*arguments, **options):
+        print("fused", name)
+        return called(*arguments, **options)
+    setattr(module, function, shown)
+
+show(mlp, "bias_swiglu_impl", "activation")
+show(mlp, "weighted_bias_swiglu_impl", "activation")
+show(dropout, "bias_dropout_add_fused_train", "dropout")
+show(language, "fused_vocab_parallel_cross_entropy", "loss")
+"""
+"""Patch of a rank that takes the branches of a card, and prints which of the fused functions it
+calls. They are decorated for torch.compile, which is off here: what they compute is the same."""
+
+FUSED = {"activation", "dropout"}
+
+CARD_LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
+    ("dense", 1, {}),
+    ("dense", 2, SP),
+    ("dense", 2, {"layout__zero": 0}),
+    ("dense", 2, {"layout__zero": 1}),
+    ("dense", 2, {"layout__cp": 2}),
+    ("dense", 2, {"layout__recompute": "selective", **TP}),
+    ("dense", 1, {"layout__recompute": "full"}),
+    ("moe", 2, {"layout__ep": 2}),
+    ("dense", 4, {"layout__pp": 2}),
+    ("dense", 4, {"layout__pp": 2, "layout__vpp": 2}),
+    ("dense", 2, {**DS, "layout__zero": 1}),
+    ("dense", 2, {**DS, "layout__zero": 2}),
+    ("dense", 2, {**DS, "layout__zero": 3}),
+    ("dense", 4, {**DS, "layout__zero": 1, **SP}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2}),
+    ("dense", 4, {**DS, "layout__zero": 1, "layout__pp": 2}),
+]
+
+
+@pytest.mark.parametrize("case", CARD_LAYOUTS, ids=name)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_branches_of_a_card_do_not_change_the_losses(
+    precision: str,
+    case: tuple[str, int, dict[str, Any]],
+    references: References,
+    tmp_path: Path,
+    cache: Path,
+) -> None:
+    """Fused activation, dropout and loss; gradients reduced, weights gathered behind compute."""
+    model, count, changes = case
+    base = MODELS[model] | {"train__precision": precision}
+    run = ranks.train(ranks.spec(count, **base, **changes), tmp_path, cache, patch=AS_ON_A_CARD)
+    assert run.codes == [0] * count, run.log()
+    tolerance = BF16_TOLERANCE if precision == "bf16" else TOLERANCE
+    assert max(map(distance, run.losses, references.get(base).losses)) < tolerance
+    logs = "".join(map(run.log, range(count)))
+    # The loss is fused in bf16, but for DeepSpeed's pipeline, whose loss is its own.
+    own_loss = "backend" in changes and "layout__pp" in changes
+    expected = FUSED | {"loss"} if precision == "bf16" and not own_loss else FUSED
+    assert {name for name in FUSED | {"loss"} if f"fused {name}" in logs} == expected
 
 
 def test_aux_loss_matters(references: References) -> None:
@@ -184,8 +293,8 @@ def test_aux_loss_matters(references: References) -> None:
 
 UNDONE: list[tuple[str, str, int, dict[str, Any]]] = [
     (
-        "from launcher.workers.engines import deepspeed_setup as setup\n"
-        "setup.sum_duplicates = lambda parameters: None",
+        "from launcher.workers.engines.duplicate_sums import DuplicateSums\n"
+        "DuplicateSums._hook = lambda self: lambda gradient: gradient",
         "dense",
         2,
         {**DS, "layout__zero": 2, **SP},
