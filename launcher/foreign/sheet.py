@@ -13,7 +13,7 @@ from launcher.results.imported import Imported, RunFacts
 from launcher.results.outcomes import OUTCOMES, Outcome
 from launcher.results.record import Figures
 from launcher.sheets import aliases as names
-from launcher.sheets import cells, file, reading, spelling
+from launcher.sheets import cells, file, reading, recomputation, spelling
 from launcher.sheets.row import MOST_SEQUENCES
 from launcher.spec.shape import ModelShape
 
@@ -110,8 +110,8 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
     if not row.get("global_batch") and micro_batch and micro_batches and dp:
         batch = micro_batch * micro_batches * dp
     strategy = row.get("zero_stage_or_strategy", "")
-    recompute, dispatcher = row.get("recompute", ""), row.get("dispatcher", "")
-    precision = row.get("precision", "")
+    dispatcher, precision = row.get("dispatcher", ""), row.get("precision", "")
+    recomputed = recomputation.read(row)
     return RunFacts(
         **sizes,
         gpus=gpus,
@@ -123,7 +123,10 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
         zero=spelling.first(spelling.STAGES, strategy) if strategy else None,
         global_batch=batch,
         micro_batch=micro_batch,
-        recompute=spelling.recompute(recompute) if recompute else None,
+        recompute=recomputed.kind,
+        recompute_modules=recomputed.named_modules,
+        recompute_layers=recomputed.layers,
+        recompute_method=recomputed.method,
         seq_len=sequence,
         precision=spelling.precision(precision) if precision else None,
     )

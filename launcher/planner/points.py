@@ -5,7 +5,7 @@ A hundred thousand points are a few dozen arrays, and one formula is one pass ov
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, Self, get_args
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from launcher.planner.engines import ENGINES, EngineTraits
 from launcher.spec.cluster import Accelerator, Cluster
-from launcher.spec.layout import Dispatcher
+from launcher.spec.layout import Dispatcher, RecomputeMethod
 from launcher.spec.run import RunSpec
-from launcher.spec.shape import ModelShape, Recompute
+from launcher.spec.shape import ModelShape, Recompute, RecomputedModule
 
 Array = NDArray[Any]
 """One element per point."""
@@ -40,6 +40,24 @@ CARD = Accelerator(
     name="?", bf16_tflops=312.0, fp32_tflops=19.5, memory_gb_s=2039.0, link_gb_s=300.0
 )
 """Stand-in for a card of which nothing is stated: an A100."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repeated:
+    """Shares of the layers whose forward pass is computed again, for each part of a layer."""
+
+    core_attn: Array
+    layernorm: Array
+    """Both norms."""
+    feed_forward: Array
+    """Feed-forward block or, with experts, all of theirs and the router."""
+    rest: Array
+    """Projections of attention, rotary embeddings and residuals."""
+
+    @property
+    def shares(self) -> Array:
+        """One column for each part. [points, 4]"""
+        return np.stack([getattr(self, field.name) for field in dataclasses.fields(self)], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +89,17 @@ class Points:
     micro_batch: Array
     recompute: Array
     """Index into `RECOMPUTE`."""
+    repeats_core_attn: Array
+    """1 where selective recomputation has core attention."""
+    repeats_layernorm: Array
+    """1 where it has the norms."""
+    repeats_feed_forward: Array
+    """1 where it has the feed-forward block or, with experts, all of theirs and the router."""
+    recompute_layers: Array
+    """Layers of a model chunk of which full recomputation repeats the forward pass; infinite for
+    all there are."""
+    recompute_unit: Array
+    """Layers that it repeats at once."""
     offload: Array
     dispatcher: Array
     """Index into `DISPATCHERS`."""
@@ -129,15 +158,37 @@ class Points:
         """Tokens of one micro batch on one rank (context parallel ranks share a sequence)."""
         return self.micro_batch * self.sequence / self.cp
 
-    @property
-    def full_recompute(self) -> Array:
-        """True where the backward pass computes whole layers again."""
-        return self.recompute == RECOMPUTE.index("full")
+    def recomputed_share(self, layers: Array) -> Array:
+        """Share of the layers of a stage that the backward pass computes again as a whole.
+
+        Args:
+            layers: of the stage; its model chunks have as many each.
+        """
+        chunk = layers / self.vpp
+        share = np.minimum(self.recompute_layers, chunk) / chunk
+        return np.where(self.recompute == RECOMPUTE.index("full"), share, 0.0)
 
     @property
-    def selective_recompute(self) -> Array:
-        """True where the backward pass computes core attention again."""
-        return self.recompute == RECOMPUTE.index("selective")
+    def repeated(self) -> "Repeated":
+        """Work that the backward pass of the largest stage does again."""
+        whole = self.recomputed_share(np.maximum(np.ceil(self.layers / self.pp), 1))
+        return Repeated(
+            core_attn=np.maximum(self.repeats_core_attn, whole),
+            layernorm=np.maximum(self.repeats_layernorm, whole),
+            feed_forward=np.maximum(self.repeats_feed_forward, whole),
+            rest=whole,
+        )
+
+    @property
+    def recomputation(self) -> tuple[Array, ...]:
+        """Coordinates of the choice of what is recomputed, 0 or 1 apart, in the order of cost; but
+        for none, core attention and all layers 0 in all but the first.
+        """
+        selective = self.recompute == RECOMPUTE.index("selective")
+        kept = np.where(self.recompute == RECOMPUTE.index("full"), 1 - self.repeated.rest, 0.0)
+        no_attention = np.where(selective, 1 - self.repeats_core_attn, 0.0)
+        modules = (no_attention, self.repeats_layernorm, self.repeats_feed_forward)
+        return (self.recompute, *modules, kept)
 
     @property
     def gathers_tokens(self) -> Array:
@@ -206,7 +257,12 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
         "zero": layout.zero,
         "shards": machine["gpus"] // (layout.tp * layout.pp),
         "micro_batch": layout.micro_batch,
-        "recompute": RECOMPUTE.index(layout.recompute),
+        **recompute_fields(
+            layout.recompute,
+            layout.recomputed_modules,
+            layout.recompute_layers,
+            layout.recompute_method,
+        ),
         "offload": layout.offload,
         "dispatcher": DISPATCHERS.index(layout.dispatcher),
         "flash": True,
@@ -217,6 +273,31 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
         "number_format": NUMBER_FORMATS.index(spec.train.precision),
         "gradient_bytes": traits.gradient_bytes,
         "global_batch": spec.train.global_batch,
+    }
+
+
+def recompute_fields(
+    recompute: Recompute,
+    modules: Collection[RecomputedModule],
+    layers: float | None,
+    method: RecomputeMethod,
+) -> dict[str, Any]:
+    """Return the fields of a point that say what its backward pass computes again.
+
+    Args:
+        recompute: kind of activation checkpointing.
+        modules: those that it repeats of every layer, where it is selective.
+        layers: a number of layers, where it is full; None is all of them, one at a time.
+        method: meaning of ``layers``.
+    """
+    uniform = method == "uniform"
+    return {
+        "recompute": RECOMPUTE.index(recompute),
+        "repeats_core_attn": "core_attn" in modules,
+        "repeats_layernorm": "layernorm" in modules,
+        "repeats_feed_forward": "mlp" in modules or "moe" in modules,
+        "recompute_layers": math.inf if uniform or layers is None else layers,
+        "recompute_unit": (layers or 1) if uniform else 1,
     }
 
 

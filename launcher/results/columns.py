@@ -125,6 +125,12 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
             decides_loss=True),
     _choice("micro_batch", "d", "more", "mbs", spec_field="layout.micro_batch"),
     _choice("recompute", spec_field="layout.recompute"),
+    # Null where they are the default: core attention, and every layer, one at a time.
+    _choice("recompute_modules", spec_field="layout.recompute_modules",
+            of_spec=lambda spec: " ".join(sorted(spec.layout.recompute_modules or ())) or None),
+    _choice("recompute_layers", "d", "less", spec_field="layout.recompute_layers"),
+    _choice("recompute_method", spec_field="layout.recompute_method", of_spec=lambda spec: (
+        spec.layout.recompute_method if spec.layout.recompute_layers else None)),
     _choice("seq_len", "d", "more", spec_field="model.sequence", decides_loss=True),
     _choice("precision", spec_field="train.precision", label="value", decides_loss=True),
     _figure("tflops_per_gpu", ",.4g", "more", "tflops"),

@@ -40,6 +40,9 @@ class RunFacts:
     """Sequences per optimizer step."""
     micro_batch: int | None = None
     recompute: str | None = None
+    recompute_modules: str | None = None
+    recompute_layers: int | None = None
+    recompute_method: str | None = None
     seq_len: int | None = None
     precision: str | None = None
 

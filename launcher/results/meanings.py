@@ -42,6 +42,11 @@ MEANINGS: Mapping[str, Meaning] = {
     "global_batch": _M("sequences of an optimizer step", "sequences"),
     "micro_batch": _M("sequences of a forward pass on one rank", "sequences"),
     "recompute": _M("activations computed again: none, selective, full"),
+    "recompute_modules": _M("modules of a selective one; null is core_attn"),
+    "recompute_layers": _M("layers of a full one; null is every layer, one at a time"),
+    "recompute_method": _M(
+        "recompute_layers are, with block, those of a model chunk; with uniform, those of a unit"
+    ),
     "seq_len": _M("length of a sequence", "tokens"),
     "precision": _M("number format of the matrix products"),
     # measured

@@ -11,11 +11,11 @@ from launcher.planner.points import (
     DISPATCHERS,
     GIB,
     NUMBER_FORMATS,
-    RECOMPUTE,
     NumberFormat,
     device_fields,
+    recompute_fields,
 )
-from launcher.sheets import aliases, spelling
+from launcher.sheets import aliases, recomputation, spelling
 from launcher.sheets.cells import BLANK
 from launcher.sheets.frameworks import MEGATRON_GRADIENT, UNKNOWN, Framework, framework
 from launcher.sheets.reading import ADAPTERS, STRATEGY
@@ -78,7 +78,7 @@ class RowReader:
             "sp": sp and split,
             "micro_batch": micro,
             "global_batch": self._batch(micro * dp, splits["pp"], model["sequence"]),
-            "recompute": RECOMPUTE.index(self._read("recompute", spelling.recompute, "none")),
+            **self._recompute(),
             "dispatcher": DISPATCHERS.index(
                 spelling.dispatcher(self._cell("dispatcher")) or "alltoall"
             ),
@@ -127,6 +127,19 @@ class RowReader:
         if value is None and not (name == "precision" and AMBIGUOUS.search(text)):
             self._refuse(name)
         return self._default(name, default) if value is None else value
+
+    def _recompute(self) -> dict[str, Any]:
+        stated = recomputation.read(self.row)
+        kind, method = stated.kind, stated.method
+        if kind is None:
+            self._refuse("recompute")
+            self._refuse("recompute_modules")
+            kind = self._default("recompute", "none")
+        if stated.modules is None:
+            self._refuse("recompute_modules")
+        if stated.layers and method is None:
+            method = self._default("recompute_method", "block")
+        return recompute_fields(kind, stated.modules or (), stated.layers, method or "block")
 
     def _chunks(self, layers: float) -> float:
         """Virtual stages of a stage of so many layers."""

@@ -191,8 +191,7 @@ def test_what_follows_from_the_fields() -> None:
     assert columns.attention_params.tolist()[:2] == [4 * 1024**2, 2.5 * 1024**2]
     assert columns.ffn_params.tolist()[:2] == [2 * 1024 * 4096, 3 * 1024 * 4096]
     assert columns.active_ffns.tolist() == [1, 1, 3, 1]
-    assert columns.selective_recompute.tolist() == [False, False, True, False]
-    assert columns.full_recompute.tolist() == [False, False, False, True]
+    assert columns.repeated.shares.tolist() == [[0] * 4, [0] * 4, [1, 0, 0, 0], [1] * 4]
 
 
 @pytest.mark.parametrize(

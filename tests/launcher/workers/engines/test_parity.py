@@ -20,6 +20,22 @@ SP = {"layout__tp": 2, "layout__sequence_parallel": True}
 TP = {"layout__tp": 2, "layout__sequence_parallel": False}
 DS = {"backend": "deepspeed"}
 
+
+def modules(*names: str) -> dict[str, Any]:
+    """Selective recomputation of some modules."""
+    return {"layout__recompute": "selective", "layout__recompute_modules": list(names)}
+
+
+def block(layers: int) -> dict[str, Any]:
+    """Full recomputation of some layers of each model chunk."""
+    return {"layout__recompute": "full", "layout__recompute_layers": layers}
+
+
+def uniform(layers: int) -> dict[str, Any]:
+    """Full recomputation of all layers, some at a time."""
+    return {**block(layers), "layout__recompute_method": "uniform"}
+
+
 MODELS: dict[str, dict[str, Any]] = {
     "dense": {},
     "moe": {"model__experts": 4, "train__moe_aux_loss": 0.05},
@@ -52,6 +68,23 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 4, TP),
     ("dense", 4, {"layout__pp": 2}),
     ("dense", 4, {"layout__cp": 2, **SP}),
+    # megatron, recomputation
+    ("dense", 1, modules("mlp")),
+    ("dense", 1, modules("core_attn", "layernorm", "mlp")),
+    ("gelu", 1, modules("layernorm", "mlp")),
+    ("dense", 2, {**modules("layernorm"), "layout__pp": 2, "layout__vpp": 2}),
+    ("dense", 2, {**modules("layernorm", "mlp"), **SP}),
+    ("dense", 2, {**modules("layernorm", "mlp"), **TP}),
+    ("dense", 2, {**modules("core_attn", "mlp"), "layout__cp": 2}),
+    ("dense", 1, block(3)),
+    ("uneven", 2, {**block(3), "layout__pp": 2}),
+    ("uneven", 2, {**block(1), "layout__pp": 2, "layout__vpp": 2}),
+    ("dense", 1, uniform(2)),
+    ("dense", 2, {**uniform(2), "layout__pp": 2}),
+    ("moe", 1, modules("core_attn", "moe")),
+    ("moe", 2, {**modules("moe", "layernorm"), "layout__ep": 2}),
+    ("moe", 2, {**modules("layernorm"), **SP}),
+    ("switch", 1, block(2)),
     # megatron, mixture of experts
     ("moe", 2, {}),
     ("moe", 2, {"layout__ep": 2}),
@@ -87,6 +120,15 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 4, {**DS, "layout__zero": 0, "layout__pp": 2, **SP}),
     ("dense", 4, {**DS, "layout__zero": 1, "layout__pp": 2}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__pp": 2}),
+    # deepspeed, recomputation
+    ("dense", 2, {**DS, "layout__zero": 1, **modules("layernorm")}),
+    ("dense", 2, {**DS, "layout__zero": 3, **modules("core_attn", "layernorm", "mlp")}),
+    ("dense", 2, {**DS, "layout__zero": 3, **block(2)}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2, **modules("moe", "layernorm")}),
+    ("dense", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **modules("layernorm", "mlp")}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **modules("moe")}),
+    ("uneven", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **block(2)}),
+    ("dense", 2, {**DS, "layout__zero": 0, "layout__pp": 2, **uniform(2)}),
 ]
 
 
