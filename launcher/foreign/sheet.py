@@ -118,6 +118,7 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
         backend=row.get("backend") or None,
         model=row.get("model") or None,
         params_b=spelling.billions(row.get("params_b", "")),
+        pipeline_layout=spelling.pipeline_layout(row.get("pipeline_layout", "")),
         dispatcher=spelling.dispatcher(dispatcher) if dispatcher else None,
         sp=spelling.flag("seq_parallel", row.get("seq_parallel", "")),
         zero=spelling.first(spelling.STAGES, strategy) if strategy else None,

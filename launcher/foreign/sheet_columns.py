@@ -29,6 +29,7 @@ COUNTED = {*SIZES, "n_gpus", "gpus_per_node", "global_batch", "micro_batch", "ac
            "step_s", "mem_gb"}  # fmt: skip
 WORDS = {
     "zero_stage_or_strategy",
+    "pipeline_layout",
     "dispatcher",
     "recompute",
     "recompute_modules",

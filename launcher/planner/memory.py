@@ -16,8 +16,8 @@ from launcher.planner.engines import FSDP, MEGATRON
 from launcher.planner.points import FP8, FP16, FP32, GIB, Array, Points
 
 STAGES = ("first", "middle", "last")
-"""Pipeline stages of which one is the fullest. The one in the middle is the first of those that
-have a layer more than others, or the second."""
+"""Pipeline stages of which one is the fullest. The one in the middle is the first of those there
+that have most layers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,13 +80,14 @@ def stage_memory(points: Points, constants: MemoryConstants, stage: str) -> Memo
         constants: the fitted figures.
         stage: one of `STAGES`; with fewer of them some are the same.
     """
-    single_stage, index = points.pp == 1, _stage_index(points, stage)
-    has_head, has_embedding = index == points.pp - 1, index == 0
+    single_stage, last = points.pp == 1, points.pp - 1
+    index = {"first": np.zeros_like(last), "middle": points.middle_stage, "last": last}[stage]
+    has_head, has_embedding = index == last, index == 0
     embedding = points.vocab * points.hidden / points.tp
     # With one stage, tied embedding and head are one matrix.
     two_matrices = single_stage & (points.tied == 0)
     matrices = np.where(two_matrices, 2, np.where(has_head | has_embedding, 1, 0))
-    layers = points.layers // points.pp + _has_extra_layer(points, index)
+    layers = getattr(points, f"{stage}_layers")
     dense = layers * _dense_params(points) + matrices * embedding
     experts = layers * _expert_params(points)
     shards = np.maximum(points.shards, 1)
@@ -292,21 +293,6 @@ def _scores(points: Points, constants: MemoryConstants) -> Array:
     """Attention scores of one layer where attention is not flash: 5 a s^2 b / t bytes."""
     rows = points.micro_batch_tokens * points.heads / points.tp
     return np.where(points.flash > 0, 0.0, constants.score_bytes * rows * points.sequence)
-
-
-def _stage_index(points: Points, stage: str) -> Array:
-    """Number of a stage, from 0."""
-    p, extra = points.pp, points.layers % points.pp
-    if stage == "middle":
-        return np.minimum(np.where(extra > 0, (p - extra) // 2, 1), p - 1)
-    return p - 1 if stage == "last" else np.zeros_like(p)
-
-
-def _has_extra_layer(points: Points, index: Array) -> Array:
-    """True where a stage has a layer more: `launcher.spec.layout.ParallelLayout.stages`."""
-    extra = points.layers % points.pp
-    start = (points.pp - extra) // 2
-    return (start <= index) & (index < start + extra)
 
 
 def _in_flight(points: Points, index: Array, layers: Array) -> Array:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from launcher.planner.engines import ENGINES, EngineTraits
 from launcher.spec.cluster import Accelerator, Cluster
-from launcher.spec.layout import Dispatcher, RecomputeMethod
+from launcher.spec.layout import Dispatcher, ParallelLayout, RecomputeMethod
+from launcher.spec.pipeline import layers_of_stages
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape, Recompute, RecomputedModule
 
@@ -65,6 +66,13 @@ class Points:
     """Every field is an array of the same length. Counts are floats: products of them overflow."""
 
     layers: Array
+    first_layers: Array
+    """Layers of the first pipeline stage."""
+    middle_layers: Array
+    """Those of the stage between the first and the last that has most."""
+    last_layers: Array
+    middle_stage: Array
+    """Number of that stage, from 0; of fewer than 3 stages the last one's."""
     hidden: Array
     ffn: Array
     heads: Array
@@ -149,6 +157,17 @@ class Points:
         return np.maximum(self.gpus // (self.tp * self.pp * self.cp), 1)
 
     @property
+    def most_layers(self) -> Array:
+        """Layers of the stage that has most."""
+        return np.max([self.first_layers, self.middle_layers, self.last_layers], axis=0)
+
+    @property
+    def unevenness(self) -> Array:
+        """Layers that the largest stage has beyond an even split, as a share of those."""
+        even = np.ceil(self.layers / self.pp)
+        return (self.most_layers - even) / even
+
+    @property
     def accumulation(self) -> Array:
         """Micro batches per optimizer step."""
         return np.maximum(self.global_batch / (self.micro_batch * self.dp), 1)
@@ -164,14 +183,14 @@ class Points:
         Args:
             layers: of the stage; its model chunks have as many each.
         """
-        chunk = layers / self.vpp
+        chunk = np.maximum(layers, 1) / self.vpp
         share = np.minimum(self.recompute_layers, chunk) / chunk
         return np.where(self.recompute == RECOMPUTE.index("full"), share, 0.0)
 
     @property
     def repeated(self) -> "Repeated":
         """Work that the backward pass of the largest stage does again."""
-        whole = self.recomputed_share(np.maximum(np.ceil(self.layers / self.pp), 1))
+        whole = self.recomputed_share(self.most_layers)
         return Repeated(
             core_attn=np.maximum(self.repeats_core_attn, whole),
             layernorm=np.maximum(self.repeats_layernorm, whole),
@@ -248,6 +267,7 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
     return {
         **_model_fields(spec.model),
         **machine,
+        **_stage_fields(layout.pp, layout.vpp, layout.pipeline, spec.model.layers),
         "tp": layout.tp,
         "pp": layout.pp,
         "vpp": layout.vpp,
@@ -273,6 +293,24 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
         "number_format": NUMBER_FORMATS.index(spec.train.precision),
         "gradient_bytes": traits.gradient_bytes,
         "global_batch": spec.train.global_batch,
+    }
+
+
+@lru_cache(maxsize=1024)
+def _stage_fields(pp: int, vpp: int, pipeline: str | None, layers: int) -> dict[str, int]:
+    layout = ParallelLayout(pp=pp, vpp=vpp, pipeline=pipeline)
+    return stage_fields(layers_of_stages(layout.stages(layers), pp))
+
+
+def stage_fields(stages: Sequence[int]) -> dict[str, int]:
+    """Return the fields of a point that the layers of its pipeline stages decide."""
+    inner = stages[1:-1]
+    middle = 1 + inner.index(max(inner)) if inner else len(stages) - 1
+    return {
+        "first_layers": stages[0],
+        "middle_layers": stages[middle],
+        "last_layers": stages[-1],
+        "middle_stage": middle,
     }
 
 

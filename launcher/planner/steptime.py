@@ -103,7 +103,7 @@ def step_time(points: Points, constants: TimeConstants) -> StepTime:
     """Seconds of one optimizer step of each point."""
     parts = _Parts(points, constants)
     m, p = points.accumulation, points.pp
-    layers = np.ceil(points.layers / p)
+    layers = points.most_layers
     forward, backward = parts.forward(), parts.backward()
     again = points.repeated
     recompute = parts.recompute(again)
@@ -111,8 +111,8 @@ def step_time(points: Points, constants: TimeConstants) -> StepTime:
     # The host starts kernels and collectives; where it is slower than the device, that waits.
     device = forward + backward + recompute + tensor + experts
     layer = _smooth_max(device, parts.host(again))
-    # Where layers do not split evenly, the last stage lacks one (`memory._has_extra_layer`).
-    head = np.where(points.layers % p > 0, np.maximum(parts.head() - layer, 0.0), parts.head())
+    # Where layers do not split evenly, the last stage, which has the head, may lack some.
+    head = np.maximum(parts.head() - (layers - points.last_layers) * layer, 0.0)
     stage = layers * layer + send
     return StepTime(
         compute=m * (layers * (forward + backward) + head),

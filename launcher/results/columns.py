@@ -113,6 +113,7 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     _choice("tp", "d", "more", spec_field="layout.tp"),
     _choice("pp", "d", "more", spec_field="layout.pp"),
     _choice("vpp", "d", "more", spec_field="layout.vpp"),
+    _choice("pipeline_layout", spec_field="layout.pipeline"),
     _choice("cp", "d", "more", spec_field="layout.cp"),
     _choice("ep", "d", "more", spec_field="layout.ep"),
     # A dense model has none.

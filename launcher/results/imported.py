@@ -31,6 +31,7 @@ class RunFacts:
     tp: int | None = None
     pp: int | None = None
     vpp: int | None = None
+    pipeline_layout: str | None = None
     cp: int | None = None
     ep: int | None = None
     dispatcher: str | None = None

@@ -34,6 +34,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "tp": _M("tensor parallel size"),
     "pp": _M("pipeline parallel size"),
     "vpp": _M("model chunks of each pipeline stage"),
+    "pipeline_layout": _M("what each model chunk has, in Megatron-LM's notation; null is even"),
     "cp": _M("context parallel size"),
     "ep": _M("expert parallel size"),
     "dispatcher": _M("way of tokens to their experts; null for a dense model"),

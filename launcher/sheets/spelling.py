@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from launcher.planner.points import NumberFormat
 from launcher.sheets import cells, titles
+from launcher.spec import pipeline
 from launcher.spec.layout import Dispatcher
 from launcher.spec.shape import CORE_ATTENTION, Recompute, RecomputedModule
 
@@ -52,6 +53,7 @@ COLUMNS: Mapping[str, str] = {
     "pp": "pipeline pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",
     "vpp": "vp vp_size vpp_size virtual_pipeline virtual_pp virtual_pipeline_parallel_size"
     " virtual_pipeline_model_parallel_size",
+    "pipeline_layout": "pipeline_model_parallel_layout",
     "layers_per_chunk": "num_layers_per_virtual_pipeline_stage",
     "cp": "cp_size context_parallel context_parallel_size",
     "ep": "ep_size expert_parallel expert_parallel_size expert_model_parallel_size",
@@ -308,6 +310,13 @@ def recomputed_modules(text: str) -> tuple[RecomputedModule, ...] | None:
     if re.search(r"attn|attention|core", text.lower()):
         modules.add("core_attn")
     return tuple(sorted(modules)) or CORE_ATTENTION
+
+
+def pipeline_layout(text: str) -> str | None:
+    """Model chunks in Megatron-LM's notation, without blanks; None where a text is none."""
+    layout = re.sub(r"\s", "", text)
+    items = "".join(pipeline.chunks(layout))
+    return layout if re.fullmatch(r"E[tm]*L", items) else None
 
 
 def _words(text: str) -> set[str]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from launcher.decode import Count, added
 from launcher.errors import LayoutError
+from launcher.spec import pipeline
 from launcher.spec.shape import CORE_ATTENTION, ModelShape, Recompute, RecomputedModule
 
 Dispatcher = Literal["alltoall", "allgather"]
@@ -62,6 +63,9 @@ class ParallelLayout:
     recompute_method: RecomputeMethod = added("block")
     """Meaning of `recompute_layers`: block recomputes so many layers of each model chunk of a stage
     and keeps the activations of the others, uniform recomputes all, so many at a time."""
+    pipeline: str | None = added(None)
+    """Embedding, layers and LM head of each model chunk, in the notation of Megatron-LM
+    (docs/engines.md); None is as even as can be."""
 
     @property
     def sp(self) -> bool:
@@ -107,15 +111,10 @@ class ParallelLayout:
         return global_batch // (self.micro_batch * self.dp(gpus))
 
     def stages(self, layers: int) -> list[int]:
-        """Layers of each model chunk in the order of the forward pass (pp * vpp chunks).
-
-        What does not divide evenly goes to the middle, and rather to the front: the first chunk
-        also holds the embedding, the last one the LM head, which takes longer.
-        """
-        chunks = self.pp * self.vpp
-        base, extra = divmod(layers, chunks)
-        start = (chunks - extra) // 2
-        return [base + (start <= i < start + extra) for i in range(chunks)]
+        """Layers of each model chunk in the order of the forward pass (pp * vpp chunks)."""
+        if self.pipeline is None:
+            return pipeline.even(layers, self.pp * self.vpp)
+        return pipeline.layers_of_chunks(self.pipeline)
 
     def check(self, model: ModelShape, gpus: int, global_batch: int) -> None:
         """Raise LayoutError on the first rule of arithmetic that is broken.
@@ -166,7 +165,9 @@ class ParallelLayout:
             _divides(f"tp x cp ({size})", size, f"sequence {model.sequence}", model.sequence)
         if self.vpp > 1 and self.pp == 1:
             raise LayoutError(f"vpp {self.vpp} needs pp > 1, pp is 1")
-        if self.pp * self.vpp > model.layers:
+        if self.pipeline is not None:
+            pipeline.check(self.pipeline, self.pp, self.vpp, model.layers)
+        elif self.pp * self.vpp > model.layers:
             interleaved = f" x vpp {self.vpp} ({self.pp * self.vpp})" if self.vpp > 1 else ""
             raise LayoutError(f"pp {self.pp}{interleaved} is more than layers {model.layers}")
 

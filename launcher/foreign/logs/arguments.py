@@ -43,6 +43,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 DUMP_NAMES = {name for names in NAMES.values() for name in names} | {
     "sequence_parallel",
     "recompute_granularity",
+    "pipeline_model_parallel_layout",
     "recompute_modules",
     "recompute_num_layers",
     "recompute_method",
@@ -104,6 +105,9 @@ def run_facts(arguments: Arguments, backend: str | None, params: float | None) -
         cp=cp,
         ep=ep,
         dispatcher=_dispatcher(arguments),
+        pipeline_layout=spelling.pipeline_layout(
+            arguments.get("pipeline_model_parallel_layout", "")
+        ),
         vpp=_virtual(arguments, pp) or default,
         sp=_flag(arguments, "sequence_parallel", False if dumped else None),
         zero=_zero(arguments, dumped),

@@ -108,7 +108,7 @@ class Pipeline(PipelineModule):
         DeepSpeed's own interval would count the embedding as a layer, and recompute every one.
         """
         modules = self.forward_funcs
-        first = next(i for i, module in enumerate(modules) if isinstance(module, Block))
+        first = int(not isinstance(modules[0], Block))  # behind the embedding
         blocks = sum(isinstance(module, Block) for module in modules)
         last = first + self._layout.recomputed_layers(blocks)
         hidden, start = forward_input, 0

@@ -9,8 +9,9 @@ from launcher.planner.constants import Constants
 from launcher.planner.engines import ENGINES
 from launcher.planner.forecast import Grid
 from launcher.planner.memory import MemoryConstants
-from launcher.planner.points import GIB, NUMBER_FORMATS, Points, recompute_fields
+from launcher.planner.points import GIB, NUMBER_FORMATS, Points, recompute_fields, stage_fields
 from launcher.planner.steptime import TimeConstants
+from launcher.spec.pipeline import even
 
 PLAIN = MemoryConstants(
     activations=1.0,
@@ -92,11 +93,14 @@ def point(**changes: Any) -> dict[str, Any]:
     """The fields of `GPT` with some changed; ``shards`` are the ranks that share the weights."""
     row = {**GPT, **changes}
     row.setdefault("shards", row["gpus"] // (row["tp"] * row["pp"]))
+    row.setdefault("stages", even(row["layers"], row["pp"]))
+    stages = row.pop("stages")
     kind, modules, layers, method = (row.pop(name) for name in RECOMPUTED)
     if modules is None:
         modules = ("core_attn",) if kind == "selective" else ()
     return {
         **row,
+        **stage_fields(stages),
         **recompute_fields(kind, modules, layers, method),
         "engine": ENGINES.index(row["engine"]),
         "number_format": NUMBER_FORMATS.index(row["number_format"]),

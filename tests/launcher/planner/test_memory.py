@@ -212,12 +212,12 @@ def test_the_second_stage_holds_one_micro_batch_less_and_no_embedding() -> None:
 @pytest.mark.parametrize(
     ("layers", "pp", "stage_layers", "in_flight"),
     [
-        # layers on the first, on the first of the longer ones (or the second) and on the last
+        # layers on the first, on the first of the longest between (or the last) and on the last
         (16, 4, (4, 4, 4), (4, 3, 1)),
         (18, 4, (4, 5, 4), (4, 3, 1)),
-        (19, 4, (5, 5, 4), (4, 4, 1)),
+        (19, 4, (5, 5, 4), (4, 3, 1)),
         (40, 12, (3, 4, 3), (12, 8, 1)),
-        (5, 2, (3, 3, 2), (2, 2, 1)),
+        (5, 2, (3, 2, 2), (2, 1, 1)),
         (5, 1, (5, 5, 5), (1, 1, 1)),
     ],
 )
@@ -236,6 +236,25 @@ def test_layers_that_do_not_split_evenly(
         stage_layers[0],
         max(stage_layers),
         stage_layers[2],
+    )
+
+
+@pytest.mark.parametrize(
+    ("stages", "middle"),
+    [([0, 8, 8, 0], 1), ([2, 4, 6, 4], 2), ([7, 3, 3, 3], 1)],
+)
+def test_layers_of_stages_that_were_chosen(stages: list[int], middle: int) -> None:
+    point = points(layers=16, stages=stages, pp=4, gpus=4, global_batch=16)
+    memories = [stage_memory(point, PLAIN, stage) for stage in STAGES]
+    sizes = [stages[0], stages[middle], stages[-1]]
+    embeddings = [V * H, 0, V * H]
+    assert [part.weights[0] / 2 for part in memories] == [
+        layers * LAYER_PARAMS + embedding
+        for layers, embedding in zip(sizes, embeddings, strict=True)
+    ]
+    in_flight = [4, 4 - middle, 1]
+    assert [part.activations[0] for part in memories] == pytest.approx(
+        [N * LAYER * layers * count for layers, count in zip(sizes, in_flight, strict=True)]
     )
 
 

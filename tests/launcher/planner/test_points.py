@@ -68,10 +68,14 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
         micro_batch=4,
         offload=True,
         recompute="full",
+        recompute_layers=2,
+        recompute_method="block",
         dispatcher="allgather",
+        pipeline="E|tt|t|tL",
     )
     row = point(
         layers=4,
+        stages=[1, 3],  # with vpp 2 the first has chunks 0 and 2
         hidden=64,
         ffn=128,
         heads=4,
@@ -93,6 +97,7 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
         shards=4,  # 16 cards / (tp 2 x pp 2): the ranks of cp have the same weights
         micro_batch=4,
         recompute="full",
+        recompute_layers=2,
         offload=1,
         dispatcher=1,
         flash=1,

@@ -204,6 +204,21 @@ def test_the_bubble(pp: int, vpp: int, batches: int, share: float) -> None:
     assert step.bubble[0] / step.compute[0] == pytest.approx(share, rel=1e-3)
 
 
+def test_the_slowest_stage_sets_the_pace() -> None:
+    c = replace(WORK, flash=1e30, exposed_sends=0.0)
+    sizes: dict[str, Any] = {"layers": 8, "pp": 4, "gpus": 4, **FAST_MEMORY}
+    layer = 3 * LAYER_FLOPS / SHARE
+    head = 3 * 2 * N * H * V / SHARE
+    for stages, seconds_of_stage in (
+        ([2, 2, 2, 2], 2 * layer + head),
+        ([1, 2, 4, 1], 4 * layer),  # the head takes less than the 3 layers the last one lacks
+        ([1, 1, 1, 5], 5 * layer + head),
+        ([0, 4, 4, 0], 4 * layer),
+    ):
+        step = seconds(c, **sizes, stages=stages)
+        assert step.compute[0] == pytest.approx(M * seconds_of_stage, rel=1e-6), stages
+
+
 def test_tensor_parallel_all_reduces() -> None:
     c = replace(only(FIXED.time, "collective"), collective=20e-6, link=0.7)
     # 4 all-reduces of n h bf16 in each layer: 2 (t - 1) / t of the bytes, at 0.7 of 300 GB/s

@@ -102,6 +102,10 @@ REFUSED = [
 REFUSED += [
     ({"recompute": "selective", "recompute_modules": "moe_act mlp"},
      "no prediction is made for recompute_modules 'moe_act mlp'"),
+    ({"pp": "2", "pipeline_layout": "Et*16|t*16mL"},
+     "pipeline 'Et*16|t*16mL': 'm' is none of E, t, L, |, *n and ()*n"),
+    ({"pp": "2", "pipeline_layout": "16 + 16"},
+     "no prediction is made for pipeline_layout '16 + 16'"),
     ({"recompute_modules": "mla_up_proj"},
      "no prediction is made for recompute_modules 'mla_up_proj'"),
 ]  # fmt: skip

@@ -16,7 +16,7 @@ def modules(*names: Any, kind: Any = "selective") -> ParallelLayout:
     return ParallelLayout(recompute=kind, recompute_modules=names)
 
 
-def layers(count: int | None, method: Any = "block", **others: int) -> ParallelLayout:
+def layers(count: int | None, method: Any = "block", **others: Any) -> ParallelLayout:
     return ParallelLayout(
         recompute="full", recompute_layers=count, recompute_method=method, **others
     )
@@ -52,6 +52,8 @@ REFUSED: list[tuple[ParallelLayout, ModelShape, int, int, str]] = [
     (modules("mlp", "moe"), shape(), 1, 8, "recompute_modules [mlp, moe]: moe needs a model with experts, test is dense"),
     (modules("mlp"), MOE, 1, 8, "recompute_modules [mlp]: mlp needs a dense model, test has experts 4, which are moe"),
     (ParallelLayout(recompute_layers=2), shape(), 1, 8, "recompute_layers 2 needs recompute full, recompute is none"),
+    (ParallelLayout(pipeline="EttttL"), shape(), 1, 8, "pipeline 'EttttL' needs pp > 1, pp is 1"),
+    (ParallelLayout(pp=2, pipeline="Et*2|t*3L"), shape(), 2, 8, "pipeline 'Et*2|t*3L' has 5 layers, the model 4"),
     (layers(5), shape(), 1, 8, "recompute_layers 5 is more than the 4 layers of a pipeline stage"),
     (layers(4, pp=2), shape(layers=5), 2, 8, "recompute_layers 4 is more than the 3 layers of a pipeline stage"),
     (layers(2, pp=2, vpp=2), shape(), 2, 8, "recompute_layers 2 is more than the 1 layers of a model chunk"),
@@ -85,6 +87,8 @@ def test_refused(
         (modules("core_attn", "layernorm", "mlp"), shape(), 1, 8),
         (modules("layernorm", "moe"), MOE, 1, 8),
         (layers(3, pp=2), shape(layers=5), 2, 8),  # all of a stage of 2
+        (ParallelLayout(pp=16, vpp=8, pipeline="E|(t|)*126L"), shape(layers=126), 16, 16),
+        (layers(3, pp=2, pipeline="Et|t*3L"), shape(), 2, 8),
         (layers(2, method="uniform"), shape(), 1, 8),
     ],
 )

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 LAYOUT = (
     "tp pp vpp cp ep sequence_parallel zero micro_batch recompute offload overlap_p2p dispatcher"
-    " recompute_modules recompute_layers recompute_method"
+    " recompute_modules recompute_layers recompute_method pipeline"
 )
 RECOMPUTE = ["none", "selective", "full"]
 FORMATS = ["table", "csv", "json", "md", "latex", "html", "parquet"]

@@ -67,6 +67,11 @@ PRINTED: list[tuple[dict[str, str], dict[str, Any]]] = [
         },
         {"pp": 2, "vpp": 4, "dp": 4},
     ),
+    (
+        MEGATRON | {"pipeline_model_parallel_layout": "Et*3|(tt|)*29,m|L"},
+        {"pipeline_layout": "Et*3|(tt|)*29,m|L"},
+    ),
+    (MEGATRON | {"pipeline_model_parallel_layout": "None"}, {"pipeline_layout": None}),
     ({"engine.zero_optimization_stage": "3", "engine.world_size": "8"}, {"zero": 3, "gpus": 8}),
     (MEGATRON | {"deepspeed": "True", "zero_stage": "2"}, {"zero": 2}),
     ({"dp_shard": "8", "pp": "1"}, {"zero": 3}),  # FSDP

@@ -36,10 +36,16 @@ def uniform(layers: int) -> dict[str, Any]:
     return {**block(layers), "layout__recompute_method": "uniform"}
 
 
+def pipeline(chunks: str, pp: int = 2) -> dict[str, Any]:
+    """Layers of each stage, or of each of its model chunks."""
+    return {"layout__pp": pp, "layout__pipeline": chunks}
+
+
 MODELS: dict[str, dict[str, Any]] = {
     "dense": {},
     "moe": {"model__experts": 4, "train__moe_aux_loss": 0.05},
     "uneven": {"model__layers": 5},
+    "seven": {"model__layers": 7},
     "tied": {"model__tied": True},
     "gelu": {"model__gated": False},
     "odd": {"model__head_width": 24, "model__rope_theta": 5e5, "model__norm_eps": 1e-6},
@@ -85,6 +91,16 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("moe", 2, {**modules("moe", "layernorm"), "layout__ep": 2}),
     ("moe", 2, {**modules("layernorm"), **SP}),
     ("switch", 1, block(2)),
+    # megatron, stages that were chosen
+    ("seven", 2, {**pipeline("Et*2|t*5L"), "layout__zero": 0}),
+    ("dense", 2, pipeline("E|t*4L")),
+    ("tied", 2, pipeline("Et*4|L")),
+    ("dense", 2, {**pipeline("E|(t|)*4L"), "layout__vpp": 3}),
+    ("dense", 2, {**pipeline("E|t|tt|tL"), "layout__vpp": 2}),
+    ("uneven", 4, pipeline("E|t*2|t*3|L", pp=4)),
+    ("seven", 2, {**pipeline("Et*2|t*5L"), **block(3)}),
+    ("dense", 2, {**pipeline("Et*3|tL"), **modules("layernorm", "mlp")}),
+    ("moe", 2, pipeline("Et*3|tL")),
     # megatron, mixture of experts
     ("moe", 2, {}),
     ("moe", 2, {"layout__ep": 2}),
@@ -129,6 +145,11 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("moe", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **modules("moe")}),
     ("uneven", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **block(2)}),
     ("dense", 2, {**DS, "layout__zero": 0, "layout__pp": 2, **uniform(2)}),
+    # deepspeed, stages that were chosen
+    ("seven", 2, {**DS, "layout__zero": 1, **pipeline("Et*2|t*5L"), **block(3)}),
+    ("dense", 2, {**DS, "layout__zero": 0, **pipeline("E|t*4L")}),
+    ("dense", 2, {**DS, "layout__zero": 1, **pipeline("Et*4|L"), "layout__recompute": "full"}),
+    ("uneven", 4, {**DS, "layout__zero": 1, **pipeline("Et|t|t*3|L", pp=4)}),
 ]
 
 
