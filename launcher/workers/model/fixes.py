@@ -37,8 +37,8 @@ def _recomputed_norms() -> None:
     original = CheckpointWithoutOutput.__init__
 
     @functools.wraps(original)
-    def initialise(self: Any, fp8: Any = False) -> None:
-        original(self, fp8 or None)
+    def initialise(self: Any, fp8: Any = False, *args: Any, **options: Any) -> None:
+        original(self, fp8 or None, *args, **options)
 
     CheckpointWithoutOutput.__init__ = initialise
 

@@ -89,7 +89,6 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 2, {**uniform(2), "layout__pp": 2}),
     ("moe", 1, modules("core_attn", "moe")),
     ("moe", 2, {**modules("moe", "layernorm"), "layout__ep": 2}),
-    ("moe", 2, {**modules("layernorm"), **SP}),
     ("switch", 1, block(2)),
     # megatron, stages that were chosen
     ("seven", 2, {**pipeline("Et*2|t*5L"), "layout__zero": 0}),
@@ -100,7 +99,6 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("uneven", 4, pipeline("E|t*2|t*3|L", pp=4)),
     ("seven", 2, {**pipeline("Et*2|t*5L"), **block(3)}),
     ("dense", 2, {**pipeline("Et*3|tL"), **modules("layernorm", "mlp")}),
-    ("moe", 2, pipeline("Et*3|tL")),
     # megatron, mixture of experts
     ("moe", 2, {}),
     ("moe", 2, {"layout__ep": 2}),
