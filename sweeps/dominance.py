@@ -7,6 +7,17 @@ import numpy as np
 
 from launcher.planner.forecast import Grid, Observation
 
+COMPARED = {
+    "micro_batch",
+    "recompute",
+    "recompute_layers",
+    "repeats_core_attn",
+    "repeats_layernorm",
+    "repeats_feed_forward",
+}
+"""Fields of points of which one may have more, or recompute more, than another; in all others those
+that are compared are equal."""
+
 
 def dominated(grid: Grid, observations: Mapping[int, Observation]) -> dict[int, str]:
     """Points ruled out, and the reason for each.
@@ -17,7 +28,8 @@ def dominated(grid: Grid, observations: Mapping[int, Observation]) -> dict[int, 
     if not observations:
         return {}
     p = grid.points
-    names = {field.name for field in dataclasses.fields(p)} - {"micro_batch", "recompute"}
+    names = {field.name for field in dataclasses.fields(p)} - COMPARED
+    repeated = p.repeated.shares
     position = np.column_stack([*(getattr(p, name) for name in sorted(names)), grid.extra])
     reasons: dict[int, str] = {}
     for i, run in observations.items():
@@ -25,10 +37,12 @@ def dominated(grid: Grid, observations: Mapping[int, Observation]) -> dict[int, 
             continue
         otherwise_equal = (position == position[i]).all(axis=1)
         if run.fitted:
-            worse = (p.micro_batch == p.micro_batch[i]) & (p.recompute > p.recompute[i])
+            more = (repeated >= repeated[i]).all(axis=1) & (repeated > repeated[i]).any(axis=1)
+            worse = (p.micro_batch == p.micro_batch[i]) & more
             reason = "the same fits with less recomputation"
         else:
-            worse = (p.micro_batch >= p.micro_batch[i]) & (p.recompute <= p.recompute[i])
+            no_more = (repeated <= repeated[i]).all(axis=1)
+            worse = (p.micro_batch >= p.micro_batch[i]) & no_more
             reason = f"micro batch {p.micro_batch[i]:g} ran out of memory, the rest equal"
         for point in np.flatnonzero(otherwise_equal & worse):
             if point != i:

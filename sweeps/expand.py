@@ -246,6 +246,8 @@ def _word(path: tuple[str, ...], spec: RunSpec) -> str | None:
     value = getattr(value, "name", value)
     if value is None or isinstance(value, bool):
         value = "null" if value is None else str(value).lower()
+    if isinstance(value, tuple) and all(isinstance(part, str) for part in value):
+        value = f"[{','.join(value)}]"
     if not isinstance(value, int | float | str):
         return None
     return f"{'.'.join(path)}={value}"

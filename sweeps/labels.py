@@ -98,4 +98,6 @@ def _in_order(points: Sequence[RunSpec]) -> list[tuple[str, list[Any]]]:
 
 def _text(name: str, value: Any) -> str:
     leaf = name.removeprefix("data.blend.") if "blend." in name else name.rsplit(".", 1)[-1]
+    if isinstance(value, tuple):
+        value = "+".join(map(str, value))
     return str(value) if leaf in ("backend", "name") else f"{leaf} {value}"

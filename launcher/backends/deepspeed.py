@@ -4,6 +4,7 @@ from launcher.backends.megatron import check_experts
 from launcher.backends.worker_command import WorkerBackend
 from launcher.errors import LayoutError
 from launcher.planner.engines import Engine
+from launcher.spec import pipeline
 from launcher.spec.run import RunSpec
 
 
@@ -42,6 +43,11 @@ class DeepSpeed(WorkerBackend):
             raise LayoutError(
                 f"pp {layout.pp} with model.tied true needs backend megatron: DeepSpeed's pipeline"
                 " would train the LM head as weights of its own"
+            )
+        if layout.zero == 1 and layout.pipeline and pipeline.chunks(layout.pipeline)[0] == "E":
+            raise LayoutError(
+                f"pipeline {layout.pipeline!r} with zero 1 needs backend megatron: DeepSpeed hangs"
+                " where a stage has the embedding alone, and no norm; zero 0 is right"
             )
         if layout.pp > 1 and layout.zero > 1:
             raise LayoutError(f"{zero} with pp {layout.pp}: DeepSpeed's pipeline needs zero <= 1")

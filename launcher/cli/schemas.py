@@ -61,16 +61,19 @@ def _records() -> dict[str, Schema]:
 
 PLAN = (
     "row", "spec_id", "plan", "reason", "remark", "stage", "backend", "model", "params_b", "nodes",
-    "gpus", "dp", "tp", "pp", "vpp", "cp", "ep", "dispatcher", "sp", "zero", "global_batch",
-    "micro_batch", "recompute", "seq_len", "precision", "reduce_precision", "pred_mem_gib",
-    "pred_oom_prob", "pred_step_ms", "tokens_per_s", "tflops_per_gpu", "days", "gpu_hours", "price",
-    "scaling_pct",
+    "gpus", "dp", "tp", "pp", "vpp", "pipeline_layout", "cp", "ep", "dispatcher", "sp", "zero",
+    "global_batch", "micro_batch", "recompute", "recompute_modules", "recompute_layers",
+    "recompute_method", "seq_len", "precision", "reduce_precision", "pred_mem_gib", "pred_oom_prob",
+    "pred_step_ms", "tokens_per_s", "tflops_per_gpu", "days", "gpu_hours", "price", "scaling_pct",
 )  # fmt: skip
 """Columns of `analysis.plan.frame`."""
 
 
 def _plan() -> Schema:
-    known = {"row", "spec_id", "plan", *OF_SPEC} - {"dp", "stage", "dispatcher"}
+    known = {"row", "spec_id", "plan", *OF_SPEC} - {
+        "dp", "stage", "pipeline_layout", "dispatcher", "recompute_modules", "recompute_layers",
+        "recompute_method",
+    }  # fmt: skip
     columns = {name: of_column(column_of(name), name in known) for name in PLAN}
     plan = {"type": "string", "enum": ["run", "pruned", "rejected"]}
     return rows(columns | {"plan": columns["plan"] | plan})

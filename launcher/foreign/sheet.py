@@ -13,7 +13,7 @@ from launcher.results.imported import Imported, RunFacts
 from launcher.results.outcomes import OUTCOMES, Outcome
 from launcher.results.record import Figures
 from launcher.sheets import aliases as names
-from launcher.sheets import cells, file, reading, spelling
+from launcher.sheets import cells, file, reading, recomputation, spelling
 from launcher.sheets.row import MOST_SEQUENCES
 from launcher.spec.shape import ModelShape
 
@@ -110,20 +110,25 @@ def _facts(row: Row, titles: Iterable[str]) -> RunFacts:
     if not row.get("global_batch") and micro_batch and micro_batches and dp:
         batch = micro_batch * micro_batches * dp
     strategy = row.get("zero_stage_or_strategy", "")
-    recompute, dispatcher = row.get("recompute", ""), row.get("dispatcher", "")
+    dispatcher = row.get("dispatcher", "")
     precision, reduced = row.get("precision", ""), row.get("reduce_precision", "")
+    recomputed = recomputation.read(row)
     return RunFacts(
         **sizes,
         gpus=gpus,
         backend=row.get("backend") or None,
         model=row.get("model") or None,
         params_b=spelling.billions(row.get("params_b", "")),
+        pipeline_layout=spelling.pipeline_layout(row.get("pipeline_layout", "")),
         dispatcher=spelling.dispatcher(dispatcher) if dispatcher else None,
         sp=spelling.flag("seq_parallel", row.get("seq_parallel", "")),
         zero=spelling.first(spelling.STAGES, strategy) if strategy else None,
         global_batch=batch,
         micro_batch=micro_batch,
-        recompute=spelling.recompute(recompute) if recompute else None,
+        recompute=recomputed.kind,
+        recompute_modules=recomputed.named_modules,
+        recompute_layers=recomputed.layers,
+        recompute_method=recomputed.method,
         seq_len=sequence,
         precision=spelling.precision(precision) if precision else None,
         reduce_precision=spelling.precision(reduced) if reduced else None,

@@ -25,12 +25,15 @@ AS_THEY_ARE = {*POWER, *(title for others in TITLES.values() for title in others
 NUMBERS = {title for name, others in TITLES.items() if COLUMNS[name].form for title in others}
 SIZES = ("nodes", "dp", *DEGREES)
 COUNTED = {*SIZES, "n_gpus", "gpus_per_node", "global_batch", "micro_batch", "accumulation",
-           "seq_len", "params_b", "tokens_per_s_per_gpu", "tokens_per_s", "step_s",
-           "mem_gb"}  # fmt: skip
+           "recompute_layers", "seq_len", "params_b", "tokens_per_s_per_gpu", "tokens_per_s",
+           "step_s", "mem_gb"}  # fmt: skip
 WORDS = {
     "zero_stage_or_strategy",
+    "pipeline_layout",
     "dispatcher",
     "recompute",
+    "recompute_modules",
+    "recompute_method",
     "precision",
     "reduce_precision",
     "backend",

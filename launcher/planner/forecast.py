@@ -31,7 +31,7 @@ class Observation:
 
 
 _SIZES = ("tp", "pp", "vpp", "cp", "ep", "micro_batch", "gpus", "shards", "global_batch",
-          "sequence", "hidden")  # fmt: skip
+          "sequence", "hidden", "recompute_unit")  # fmt: skip
 """Fields of a point whose logarithms say how near two points are."""
 
 
@@ -108,7 +108,8 @@ class Grid:
         p = self.points
         sizes = [getattr(p, name) for name in _SIZES]
         logs = [np.log2(np.maximum(size, 1)) for size in sizes]
-        choices = (p.zero, p.recompute, p.sp, p.flash, p.engine, p.offload, p.dispatcher)
+        choices = [p.zero, p.sp, p.flash, p.engine, p.offload, p.dispatcher]
+        choices += [*p.recomputation, p.unevenness]
         # A choice is as far from the next one as a size from 16 times as much.
         columns = [*logs, *(4.0 * choice for choice in choices)]
         varying = [column for column in columns if column.size and np.ptp(column) > 0]

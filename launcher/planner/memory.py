@@ -16,8 +16,8 @@ from launcher.planner.engines import FSDP, MEGATRON
 from launcher.planner.points import FP8, FP16, FP32, GIB, Array, Points
 
 STAGES = ("first", "middle", "last")
-"""Pipeline stages of which one is the fullest. The one in the middle is the first of those that
-have a layer more than others, or the second."""
+"""Pipeline stages of which one is the fullest. The one in the middle is the first of those there
+that have most layers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,13 +80,14 @@ def stage_memory(points: Points, constants: MemoryConstants, stage: str) -> Memo
         constants: the fitted figures.
         stage: one of `STAGES`; with fewer of them some are the same.
     """
-    single_stage, index = points.pp == 1, _stage_index(points, stage)
-    has_head, has_embedding = index == points.pp - 1, index == 0
+    single_stage, last = points.pp == 1, points.pp - 1
+    index = {"first": np.zeros_like(last), "middle": points.middle_stage, "last": last}[stage]
+    has_head, has_embedding = index == last, index == 0
     embedding = points.vocab * points.hidden / points.tp
     # With one stage, tied embedding and head are one matrix.
     two_matrices = single_stage & (points.tied == 0)
     matrices = np.where(two_matrices, 2, np.where(has_head | has_embedding, 1, 0))
-    layers = points.layers // points.pp + _has_extra_layer(points, index)
+    layers = getattr(points, f"{stage}_layers")
     dense = layers * _dense_params(points) + matrices * embedding
     experts = layers * _expert_params(points)
     shards = np.maximum(points.shards, 1)
@@ -101,7 +102,7 @@ def stage_memory(points: Points, constants: MemoryConstants, stage: str) -> Memo
         weights=parts[0],
         gradients=parts[1],
         optimizer=parts[2],
-        activations=_activations(points, constants, in_flight),
+        activations=_activations(points, constants, in_flight, points.recomputed_share(layers)),
         logits=np.where(has_head, points.micro_batch_tokens * points.vocab / points.tp, 0.0)
         * np.where(points.fused_loss > 0, constants.fused_logit_bytes, constants.logit_bytes),
         buffers=_buffers(points, constants, embedding),
@@ -202,15 +203,26 @@ def _bytes_per_param(points: Points, state: str, shards: Array) -> Array:
     return np.where(points.offload > 0, 0.0, np.where(zero >= 1, master / shards, master))
 
 
-def _activations(points: Points, constants: MemoryConstants, in_flight: Array) -> Array:
+def _activations(
+    points: Points, constants: MemoryConstants, in_flight: Array, recomputed: Array
+) -> Array:
+    """Bytes of activations of a stage.
+
+    Args:
+        points: what is to be predicted.
+        constants: the fitted figures.
+        in_flight: layers whose activations the rank holds at once.
+        recomputed: share of them of which it holds the input alone.
+    """
     layer = _layer_activations(points, constants)
     layer_input = 2 * _half_precision_units(points) * points.micro_batch_tokens * points.hidden
     layer_input = layer_input / np.where(points.sp > 0, points.tp, 1)
     scores = _scores(points, constants)
-    full, selective = points.full_recompute, points.selective_recompute
-    stored = np.where(full, layer_input, layer + np.where(selective, 0.0, scores))
-    # The backward pass of one layer holds again what was not stored.
-    working = np.where(full, layer, 0.0) + np.where(full | selective, scores, 0)
+    again = _module_activations(points, constants) + points.repeats_core_attn * scores
+    kept, unit = layer + scores - again, points.recompute_unit
+    stored = recomputed * layer_input / unit + (1 - recomputed) * kept
+    # The backward pass of one layer, or of a unit of them, holds again what was not stored.
+    working = np.where(recomputed > 0, unit * (layer + scores), again)
     # Tokens of all ranks of an expert parallel group, what their experts made of them, and the sum
     # of that in fp32.
     gathered = points.ep * (2 * layer_input + 2 * layer_input / _half_precision_units(points))
@@ -225,20 +237,51 @@ def _layer_activations(points: Points, constants: MemoryConstants) -> Array:
     per token 8h (inputs of two norms and of the two matrix products after them), replicated
     without sequence parallelism, and [4q + 4k + 6f or 4f + 4 heads] / t.
     """
-    n, h = points.micro_batch_tokens, points.hidden
     fp8 = points.number_format == FP8  # inputs of matrix products are kept in a byte
-    ffn = (np.where(points.gated > 0, 6, 4) - fp8) * points.ffn * points.active_ffns
-    split = 4 * points.query_width + 4 * points.key_width + ffn + 4 * points.heads
-    replicated = (8 - 2 * fp8 + 2 * points.dropout) * h + np.where(
-        points.experts > 0, 4 * h * points.active_ffns, 0.0
-    )
+    norm_inputs = (4 + 2 * points.dropout) * points.hidden
+    attention = 4 * points.query_width + 4 * points.key_width + 4 * points.heads
+    replicated = norm_inputs + _norm_outputs(points, fp8) + _copies(points)
+    return _bytes_of(points, constants, replicated, attention + _ffn_products(points, fp8))
+
+
+def _module_activations(points: Points, constants: MemoryConstants) -> Array:
+    """Bytes of those that selective recomputation does not keep, without attention scores.
+
+    The norms' outputs, and all inside a feed-forward block, whose input is kept.
+    """
+    fp8 = points.number_format == FP8
+    norms, feed_forward = points.repeats_layernorm, points.repeats_feed_forward
+    replicated = norms * _norm_outputs(points, fp8) + feed_forward * _copies(points)
+    return _bytes_of(points, constants, replicated, feed_forward * _ffn_products(points, fp8))
+
+
+def _norm_outputs(points: Points, fp8: Array) -> Array:
+    """Bytes per token of the inputs of the first matrix products of attention and of the block."""
+    return (4 - 2 * fp8) * points.hidden
+
+
+def _copies(points: Points) -> Array:
+    """Bytes per token of its copies for its experts, and of what each made of it."""
+    return np.where(points.experts > 0, 4 * points.hidden * points.active_ffns, 0.0)
+
+
+def _ffn_products(points: Points, fp8: Array) -> Array:
+    """Bytes per token that feed-forward blocks keep inside."""
+    return (np.where(points.gated > 0, 6, 4) - fp8) * points.ffn * points.active_ffns
+
+
+def _bytes_of(points: Points, constants: MemoryConstants, replicated: Array, split: Array) -> Array:
+    """Bytes of a micro batch, from those per token in half precision.
+
+    Args:
+        points: what is to be predicted.
+        constants: the fitted figures.
+        replicated: on every tensor parallel rank, without sequence parallelism.
+        split: over them.
+    """
+    per_token = replicated / np.where(points.sp > 0, points.tp, 1) + split / points.tp
     factor = np.where(points.fused > 0, 1.0, constants.unfused) * constants.activations
-    return (
-        _half_precision_units(points)
-        * factor
-        * n
-        * (replicated / np.where(points.sp > 0, points.tp, 1) + split / points.tp)
-    )
+    return _half_precision_units(points) * factor * points.micro_batch_tokens * per_token
 
 
 def _half_precision_units(points: Points) -> Array:
@@ -250,21 +293,6 @@ def _scores(points: Points, constants: MemoryConstants) -> Array:
     """Attention scores of one layer where attention is not flash: 5 a s^2 b / t bytes."""
     rows = points.micro_batch_tokens * points.heads / points.tp
     return np.where(points.flash > 0, 0.0, constants.score_bytes * rows * points.sequence)
-
-
-def _stage_index(points: Points, stage: str) -> Array:
-    """Number of a stage, from 0."""
-    p, extra = points.pp, points.layers % points.pp
-    if stage == "middle":
-        return np.minimum(np.where(extra > 0, (p - extra) // 2, 1), p - 1)
-    return p - 1 if stage == "last" else np.zeros_like(p)
-
-
-def _has_extra_layer(points: Points, index: Array) -> Array:
-    """True where a stage has a layer more: `launcher.spec.layout.ParallelLayout.stages`."""
-    extra = points.layers % points.pp
-    start = (points.pp - extra) // 2
-    return (start <= index) & (index < start + extra)
 
 
 def _in_flight(points: Points, index: Array, layers: Array) -> Array:

@@ -5,7 +5,7 @@ A hundred thousand points are a few dozen arrays, and one formula is one pass ov
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, Self, get_args
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from launcher.planner.engines import ENGINES, EngineTraits
 from launcher.spec.cluster import Accelerator, Cluster
-from launcher.spec.layout import Dispatcher
+from launcher.spec.layout import Dispatcher, ParallelLayout, RecomputeMethod
+from launcher.spec.pipeline import layers_of_stages
 from launcher.spec.run import RunSpec
-from launcher.spec.shape import ModelShape, Recompute
+from launcher.spec.shape import ModelShape, Recompute, RecomputedModule
 
 Array = NDArray[Any]
 """One element per point."""
@@ -43,10 +44,35 @@ CARD = Accelerator(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Repeated:
+    """Shares of the layers whose forward pass is computed again, for each part of a layer."""
+
+    core_attn: Array
+    layernorm: Array
+    """Both norms."""
+    feed_forward: Array
+    """Feed-forward block or, with experts, all of theirs and the router."""
+    rest: Array
+    """Projections of attention, rotary embeddings and residuals."""
+
+    @property
+    def shares(self) -> Array:
+        """One column for each part. [points, 4]"""
+        return np.stack([getattr(self, field.name) for field in dataclasses.fields(self)], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Points:
     """Every field is an array of the same length. Counts are floats: products of them overflow."""
 
     layers: Array
+    first_layers: Array
+    """Layers of the first pipeline stage."""
+    middle_layers: Array
+    """Those of the stage between the first and the last that has most."""
+    last_layers: Array
+    middle_stage: Array
+    """Number of that stage, from 0; of fewer than 3 stages the last one's."""
     hidden: Array
     ffn: Array
     heads: Array
@@ -71,6 +97,17 @@ class Points:
     micro_batch: Array
     recompute: Array
     """Index into `RECOMPUTE`."""
+    repeats_core_attn: Array
+    """1 where selective recomputation has core attention."""
+    repeats_layernorm: Array
+    """1 where it has the norms."""
+    repeats_feed_forward: Array
+    """1 where it has the feed-forward block or, with experts, all of theirs and the router."""
+    recompute_layers: Array
+    """Layers of a model chunk of which full recomputation repeats the forward pass; infinite for
+    all there are."""
+    recompute_unit: Array
+    """Layers that it repeats at once."""
     offload: Array
     dispatcher: Array
     """Index into `DISPATCHERS`."""
@@ -122,6 +159,17 @@ class Points:
         return np.maximum(self.gpus // (self.tp * self.pp * self.cp), 1)
 
     @property
+    def most_layers(self) -> Array:
+        """Layers of the stage that has most."""
+        return np.max([self.first_layers, self.middle_layers, self.last_layers], axis=0)
+
+    @property
+    def unevenness(self) -> Array:
+        """Layers that the largest stage has beyond an even split, as a share of those."""
+        even = np.ceil(self.layers / self.pp)
+        return (self.most_layers - even) / even
+
+    @property
     def accumulation(self) -> Array:
         """Micro batches per optimizer step."""
         return np.maximum(self.global_batch / (self.micro_batch * self.dp), 1)
@@ -131,15 +179,37 @@ class Points:
         """Tokens of one micro batch on one rank (context parallel ranks share a sequence)."""
         return self.micro_batch * self.sequence / self.cp
 
-    @property
-    def full_recompute(self) -> Array:
-        """True where the backward pass computes whole layers again."""
-        return self.recompute == RECOMPUTE.index("full")
+    def recomputed_share(self, layers: Array) -> Array:
+        """Share of the layers of a stage that the backward pass computes again as a whole.
+
+        Args:
+            layers: of the stage; its model chunks have as many each.
+        """
+        chunk = np.maximum(layers, 1) / self.vpp
+        share = np.minimum(self.recompute_layers, chunk) / chunk
+        return np.where(self.recompute == RECOMPUTE.index("full"), share, 0.0)
 
     @property
-    def selective_recompute(self) -> Array:
-        """True where the backward pass computes core attention again."""
-        return self.recompute == RECOMPUTE.index("selective")
+    def repeated(self) -> "Repeated":
+        """Work that the backward pass of the largest stage does again."""
+        whole = self.recomputed_share(self.most_layers)
+        return Repeated(
+            core_attn=np.maximum(self.repeats_core_attn, whole),
+            layernorm=np.maximum(self.repeats_layernorm, whole),
+            feed_forward=np.maximum(self.repeats_feed_forward, whole),
+            rest=whole,
+        )
+
+    @property
+    def recomputation(self) -> tuple[Array, ...]:
+        """Coordinates of the choice of what is recomputed, 0 or 1 apart, in the order of cost; but
+        for none, core attention and all layers 0 in all but the first.
+        """
+        selective = self.recompute == RECOMPUTE.index("selective")
+        kept = np.where(self.recompute == RECOMPUTE.index("full"), 1 - self.repeated.rest, 0.0)
+        no_attention = np.where(selective, 1 - self.repeats_core_attn, 0.0)
+        modules = (no_attention, self.repeats_layernorm, self.repeats_feed_forward)
+        return (self.recompute, *modules, kept)
 
     @property
     def gathers_tokens(self) -> Array:
@@ -199,6 +269,7 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
     return {
         **_model_fields(spec.model),
         **machine,
+        **_stage_fields(layout.pp, layout.vpp, layout.pipeline, spec.model.layers),
         "tp": layout.tp,
         "pp": layout.pp,
         "vpp": layout.vpp,
@@ -208,7 +279,12 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
         "zero": layout.zero,
         "shards": machine["gpus"] // (layout.tp * layout.pp),
         "micro_batch": layout.micro_batch,
-        "recompute": RECOMPUTE.index(layout.recompute),
+        **recompute_fields(
+            layout.recompute,
+            layout.recomputed_modules,
+            layout.recompute_layers,
+            layout.recompute_method,
+        ),
         "offload": layout.offload,
         "dispatcher": DISPATCHERS.index(layout.dispatcher),
         "flash": True,
@@ -220,6 +296,49 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
         "gradient_bytes": traits.gradient_bytes,
         "reduced_bytes": 4.0 if spec.train.reduces_in == "fp32" else 2.0,
         "global_batch": spec.train.global_batch,
+    }
+
+
+@lru_cache(maxsize=1024)
+def _stage_fields(pp: int, vpp: int, pipeline: str | None, layers: int) -> dict[str, int]:
+    layout = ParallelLayout(pp=pp, vpp=vpp, pipeline=pipeline)
+    return stage_fields(layers_of_stages(layout.stages(layers), pp))
+
+
+def stage_fields(stages: Sequence[int]) -> dict[str, int]:
+    """Return the fields of a point that the layers of its pipeline stages decide."""
+    inner = stages[1:-1]
+    middle = 1 + inner.index(max(inner)) if inner else len(stages) - 1
+    return {
+        "first_layers": stages[0],
+        "middle_layers": stages[middle],
+        "last_layers": stages[-1],
+        "middle_stage": middle,
+    }
+
+
+def recompute_fields(
+    recompute: Recompute,
+    modules: Collection[RecomputedModule],
+    layers: float | None,
+    method: RecomputeMethod,
+) -> dict[str, Any]:
+    """Return the fields of a point that say what its backward pass computes again.
+
+    Args:
+        recompute: kind of activation checkpointing.
+        modules: those that it repeats of every layer, where it is selective.
+        layers: a number of layers, where it is full; None is all of them, one at a time.
+        method: meaning of ``layers``.
+    """
+    uniform = method == "uniform"
+    return {
+        "recompute": RECOMPUTE.index(recompute),
+        "repeats_core_attn": "core_attn" in modules,
+        "repeats_layernorm": "layernorm" in modules,
+        "repeats_feed_forward": "mlp" in modules or "moe" in modules,
+        "recompute_layers": math.inf if uniform or layers is None else layers,
+        "recompute_unit": (layers or 1) if uniform else 1,
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from launcher.decode import Positive
-from launcher.planner.points import FP8, FP32, Array, Points
+from launcher.planner.points import FP8, FP32, Array, Points, Repeated
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,17 +102,16 @@ def step_time(points: Points, constants: TimeConstants) -> StepTime:
     """Seconds of one optimizer step of each point."""
     parts = _Parts(points, constants)
     m, p = points.accumulation, points.pp
-    layers = np.ceil(points.layers / p)
+    layers = points.most_layers
     forward, backward = parts.forward(), parts.backward()
-    recompute = np.where(
-        points.full_recompute, forward, np.where(points.selective_recompute, parts.scores(), 0.0)
-    )
-    tensor, experts, send = parts.tensor(), parts.experts(), parts.send()
+    again = points.repeated
+    recompute = parts.recompute(again)
+    tensor, experts, send = parts.tensor(again), parts.experts(again), parts.send()
     # The host starts kernels and collectives; where it is slower than the device, that waits.
     device = forward + backward + recompute + tensor + experts
-    layer = _smooth_max(device, parts.host() * np.where(points.full_recompute, 4, 3))
-    # Where layers do not split evenly, the last stage lacks one (`memory._has_extra_layer`).
-    head = np.where(points.layers % p > 0, np.maximum(parts.head() - layer, 0.0), parts.head())
+    layer = _smooth_max(device, parts.host(again))
+    # Where layers do not split evenly, the last stage, which has the head, may lack some.
+    head = np.maximum(parts.head() - (layers - points.last_layers) * layer, 0.0)
     stage = layers * layer + send
     return StepTime(
         compute=m * (layers * (forward + backward) + head),
@@ -178,6 +177,21 @@ class _Parts:
         """
         return 2 * self._matmuls() + 2.5 * self.scores() + 2 * self._memory_bound()
 
+    def recompute(self, again: Repeated) -> Array:
+        """Seconds of what the backward pass of one layer computes again.
+
+        Args:
+            again: what is computed again, `Points.repeated`.
+        """
+        hidden, ffn = self._traffic()
+        # Of what such kernels move of the residual stream, the two norms read and write a half.
+        return (
+            again.core_attn * self.scores()
+            + again.layernorm * hidden / 2
+            + again.feed_forward * (self._ffn_matmuls() + ffn)
+            + again.rest * (self._attention_matmuls() + hidden / 2)
+        )
+
     def head(self) -> Array:
         """LM head and loss, forward and backward."""
         points, n = self.points, self.points.micro_batch_tokens
@@ -195,10 +209,12 @@ class _Parts:
         flash = 0.5 * flops / (self.half_speed * self.flash)
         return np.where(points.flash > 0, flash, flops / self.half_speed + moved / self.memory)
 
-    def tensor(self) -> Array:
-        """4 all-reduces of n h, or as many pairs of gather and scatter; 2 more to recompute."""
+    def tensor(self, again: Repeated) -> Array:
+        """4 all-reduces of n h, or as many pairs of gather and scatter; 1 more for attention, and
+        1 for the feed-forward block, where they are recomputed (``again``).
+        """
         points, t = self.points, self.points.tp
-        n, count = points.micro_batch_tokens, np.where(points.full_recompute, 6.0, 4.0)
+        n, count = points.micro_batch_tokens, 4 + again.feed_forward + again.rest
         moved = 2 * (t - 1) / t * n * points.hidden * self.element_bytes
         all_reduce = moved / self.tensor_rate + self.collective * np.log2(t)
         c = points.cp
@@ -207,9 +223,12 @@ class _Parts:
         ring = 3 * keys / self.tensor_rate + 3 * (c - 1) * self.collective
         return np.where(t > 1, count * all_reduce, 0.0) + np.where(c > 1, ring, 0.0)
 
-    def experts(self) -> Array:
-        """Dispatch and combine, forward and backward: of a token's experts some are in the node."""
+    def experts(self, again: Repeated) -> Array:
+        """Dispatch and combine, forward and backward, and again where that is recomputed
+        (``again``): of a token's experts some are in the node.
+        """
         points, e = self.points, self.points.ep
+        count = 4 + 2 * again.feed_forward
         tokens = points.micro_batch_tokens / np.where(points.sp > 0, points.tp, 1)
         # To each rank of the group go the tokens of its experts; or all of them, and what comes of
         # those is added up in the precision of the router's weights, fp32.
@@ -221,7 +240,7 @@ class _Parts:
         dispatch = moved * (
             (1 - in_node) / self.network + np.maximum(in_node - 1 / e, 0) / self.link
         )
-        return np.where(e > 1, 4 * (dispatch + self.collective * np.log2(e)), 0.0)
+        return np.where(e > 1, count * (dispatch + self.collective * np.log2(e)), 0.0)
 
     def send(self) -> Array:
         """Sends of one micro batch to the next stage and back, once per chunk."""
@@ -294,29 +313,53 @@ class _Parts:
         return _smooth_max(2 * rows * inner * width / (self.speed * share), moved / self.memory)
 
     def _matmuls(self) -> Array:
+        """Seconds of the products of a layer's forward pass."""
+        return self._attention_matmuls() + self._ffn_matmuls()
+
+    def _attention_matmuls(self) -> Array:
         points, t, h = self.points, self.points.tp, self.points.hidden
         n = points.micro_batch_tokens
-        ffn_rows = n * points.active_ffns
-        return (
-            self._matmul(n, h, (points.query_width + 2 * points.key_width) / t)
-            + self._matmul(n, points.query_width / t, h)
-            + self._matmul(ffn_rows, h, (1 + points.gated) * points.ffn / t)
-            + self._matmul(ffn_rows, points.ffn / t, h)
-        )
+        projections = self._matmul(n, h, (points.query_width + 2 * points.key_width) / t)
+        return projections + self._matmul(n, points.query_width / t, h)
+
+    def _ffn_matmuls(self) -> Array:
+        points, t, h = self.points, self.points.tp, self.points.hidden
+        rows = points.micro_batch_tokens * points.active_ffns
+        into = self._matmul(rows, h, (1 + points.gated) * points.ffn / t)
+        return into + self._matmul(rows, points.ffn / t, h)
 
     def _memory_bound(self) -> Array:
-        """Norms, residuals, rotary embeddings, activation functions: seconds of memory traffic."""
-        points, c = self.points, self.constants
-        split = np.where(points.sp > 0, points.tp, 1)
-        hidden = c.hidden_bytes * points.hidden / split
-        ffn = c.ffn_bytes * points.ffn * points.active_ffns / points.tp
-        return points.micro_batch_tokens * (hidden + ffn) * self.element_bytes / 2 / self.memory
+        """Seconds of memory traffic of a layer's forward pass that no product accounts for."""
+        hidden, ffn = self._traffic()
+        return hidden + ffn
 
-    def host(self) -> Array:
-        """Seconds to launch a layer's forward kernels."""
+    def _traffic(self) -> tuple[Array, Array]:
+        """Seconds of norms, residuals and rotary embeddings, and of activation functions."""
+        points, c = self.points, self.constants
+        hidden = c.hidden_bytes * points.hidden / np.where(points.sp > 0, points.tp, 1)
+        ffn = c.ffn_bytes * points.ffn * points.active_ffns / points.tp
+        per_byte = points.micro_batch_tokens * self.element_bytes / 2 / self.memory
+        return hidden * per_byte, ffn * per_byte
+
+    def host(self, again: Repeated) -> Array:
+        """Seconds to launch a layer's kernels: forward, two backward, and what is recomputed.
+
+        Args:
+            again: what is computed again, `Points.repeated`.
+        """
         points = self.points
-        kernels = 14 + 6 * (points.flash == 0) + 2 * (points.tp > 1) + 12 * (points.experts > 0)
-        return kernels * self.launch
+        scores, collective = 6 * (points.flash == 0), points.tp > 1
+        experts = 12 * (points.experts > 0)
+        kernels = 14 + scores + 2 * collective + experts
+        # Of the 14: core attention, two norms, and the feed-forward block with its residual.
+        attention, norms, feed_forward = 1 + scores, 2, 4 + collective + experts
+        recomputed = (
+            again.core_attn * attention
+            + again.layernorm * norms
+            + again.feed_forward * feed_forward
+            + again.rest * (kernels - attention - norms - feed_forward)
+        )
+        return (3 * kernels + recomputed) * self.launch
 
 
 def _smooth_max(first: Array, second: Array) -> Array:

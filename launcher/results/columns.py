@@ -113,6 +113,7 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     _choice("tp", "d", "more", spec_field="layout.tp"),
     _choice("pp", "d", "more", spec_field="layout.pp"),
     _choice("vpp", "d", "more", spec_field="layout.vpp"),
+    _choice("pipeline_layout", spec_field="layout.pipeline"),
     _choice("cp", "d", "more", spec_field="layout.cp"),
     _choice("ep", "d", "more", spec_field="layout.ep"),
     # A dense model has none.
@@ -125,6 +126,12 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
             decides_loss=True),
     _choice("micro_batch", "d", "more", "mbs", spec_field="layout.micro_batch"),
     _choice("recompute", spec_field="layout.recompute"),
+    # Null where they are the default: core attention, and every layer, one at a time.
+    _choice("recompute_modules", spec_field="layout.recompute_modules",
+            of_spec=lambda spec: " ".join(sorted(spec.layout.recompute_modules or ())) or None),
+    _choice("recompute_layers", "d", "less", spec_field="layout.recompute_layers"),
+    _choice("recompute_method", spec_field="layout.recompute_method", of_spec=lambda spec: (
+        spec.layout.recompute_method if spec.layout.recompute_layers else None)),
     _choice("seq_len", "d", "more", spec_field="model.sequence", decides_loss=True),
     _choice("precision", spec_field="train.precision", label="value", decides_loss=True),
     _choice("reduce_precision", spec_field="train.reduce_precision",

@@ -31,6 +31,7 @@ class RunFacts:
     tp: int | None = None
     pp: int | None = None
     vpp: int | None = None
+    pipeline_layout: str | None = None
     cp: int | None = None
     ep: int | None = None
     dispatcher: str | None = None
@@ -40,6 +41,9 @@ class RunFacts:
     """Sequences per optimizer step."""
     micro_batch: int | None = None
     recompute: str | None = None
+    recompute_modules: str | None = None
+    recompute_layers: int | None = None
+    recompute_method: str | None = None
     seq_len: int | None = None
     precision: str | None = None
     reduce_precision: str | None = None

@@ -34,6 +34,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "tp": _M("tensor parallel size"),
     "pp": _M("pipeline parallel size"),
     "vpp": _M("model chunks of each pipeline stage"),
+    "pipeline_layout": _M("what each model chunk has, in Megatron-LM's notation; null is even"),
     "cp": _M("context parallel size"),
     "ep": _M("expert parallel size"),
     "dispatcher": _M("way of tokens to their experts; null for a dense model"),
@@ -42,6 +43,11 @@ MEANINGS: Mapping[str, Meaning] = {
     "global_batch": _M("sequences of an optimizer step", "sequences"),
     "micro_batch": _M("sequences of a forward pass on one rank", "sequences"),
     "recompute": _M("activations computed again: none, selective, full"),
+    "recompute_modules": _M("modules of a selective one; null is core_attn"),
+    "recompute_layers": _M("layers of a full one; null is every layer, one at a time"),
+    "recompute_method": _M(
+        "recompute_layers are, with block, those of a model chunk; with uniform, those of a unit"
+    ),
     "seq_len": _M("length of a sequence", "tokens"),
     "precision": _M("number format of the matrix products"),
     "reduce_precision": _M("number format in which data parallel ranks sum gradients"),

@@ -173,9 +173,7 @@ def measured(
         step_ms_error=_error(timed),
         tflops_per_gpu=_tflops(speed, model.flops_per_token, spec),
         mfu_pct=_share(_tflops(speed, model.flops_per_token, spec), peak),
-        hfu_pct=_share(
-            _tflops(speed, model.hardware_flops_per_token(spec.layout.recompute), spec), peak
-        ),
+        hfu_pct=_share(_tflops(speed, spec.layout.hardware_flops_per_token(model), spec), peak),
         mem_min_gib=_over_steps(max, [line.mem_min_gib for line in steps]),
         mem_max_gib=_over_steps(max, [line.mem_max_gib for line in steps]),
         memory_kind=next((kind for kind in KINDS if kind == result.get("memory_kind")), None),

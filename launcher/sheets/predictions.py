@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -140,11 +141,10 @@ def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
         point = {name: array[i] for name, array in arrays.items()}
         sizes = "" if sheet.refusals[i] else f"{point['layers']:g} x {point['hidden']:g}"
         name = row.get("model") or sizes
-        recompute = RECOMPUTE[int(point["recompute"])]
         layout = layout_label(
             point,
             f"z{point['zero']:g}{'+offload' if point['offload'] else ''}",
-            *([recompute] if recompute != "none" else []),
+            *_recomputed(point),
             f"mbs{point['micro_batch']:g}",
         )
         reason = [prediction[name] for name in ("plan_outcome", "plan_reason") if prediction[name]]
@@ -162,6 +162,20 @@ def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
             }
         )
     return table
+
+
+def _recomputed(point: Mapping[str, float]) -> list[str]:
+    """Words of a label: ``full``, ``full block 4``, ``selective layernorm``; none where none is."""
+    kind = RECOMPUTE[int(point["recompute"])]
+    modules = ("core_attn", "layernorm", "feed_forward")
+    words = [name for name in modules if point[f"repeats_{name}"]]
+    if words == ["core_attn"]:
+        words = []
+    if math.isfinite(point["recompute_layers"]):
+        words = ["block", f"{point['recompute_layers']:g}"]
+    if point["recompute_unit"] > 1:
+        words = ["uniform", f"{point['recompute_unit']:g}"]
+    return [] if kind == "none" else [kind, *words]
 
 
 def shared_notes(sheet: Sheet) -> list[str]:

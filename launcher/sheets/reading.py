@@ -301,7 +301,7 @@ def _with_title(name: str, title: str, text: str) -> str:
         return f"{text}M"
     if name == "seq_len" and "k" in inside and _PLAIN.fullmatch(text):
         return f"{text}k"
-    if name == "recompute" and "modules" in letters:
+    if name == "recompute_modules":
         return text.strip("[]") or "none"
     if name == "n_gpus":
         return re.sub(r"(?<=\d)\s*(?:p|卡|张)$", "", text)

@@ -6,19 +6,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from launcher.errors import LayoutError
 from launcher.planner.engines import ENGINES
 from launcher.planner.points import (
     DISPATCHERS,
     GIB,
     NUMBER_FORMATS,
-    RECOMPUTE,
     NumberFormat,
     device_fields,
+    recompute_fields,
+    stage_fields,
 )
-from launcher.sheets import aliases, spelling
+from launcher.sheets import aliases, recomputation, spelling
 from launcher.sheets.cells import BLANK
 from launcher.sheets.frameworks import MEGATRON_GRADIENT, UNKNOWN, Framework, framework
 from launcher.sheets.reading import ADAPTERS, STRATEGY
+from launcher.spec import pipeline
 from launcher.spec.cluster import Cluster
 from launcher.spec.shape import ModelShape
 
@@ -34,6 +37,10 @@ PLACEHOLDER_B = 7.0
 
 MOST_SEQUENCES = 1e6
 """A global batch of as many is one of tokens."""
+
+
+MOST_CHUNKS = 1000
+"""Stages of a pipeline, or model chunks of one, beyond which a number is no such number."""
 
 
 @dataclass
@@ -71,6 +78,7 @@ class RowReader:
         sp = self._flag("seq_parallel", split and strategy["engine"] != ENGINES.index("deepspeed"))
         return {
             **model,
+            **stage_fields(self._stages(int(model["layers"]), splits)),
             **machine,
             **splits,
             **strategy,
@@ -78,7 +86,7 @@ class RowReader:
             "sp": sp and split,
             "micro_batch": micro,
             "global_batch": self._batch(micro * dp, splits["pp"], model["sequence"]),
-            "recompute": RECOMPUTE.index(self._read("recompute", spelling.recompute, "none")),
+            **self._recompute(),
             "dispatcher": DISPATCHERS.index(
                 spelling.dispatcher(self._cell("dispatcher")) or "alltoall"
             ),
@@ -127,6 +135,35 @@ class RowReader:
         if value is None and not (name == "precision" and AMBIGUOUS.search(text)):
             self._refuse(name)
         return self._default(name, default) if value is None else value
+
+    def _stages(self, layers: int, splits: Mapping[str, float]) -> list[int]:
+        """Layers of each pipeline stage."""
+        # More stages than layers, or than anybody has, is refused by the rules.
+        pp, vpp = (min(max(int(splits[name]), 1), MOST_CHUNKS) for name in ("pp", "vpp"))
+        even = pipeline.layers_of_stages(pipeline.even(layers, pp * vpp), pp)
+        text = spelling.pipeline_layout(self._cell("pipeline_layout"))
+        if text is None:
+            self._refuse("pipeline_layout")
+            return even
+        try:
+            pipeline.check(text, pp, vpp, layers)
+        except LayoutError as error:
+            self.refusals.append(str(error))
+            return even
+        return pipeline.layers_of_stages(pipeline.layers_of_chunks(text), pp)
+
+    def _recompute(self) -> dict[str, Any]:
+        stated = recomputation.read(self.row)
+        kind, method = stated.kind, stated.method
+        if kind is None:
+            self._refuse("recompute")
+            self._refuse("recompute_modules")
+            kind = self._default("recompute", "none")
+        if stated.modules is None:
+            self._refuse("recompute_modules")
+        if stated.layers and method is None:
+            method = self._default("recompute_method", "block")
+        return recompute_fields(kind, stated.modules or (), stated.layers, method or "block")
 
     def _chunks(self, layers: float) -> float:
         """Virtual stages of a stage of so many layers."""

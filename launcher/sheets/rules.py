@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from launcher.errors import LayoutError
+from launcher.sheets import spelling
 from launcher.sheets.sheet import Sheet
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.shape import ModelShape
@@ -34,6 +35,7 @@ def broken(sheet: Sheet, number: int) -> str | None:
         ep=size["ep"],
         micro_batch=size["micro_batch"],
         sequence_parallel=False,
+        pipeline=_pipeline(sheet, number),
     )
     gpus, batch = size["gpus"], size["global_batch"]
     if "n_gpus" in assumed:
@@ -59,7 +61,9 @@ def _agreeable(sheet: Sheet, number: int, size: Mapping[str, int]) -> ModelShape
     dense = not size["experts"]
     return ModelShape(
         name=sheet.rows[number].get("model") or "the model",
-        layers=size["pp"] * size["vpp"] if "layers" in assumed else size["layers"],
+        layers=size["layers"]
+        if "layers" not in assumed or _pipeline(sheet, number)
+        else size["pp"] * size["vpp"],
         hidden=size["hidden"],
         ffn=tp if "ffn" in assumed else size["ffn"],
         heads=heads,
@@ -70,6 +74,13 @@ def _agreeable(sheet: Sheet, number: int, size: Mapping[str, int]) -> ModelShape
         experts=size["ep"] if dense and "experts" in assumed else size["experts"],
         top_k=1 if "top_k" in assumed or dense else size["top_k"],
     )
+
+
+def _pipeline(sheet: Sheet, number: int) -> str | None:
+    """Model chunks as a row states them, which fit its point unless that is refused."""
+    if sheet.refusals[number]:
+        return None
+    return spelling.pipeline_layout(sheet.rows[number].get("pipeline_layout", ""))
 
 
 def _width(sheet: Sheet, number: int) -> int | None:

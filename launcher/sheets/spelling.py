@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from launcher.planner.points import NumberFormat
 from launcher.sheets import cells, titles
+from launcher.spec import pipeline
 from launcher.spec.layout import Dispatcher
-from launcher.spec.shape import Recompute
+from launcher.spec.shape import CORE_ATTENTION, Recompute, RecomputedModule
 
 COLUMNS: Mapping[str, str] = {
     "hardware": "gpu gpu_type gpu_name gpu_model accelerator accelerator_type device device_name"
@@ -52,6 +53,7 @@ COLUMNS: Mapping[str, str] = {
     "pp": "pipeline pp_size pipeline_parallel pipeline_parallel_size pipeline_model_parallel_size",
     "vpp": "vp vp_size vpp_size virtual_pipeline virtual_pp virtual_pipeline_parallel_size"
     " virtual_pipeline_model_parallel_size",
+    "pipeline_layout": "pipeline_model_parallel_layout",
     "layers_per_chunk": "num_layers_per_virtual_pipeline_stage",
     "cp": "cp_size context_parallel context_parallel_size",
     "ep": "ep_size expert_parallel expert_parallel_size expert_model_parallel_size",
@@ -65,8 +67,10 @@ COLUMNS: Mapping[str, str] = {
     "recompute": "recomputation recompute_granularity activation_recompute"
     " activation_checkpointing activation_checkpoint activation_ckpt act_ckpt"
     " gradient_checkpointing checkpointing ckpt ac remat recompute_activations"
-    " recompute_modules activation_recomputation gradient_checkpoint"
-    " grad_checkpoint grad_checkpointing grad_ckpt",
+    " activation_recomputation gradient_checkpoint grad_checkpoint grad_checkpointing grad_ckpt",
+    "recompute_modules": "recomputed_modules",
+    "recompute_layers": "recompute_num_layers num_recompute_layers recomputed_layers",
+    "recompute_method": "",
     "seq_parallel": "sp sequence_parallel sequence_parallel_enabled",
     "precision": "dtype data_type mixed_precision prec amp_dtype compute_dtype quantization",
     "reduce_precision": "communication_data_type reduce_dtype grad_reduce_dtype",
@@ -276,19 +280,48 @@ PARTIAL = re.compile(
     r"|\b\d+\s*/\s*\d+|\d\s*%|^\d+ (?:of \d+ )?layers"
 )
 """Recomputation of some of the layers, in lower case."""
-RECOMPUTED_MODULES = titles.word_set(
-    "mlp moe moe_act layernorm layernorms norm mla_up_proj shared_experts"
-)
-"""Modules of which Megatron can compute the forward pass again, besides core attention."""
+MODULES: Mapping[str, RecomputedModule] = {
+    "mlp": "mlp", "moe": "moe", "layernorm": "layernorm", "layernorms": "layernorm",
+    "norm": "layernorm", "norms": "layernorm",
+}  # fmt: skip
+"""Words for modules that Megatron can recompute by themselves, besides core attention."""
+OTHER_MODULES = titles.word_set("moe_act mla_up_proj shared_experts")
+"""Such modules that no model here has."""
 
 
 def recompute(text: str) -> Recompute | None:
     """Recomputation; None where none is known, or it is of some layers or of other modules."""
-    lower = text.lower()
-    modules = set(re.split(r"[\s,;+]+", lower)) & RECOMPUTED_MODULES
-    if PARTIAL.search(lower) or (modules and "full" not in lower):
+    lower, words = text.lower(), _words(text)
+    if PARTIAL.search(lower) or (words & OTHER_MODULES and "full" not in lower):
         return None
+    if words & MODULES.keys() and "full" not in lower:
+        return "selective"
     return first(RECOMPUTED, text)
+
+
+def recomputed_modules(text: str) -> tuple[RecomputedModule, ...] | None:
+    """Modules that selective recomputation repeats, in the order of the alphabet.
+
+    Core attention where none is named; None where one is named that no model here has.
+    """
+    words = _words(text)
+    if words & OTHER_MODULES:
+        return None
+    modules = {MODULES[word] for word in words & MODULES.keys()}
+    if re.search(r"attn|attention|core", text.lower()):
+        modules.add("core_attn")
+    return tuple(sorted(modules)) or CORE_ATTENTION
+
+
+def pipeline_layout(text: str) -> str | None:
+    """Model chunks in Megatron-LM's notation, without blanks; None where a text is none."""
+    layout = re.sub(r"\s", "", text)
+    items = "".join(pipeline.chunks(layout))
+    return layout if re.fullmatch(r"E[tm]*L", items) else None
+
+
+def _words(text: str) -> set[str]:
+    return set(re.split(r"[\s,;+\[\]()'\"]+", text.lower()))
 
 
 DISPATCHERS: Sequence[tuple[Dispatcher, str]] = (

@@ -6,9 +6,11 @@ from typing import Literal
 
 from launcher.decode import Count, added
 from launcher.errors import LayoutError
-from launcher.spec.shape import ModelShape, Recompute
+from launcher.spec import pipeline
+from launcher.spec.shape import CORE_ATTENTION, ModelShape, Recompute, RecomputedModule
 
 Dispatcher = Literal["alltoall", "allgather"]
+RecomputeMethod = Literal["block", "uniform"]
 
 DEGREES = ("tp", "pp", "vpp", "cp", "ep")
 """Sizes that split one model over ranks, in the order in which a label has them."""
@@ -42,7 +44,8 @@ class ParallelLayout:
     micro_batch: Count = 1
     """Sequences per forward pass of one data parallel rank."""
     recompute: Recompute = "none"
-    """Activation checkpointing: selective is core attention only, full is every layer."""
+    """Activation checkpointing: selective is of some modules of every layer, full is of whole
+    layers."""
     offload: bool = False
     """Keep the optimizer's state in host memory (deepspeed, zero >= 1)."""
     overlap_p2p: bool = True
@@ -50,6 +53,19 @@ class ParallelLayout:
     dispatcher: Dispatcher = added("alltoall")
     """Experts only: alltoall sends each token to the ranks of its experts, allgather sends all
     tokens to all ranks of a group, which is less where top_k is near ep."""
+    recompute_modules: tuple[RecomputedModule, ...] | None = added(None)
+    """With recompute selective, modules of each layer whose activations are computed again:
+    core_attn, layernorm, mlp (dense models), moe (models with experts); None is core_attn, whose
+    scores flash attention does not keep anyway."""
+    recompute_layers: Count | None = added(None)
+    """With recompute full, a number of layers, whose meaning is `recompute_method`'s; None
+    recomputes every layer, one at a time."""
+    recompute_method: RecomputeMethod = added("block")
+    """Meaning of `recompute_layers`: block recomputes so many layers of each model chunk of a stage
+    and keeps the activations of the others, uniform recomputes all, so many at a time."""
+    pipeline: str | None = added(None)
+    """Embedding, layers and LM head of each model chunk, in the notation of Megatron-LM
+    (docs/engines.md); None is as even as can be."""
 
     @property
     def sp(self) -> bool:
@@ -61,6 +77,31 @@ class ParallelLayout:
         """Sizes of `DEGREES`."""
         return {name: getattr(self, name) for name in DEGREES}
 
+    @property
+    def recomputed_modules(self) -> tuple[RecomputedModule, ...]:
+        """Modules of each layer that selective recomputation repeats."""
+        if self.recompute != "selective":
+            return ()
+        return CORE_ATTENTION if self.recompute_modules is None else self.recompute_modules
+
+    @property
+    def recompute_unit(self) -> int:
+        """Layers that full recomputation repeats at once, and of which it keeps one input."""
+        return (self.recompute_layers or 1) if self.recompute_method == "uniform" else 1
+
+    def recomputed_layers(self, chunk: int) -> int:
+        """Layers that full recomputation repeats, of the ``chunk`` layers of a model chunk."""
+        if self.recompute != "full":
+            return 0
+        if self.recompute_layers is None or self.recompute_method == "uniform":
+            return chunk
+        return min(self.recompute_layers, chunk)
+
+    def hardware_flops_per_token(self, model: ModelShape) -> int:
+        """Model FLOPs plus those that are computed again."""
+        layers = sum(map(self.recomputed_layers, self.stages(model.layers)))
+        return model.hardware_flops_per_token(self.recompute, self.recomputed_modules, layers)
+
     def dp(self, gpus: int) -> int:
         """Data parallel size on ``gpus`` accelerators."""
         return gpus // (self.tp * self.pp * self.cp)
@@ -70,15 +111,10 @@ class ParallelLayout:
         return global_batch // (self.micro_batch * self.dp(gpus))
 
     def stages(self, layers: int) -> list[int]:
-        """Layers of each model chunk in the order of the forward pass (pp * vpp chunks).
-
-        What does not divide evenly goes to the middle, and rather to the front: the first chunk
-        also holds the embedding, the last one the LM head, which takes longer.
-        """
-        chunks = self.pp * self.vpp
-        base, extra = divmod(layers, chunks)
-        start = (chunks - extra) // 2
-        return [base + (start <= i < start + extra) for i in range(chunks)]
+        """Layers of each model chunk in the order of the forward pass (pp * vpp chunks)."""
+        if self.pipeline is None:
+            return pipeline.even(layers, self.pp * self.vpp)
+        return pipeline.layers_of_chunks(self.pipeline)
 
     def check(self, model: ModelShape, gpus: int, global_batch: int) -> None:
         """Raise LayoutError on the first rule of arithmetic that is broken.
@@ -87,6 +123,7 @@ class ParallelLayout:
         """
         self._check_ranks(model, gpus)
         self._check_model(model)
+        self._check_recompute(model)
         self._check_batch(gpus, global_batch)
 
     def _check_ranks(self, model: ModelShape, gpus: int) -> None:
@@ -128,9 +165,47 @@ class ParallelLayout:
             _divides(f"tp x cp ({size})", size, f"sequence {model.sequence}", model.sequence)
         if self.vpp > 1 and self.pp == 1:
             raise LayoutError(f"vpp {self.vpp} needs pp > 1, pp is 1")
-        if self.pp * self.vpp > model.layers:
+        if self.pipeline is not None:
+            pipeline.check(self.pipeline, self.pp, self.vpp, model.layers)
+        elif self.pp * self.vpp > model.layers:
             interleaved = f" x vpp {self.vpp} ({self.pp * self.vpp})" if self.vpp > 1 else ""
             raise LayoutError(f"pp {self.pp}{interleaved} is more than layers {model.layers}")
+
+    def _check_recompute(self, model: ModelShape) -> None:
+        kind = f"recompute is {self.recompute}"
+        if self.recompute_modules is not None:
+            self._check_modules(self.recompute_modules, model)
+        if self.recompute_layers is None:
+            if self.recompute_method == "uniform":
+                raise LayoutError("recompute_method uniform needs recompute_layers, it is null")
+            return
+        layers = f"recompute_layers {self.recompute_layers}"
+        if self.recompute != "full":
+            raise LayoutError(f"{layers} needs recompute full, {kind}")
+        chunks = self.stages(model.layers)
+        part = "model chunk" if self.vpp > 1 else "pipeline stage"
+        if self.recompute_layers > max(chunks):
+            raise LayoutError(f"{layers} is more than the {max(chunks)} layers of a {part}")
+        if self.recompute_method == "uniform":
+            for chunk in chunks:
+                chunk_layers = f"the {chunk} layers of a {part}, which uniform needs"
+                _divides(layers, self.recompute_layers, chunk_layers, chunk)
+
+    def _check_modules(self, modules: tuple[RecomputedModule, ...], model: ModelShape) -> None:
+        names = f"recompute_modules [{', '.join(modules)}]"
+        if self.recompute != "selective":
+            raise LayoutError(f"{names} needs recompute selective, recompute is {self.recompute}")
+        if not modules:
+            raise LayoutError(f"{names} names no module; for that, recompute is none")
+        if len(set(modules)) < len(modules):
+            raise LayoutError(f"{names} names a module twice")
+        if "moe" in modules and not model.experts:
+            raise LayoutError(f"{names}: moe needs a model with experts, {model.name} is dense")
+        if "mlp" in modules and model.experts:
+            raise LayoutError(
+                f"{names}: mlp needs a dense model, {model.name} has experts {model.experts},"
+                " which are moe"
+            )
 
     def _check_batch(self, gpus: int, global_batch: int) -> None:
         dp = self.dp(gpus)

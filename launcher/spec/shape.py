@@ -12,12 +12,16 @@ Source: Megatron-LM ``num_floating_point_operations`` (causal halving since core
 counts the same; PaLM (arXiv:2204.02311, appendix B) and torchtitan do not halve attention.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from launcher.decode import Count, Positive, Whole
 
 Recompute = Literal["none", "selective", "full"]
+RecomputedModule = Literal["core_attn", "layernorm", "mlp", "moe"]
+"""Parts of a layer that megatron-core can compute again by themselves, of those built here."""
+CORE_ATTENTION: tuple[RecomputedModule, ...] = ("core_attn",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,14 +118,33 @@ class ModelShape:
         matmul = self.layers * self.layer_matmul_params + self.embedding_params
         return 6 * matmul + 3 * self.layers * self._attention_flops
 
-    def hardware_flops_per_token(self, recompute: Recompute) -> int:
-        """Model FLOPs plus those that activation checkpointing computes a second time."""
+    def hardware_flops_per_token(
+        self,
+        recompute: Recompute,
+        modules: Collection[RecomputedModule] = CORE_ATTENTION,
+        layers: int | None = None,
+    ) -> int:
+        """Model FLOPs plus those that activation checkpointing computes a second time.
+
+        Args:
+            recompute: kind of activation checkpointing.
+            modules: those of every layer that selective checkpointing repeats.
+            layers: those that full checkpointing repeats; None is all of them.
+        """
+        feed_forward = 2 * (self.layer_matmul_params - self.attention_params)
+        of_module = {
+            "core_attn": self._attention_flops,
+            "layernorm": 0,  # no matrix product
+            "mlp": feed_forward,
+            "moe": feed_forward,
+        }
+        forward = 2 * self.layer_matmul_params + self._attention_flops
         recomputed = {
             "none": 0,
-            "selective": self._attention_flops,
-            "full": 2 * self.layer_matmul_params + self._attention_flops,
+            "selective": self.layers * sum(of_module[module] for module in modules),
+            "full": (self.layers if layers is None else layers) * forward,
         }
-        return self.flops_per_token + self.layers * recomputed[recompute]
+        return self.flops_per_token + recomputed[recompute]
 
     @property
     def _attention_flops(self) -> int:

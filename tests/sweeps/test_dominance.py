@@ -47,6 +47,32 @@ def test_more_of_the_same(runs: dict[int, Observation], gone: set[int]) -> None:
     assert set(ruled_out(runs)) == gone
 
 
+PARTS: list[dict[str, Any]] = [
+    {"recompute": "none"},  # 0
+    {"recompute": "selective", "recompute_modules": ("layernorm",)},
+    {"recompute": "selective", "recompute_modules": ("layernorm", "mlp")},  # 2
+    {"recompute": "selective"},
+    {"recompute": "full", "recompute_layers": 2},  # 4
+    {"recompute": "full", "recompute_layers": 3},
+    {"recompute": "full"},  # 6
+]
+
+
+@pytest.mark.parametrize(
+    ("runs", "gone"),
+    [
+        ({1: FITS}, {2, 6}),  # core attention, and some layers, are other work
+        ({0: FITS}, {1, 2, 3, 4, 5, 6}),
+        ({4: FITS}, {5, 6}),
+        ({2: OOM}, {0, 1}),
+        ({5: OOM}, {0, 4}),
+        ({6: OOM}, {0, 1, 2, 3, 4, 5}),
+    ],
+)
+def test_what_recomputes_the_same_and_more(runs: dict[int, Observation], gone: set[int]) -> None:
+    assert set(ruled_out(runs, *PARTS)) == gone
+
+
 def test_the_reason_names_the_run() -> None:
     assert ruled_out({2: OOM}) == {5: "micro batch 2 ran out of memory, the rest equal"}
     assert ruled_out({0: FITS}) == {1: "the same fits with less recomputation"}

@@ -1,6 +1,7 @@
 """From a sweep as YAML gives it to its points."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -174,4 +175,8 @@ def test_the_words_of_one_point() -> None:
     ]
     flags = Sweep(axes={"layout": {"sequence_parallel": [None, True], "offload": [False]}})
     assert choices(flags, base) == ["layout.sequence_parallel=null", "layout.offload=false"]
+    modules = Sweep(axes={"layout.recompute_modules": [["mlp"], None]})
+    layout = replace(base.layout, recompute="selective", recompute_modules=("mlp", "layernorm"))
+    some = replace(base, layout=layout)
+    assert choices(modules, some) == ["layout.recompute_modules=[mlp,layernorm]"]
     assert choices(Sweep(axes={"data.blend": [{"a": 1.0}]}), base) is None

@@ -27,6 +27,10 @@ def layout(**changes: Any) -> RunSpec:
             ["megatron tp 1", "deepspeed tp 2"],
         ),
         (
+            [layout(recompute_modules=names) for names in (("mlp",), ("layernorm", "mlp"))],
+            ["recompute_modules mlp", "recompute_modules layernorm+mlp"],
+        ),
+        (
             [replace(BASE, train=replace(BASE.train, steps=steps)) for steps in (3, 4)],
             ["steps 3", "steps 4"],
         ),

@@ -1,7 +1,9 @@
 """Arguments as sources print them -> facts of a run, in the words of this project."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from launcher.foreign.logs.lines import number, whole_number
 from launcher.results.imported import RunFacts
@@ -41,6 +43,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 DUMP_NAMES = {name for names in NAMES.values() for name in names} | {
     "sequence_parallel",
     "recompute_granularity",
+    "pipeline_model_parallel_layout",
+    "recompute_modules",
+    "recompute_num_layers",
+    "recompute_method",
     "precision",
     "use_distributed_optimizer",
     "ffn_hidden_size",
@@ -82,6 +88,7 @@ def run_facts(arguments: Arguments, backend: str | None, params: float | None) -
     dp = count(arguments, "dp")
     if dp is None and gpus:
         dp = gpus // ((tp or 1) * (pp or 1) * (cp or 1))
+    recompute = _recompute(arguments, dumped)
     micro = count(arguments, "micro_batch")
     batch = count(arguments, "global_batch")
     if batch is None and dp and "batch_size" in arguments:  # before there was accumulation
@@ -99,12 +106,16 @@ def run_facts(arguments: Arguments, backend: str | None, params: float | None) -
         cp=cp,
         ep=ep,
         dispatcher=_dispatcher(arguments),
+        pipeline_layout=spelling.pipeline_layout(
+            arguments.get("pipeline_model_parallel_layout", "")
+        ),
         vpp=_virtual(arguments, pp) or default,
         sp=_flag(arguments, "sequence_parallel", False if dumped else None),
         zero=_zero(arguments, dumped),
         global_batch=batch,
         micro_batch=micro,
-        recompute=_recompute(arguments, dumped),
+        recompute=recompute,
+        **_recomputed(arguments, recompute),
         seq_len=count(arguments, "seq_len"),
         precision=_precision(arguments, dumped),
         reduce_precision=_reduce_precision(arguments),
@@ -173,6 +184,19 @@ def _recompute(arguments: Arguments, dumped: bool) -> str | None:
     if _flag(arguments, "recompute_activations", False):
         return "selective"
     return "none" if dumped else None
+
+
+def _recomputed(arguments: Arguments, kind: str | None) -> dict[str, Any]:
+    """Modules of selective recomputation, or layers of full one; nothing where that is default."""
+    modules = re.findall(r"\w+", arguments.get("recompute_modules", "None"))
+    if kind == "selective" and modules not in (["None"], ["core_attn"]):
+        return {"recompute_modules": " ".join(sorted(modules)) or None}
+    layers = whole_number(arguments.get("recompute_num_layers"))
+    method = arguments.get("recompute_method", "None")
+    if kind != "full" or not layers or method not in ("block", "uniform"):
+        return {}
+    one_at_a_time = layers == 1 and method == "uniform"
+    return {} if one_at_a_time else {"recompute_layers": layers, "recompute_method": method}
 
 
 def _precision(arguments: Arguments, dumped: bool) -> str | None:

@@ -3,7 +3,7 @@
 The same modules as GPTModel's, in DeepSpeed's sequence; its engine schedules them (1F1B).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -89,6 +89,7 @@ class Pipeline(PipelineModule):
 
     def __init__(self, spec: RunSpec, config: Any) -> None:
         layout, layers = spec.layout, spec.model.layers
+        self._layout = layout
         self._ends = list(accumulate(layout.stages(layers)))
         super().__init__(
             [
@@ -98,9 +99,27 @@ class Pipeline(PipelineModule):
             ],
             topology=PipeModelDataParallelTopology(layout.pp, layout.tp, spec.dp),
             loss_fn=_loss,
+            # More than 0 tells the engine that `forward` checkpoints.
             activation_checkpoint_interval=int(layout.recompute == "full"),
-            checkpointable_layers=["Block"],
         )
+
+    def forward(self, forward_input: Any) -> Any:
+        """Run the modules of this stage; layers that are recomputed keep no more than their input.
+
+        DeepSpeed's own interval would count the embedding as a layer, and recompute every one.
+        """
+        modules = self.forward_funcs
+        first = int(not isinstance(modules[0], Block))  # behind the embedding
+        blocks = sum(isinstance(module, Block) for module in modules)
+        last = first + self._layout.recomputed_layers(blocks)
+        hidden, start = forward_input, 0
+        while start < len(modules):
+            again = first <= start < last
+            end = start + (self._layout.recompute_unit if again else 1)
+            run = _in_sequence(modules[start:end])
+            hidden = self.activation_checkpoint_func(run, hidden) if again else run(hidden)
+            start = end
+        return hidden
 
     def _partition_layers(self, method: str = "") -> None:
         """Put the embedding before the first layer, and the head after the last."""
@@ -181,6 +200,15 @@ class PipelineEngine:
         if 0 < limit < self._norm:
             for parameter in parameters:
                 parameter.grad.mul_(limit / self._norm)
+
+
+def _in_sequence(modules: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    def run(hidden: Any) -> Any:
+        for module in modules:
+            hidden = module(hidden)
+        return hidden
+
+    return run
 
 
 def _loss(logits: Any, labels: Any) -> Any:

@@ -1,5 +1,6 @@
 """Faults of megatron-core 0.16.1 on hosts without Transformer Engine, one function each."""
 
+import functools
 import importlib.util
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ def apply() -> None:
     """Apply the fixes this host needs; to be called after megatron.core is imported."""
     if importlib.util.find_spec("transformer_engine") is None:
         _router_gemm()
+        _recomputed_norms()
     _gradient_norm()
 
 
@@ -22,6 +24,23 @@ def _router_gemm() -> None:
 
     if not hasattr(moe_utils, "te_general_gemm"):
         moe_utils.te_general_gemm = None
+
+
+def _recomputed_norms() -> None:
+    """Recompute norms (``recompute_modules``: layernorm) in the precision they were computed in.
+
+    ``CheckpointWithoutOutput`` takes its default, ``fp8=False``, for fp8 (it asks ``is not None``).
+    Without the fix: NameError of ``FP8GlobalStateManager``, which only the import of TE defines.
+    """
+    from megatron.core.tensor_parallel.random import CheckpointWithoutOutput
+
+    original = CheckpointWithoutOutput.__init__
+
+    @functools.wraps(original)
+    def initialise(self: Any, fp8: Any = False, *args: Any, **options: Any) -> None:
+        original(self, fp8 or None, *args, **options)
+
+    CheckpointWithoutOutput.__init__ = initialise
 
 
 def _gradient_norm() -> None:

@@ -129,12 +129,16 @@ def _layout(layout: ParallelLayout) -> dict[str, Any]:
 
 def _recompute(layout: ParallelLayout) -> dict[str, Any]:
     if layout.recompute == "selective":
-        return {"recompute_granularity": "selective", "recompute_modules": ["core_attn"]}
+        return {
+            "recompute_granularity": "selective",
+            "recompute_modules": list(layout.recomputed_modules),
+        }
     if layout.recompute == "full":
+        some = layout.recompute_layers is not None
         return {
             "recompute_granularity": "full",
-            "recompute_method": "uniform",
-            "recompute_num_layers": 1,
+            "recompute_method": layout.recompute_method if some else "uniform",
+            "recompute_num_layers": layout.recompute_layers or 1,
         }
     return {}
 

@@ -46,6 +46,9 @@ REFUSED = [
      " head as weights of its own"),
     (small(DS, ParallelLayout(pp=2, zero=2)),
      "zero 2 with pp 2: DeepSpeed's pipeline needs zero <= 1"),
+    (small(DS, ParallelLayout(pp=2, pipeline="E|t*4L")),
+     "pipeline 'E|t*4L' with zero 1 needs backend megatron: DeepSpeed hangs where a stage has the"
+     " embedding alone, and no norm; zero 0 is right"),
     (small(DS, ParallelLayout(zero=0, offload=True)), "offload true needs zero >= 1, zero 0"),
     (small(DS, ParallelLayout(ep=2, zero=0), MOE),
      "ep 2 with zero 0: DeepSpeed clips by a norm that differs between ranks, which is silently"

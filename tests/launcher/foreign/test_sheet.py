@@ -176,6 +176,24 @@ def test_no_openpyxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         foreign.read(source(path))
 
 
+def test_recomputation_and_stages_of_our_own_table(tmp_path: Path) -> None:
+    text = (
+        "backend,pp,pipeline_layout,recompute,recompute_modules,recompute_layers,recompute_method\n"
+        "megatron,2,Et*3|tL,selective,layernorm mlp,,\nmegatron,2,,full,,3,block\n"
+        "megatron,2,,selective,core_attn,,\n"
+    )
+    facts = [run.imported.known for run in rows(tmp_path / "t.csv", text)]
+    assert [
+        (f.pp, f.pipeline_layout, f.recompute, f.recompute_modules, f.recompute_layers,
+         f.recompute_method)
+        for f in facts
+    ] == [
+        (2, "Et*3|tL", "selective", "layernorm mlp", None, None),
+        (2, None, "full", None, 3, "block"),
+        (2, None, "selective", None, None, None),
+    ]  # fmt: skip
+
+
 EXPORT = (
     "row,outcome,cause,remark,backend,model,params_b,nodes,gpus,dp,tp,pp,vpp,cp,ep,sp,zero,"
     "global_batch,micro_batch,recompute,seq_len,precision,reduce_precision,tflops_per_gpu,"

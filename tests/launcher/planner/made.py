@@ -9,8 +9,9 @@ from launcher.planner.constants import Constants
 from launcher.planner.engines import ENGINES
 from launcher.planner.forecast import Grid
 from launcher.planner.memory import MemoryConstants
-from launcher.planner.points import GIB, NUMBER_FORMATS, RECOMPUTE, Points
+from launcher.planner.points import GIB, NUMBER_FORMATS, Points, recompute_fields, stage_fields
 from launcher.planner.steptime import TimeConstants
+from launcher.spec.pipeline import even
 
 PLAIN = MemoryConstants(
     activations=1.0,
@@ -74,13 +75,16 @@ GPT = {
     "layers": 4, "hidden": 1024, "ffn": 4096, "heads": 8, "kv_heads": 8, "head_dim": 128,
     "vocab": 1024, "sequence": 512, "experts": 0, "top_k": 2, "gated": 0, "tied": 0,
     "tp": 1, "pp": 1, "vpp": 1, "cp": 1, "ep": 1, "sp": 0, "zero": 0, "micro_batch": 1,
-    "recompute": "none", "offload": 0, "dispatcher": 0, "flash": 1, "fused": 1, "fused_loss": 0,
+    "recompute": "none", "recompute_modules": None, "recompute_layers": None, "recompute_method": "block",
+    "offload": 0, "dispatcher": 0, "flash": 1, "fused": 1, "fused_loss": 0,
     "dropout": 0, "engine": "megatron", "number_format": "bf16", "gradient_bytes": 4,
     "reduced_bytes": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
     "peak": 312e12, "peak_half": 312e12, "memory": 78.6 * GIB, "memory_rate": 2039e9,
     "link_rate": 300e9, "network_rate": 25e9,
 }  # fmt: skip
 """A small GPT on one A100."""
+
+RECOMPUTED = ("recompute", "recompute_modules", "recompute_layers", "recompute_method")
 
 LAYER_PARAMS = 4 * 1024**2 + 2 * 1024 * 4096 + 2 * 1024
 """Parameters of one of its layers: four attention matrices, two of the feed-forward block, two norms."""
@@ -90,9 +94,15 @@ def point(**changes: Any) -> dict[str, Any]:
     """The fields of `GPT` with some changed; ``shards`` are the ranks that share the weights."""
     row = {**GPT, **changes}
     row.setdefault("shards", row["gpus"] // (row["tp"] * row["pp"]))
+    row.setdefault("stages", even(row["layers"], row["pp"]))
+    stages = row.pop("stages")
+    kind, modules, layers, method = (row.pop(name) for name in RECOMPUTED)
+    if modules is None:
+        modules = ("core_attn",) if kind == "selective" else ()
     return {
         **row,
-        "recompute": RECOMPUTE.index(row["recompute"]),
+        **stage_fields(stages),
+        **recompute_fields(kind, modules, layers, method),
         "engine": ENGINES.index(row["engine"]),
         "number_format": NUMBER_FORMATS.index(row["number_format"]),
     }

@@ -116,3 +116,21 @@ def test_one_point_alone_has_no_axes() -> None:
     assert forecast({0: Observation(fitted=True, step=1.0)}, grid).speed[0] == pytest.approx(
         4096, rel=0.05
     )
+
+
+def test_points_that_recompute_other_work_or_have_other_stages_are_apart() -> None:
+    rows: list[dict[str, Any]] = [
+        {},
+        {"recompute": "selective"},
+        {"recompute": "selective", "recompute_modules": ("layernorm",)},
+        {"recompute": "selective", "recompute_modules": ("layernorm", "mlp")},
+        {"recompute": "selective", "recompute_modules": ("core_attn", "mlp")},
+        {"recompute": "full", "recompute_layers": 1},
+        {"recompute": "full"},
+        {"recompute": "full", "recompute_layers": 2, "recompute_method": "uniform"},
+        {"stages": [1, 3]},
+        {"stages": [0, 4]},
+    ]
+    choices = grid_of(points(*rows, pp=2, gpus=2))
+    for axes in (choices.time_axes, choices.memory_axes):
+        assert len({tuple(place) for place in axes.modelled.tolist()}) == len(rows)

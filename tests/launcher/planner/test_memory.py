@@ -110,6 +110,16 @@ def test_experts_are_shared_among_fewer_ranks(
     )
 
 
+def modules(*names: str) -> dict[str, Any]:
+    """Selective recomputation of some modules."""
+    return {"recompute": "selective", "recompute_modules": names}
+
+
+def layers(count: int, method: str = "block") -> dict[str, Any]:
+    """Full recomputation of some layers."""
+    return {"recompute": "full", "recompute_layers": count, "recompute_method": method}
+
+
 @pytest.mark.parametrize(
     ("changes", "per_token"),
     [
@@ -134,6 +144,23 @@ def test_experts_are_shared_among_fewer_ranks(
         ({"flash": 0, "recompute": "selective"}, L * 32800 + 20480),
         ({"flash": 0, "recompute": "full"}, L * 2048 + 32800 + 20480),
         ({"number_format": "fp32", "recompute": "full"}, L * 4096 + 65600),
+        # outputs of the norms, 4 h; inside the feed-forward block 4 f
+        (modules("layernorm"), L * (32800 - 4096) + 4096),
+        (modules("mlp"), L * (32800 - 16384) + 16384),
+        (modules("layernorm", "mlp"), L * (32800 - 20480) + 20480),
+        (modules("core_attn", "layernorm"), L * (32800 - 4096) + 4096),
+        ({"tp": 2, "gpus": 2, **modules("layernorm", "mlp")}, L * (20496 - 4096 - 8192) + 4096 + 8192),
+        ({"tp": 2, "gpus": 2, "sp": 1, **modules("layernorm", "mlp")}, L * (16400 - 10240) + 10240),
+        # twice 4 f, and copies of the tokens
+        ({"experts": 4, **modules("moe")}, L * (32800 - 16384) + 2 * 16384 + 4 * H * 2),
+        ({"flash": 0, **modules("mlp")}, L * (32800 + 20480 - 16384) + 16384),
+        ({"flash": 0, **modules("core_attn", "mlp")}, L * (32800 - 16384) + 16384 + 20480),
+        ({"number_format": "fp32", **modules("mlp")}, 2 * (L * (32800 - 16384) + 16384)),
+        # 1 of the 4 layers; all of them, 2 at a time
+        (layers(1), 2048 + (L - 1) * 32800 + 32800),
+        (layers(L), L * 2048 + 32800),
+        (layers(2, "uniform"), L / 2 * 2048 + 2 * 32800),
+        ({"flash": 0, **layers(3)}, 3 * 2048 + (32800 + 20480) + (32800 + 20480)),
     ],
 )  # fmt: skip
 def test_activations(changes: dict[str, Any], per_token: float) -> None:
@@ -185,12 +212,12 @@ def test_the_second_stage_holds_one_micro_batch_less_and_no_embedding() -> None:
 @pytest.mark.parametrize(
     ("layers", "pp", "stage_layers", "in_flight"),
     [
-        # layers on the first, on the first of the longer ones (or the second) and on the last
+        # layers on the first, on the first of the longest between (or the last) and on the last
         (16, 4, (4, 4, 4), (4, 3, 1)),
         (18, 4, (4, 5, 4), (4, 3, 1)),
-        (19, 4, (5, 5, 4), (4, 4, 1)),
+        (19, 4, (5, 5, 4), (4, 3, 1)),
         (40, 12, (3, 4, 3), (12, 8, 1)),
-        (5, 2, (3, 3, 2), (2, 2, 1)),
+        (5, 2, (3, 2, 2), (2, 1, 1)),
         (5, 1, (5, 5, 5), (1, 1, 1)),
     ],
 )
@@ -209,6 +236,25 @@ def test_layers_that_do_not_split_evenly(
         stage_layers[0],
         max(stage_layers),
         stage_layers[2],
+    )
+
+
+@pytest.mark.parametrize(
+    ("stages", "middle"),
+    [([0, 8, 8, 0], 1), ([2, 4, 6, 4], 2), ([7, 3, 3, 3], 1)],
+)
+def test_layers_of_stages_that_were_chosen(stages: list[int], middle: int) -> None:
+    point = points(layers=16, stages=stages, pp=4, gpus=4, global_batch=16)
+    memories = [stage_memory(point, PLAIN, stage) for stage in STAGES]
+    sizes = [stages[0], stages[middle], stages[-1]]
+    embeddings = [V * H, 0, V * H]
+    assert [part.weights[0] / 2 for part in memories] == [
+        layers * LAYER_PARAMS + embedding
+        for layers, embedding in zip(sizes, embeddings, strict=True)
+    ]
+    in_flight = [4, 4 - middle, 1]
+    assert [part.activations[0] for part in memories] == pytest.approx(
+        [N * LAYER * layers * count for layers, count in zip(sizes, in_flight, strict=True)]
     )
 
 
@@ -358,6 +404,26 @@ def test_recomputation_never_takes_more(less: str, more: str) -> None:
     pairs = pair("recompute", less, more)
     low, high = (stage_memory(p, FIXED.memory, "first").allocated for p in pairs)
     assert (high >= low).all() and (high > low).any()
+
+
+@pytest.mark.parametrize("vpp", [1, 2])
+@pytest.mark.parametrize("stage", ["first", "middle", "last"])
+def test_the_more_is_recomputed_the_less_memory_it_takes(stage: str, vpp: int) -> None:
+    """A model of 32 layers, in 4 stages of 8."""
+    some: list[dict[str, Any]] = [{}, modules("layernorm"), modules("layernorm", "mlp")]
+    some += [layers(6 // vpp), {"recompute": "full"}]
+    rows = [point(**BIG, pp=4, vpp=vpp, **choice) for choice in some]
+    sizes = stage_memory(Points.from_rows(rows), FIXED.memory, stage).allocated
+    assert (np.diff(sizes) < 0).all()
+
+
+def test_the_last_stage_of_uneven_ones_recomputes_what_it_has() -> None:
+    """5 layers in stages of 3 and 2: a block of 3 is all of either."""
+    choices: tuple[dict[str, Any], ...] = (layers(3), {"recompute": "full"})
+    some, every = (points(layers=5, pp=2, gpus=2, **choice) for choice in choices)
+    for stage in ("first", "last"):
+        sizes = [stage_memory(p, PLAIN, stage).allocated[0] for p in (some, every)]
+        assert sizes[0] == sizes[1]
 
 
 def test_the_terms_are_all_that_is_allocated() -> None:

@@ -68,10 +68,14 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
         micro_batch=4,
         offload=True,
         recompute="full",
+        recompute_layers=2,
+        recompute_method="block",
         dispatcher="allgather",
+        pipeline="E|tt|t|tL",
     )
     row = point(
         layers=4,
+        stages=[1, 3],  # with vpp 2 the first has chunks 0 and 2
         hidden=64,
         ffn=128,
         heads=4,
@@ -93,6 +97,7 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
         shards=4,  # 16 cards / (tp 2 x pp 2): the ranks of cp have the same weights
         micro_batch=4,
         recompute="full",
+        recompute_layers=2,
         offload=1,
         dispatcher=1,
         flash=1,
@@ -199,8 +204,7 @@ def test_what_follows_from_the_fields() -> None:
     assert columns.attention_params.tolist()[:2] == [4 * 1024**2, 2.5 * 1024**2]
     assert columns.ffn_params.tolist()[:2] == [2 * 1024 * 4096, 3 * 1024 * 4096]
     assert columns.active_ffns.tolist() == [1, 1, 3, 1]
-    assert columns.selective_recompute.tolist() == [False, False, True, False]
-    assert columns.full_recompute.tolist() == [False, False, False, True]
+    assert columns.repeated.shares.tolist() == [[0] * 4, [0] * 4, [1, 0, 0, 0], [1] * 4]
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,53 @@ def test_selective_recomputation_adds_attention() -> None:
     assert step.recompute[0] == pytest.approx(M * L * SCORE_FLOPS / (SHARE * 0.5))
 
 
+def test_modules_that_are_recomputed_add_their_part_of_a_forward_pass() -> None:
+    c = replace(WORK, flash=1e30)
+    mlp = {"recompute": "selective", "recompute_modules": ("mlp",)}
+    step = seconds(c, **FAST_MEMORY, **mlp)
+    feed_forward = 2 * N * 2 * H * 4096
+    assert step.recompute[0] == pytest.approx(M * L * feed_forward / SHARE, rel=1e-6)
+    tensor = [
+        seconds(c, tp=2, gpus=2, **choice).tensor[0]
+        for choice in ({}, mlp, {"recompute": "selective", "recompute_modules": ("layernorm",)})
+    ]
+    assert np.divide(tensor, tensor[0]) == pytest.approx([1, 5 / 4, 1])
+    experts = [
+        seconds(c, experts=4, ep=4, gpus=4, global_batch=4 * M, **choice).experts[0]
+        for choice in ({}, {"recompute": "selective", "recompute_modules": ("moe",)}, {"recompute": "full"})
+    ]  # fmt: skip
+    assert np.divide(experts, experts[0]) == pytest.approx([1, 6 / 4, 6 / 4])
+
+
+def test_a_block_of_layers_adds_so_many_forward_passes() -> None:
+    c = replace(WORK, flash=1e30)
+    block: dict[str, Any] = {"recompute": "full", "recompute_layers": 1}
+    whole, part, pairs = (
+        seconds(c, **FAST_MEMORY, **choice).recompute[0]
+        for choice in ({"recompute": "full"}, block, {"recompute": "full", "recompute_layers": 2, "recompute_method": "uniform"})
+    )  # fmt: skip
+    assert part / whole == pytest.approx(1 / L)
+    assert pairs == whole
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [{}, {"tp": 2, "gpus": 2, "sp": 1}, {"pp": 2, "gpus": 2}, {"cpu": 1}],
+    ids=["one", "tensor", "pipeline", "cpu"],
+)
+def test_the_more_is_recomputed_the_longer_a_step_takes(shape: dict[str, Any]) -> None:
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"recompute": "selective", "recompute_modules": ("layernorm",)},
+        {"recompute": "selective", "recompute_modules": ("layernorm", "mlp")},
+        {"recompute": "full", "recompute_layers": 15},  # of 16 layers
+        {"recompute": "full"},
+    ]
+    shape = {"layers": 16 * shape.get("pp", 1), **shape}
+    totals = [seconds(FIXED.time, **shape, **kind).total[0] for kind in kinds]
+    assert (np.diff(totals) > 0).all()
+
+
 @pytest.mark.parametrize(
     ("pp", "vpp", "batches", "share"),
     [(4, 1, 8, 3 / 8), (4, 2, 8, 3 / 16), (2, 2, 2, 1 / 4), (4, 1, 1, 3), (1, 1, 8, 0)],
@@ -155,6 +202,21 @@ def test_the_bubble(pp: int, vpp: int, batches: int, share: float) -> None:
     sizes: dict[str, Any] = {"pp": pp, "vpp": vpp, "gpus": pp, "global_batch": batches, "vocab": 1}
     step = seconds(c, **FAST_MEMORY, **sizes)
     assert step.bubble[0] / step.compute[0] == pytest.approx(share, rel=1e-3)
+
+
+def test_the_slowest_stage_sets_the_pace() -> None:
+    c = replace(WORK, flash=1e30, exposed_sends=0.0)
+    sizes: dict[str, Any] = {"layers": 8, "pp": 4, "gpus": 4, **FAST_MEMORY}
+    layer = 3 * LAYER_FLOPS / SHARE
+    head = 3 * 2 * N * H * V / SHARE
+    for stages, seconds_of_stage in (
+        ([2, 2, 2, 2], 2 * layer + head),
+        ([1, 2, 4, 1], 4 * layer),  # the head takes less than the 3 layers the last one lacks
+        ([1, 1, 1, 5], 5 * layer + head),
+        ([0, 4, 4, 0], 4 * layer),
+    ):
+        step = seconds(c, **sizes, stages=stages)
+        assert step.compute[0] == pytest.approx(M * seconds_of_stage, rel=1e-6), stages
 
 
 def test_tensor_parallel_all_reduces() -> None:
@@ -403,6 +465,17 @@ MODELS = [
 ]  # fmt: skip
 
 
+RECOMPUTED: list[dict[str, Any]] = [
+    {"recompute": "none"},
+    {"recompute": "selective"},
+    {"recompute": "selective", "recompute_modules": ("layernorm", "mlp")},
+    {"recompute": "selective", "recompute_modules": ("core_attn", "moe")},
+    {"recompute": "full"},
+    {"recompute": "full", "recompute_layers": 3},
+    {"recompute": "full", "recompute_layers": 2, "recompute_method": "uniform"},
+]
+
+
 def some_specs(count: int) -> Iterator[RunSpec]:
     """Layouts that arithmetic allows, of few and of many cards."""
     draw = random.Random(0)
@@ -415,7 +488,7 @@ def some_specs(count: int) -> Iterator[RunSpec]:
             zero=draw.choice((0, 1, 2, 3)),
             micro_batch=draw.choice((1, 2, 4, 16)),
             ep=draw.choice((1, 1, 2)),
-            recompute=draw.choice(("none", "selective", "full")),
+            **draw.choice(RECOMPUTED),
         )
         where = cluster(draw.choice(("a100", "h100")), draw.choice((1, 4, 32)), 8)
         base = spec(
@@ -453,7 +526,7 @@ def test_nothing_is_faster_than_the_peak(constants: TimeConstants) -> None:
     step = step_time(Points.from_specs(specs, engine_traits), constants)
     share = [
         spec.tokens_per_step
-        * spec.model.hardware_flops_per_token(spec.layout.recompute)
+        * spec.layout.hardware_flops_per_token(spec.model)
         / (seconds * spec.cluster.gpus * peak(spec))
         for spec, seconds in zip(specs, step.total, strict=True)
     ]

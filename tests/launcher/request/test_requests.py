@@ -161,6 +161,13 @@ REQUESTS: list[tuple[str, list[str], str]] = [
      "sweep.axes.train.global_batch[0]: '12 * cluster.gpu': no field 'gpu'; did you mean 'gpus'?"),
     ("allgather of a dense model", ["layout.dispatcher=allgather"],
      "dispatcher allgather needs ep > 1, ep is 1"),
+    ("experts' module of a dense model", ["layout.recompute=selective", "layout.recompute_modules=[moe]"],
+     "recompute_modules [moe]: moe needs a model with experts, tiny is dense"),
+    ("module that needs another one's kernels", ["layout.recompute_modules=[moe_act]"],
+     "layout.recompute_modules[0]: 'moe_act' is not one of core_attn, layernorm, mlp, moe;"
+     " did you mean 'core_attn'?"),
+    ("module that is no list", ["layout.recompute=selective", "layout.recompute_modules=mlp"],
+     "layout.recompute_modules: expected a list, got 'mlp'; write [mlp]"),
     ("sweep file", ["--config-dir", "conf", "sweep=typo"],
      "sweep.axis: no such key; did you mean 'sweep.axes'?"),
     ("sweep file of a list", ["--config-dir", "conf", "sweep=list"],

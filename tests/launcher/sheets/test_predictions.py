@@ -99,6 +99,18 @@ REFUSED = [
 ]  # fmt: skip
 
 
+REFUSED += [
+    ({"recompute": "selective", "recompute_modules": "moe_act mlp"},
+     "no prediction is made for recompute_modules 'moe_act mlp'"),
+    ({"pp": "2", "pipeline_layout": "Et*16|t*16mL"},
+     "pipeline 'Et*16|t*16mL': 'm' is none of E, t, L, |, *n and ()*n"),
+    ({"pp": "2", "pipeline_layout": "16 + 16"},
+     "no prediction is made for pipeline_layout '16 + 16'"),
+    ({"recompute_modules": "mla_up_proj"},
+     "no prediction is made for recompute_modules 'mla_up_proj'"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(("row", "reason"), REFUSED)
 def test_no_prediction_is_one_of_something_else(
     tmp_path: Path, row: dict[str, str], reason: str
@@ -120,6 +132,7 @@ def test_no_prediction_is_one_of_something_else(
         {"precision": "bf16 (not NVFP4)"}, {"precision": "amp_bf16"}, {"precision": "MXFP8"}, {"precision": "mixed"},
         {"precision": "FP8-CS (FP8-MX)"}, {"recompute": "core_attn"}, {"recompute": "Full (12 layers)"},
         {"task": "SFT"}, {"precision": "True"}, {"recompute": "full AC"}, {"recompute": "SAC"},
+        {"recompute": "selective", "recompute_modules": "['mlp']"}, {"recompute": "full", "recompute_num_layers": "4"},
         {"strategy": "HSDP"}, {"FSDP": "8"},
     ],
 )  # fmt: skip

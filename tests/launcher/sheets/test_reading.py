@@ -96,8 +96,8 @@ def test_a_cell_without_a_figure(title: str, text: str) -> None:
         ({"GlobalBatchSize (T)": "1048576"}, {"global_batch": "1048576 tokens"}),
         ({"Parameters (M)": "350"}, {"params_b": "350M"}),
         ({"SeqLen (K)": "64"}, {"seq_len": "64k"}),
-        ({"recompute_modules": "[core_attn]"}, {"recompute": "core_attn"}),
-        ({"recompute_modules": "None"}, {"recompute": "None"}),
+        ({"recompute_modules": "[core_attn]"}, {"recompute": None, "recompute_modules": "core_attn"}),
+        ({"recompute-num-layers": "4"}, {"recompute_layers": "4"}),
     ],
 )  # fmt: skip
 def test_what_a_row_states(row: dict[str, str], columns: dict[str, str | None]) -> None:

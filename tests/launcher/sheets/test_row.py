@@ -18,9 +18,26 @@ def test_a_row_that_says_everything_assumes_nothing() -> None:
         "zero": 1, "sp": 1, "flash": 0, "recompute": RECOMPUTE.index("selective"),
         "engine": ENGINES.index("megatron"), "number_format": NUMBER_FORMATS.index("bf16"), "gradient_bytes": 4,
         "shards": 4, "peak": 989e12, "memory": 78.6 * GIB, "network_rate": 50e9, "cpu": 0,
-        "offload": 0, "gated": 1, "tied": 0,
+        "offload": 0, "gated": 1, "tied": 0, "first_layers": 12, "last_layers": 12,
     }  # fmt: skip
     assert {name: getattr(sheet.points, name)[0] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "layers"),
+    [
+        ({"pp": "3"}, [8, 8, 8]),
+        ({"pp": "3", "vpp": "8", "layers": "25"}, [8, 8, 9]),
+        ({"pp": "3", "vpp": "", "layers": "26"}, [9, 9, 8]),
+        ({"pp": "3", "vpp": "1", "pipeline_model_parallel_layout": "Et*7|t*10|t*7L"}, [7, 10, 7]),
+        ({"pp": "3", "vpp": "2", "pipeline_layout": "Et*2|(t*4|)*4 t*6 L"}, [6, 8, 10]),
+    ],
+)
+def test_layers_of_the_stages(row: dict[str, str], layers: list[int]) -> None:
+    points = read(**FULL | {"n_gpus": "48"} | row).points
+    stages = (points.first_layers, points.middle_layers, points.last_layers)
+    assert [stage[0] for stage in stages] == layers
+    assert points.most_layers[0] == max(layers)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from tests.launcher.sheets.made import read, write
         ({"model": "ours", "heads": "31"}, None),  # hidden is a guess
         ({"pp": "8", "vpp": "8", "global_batch": "64"}, "pp 8 x vpp 8 (64) is more than layers 32"),
         ({"model": "ours", "pp": "8", "vpp": "8", "global_batch": "64"}, None),
+        ({"pp": "2", "pipeline_layout": "Et*20|t*12L", "global_batch": "64"}, None),
         ({"n_gpus": "48", "cp": "6", "seq_len": "4096"}, "2 x cp (12) does not divide sequence 4096"),
         ({"n_gpus": "48", "cp": "6"}, None),  # seq_len is a guess
         ({"tp": "2.5"}, "tp 2.5 is no whole number"),

@@ -172,7 +172,7 @@ def test_precisions(text: str, number: str) -> None:
     [
         *((text, "full") for text in ("every_layer", "yes", "True", "1", "1.0", "full", "block", "uniform",
                                       "activation checkpointing on", "every layer", "\u2713", "Full (12 layers)")),
-        *((text, "selective") for text in ("selective", "Selective (core_attn)", "core attention")),
+        *((text, "selective") for text in ("selective", "Selective (core_attn)", "core attention", "mlp, layernorm")),
         *((text, "none") for text in ("no", "False", "0", "0.0", "off", "none", "no recompute",
                                       "activation checkpointing off", "disabled")),
     ],

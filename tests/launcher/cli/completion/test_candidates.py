@@ -19,6 +19,7 @@ from tests.conftest import ROOT
 
 LAYOUT = (
     "tp pp vpp cp ep sequence_parallel zero micro_batch recompute offload overlap_p2p dispatcher"
+    " recompute_modules recompute_layers recompute_method pipeline"
 )
 RECOMPUTE = ["none", "selective", "full"]
 FORMATS = ["table", "csv", "json", "md", "latex", "html", "parquet"]
@@ -54,7 +55,10 @@ EXACT: list[tuple[str, list[str]]] = [
     ("train.o", ["train.optimizer."]),
     ("train.optimizer.l", ["train.optimizer.lr="]),
     ("scheduler.co", ["scheduler.constraint=", "scheduler.container=", "scheduler.container."]),
-    ("sweep.axes.layout.re", ["sweep.axes.layout.recompute="]),
+    (
+        "sweep.axes.layout.re",
+        [f"sweep.axes.layout.{name}=" for name in LAYOUT.split() if name.startswith("re")],
+    ),
     ("sweep.axes.st", []),
     ("train.sp", ["train.spike_guard=", "train.spike_guard."]),
     ("+train.spike_guard.wi", ["+train.spike_guard.window="]),
@@ -210,4 +214,5 @@ def test_every_choice_is_a_value_of_its_key() -> None:
         kind = field_at(Request, key.replace("*", "NAME").removeprefix("sweep.axes.").split("."))
         for text in value.get("values", ()):
             choice = texts.get(text, int(text) if text.isdecimal() else text)
-            decode(kind, [choice] if key == "retry" else choice, key)
+            of_list = key.endswith(("retry", "recompute_modules")) and choice is not None
+            decode(kind, [choice] if of_list else choice, key)

@@ -39,6 +39,34 @@ PRINTED: list[tuple[dict[str, str], dict[str, Any]]] = [
     (MEGATRON | {"recompute_granularity": "selective"}, {"recompute": "selective"}),
     (MEGATRON | {"checkpoint_activations": "True"}, {"recompute": "full"}),
     (
+        MEGATRON | {"recompute_granularity": "selective", "recompute_modules": "['core_attn']"},
+        {"recompute": "selective", "recompute_modules": None, "recompute_layers": None},
+    ),
+    (
+        MEGATRON
+        | {"recompute_granularity": "selective", "recompute_modules": "['moe_act', 'layernorm']"},
+        {"recompute_modules": "layernorm moe_act"},
+    ),
+    (
+        MEGATRON
+        | {
+            "recompute_granularity": "full",
+            "recompute_modules": "['core_attn']",
+            "recompute_method": "block",
+            "recompute_num_layers": "4",
+        },
+        {"recompute_modules": None, "recompute_layers": 4, "recompute_method": "block"},
+    ),
+    (
+        MEGATRON
+        | {
+            "recompute_granularity": "full",
+            "recompute_method": "uniform",
+            "recompute_num_layers": "1",
+        },
+        {"recompute": "full", "recompute_layers": None, "recompute_method": None},
+    ),
+    (
         MEGATRON
         | {
             "pipeline_model_parallel_size": "2",
@@ -47,6 +75,11 @@ PRINTED: list[tuple[dict[str, str], dict[str, Any]]] = [
         },
         {"pp": 2, "vpp": 4, "dp": 4},
     ),
+    (
+        MEGATRON | {"pipeline_model_parallel_layout": "Et*3|(tt|)*29,m|L"},
+        {"pipeline_layout": "Et*3|(tt|)*29,m|L"},
+    ),
+    (MEGATRON | {"pipeline_model_parallel_layout": "None"}, {"pipeline_layout": None}),
     ({"engine.zero_optimization_stage": "3", "engine.world_size": "8"}, {"zero": 3, "gpus": 8}),
     (MEGATRON | {"deepspeed": "True", "zero_stage": "2"}, {"zero": 2}),
     ({"dp_shard": "8", "pp": "1"}, {"zero": 3}),  # FSDP

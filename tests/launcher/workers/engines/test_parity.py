@@ -20,10 +20,32 @@ SP = {"layout__tp": 2, "layout__sequence_parallel": True}
 TP = {"layout__tp": 2, "layout__sequence_parallel": False}
 DS = {"backend": "deepspeed"}
 
+
+def modules(*names: str) -> dict[str, Any]:
+    """Selective recomputation of some modules."""
+    return {"layout__recompute": "selective", "layout__recompute_modules": list(names)}
+
+
+def block(layers: int) -> dict[str, Any]:
+    """Full recomputation of some layers of each model chunk."""
+    return {"layout__recompute": "full", "layout__recompute_layers": layers}
+
+
+def uniform(layers: int) -> dict[str, Any]:
+    """Full recomputation of all layers, some at a time."""
+    return {**block(layers), "layout__recompute_method": "uniform"}
+
+
+def pipeline(chunks: str, pp: int = 2) -> dict[str, Any]:
+    """Layers of each stage, or of each of its model chunks."""
+    return {"layout__pp": pp, "layout__pipeline": chunks}
+
+
 MODELS: dict[str, dict[str, Any]] = {
     "dense": {},
     "moe": {"model__experts": 4, "train__moe_aux_loss": 0.05},
     "uneven": {"model__layers": 5},
+    "seven": {"model__layers": 7},
     "tied": {"model__tied": True},
     "gelu": {"model__gated": False},
     "odd": {"model__head_width": 24, "model__rope_theta": 5e5, "model__norm_eps": 1e-6},
@@ -52,6 +74,31 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 4, TP),
     ("dense", 4, {"layout__pp": 2}),
     ("dense", 4, {"layout__cp": 2, **SP}),
+    # megatron, recomputation
+    ("dense", 1, modules("mlp")),
+    ("dense", 1, modules("core_attn", "layernorm", "mlp")),
+    ("gelu", 1, modules("layernorm", "mlp")),
+    ("dense", 2, {**modules("layernorm"), "layout__pp": 2, "layout__vpp": 2}),
+    ("dense", 2, {**modules("layernorm", "mlp"), **SP}),
+    ("dense", 2, {**modules("layernorm", "mlp"), **TP}),
+    ("dense", 2, {**modules("core_attn", "mlp"), "layout__cp": 2}),
+    ("dense", 1, block(3)),
+    ("uneven", 2, {**block(3), "layout__pp": 2}),
+    ("uneven", 2, {**block(1), "layout__pp": 2, "layout__vpp": 2}),
+    ("dense", 1, uniform(2)),
+    ("dense", 2, {**uniform(2), "layout__pp": 2}),
+    ("moe", 1, modules("core_attn", "moe")),
+    ("moe", 2, {**modules("moe", "layernorm"), "layout__ep": 2}),
+    ("switch", 1, block(2)),
+    # megatron, stages that were chosen
+    ("seven", 2, {**pipeline("Et*2|t*5L"), "layout__zero": 0}),
+    ("dense", 2, pipeline("E|t*4L")),
+    ("tied", 2, pipeline("Et*4|L")),
+    ("dense", 2, {**pipeline("E|(t|)*4L"), "layout__vpp": 3}),
+    ("dense", 2, {**pipeline("E|t|tt|tL"), "layout__vpp": 2}),
+    ("uneven", 4, pipeline("E|t*2|t*3|L", pp=4)),
+    ("seven", 2, {**pipeline("Et*2|t*5L"), **block(3)}),
+    ("dense", 2, {**pipeline("Et*3|tL"), **modules("layernorm", "mlp")}),
     # megatron, mixture of experts
     ("moe", 2, {}),
     ("moe", 2, {"layout__ep": 2}),
@@ -87,6 +134,20 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 4, {**DS, "layout__zero": 0, "layout__pp": 2, **SP}),
     ("dense", 4, {**DS, "layout__zero": 1, "layout__pp": 2}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__pp": 2}),
+    # deepspeed, recomputation
+    ("dense", 2, {**DS, "layout__zero": 1, **modules("layernorm")}),
+    ("dense", 2, {**DS, "layout__zero": 3, **modules("core_attn", "layernorm", "mlp")}),
+    ("dense", 2, {**DS, "layout__zero": 3, **block(2)}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2, **modules("moe", "layernorm")}),
+    ("dense", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **modules("layernorm", "mlp")}),
+    ("moe", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **modules("moe")}),
+    ("uneven", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **block(2)}),
+    ("dense", 2, {**DS, "layout__zero": 0, "layout__pp": 2, **uniform(2)}),
+    # deepspeed, stages that were chosen
+    ("seven", 2, {**DS, "layout__zero": 1, **pipeline("Et*2|t*5L"), **block(3)}),
+    ("dense", 2, {**DS, "layout__zero": 0, **pipeline("E|t*4L")}),
+    ("dense", 2, {**DS, "layout__zero": 1, **pipeline("Et*4|L"), "layout__recompute": "full"}),
+    ("uneven", 4, {**DS, "layout__zero": 1, **pipeline("Et|t|t*3|L", pp=4)}),
 ]
 
 

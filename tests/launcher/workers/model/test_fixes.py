@@ -18,6 +18,13 @@ BUGS: list[tuple[str, int, dict[str, Any], str]] = [
         "NameError: name 'te_general_gemm' is not defined",
     ),
     (
+        "from megatron.core.tensor_parallel.random import CheckpointWithoutOutput as Checkpoint\n"
+        "Checkpoint.__init__ = Checkpoint.__init__.__wrapped__",
+        1,
+        {"layout__recompute": "selective", "layout__recompute_modules": ["layernorm"]},
+        "NameError: name 'FP8GlobalStateManager' is not defined",
+    ),
+    (
         "from launcher.workers.engines import deepspeed as deepspeed_engine\n"
         "deepspeed_engine._register_experts = lambda model, groups, spec: groups",
         2,
@@ -47,7 +54,13 @@ BUGS: list[tuple[str, int, dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("patch", "count", "changes", "message"),
     BUGS,
-    ids=["router gemm", "names of experts", "seed under SP", "compiled collectives"],
+    ids=[
+        "router gemm",
+        "recomputed norms",
+        "names of experts",
+        "seed under SP",
+        "compiled collectives",
+    ],
 )
 def test_the_bug_is_still_there(
     patch: str, count: int, changes: dict[str, Any], message: str, tmp_path: Path, cache: Path
