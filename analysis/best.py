@@ -79,7 +79,9 @@ def _remarks(row: "pd.Series[Any]", spec: RunSpec) -> Iterator[str]:
     figures = [f"{row[name]:,.4g} {unit}" for unit, name in units.items() if pd.notna(row[name])]
     figures += [f"loss {row['loss_last']:.4f}"] if pd.notna(row["loss_last"]) else []
     days = [f"{row['eta_days']:,.1f} days"] if pd.notna(row["eta_days"]) else []
-    yield f"# {', '.join([*figures, *days])}, measured in {row['steps']} steps"
+    probe = spec.train.probe_micro_batches
+    trial = f" of {probe} of {spec.accumulation} micro batches, and derived" if probe else ""
+    yield f"# {', '.join([*figures, *days])}, measured in {row['steps']} steps{trial}"
     if spec.train.tokens:
         yield f"# train.steps is for train.tokens {spec.train.tokens:,}; the trial took fewer"
         yield "# a long run wants checkpoint_every=N besides"

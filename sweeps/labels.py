@@ -14,7 +14,7 @@ IN_COLUMNS = {column.spec_field for column in COLUMNS.values()} - {None}
 """Fields that the table shows in columns of their own, dotted."""
 
 NOT_CHOSEN = {"train.probe_micro_batches"}
-"""Fields that no user varies: they follow from the others."""
+"""Fields that follow from the others, unless a user varies them alone."""
 
 OF_THE_MODEL = "model."
 """Prefix of the model's fields: its name tells it, unless one model is varied by hand."""
@@ -92,8 +92,9 @@ def _split(column: list[Any]) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _in_order(points: Sequence[RunSpec]) -> list[tuple[str, list[Any]]]:
-    columns = [column for column in differences(points).items() if column[0] not in NOT_CHOSEN]
-    return sorted(columns, key=lambda column: column[0] != "backend")
+    differing = differences(points)
+    chosen = {name: values for name, values in differing.items() if name not in NOT_CHOSEN}
+    return sorted((chosen or differing).items(), key=lambda column: column[0] != "backend")
 
 
 def _text(name: str, value: Any) -> str:

@@ -98,12 +98,13 @@ def _of_run(folder: RunFolder, files: set[str]) -> Row:
 def _so_far(folder: RunFolder, spec: RunSpec, status: Status | None) -> Row:
     """The row of a run that has not ended."""
     lines = metrics.read(folder.metrics, Brief).lines
-    figures = summary.measured(spec, lines, {}, folder.events())
+    prediction = read_prediction(folder)
+    figures = summary.measured(spec, lines, {}, folder.events(), prediction)
     record = RunRecord(
         spec=spec,
         outcome="ok",
         figures=figures,
-        prediction=read_prediction(folder),
+        prediction=prediction,
         attempt=status.attempt if status else None,
         commit=status.commit if status else None,
         hosts=status.nodes if status else (),

@@ -130,7 +130,7 @@ def _card(part: Part) -> float | None:
 
 def _of_training(part: Part) -> Iterator[Chart]:
     table = part.table
-    batches = table[["global_batch", "seq_len"]].drop_duplicates()
+    batches = table[["global_batch", "probe_micro_batches", "seq_len"]].drop_duplicates()
     x = "tokens" if part.kind == "sweep" and len(batches) > 1 else "step"
     apart = charts.spread(part.steps, table) if part.kind == "sweep" else None
     caption = "As logged."

@@ -112,9 +112,13 @@ def _gpu_hours(record: RunRecord) -> float:
 
 
 def _twins(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
-    """Number the points, so that those have one number that differ in their steps alone."""
+    """Number the points, so that those have one number that differ in their steps alone.
+
+    The micro batches of a trial follow from its steps.
+    """
     if "train.steps" not in differ:
         return np.arange(count)
-    columns = [codes_of(values) for name, values in differ.items() if name != "train.steps"]
+    other = differ.keys() - {"train.steps", "train.probe_micro_batches"}
+    columns = [codes_of(values) for name, values in differ.items() if name in other]
     rows = np.array(columns, dtype=float).reshape(len(columns), count).T
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(count)

@@ -3,7 +3,7 @@
 Made once and never changed: what moves while it runs is `launcher.campaign.campaign.Campaign`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -95,39 +95,52 @@ class Plan:
     def within_limits(self) -> Self:
         """The plan with trials that are short, and without those that no limit of time allows."""
         plan = self._with_short_trials()
-        return replace(plan, refusals={**plan.refusals, **plan._too_long()})
+        too_long = plan._too_long()
+        return replace(plan, refusals={**plan.refusals, **too_long}) if too_long else plan
 
     def _with_short_trials(self) -> Self:
         """The plan with fewer micro batches in each step of trials that would take too long."""
-        request, seconds = self.request, self.request.points.trial_seconds
-        if not seconds or len(self.points) == 1 or request.checkpoint_every or request.curriculum:
+        trials = self._short_trials()
+        if not trials:
             return self
-        if request.points.goal != SPEED:  # a loss depends on the batch
-            return self
-        points, steps = self.grid.points, np.array([s.train.steps for s in self.candidates])
-        chosen = probe.micro_batches(points, self.grid.constants.time, steps, seconds)
-        trials = {
-            spec.name: _trial(spec, int(count))
-            for spec, count, cpu in zip(self.candidates, chosen, points.cpu, strict=True)
-            # A folder that is there has been started with all of them, by an earlier version.
-            if count and not cpu and not self.folder.run(spec.name).path.exists()
-        }
-        names = {name: trials.get(name, spec).name for name, spec in self.points.items()}
+        points = [trials.get(name, spec) for name, spec in self.points.items()]
+        names = dict(zip(self.points, (spec.name for spec in points), strict=True))
         return replace(
             self,
-            points={names[name]: trials.get(name, spec) for name, spec in self.points.items()},
+            points={spec.name: spec for spec in points},
             remarks={names[name]: remark for name, remark in self.remarks.items()},
         )
 
-    def _too_long(self) -> dict[str, str]:
-        """Reasons of the points on cards whose trials would be ended by the time limit."""
-        limit, reasons = self.request.time_limit, {}
-        if self.request.checkpoint_every:  # the next job goes on from the last one
+    def _short_trials(self) -> dict[str, RunSpec]:
+        """Specs with fewer micro batches, by the names of the points that they stand for."""
+        request, seconds = self.request, self.request.points.trial_seconds
+        if not seconds or len(self.points) == 1 or request.checkpoint_every or request.curriculum:
             return {}
-        for spec in self.candidates if any(_on_cards(spec) for spec in self.candidates) else ():
+        if request.points.goal != SPEED or not any(map(_on_cards, self.candidates)):
+            return {}  # a loss depends on the batch
+        points, steps = self.grid.points, np.array([s.train.steps for s in self.candidates])
+        chosen = probe.micro_batches(points, self.grid.constants.time, steps, seconds)
+        started = {run.path.name for run in self.folder.runs()}
+        return {
+            spec.name: _trial(spec, int(count), started)
+            for spec, count in zip(self.candidates, chosen, strict=True)
+            # A run that has been started with all of them, by an earlier version, goes on so.
+            if count and _may_be_short(spec) and spec.name not in started
+        }
+
+    def _too_long(self) -> dict[str, str]:
+        """Reasons of the points on cards whose trials would be ended by the time limit.
+
+        One that has been started is none: it shows by itself how long it takes.
+        """
+        limit, reasons = self.request.time_limit, {}
+        if self.request.checkpoint_every or not any(map(_on_cards, self.candidates)):
+            return {}  # with checkpoints the next job goes on from the last one
+        started = {run.path.name for run in self.folder.runs()}
+        for spec in self.candidates:
             step_ms, steps = self.predictions[spec.name].trial_step_ms, spec.train.steps
             seconds = steps * (step_ms or 0.0) / 1000
-            if seconds > limit and _on_cards(spec):
+            if seconds > limit and _on_cards(spec) and spec.name not in started:
                 reasons[spec.name] = (
                     f"time_limit: {limit:g} s, but {steps} steps are predicted to take"
                     f" {seconds:,.0f} s: raise it, or give fewer train.steps or checkpoint_every"
@@ -261,8 +274,28 @@ def expanded(request: Request) -> list[RunSpec]:
     return unique(preflight.settled(specs(request.points, base)))
 
 
-def _trial(spec: RunSpec, micro_batches: int) -> RunSpec:
+def _trial(spec: RunSpec, micro_batches: int, started: Collection[str]) -> RunSpec:
+    """The trial of a point: the one that has been started, or of so many micro batches.
+
+    Other constants than those of an earlier command may choose another number.
+    """
+    count = probe.PIPELINES * spec.layout.pp
+    while started and count < spec.accumulation:
+        trial = _probe(spec, count)
+        if trial.name in started:
+            return trial
+        count *= 2
+    return _probe(spec, micro_batches)
+
+
+def _probe(spec: RunSpec, micro_batches: int) -> RunSpec:
     return replace(spec, train=replace(spec.train, probe_micro_batches=micro_batches))
+
+
+def _may_be_short(spec: RunSpec) -> bool:
+    """True where nobody has said of how many micro batches a step on cards is."""
+    train = spec.train
+    return _on_cards(spec) and train.probe_micro_batches is None and train.batch_ramp is None
 
 
 def _on_cards(spec: RunSpec) -> bool:

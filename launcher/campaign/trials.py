@@ -58,7 +58,8 @@ class Trials:
         execution = Execution(
             cache=workspace.cache_folder(request),
             hang_after=request.hang_after or hang_seconds(self._step_seconds(spec)),
-            hang_follows=request.hang_after is None,
+            # A ramp begins with steps that are much shorter than those to come.
+            hang_follows=request.hang_after is None and spec.train.batch_ramp is None,
             checkpoint_every=request.checkpoint_every,
             checkpoints=request.checkpoints,
             start=self._start(spec),

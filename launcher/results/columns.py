@@ -136,7 +136,7 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     _choice("precision", spec_field="train.precision", label="value", decides_loss=True),
     _choice("reduce_precision", spec_field="train.reduce_precision",
             of_spec=attrgetter("train.reduces_in"), decides_loss=True),
-    Column("probe_micro_batches", "d", "more",
+    Column("probe_micro_batches", "d", "more", decides_loss=True,
            of_record=attrgetter("spec.train.probe_micro_batches")),
     _figure("tflops_per_gpu", ",.4g", "more", "tflops"),
     Column("stated_tflops_per_gpu", ",.4g", "more", from_sheet=(

@@ -109,12 +109,13 @@ def blamed_nodes(
     node, nccl, 1 node   that node
     nccl                 the silent nodes, unless all are: any of them may have failed
     elsewhere            (node and what else is to run elsewhere) the node of the rank that shows it
-    hang                 the node of the ranks that are waited for, where it is one of several
+    hang                 the node of the ranks that are waited for, where it is one of several and
+                         they all wrote what they had come to
     anything else        none
     ===================  ==========================================================
     """
     ranks_per_node = spec.cluster.gpus_per_node
-    if absent and len(status.nodes) > 1:
+    if absent and not absent.silent and len(status.nodes) > 1 and not status.bad_nodes:
         nodes = {_node_of_rank(status, rank, ranks_per_node) for rank in absent.ranks}
         return nodes.pop() if len(nodes) == 1 else ()
     if status.bad_nodes or NEXT_STEP[verdict.outcome] != "elsewhere":
@@ -153,7 +154,7 @@ def measured(
     steps: Sequence[Brief],
     result: dict[str, Any],
     events: list[dict[str, Any]],
-    prediction: Prediction | None = None,
+    prediction: Prediction | None,
 ) -> Figures:
     """Compute the figures of a run's metrics; its speed leaves the untimed first steps out.
 

@@ -48,7 +48,8 @@ def main() -> None:
     # Without it torch asks the driver whether there are cards, which a fork does not survive.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     libraries.load(options.accelerator)
-    _prepare_data(options.first)
+    if obstacle() is None:
+        _prepare_data(options.first, channel)
     libraries.load_engines(options.engines)
     from launcher.workers import training_loop  # noqa: F401
 
@@ -63,14 +64,18 @@ def main() -> None:
     _serve(channel)
 
 
-def _prepare_data(first: list[str]) -> None:
+def _prepare_data(first: list[str], channel: socket.socket) -> None:
     """Prepare the data of the first trial in a fork, while this process imports what is left.
 
     That trial waits for it as for any other that prepares the same, and says what is wrong.
     """
-    if os.fork():
+    try:
+        if os.fork():
+            return
+    except OSError:  # no room for a process: the trial does it
         return
     with suppress(BaseException):
+        channel.close()
         os.environ["MEGALAUNCH_PARENT"] = str(os.getppid())
         orphans.die_with_parent()
         standard_streams.redirect(Path(os.devnull))

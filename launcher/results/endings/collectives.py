@@ -49,6 +49,8 @@ class Missing:
 
     ranks: tuple[int, ...]
     operation: str
+    silent: bool = False
+    """True where one of them wrote nothing: it may have been ended before it could."""
 
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.ranks[:SHOWN]))
@@ -86,7 +88,8 @@ def missing(records: Mapping[int, Sequence[Group]]) -> Missing | None:
     waiters = Counter(wait.operation for wait in blamed)
     ((operation, _),) = waiters.most_common(1)
     ranks = {rank for wait in blamed if wait.operation == operation for rank in wait.awaited}
-    return Missing(tuple(sorted(ranks - waiting)), operation)
+    absent = sorted(ranks - waiting)
+    return Missing(tuple(absent), operation, any(rank not in records for rank in absent))
 
 
 @dataclass(frozen=True, slots=True)

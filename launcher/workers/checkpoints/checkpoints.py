@@ -113,7 +113,8 @@ class Checkpoints:
 
     def _reserve_memory(self, contents: list[PieceTensors]) -> list[int]:
         """Allocate memory for a copy on all ranks, or do without where nobody asked for one."""
-        errors = _gather_int(self._memory.reserve(contents))
+        asked = self._policy.asynchronous is not None
+        errors = _gather_int(self._memory.reserve(contents, asked))
         if not any(errors) or self._policy.asynchronous:
             return errors
         self._asynchronous = False

@@ -1,11 +1,14 @@
 """One rank's part of a save: reserve room for its file, copy its tensors, write them."""
 
 import errno
+import os
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import torch
 
 from launcher.workers.checkpoints import tensorfile
@@ -66,6 +69,9 @@ class RankFile:
             self._file.close()
 
 
+CGROUPS = Path("/sys/fs/cgroup")
+
+
 class HostMemory:
     """Buffer for copies of pieces. It is kept: to allocate it takes longer than to copy.
 
@@ -77,12 +83,18 @@ class HostMemory:
         self._buffer: torch.Tensor | None = None
         self._card = platform.device().type == "cuda"
 
-    def reserve(self, contents: list[PieceTensors]) -> int:
-        """Allocate the buffer for a copy; errno, 0 for none."""
+    def reserve(self, contents: list[PieceTensors], asked: bool = True) -> int:
+        """Allocate the buffer for a copy; errno, 0 for none.
+
+        Where nobody ``asked`` for it, no more is taken than the ranks of this machine may have:
+        whoever takes more is ended by the kernel, without an error.
+        """
         elements = sum(len(KINDS) * entry.piece.elements for entry in contents)
         if self._buffer is not None and self._buffer.numel() == elements:
             return 0
         self.release()  # first, so that there are never two
+        if not asked and 4 * elements * int(os.environ["LOCAL_WORLD_SIZE"]) > free_memory():
+            return errno.ENOMEM
         try:
             buffer = torch.empty(elements, dtype=torch.float32)
         except RuntimeError:
@@ -120,7 +132,27 @@ class HostMemory:
 def _pinned(buffer: torch.Tensor) -> bool:
     """Pin memory where it is; False where the system does not allow that much."""
     size = buffer.numel() * buffer.element_size()
-    return int(torch.cuda.cudart().cudaHostRegister(buffer.data_ptr(), size, 0)) == 0
+    if int(torch.cuda.cudart().cudaHostRegister(buffer.data_ptr(), size, 0)) == 0:
+        return True
+    with suppress(RuntimeError):  # the next kernel is told of the error, and takes it away
+        torch.zeros(1, device=platform.device())
+    return False
+
+
+def free_memory() -> int:
+    """Bytes of host memory that this process may still take, by the machine and its cgroups."""
+    free = psutil.virtual_memory().available
+    try:
+        group = Path("/proc/self/cgroup").read_text().rpartition("::/")[2].strip()
+    except OSError:  # no Linux
+        return free
+    for folder in (CGROUPS / group, *(CGROUPS / group).parents):
+        with suppress(OSError, ValueError, KeyError):  # "max", or not version 2
+            limit = int((folder / "memory.max").read_text())
+            lines = (folder / "memory.stat").read_text().splitlines()
+            cache = int(dict(line.split() for line in lines)["inactive_file"])
+            free = min(free, limit - int((folder / "memory.current").read_text()) + cache)
+    return max(free, 0)
 
 
 @dataclass(slots=True)

@@ -105,13 +105,17 @@ class Staging:
         if chunk.device.type == "cpu":
             return chunk.float()
         if not self._buffers:
-            self._buffers = [
-                torch.empty(CHUNK // 4, dtype=torch.float32, pin_memory=True)
-                for _ in range(UNDER_WAY + 1)
-            ]
+            self._buffers = [_pinned_if_possible(CHUNK // 4) for _ in range(UNDER_WAY + 1)]
         buffer = self._buffers[self._next][: chunk.numel()]
         self._next = (self._next + 1) % len(self._buffers)
         return buffer.copy_(chunk)
+
+
+def _pinned_if_possible(elements: int) -> Any:
+    try:
+        return torch.empty(elements, dtype=torch.float32, pin_memory=True)
+    except RuntimeError:  # the system does not allow any more: a copy takes longer then
+        return torch.empty(elements, dtype=torch.float32)
 
 
 def write(file: HashedFile, contents: list[PieceTensors]) -> None:

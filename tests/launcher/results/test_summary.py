@@ -66,6 +66,10 @@ def test_a_hang_points_at_the_node_that_is_waited_for(
 ) -> None:
     status, absent = Status(state="ended", nodes=nodes), Missing(ranks, "all_reduce")
     assert blamed_nodes(status, EndVerdict("hang"), spec(gpus=2), absent) == blamed
+    silent = Missing(ranks, "all_reduce", silent=True)  # perhaps ended before they could write
+    assert blamed_nodes(status, EndVerdict("hang"), spec(gpus=2), silent) == ()
+    found_before = replace(status, bad_nodes=("n9",))
+    assert blamed_nodes(found_before, EndVerdict("hang"), spec(gpus=2), absent) == ("n9",)
 
 
 @pytest.mark.parametrize("outcome", ["node", "nccl", "oom", "failed"])
@@ -94,7 +98,7 @@ def steps(*step_ms: float | None, attempt: int = 1, first: int = 1) -> list[Brie
     ],
 )
 def test_the_speed_is_that_of_timed_steps(lines: list[Brief], step_ms: float | None) -> None:
-    figures = measured(spec(steps=10, untimed_steps=2), lines, {}, [])
+    figures = measured(spec(steps=10, untimed_steps=2), lines, {}, [], None)
     assert figures.step_ms_p50 == step_ms
     assert figures.tokens_per_s == (step_ms and pytest.approx(8 * 32 / step_ms * 1000))
 
@@ -118,7 +122,7 @@ def test_steps_of_a_smaller_batch_are_not_timed() -> None:
     ramped = replace(base, train=replace(base.train, batch_ramp=ramp))
     lines = [Brief(step=step, step_ms=10.0 * ramped.batch_at(step)) for step in range(1, 11)]
     assert {line.step_ms for line in lines} == {40.0, 80.0}
-    assert measured(ramped, lines, {}, []).step_ms_p50 == 80.0
+    assert measured(ramped, lines, {}, [], None).step_ms_p50 == 80.0
 
 
 @pytest.mark.parametrize(

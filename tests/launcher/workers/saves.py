@@ -270,7 +270,7 @@ def without_memory(folder: Path) -> None:
     """Wait for saves where nobody asked for a copy, and rank 1 has no memory for one."""
     run = Run(folder / "without_memory", AT_ONCE)
     run.checkpoints._asynchronous = True  # as on a card
-    no_memory = mock.patch.object(HostMemory, "reserve", lambda *_: errno.ENOMEM * RANK)
+    no_memory = mock.patch.object(HostMemory, "reserve", lambda *_, **__: errno.ENOMEM * RANK)
     with no_memory:
         assert run.save(1) and run.checkpoints.flag == NOTHING and "step-01" in run.names
         assert run.save(2) and run.checkpoints._memory._buffer is None

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
+import psutil
 import pytest
 import torch
 
+from launcher.workers.checkpoints import saving
 from launcher.workers.checkpoints.manifest import Piece
 from launcher.workers.checkpoints.saving import HostMemory
 from launcher.workers.checkpoints.tensorfile import KINDS, HashedFile, PieceTensors, Staging
@@ -106,8 +109,44 @@ def test_pinned_memory_is_not_rounded_up(monkeypatch: pytest.MonkeyPatch) -> Non
     first = memory._buffer.data_ptr()
     assert memory.reserve([piece(1000), piece(1)]) == 0
     assert runtime.calls == [("pin", 12_000), ("unpin", first), ("pin", 12_012)]
-    runtime.code = 2  # cudaErrorMemoryAllocation
-    assert memory.reserve([piece(5)]) == errno.ENOMEM and memory._buffer is None
+    runtime.code, five = 2, piece(5)  # cudaErrorMemoryAllocation
+    kernels = mock.Mock(side_effect=RuntimeError("CUDA error: out of memory"))
+    monkeypatch.setattr(torch, "zeros", kernels)
+    assert memory.reserve([five]) == errno.ENOMEM and memory._buffer is None
+    assert kernels.called, "the error of CUDA is taken away"
+
+
+def test_memory_that_nobody_asked_for_is_what_may_be_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(saving, "free_memory", lambda: 2 * 12_000 - 1)
+    assert HostMemory().reserve([piece(1000)], asked=False) == errno.ENOMEM
+    assert HostMemory().reserve([piece(1000)]) == 0
+    monkeypatch.setattr(saving, "free_memory", lambda: 2 * 12_000)
+    assert HostMemory().reserve([piece(1000)], asked=False) == 0
+
+
+def test_a_cgroup_limits_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < saving.free_memory() <= psutil.virtual_memory().total
+    monkeypatch.setattr(saving, "CGROUPS", tmp_path)
+    files = {
+        "memory.max": "9000",
+        "memory.current": "5000",
+        "memory.stat": "file 3\ninactive_file 70",
+    }
+    inner = {"memory.max": "max"}
+    texts = {tmp_path / "job" / name: text for name, text in files.items()}
+    texts |= {tmp_path / "job" / "step" / name: text for name, text in inner.items()}
+    texts[Path("/proc/self/cgroup")] = "0::/job/step\n"
+
+    def read(path: Path) -> str:
+        if path not in texts:
+            raise FileNotFoundError(path)
+        return texts[path]
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert saving.free_memory() == 9000 - 5000 + 70
 
 
 class OnCard(torch.Tensor):
