@@ -23,14 +23,17 @@ OF_THE_MODEL = "model."
 def labels(points: Sequence[RunSpec]) -> dict[str, str]:
     """By the name of each spec, the values of the fields in which they differ, the engine first.
 
-    The name of a stage is its label. Keys are the names of the specs.
+    Null is said of no field that has a column. The name of a stage is its label. Keys are the
+    names of the specs.
     """
     if all(spec.stage for spec in points):
         return {spec.name: spec.name for spec in points}
     columns = _in_order(points)
     return {
         spec.name: " ".join(
-            _text(name, column[i]) for name, column in columns if column[i] is not NONE
+            _text(name, column[i])
+            for name, column in columns
+            if not (column[i] is NONE or (column[i] is None and name in IN_COLUMNS))
         )
         or spec.name
         for i, spec in enumerate(points)

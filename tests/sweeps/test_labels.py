@@ -31,6 +31,10 @@ def layout(**changes: Any) -> RunSpec:
             ["recompute_modules mlp", "recompute_modules layernorm+mlp"],
         ),
         (
+            [layout(), layout(recompute="full"), layout(recompute="full", recompute_layers=2)],
+            ["recompute none", "recompute full", "recompute full recompute_layers 2"],
+        ),
+        (
             [replace(BASE, train=replace(BASE.train, steps=steps)) for steps in (3, 4)],
             ["steps 3", "steps 4"],
         ),
