@@ -20,7 +20,7 @@ from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.spec.sampling import Sampling
 from launcher.workers import libraries
-from launcher.workers.process import lenient_output, orphans
+from launcher.workers.process import environment, lenient_output, orphans
 from launcher.workers.process.heartbeat import Heartbeat
 from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
@@ -67,6 +67,7 @@ def _train(
 ) -> bool:
     """Set up, do every step that is not done yet, write the result; False if stopped before."""
     clock, spec = Clock(), folder.spec()
+    environment.set_for(spec)
     _import(spec)
     clock.lap("import")
     from launcher.workers.tracking import tracker

@@ -1,0 +1,69 @@
+"""Variables of a rank's environment, which torch, CUDA and NCCL read once: set before their import.
+
+What a user has set stands.
+"""
+
+import os
+from collections.abc import Mapping
+
+from launcher.spec.layout import ParallelLayout
+from launcher.spec.run import RunSpec
+from launcher.workers.process import driver
+
+BLACKWELL = 10
+"""Major compute capability from which communication is first in line by itself."""
+
+
+def set_for_import(accelerator: str) -> None:
+    """Set what holds for every run on cards of that name, or on ``cpu``."""
+    os.environ.update(for_import(accelerator, os.environ))
+
+
+def set_for(spec: RunSpec) -> None:
+    """Set all that holds for a run: to be called before torch is imported."""
+    capability = None
+    if spec.cluster.accelerator.name != "cpu":
+        capability = driver.compute_capability()
+    os.environ.update(of_rank(spec, os.environ, capability))
+
+
+def for_import(accelerator: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Variables of every run, by the name of the card and by what is set already."""
+    if accelerator == "cpu":
+        always = {"CUDA_VISIBLE_DEVICES": ""}  # also where there are cards
+        defaults = {"DS_ACCELERATOR": "cpu"}  # DeepSpeed warns when it has to find out
+    else:
+        always, defaults = {}, {"DS_ACCELERATOR": "cuda"}
+    defaults["OMP_NUM_THREADS"] = "1"
+    return always | _missing(defaults, given)
+
+
+def of_rank(
+    spec: RunSpec, given: Mapping[str, str], capability: tuple[int, int] | None
+) -> dict[str, str]:
+    """Variables of a run, as far as they are not set already.
+
+    Args:
+        spec: the run.
+        given: variables that are set.
+        capability: compute capability of the card; None where the driver does not tell.
+    """
+    accelerator = spec.cluster.accelerator.name
+    defaults: dict[str, str] = {}
+    if accelerator != "cpu" and _one_queue(spec.layout, capability):
+        defaults["CUDA_DEVICE_MAX_CONNECTIONS"] = "1"
+    return for_import(accelerator, given) | _missing(defaults, given)
+
+
+def _one_queue(layout: ParallelLayout, capability: tuple[int, int] | None) -> bool:
+    """Return True where kernels have to start in the order of their launch, so that communication
+    comes before the matrix product that hides it: megatron-core's tensor parallelism counts on it.
+
+    ZeRO 3 gathers parameters on a stream of its own, which one queue would put behind compute.
+    """
+    splits = layout.tp > 1 or layout.cp > 1
+    return splits and layout.zero < 3 and (capability is None or capability[0] < BLACKWELL)
+
+
+def _missing(defaults: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in defaults.items() if name not in given}

@@ -1,0 +1,118 @@
+"""Variables of a rank, by its layout and its card, set before torch is imported.
+
+Modules: launcher.workers.process.environment, launcher.workers.process.driver.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.workers.process import driver, environment
+from tests.launcher.workers import ranks
+
+HOPPER, BLACKWELL = (9, 0), (10, 0)
+
+
+@pytest.mark.parametrize(
+    ("layout", "capability", "connections"),
+    [
+        ({}, HOPPER, None),
+        ({"tp": 2}, HOPPER, "1"),
+        ({"tp": 2, "sequence_parallel": False}, HOPPER, "1"),
+        ({"cp": 2}, HOPPER, "1"),
+        ({"pp": 2}, HOPPER, None),
+        ({"zero": 2}, HOPPER, None),
+        ({"zero": 3}, HOPPER, None),
+        ({"tp": 2, "zero": 3}, HOPPER, None),
+        ({"tp": 2}, None, "1"),
+        ({"tp": 2}, (8, 0), "1"),
+        ({"tp": 2}, BLACKWELL, None),
+        ({"cp": 2}, BLACKWELL, None),
+    ],
+)
+def test_hardware_queues_by_layout(
+    layout: dict[str, Any], capability: tuple[int, int] | None, connections: str | None
+) -> None:
+    spec = ranks.spec(2, cluster__accelerator__name="h100", layout=layout)
+    variables = environment.of_rank(spec, {}, capability)
+    assert variables.get("CUDA_DEVICE_MAX_CONNECTIONS") == connections
+    own = environment.of_rank(spec, {"CUDA_DEVICE_MAX_CONNECTIONS": "8"}, capability)
+    assert "CUDA_DEVICE_MAX_CONNECTIONS" not in own
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "given", "variables"),
+    [
+        ("cpu", {}, {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}),
+        ("cpu", {"CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "4", "DS_ACCELERATOR": "cpu"},
+         {"CUDA_VISIBLE_DEVICES": ""}),
+        ("h100", {"CUDA_VISIBLE_DEVICES": "3"}, {"DS_ACCELERATOR": "cuda", "OMP_NUM_THREADS": "1"}),
+    ],
+)  # fmt: skip
+def test_variables_of_every_run(
+    accelerator: str, given: dict[str, str], variables: dict[str, str]
+) -> None:
+    assert environment.for_import(accelerator, given) == variables
+
+
+def test_tensor_parallelism_on_the_cpu_asks_for_no_queues() -> None:
+    variables = environment.of_rank(ranks.spec(2, layout__tp=2), {}, None)
+    assert "CUDA_DEVICE_MAX_CONNECTIONS" not in variables
+
+
+SPY = """
+import os, sys
+class Spy:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch" and "torch" not in sys.modules:
+            print("torch comes with", os.environ.get("CUDA_DEVICE_MAX_CONNECTIONS"))
+sys.meta_path.insert(0, Spy())
+from launcher.workers import train
+train.main()
+"""
+"""Program of a rank that prints a variable when torch is imported."""
+
+
+@pytest.mark.parametrize(
+    ("zero", "given", "connections"),
+    [(1, {}, "1"), (3, {}, "None"), (1, {"CUDA_DEVICE_MAX_CONNECTIONS": "8"}, "8")],
+)
+def test_it_is_set_before_torch_is_imported(
+    tmp_path: Path, cache: Path, zero: int, given: dict[str, str], connections: str
+) -> None:
+    spec = ranks.spec(2, cluster__accelerator__name="h100", layout__tp=2, layout__zero=zero)
+    ended = ranks.train(spec, tmp_path / "run", cache, program=SPY, env=given, all_ranks=True)
+    assert f"torch comes with {connections}\n" in ended.log()
+    assert "wants a h100, torch finds 0 cards here" in ended.log(), "there is one: test on it"
+
+
+@pytest.mark.parametrize(
+    ("double", "capability"),
+    [({}, (9, 0)), ({"capability": [10, 3]}, (10, 3)), ({"init_fails": True}, None)],
+)
+def test_the_driver_tells_the_compute_capability(
+    monkeypatch: pytest.MonkeyPatch, double: dict[str, Any], capability: tuple[int, int] | None
+) -> None:
+    class Failure(Exception):
+        pass
+
+    class Nvml:
+        NVMLError = Failure
+
+        @staticmethod
+        def nvmlInit() -> None:
+            if double.get("init_fails"):
+                raise Failure
+
+        @staticmethod
+        def nvmlDeviceGetHandleByIndex(index: int) -> int:
+            return index
+
+        @staticmethod
+        def nvmlDeviceGetCudaComputeCapability(handle: int) -> list[int]:
+            return list(double.get("capability", [9, 0]))
+
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml)
+    assert driver.compute_capability() == capability
