@@ -201,6 +201,7 @@ def _result(spec: RunSpec, engine: Any, seconds: dict[str, float]) -> dict[str, 
         "memory_kind": measure.memory_kind(),
         "device": torch.cuda.get_device_name() if cuda else host.processor() or host.machine(),
         "versions": _versions(),
+        "environment": environment.recorded(spec, os.environ),
         "seconds": seconds,
     }
 

@@ -1,14 +1,33 @@
 """Variables of a rank's environment, which torch, CUDA and NCCL read once: set before their import.
 
-What a user has set stands.
+The run's own come first, then what is set where launch is called, then these defaults.
 """
 
 import os
+import re
 from collections.abc import Mapping
 
+from launcher.spec.environment import SECRET
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec
 from launcher.workers.process import driver
+
+ON_CARDS = {
+    # A layout near the limit would be out of memory by fragments of segments of fixed size.
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+    # Reductions in the switch take buffers of every communicator, for what overlap hides anyhow.
+    "NCCL_NVLS_ENABLE": "0",
+}
+"""Defaults of every run on cards, which NVIDIA names against peaks of memory (Megatron-Bridge,
+docs/performance-guide.md)."""
+
+ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""Two names of one variable, the later one since torch 2.9."""
+
+RECORDED = re.compile(
+    r"(?:NCCL|TORCH_NCCL|NVTE|CUBLAS|CUDA_DEVICE|PYTORCH|TORCHINDUCTOR|TRITON)_\w+"
+)
+"""Names of variables that decide the speed or the numbers of a run on cards."""
 
 BLACKWELL = 10
 """Major compute capability from which communication is first in line by itself."""
@@ -33,7 +52,9 @@ def for_import(accelerator: str, given: Mapping[str, str]) -> dict[str, str]:
         always = {"CUDA_VISIBLE_DEVICES": ""}  # also where there are cards
         defaults = {"DS_ACCELERATOR": "cpu"}  # DeepSpeed warns when it has to find out
     else:
-        always, defaults = {}, {"DS_ACCELERATOR": "cuda"}
+        always, defaults = {}, {"DS_ACCELERATOR": "cuda", **ON_CARDS}
+        if any(name in given for name in ALLOCATOR):
+            del defaults[ALLOCATOR[0]]
     defaults["OMP_NUM_THREADS"] = "1"
     return always | _missing(defaults, given)
 
@@ -52,7 +73,19 @@ def of_rank(
     defaults: dict[str, str] = {}
     if accelerator != "cpu" and _one_queue(spec.layout, capability):
         defaults["CUDA_DEVICE_MAX_CONNECTIONS"] = "1"
-    return for_import(accelerator, given) | _missing(defaults, given)
+    chosen = {name: str(value) for name, value in spec.cluster.environment.items()}
+    given = {**given, **chosen}
+    return for_import(accelerator, given) | _missing(defaults, given) | chosen
+
+
+def recorded(spec: RunSpec, given: Mapping[str, str]) -> dict[str, str]:
+    """Variables that are set and that a record of the run has to name; never a secret."""
+    return {
+        name: value
+        for name, value in sorted(given.items())
+        if (RECORDED.fullmatch(name) and not SECRET.search(name))
+        or name in spec.cluster.environment
+    }
 
 
 def _one_queue(layout: ParallelLayout, capability: tuple[int, int] | None) -> bool:

@@ -460,3 +460,12 @@ def test_records_are_plain_json_lines(folder: Path) -> None:
     assert json.loads(line)["outcome"] == "ok"
     write_json(folder / "x.json", {"a": None})
     assert (folder / "x.json").read_text() == '{\n "a": null\n}\n'
+
+
+def test_a_trial_with_variables_of_its_own_is_not_forked(tmp_path: Path) -> None:
+    request = request_for(tmp_path, 1, 2)
+    trials = Campaign(Plan.of_request(request))._trials
+    plain = next(iter(trials.plan.points.values()))
+    cluster = replace(plain.cluster, environment={"PYTORCH_CUDA_ALLOC_CONF": "a:1"})
+    assert trials.job(replace(plain, cluster=cluster)).fork_server == ()
+    assert trials.job(plain).fork_server != ()

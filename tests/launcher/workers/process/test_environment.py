@@ -48,7 +48,11 @@ def test_hardware_queues_by_layout(
         ("cpu", {}, {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}),
         ("cpu", {"CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "4", "DS_ACCELERATOR": "cpu"},
          {"CUDA_VISIBLE_DEVICES": ""}),
-        ("h100", {"CUDA_VISIBLE_DEVICES": "3"}, {"DS_ACCELERATOR": "cuda", "OMP_NUM_THREADS": "1"}),
+        ("h100", {"CUDA_VISIBLE_DEVICES": "3"},
+         {"DS_ACCELERATOR": "cuda", "OMP_NUM_THREADS": "1", "NCCL_NVLS_ENABLE": "0",
+          "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}),
+        ("h100", {"NCCL_NVLS_ENABLE": "1", "PYTORCH_ALLOC_CONF": "a:1"},
+         {"DS_ACCELERATOR": "cuda", "OMP_NUM_THREADS": "1"}),
     ],
 )  # fmt: skip
 def test_variables_of_every_run(
@@ -60,6 +64,30 @@ def test_variables_of_every_run(
 def test_tensor_parallelism_on_the_cpu_asks_for_no_queues() -> None:
     variables = environment.of_rank(ranks.spec(2, layout__tp=2), {}, None)
     assert "CUDA_DEVICE_MAX_CONNECTIONS" not in variables
+
+
+def test_the_variables_of_a_spec_come_before_those_of_the_user() -> None:
+    chosen = {"NCCL_NVLS_ENABLE": 1, "PYTORCH_ALLOC_CONF": "max_split_size_mb:64", "MINE": 2}
+    spec = ranks.spec(2, cluster__accelerator__name="h100", cluster__environment=chosen)
+    given = {"NCCL_NVLS_ENABLE": "0", "NCCL_DEBUG": "INFO", "HOME": "/root", "NCCL_API_KEY": "x"}
+    variables = environment.of_rank(spec, given, HOPPER)
+    set_here = {"DS_ACCELERATOR": "cuda", "OMP_NUM_THREADS": "1"}
+    assert variables == {name: str(value) for name, value in chosen.items()} | set_here
+    assert environment.recorded(spec, given | variables) == {
+        "MINE": "2",
+        "NCCL_DEBUG": "INFO",
+        "NCCL_NVLS_ENABLE": "1",
+        "PYTORCH_ALLOC_CONF": "max_split_size_mb:64",
+    }
+
+
+def test_a_run_has_its_variables_and_records_them(tmp_path: Path, cache: Path) -> None:
+    spec = ranks.spec(train__steps=3, cluster__environment={"NCCL_ALGO": "Ring", "MINE": 2})
+    show = "import os; print('MINE is', os.environ['MINE'])"
+    ended = ranks.train(spec, tmp_path / "run", cache, patch=show)
+    result = ended.folder.result()
+    assert result and "MINE is 2\n" in ended.log()
+    assert result["environment"].items() >= {"MINE": "2", "NCCL_ALGO": "Ring"}.items()
 
 
 SPY = """
