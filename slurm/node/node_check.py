@@ -26,6 +26,7 @@ from launcher.errors import LaunchError, WorkError
 from launcher.files import format_bytes, read_json, write_json
 from launcher.results.endings.patterns import HARDWARE_XID
 from slurm.node import nvml
+from slurm.node.compiler_check import compiler_fault
 from slurm.node.disk_check import probe, reserve
 
 SHM = "/dev/shm"
@@ -56,7 +57,7 @@ class CheckRequest:
     """Percentage of each card's memory that must be free."""
 
 
-Kind = Literal["cards", "memory", "ecc", "xid", "shm", "disk", "space"]
+Kind = Literal["cards", "memory", "ecc", "xid", "shm", "compiler", "disk", "space"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +131,8 @@ def _cards(request: CheckRequest) -> tuple[list[nvml.Card], list[Fault]]:
     elif len(cards) < request.cards:
         faults = [_fault("cards", f"{len(cards)} of {request.cards} cards answer")]
     ecc = [fault for card in cards for fault in _ecc(card)]
-    return cards, faults + memory_faults + ecc + [*_xids(time.time() - RECENT), *_shm()]
+    others = [*_xids(time.time() - RECENT), *_shm(), *_compiler()]
+    return cards, faults + memory_faults + ecc + others
 
 
 def _memory(card: nvml.Card, free_pct: float) -> Iterator[Fault]:
@@ -199,6 +201,11 @@ def _shm() -> Iterator[Fault]:
     if free < SHM_BYTES:
         needed = format_bytes(SHM_BYTES)
         yield _fault("shm", f"{SHM}: {format_bytes(free)} are free, NCCL needs {needed}")
+
+
+def _compiler() -> Iterator[Fault]:
+    if fault_text := compiler_fault():
+        yield _fault("compiler", fault_text)
 
 
 def _disks(request: CheckRequest, first: bool) -> list[Fault]:

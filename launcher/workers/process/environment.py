@@ -5,7 +5,9 @@ The run's own come first, then what is set where launch is called, then these de
 
 import os
 import re
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from launcher.spec.environment import SECRET
 from launcher.spec.layout import ParallelLayout
@@ -28,6 +30,9 @@ RECORDED = re.compile(
     r"(?:NCCL|TORCH_NCCL|NVTE|CUBLAS|CUDA_DEVICE|PYTORCH|TORCHINDUCTOR|TRITON)_\w+"
 )
 """Names of variables that decide the speed or the numbers of a run on cards."""
+
+CACHES = {"TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
+"""Variables with the folder of kernels that were built, and its name."""
 
 BLACKWELL = 10
 """Major compute capability from which communication is first in line by itself."""
@@ -71,8 +76,10 @@ def of_rank(
     """
     accelerator = spec.cluster.accelerator.name
     defaults: dict[str, str] = {}
-    if accelerator != "cpu" and _one_queue(spec.layout, capability):
-        defaults["CUDA_DEVICE_MAX_CONNECTIONS"] = "1"
+    if accelerator != "cpu":
+        defaults = _kernel_caches(given)
+        if _one_queue(spec.layout, capability):
+            defaults["CUDA_DEVICE_MAX_CONNECTIONS"] = "1"
     chosen = {name: str(value) for name, value in spec.cluster.environment.items()}
     given = {**given, **chosen}
     return for_import(accelerator, given) | _missing(defaults, given) | chosen
@@ -86,6 +93,16 @@ def recorded(spec: RunSpec, given: Mapping[str, str]) -> dict[str, str]:
         if (RECORDED.fullmatch(name) and not SECRET.search(name))
         or name in spec.cluster.environment
     }
+
+
+def _kernel_caches(given: Mapping[str, str]) -> dict[str, str]:
+    """Folders of this rank's own on its node: in a home on a network file system, ranks that build
+    the same kernel at once fail now and then (pytorch/pytorch#173679).
+    """
+    node_folder = given.get("SLURM_TMPDIR") or tempfile.gettempdir()
+    rank = f"rank{given.get('LOCAL_RANK', '0')}"
+    own = Path(node_folder, f"megalaunch-kernels-{os.getuid()}", rank)
+    return {name: str(own / folder) for name, folder in CACHES.items()}
 
 
 def _one_queue(layout: ParallelLayout, capability: tuple[int, int] | None) -> bool:

@@ -3,7 +3,9 @@
 Modules: launcher.workers.process.environment, launcher.workers.process.driver.
 """
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +68,33 @@ def test_tensor_parallelism_on_the_cpu_asks_for_no_queues() -> None:
     assert "CUDA_DEVICE_MAX_CONNECTIONS" not in variables
 
 
+def test_kernels_are_kept_per_rank_on_the_node() -> None:
+    spec = ranks.spec(cluster__accelerator__name="h100")
+    given = {"SLURM_TMPDIR": "/scratch/17", "LOCAL_RANK": "3", "TORCHINDUCTOR_CACHE_DIR": "/mine"}
+    variables = environment.of_rank(spec, given, HOPPER)
+    folder = f"/scratch/17/megalaunch-kernels-{os.getuid()}/rank3"
+    assert variables["TRITON_CACHE_DIR"] == f"{folder}/triton"
+    assert "TORCHINDUCTOR_CACHE_DIR" not in variables
+    elsewhere = environment.of_rank(spec, {"LOCAL_RANK": "0"}, HOPPER)
+    folder = f"{tempfile.gettempdir()}/megalaunch-kernels-{os.getuid()}/rank0"
+    assert elsewhere["TORCHINDUCTOR_CACHE_DIR"] == f"{folder}/inductor"
+    on_cpu = environment.of_rank(ranks.spec(), {}, None)
+    assert "TRITON_CACHE_DIR" not in on_cpu
+
+
 def test_the_variables_of_a_spec_come_before_those_of_the_user() -> None:
     chosen = {"NCCL_NVLS_ENABLE": 1, "PYTORCH_ALLOC_CONF": "max_split_size_mb:64", "MINE": 2}
     spec = ranks.spec(2, cluster__accelerator__name="h100", cluster__environment=chosen)
     given = {"NCCL_NVLS_ENABLE": "0", "NCCL_DEBUG": "INFO", "HOME": "/root", "NCCL_API_KEY": "x"}
     variables = environment.of_rank(spec, given, HOPPER)
     set_here = {"DS_ACCELERATOR": "cuda", "OMP_NUM_THREADS": "1"}
-    assert variables == {name: str(value) for name, value in chosen.items()} | set_here
-    assert environment.recorded(spec, given | variables) == {
+    caches = environment.CACHES.keys()
+    assert {name: value for name, value in variables.items() if name not in caches} == {
+        **{name: str(value) for name, value in chosen.items()},
+        **set_here,
+    }
+    record = environment.recorded(spec, given | variables)
+    assert {name: value for name, value in record.items() if name not in caches} == {
         "MINE": "2",
         "NCCL_DEBUG": "INFO",
         "NCCL_NVLS_ENABLE": "1",
