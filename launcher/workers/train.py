@@ -192,6 +192,7 @@ def _result(spec: RunSpec, engine: Any, seconds: dict[str, float]) -> dict[str, 
     import torch
 
     from launcher.workers import measure
+    from launcher.workers.process import versions
 
     cuda = torch.cuda.is_available()
     return {
@@ -200,20 +201,10 @@ def _result(spec: RunSpec, engine: Any, seconds: dict[str, float]) -> dict[str, 
         "layers": engine.built.layers,
         "memory_kind": measure.memory_kind(),
         "device": torch.cuda.get_device_name() if cuda else host.processor() or host.machine(),
-        "versions": _versions(),
+        "versions": versions.of_rank(),
         "environment": environment.recorded(spec, os.environ),
         "seconds": seconds,
     }
-
-
-def _versions() -> dict[str, str | None]:
-    """Versions of what trained; None for a library this engine did not import."""
-    modules = {"torch": "torch", "megatron_core": "megatron.core", "deepspeed": "deepspeed"}
-    versions = {
-        name: getattr(sys.modules.get(module), "__version__", None)
-        for name, module in modules.items()
-    }
-    return versions | {"python": host.python_version()}
 
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:

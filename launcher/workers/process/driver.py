@@ -16,6 +16,17 @@ def compute_capability() -> tuple[int, int] | None:
     return int(major), int(minor)
 
 
+def version() -> str | None:
+    """Return the driver's version; None where it does not tell."""
+    nvml = _library()
+    if nvml is None:
+        return None
+    try:
+        return str(nvml.nvmlSystemGetDriverVersion())
+    except nvml.NVMLError:
+        return None
+
+
 def _library() -> Any:
     """Return pynvml, initialised; None where there is none."""
     try:
