@@ -15,8 +15,25 @@ OURS = {
 
 OUR_PREFIXES = ("MEGALAUNCH_", "SLURM_")
 
+DETERMINISTIC = {
+    "NCCL_ALGO": "Ring",  # the order of a tree's sums follows from where the nodes are
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "NVTE_ALLOW_NONDETERMINISTIC_ALGO": "0",
+}
+"""Variables of a run whose sums are to be made in one order on cards, as Megatron-LM asks for them
+(megatron/training/determinism.py)."""
+
 READ_AT_START = re.compile(r"(?:LD|PYTHON)\w*")
 """Names that are read when a process starts: in a running rank they would change nothing."""
+
+
+def check_determinism(environment: Mapping[str, str | int], where: str) -> None:
+    """Raise ConfigError on a variable that a deterministic run needs another value of."""
+    for name, value in DETERMINISTIC.items():
+        if str(environment.get(name, value)) != value:
+            raise ConfigError(
+                f"{where}.{name}: {environment[name]}, train.deterministic true needs {value}"
+            )
 
 
 def check(environment: Mapping[str, str | int], where: str) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from launcher.spec.environment import SECRET
+from launcher.spec.environment import DETERMINISTIC, SECRET
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec
 from launcher.workers.process import driver
@@ -81,8 +81,9 @@ def of_rank(
         if _one_queue(spec.layout, capability):
             defaults["CUDA_DEVICE_MAX_CONNECTIONS"] = "1"
     chosen = {name: str(value) for name, value in spec.cluster.environment.items()}
+    needed = DETERMINISTIC if spec.train.deterministic else {}
     given = {**given, **chosen}
-    return for_import(accelerator, given) | _missing(defaults, given) | chosen
+    return for_import(accelerator, given) | _missing(defaults, given) | chosen | needed
 
 
 def recorded(spec: RunSpec, given: Mapping[str, str]) -> dict[str, str]:

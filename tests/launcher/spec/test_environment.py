@@ -57,3 +57,14 @@ def test_they_are_part_of_the_id_and_no_part_of_the_trajectory() -> None:
     assert with_variables().id == run.id, "ids of before stay"
     assert off.trajectory == run.trajectory, "either goes on from the other's checkpoints"
     assert decode_spec(encode(off)) == off and hash(off.cluster) == hash(run.cluster)
+
+
+def test_a_deterministic_run_needs_its_variables() -> None:
+    run = with_variables(NCCL_ALGO="Tree")
+    run.check()
+    with pytest.raises(ConfigError) as refused:
+        replace(run, train=replace(run.train, deterministic=True)).check()
+    key = "cluster.environment.NCCL_ALGO"
+    assert str(refused.value) == f"{key}: Tree, train.deterministic true needs Ring"
+    same = with_variables(NCCL_ALGO="Ring", NVTE_ALLOW_NONDETERMINISTIC_ALGO=0)
+    replace(same, train=replace(same.train, deterministic=True)).check()

@@ -102,6 +102,21 @@ def test_the_variables_of_a_spec_come_before_those_of_the_user() -> None:
     }
 
 
+@pytest.mark.parametrize("accelerator", ["cpu", "h100"])
+def test_determinism_wins_over_what_is_set(accelerator: str) -> None:
+    """The values of Megatron-LM's megatron/training/determinism.py."""
+    needed = {
+        "NCCL_ALGO": "Ring",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "NVTE_ALLOW_NONDETERMINISTIC_ALGO": "0",
+    }
+    spec = ranks.spec(cluster__accelerator__name=accelerator, train__deterministic=True)
+    variables = environment.of_rank(spec, {"NCCL_ALGO": "Tree"}, HOPPER)
+    assert {name: variables[name] for name in needed} == needed
+    plain = ranks.spec(cluster__accelerator__name=accelerator)
+    assert not needed.keys() & environment.of_rank(plain, {}, HOPPER).keys()
+
+
 def test_a_run_has_its_variables_and_records_them(tmp_path: Path, cache: Path) -> None:
     spec = ranks.spec(train__steps=3, cluster__environment={"NCCL_ALGO": "Ring", "MINE": 2})
     show = "import os; print('MINE is', os.environ['MINE'])"
