@@ -15,6 +15,7 @@ from typing import (
     Literal,
     TypeVar,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -85,8 +86,13 @@ def added(default: T) -> T:
     """Define a field that earlier versions did not have: at its default it is no part of an
     identity, so that runs of theirs keep theirs. The default may never change.
     """
-    field: T = dataclasses.field(default=default, metadata={ADDED: True})
-    return field
+    metadata = {ADDED: True}
+    field: Any
+    if isinstance(default, dict):  # of which each value needs its own
+        field = dataclasses.field(default_factory=default.copy, metadata=metadata)
+    else:
+        field = dataclasses.field(default=default, metadata=metadata)
+    return cast("T", field)
 
 
 def content(value: Any) -> Any:
@@ -96,13 +102,18 @@ def content(value: Any) -> Any:
         return {
             field.name: content(member)
             for field, member in values
-            if not (ADDED in field.metadata and member == field.default)
+            if not (ADDED in field.metadata and member == _default(field))
         }
     if isinstance(value, Mapping):
         return {key: content(member) for key, member in value.items()}
     if isinstance(value, list | tuple):
         return [content(member) for member in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def fingerprint(value: Any) -> str:

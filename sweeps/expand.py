@@ -283,13 +283,18 @@ def _check_listed_once(sweep: Sweep) -> None:
 
 
 def _leaves(tree: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:
-    """(path, value) of every leaf. A mapping is a branch, unless a path cannot go on there."""
+    """(path, value) of every leaf. A mapping is a branch, unless a path cannot go on there; one of
+    free keys (data.blend, cluster.environment) is where each of its keys has a list."""
     for key, value in tree.items():
         path = (*above, *str(key).split("."))
-        if isinstance(value, Mapping) and not _is_value(path):
+        if isinstance(value, Mapping) and (_is_of_lists(value) or not _is_value(path)):
             yield from _leaves(value, path)
         else:
             yield path, value
+
+
+def _is_of_lists(value: Mapping[str, Any]) -> bool:
+    return bool(value) and all(isinstance(values, list | tuple) for values in value.values())
 
 
 def _is_value(path: tuple[str, ...]) -> bool:

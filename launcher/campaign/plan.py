@@ -46,7 +46,7 @@ MODELLED = {
 }
 """Fields, or groups of them, whose effect on speed and memory the formulas describe."""
 
-NOT_MODELLED = {"layout.overlap_p2p"}
+NOT_MODELLED = {"layout.overlap_p2p", "cluster.environment"}
 """Fields of these groups whose effect they do not describe."""
 
 
@@ -305,12 +305,15 @@ def _on_cards(spec: RunSpec) -> bool:
 
 def _not_modelled(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
     """Number the values of axes that no formula describes, such as a tokenizer."""
-    columns = [
-        codes_of(values)
-        for name, values in differ.items()
-        if name in NOT_MODELLED or (name.split(".")[0] not in MODELLED and name not in MODELLED)
-    ]
+    columns = [codes_of(values) for name, values in differ.items() if not _is_modelled(name)]
     return np.array(columns, dtype=float).reshape(len(columns), count).T
+
+
+def _is_modelled(name: str) -> bool:
+    """Return True where the formulas describe the effect of a field, or of a key of a mapping."""
+    group, *path = name.split(".")
+    field = ".".join([group, *path[:1]])
+    return field not in NOT_MODELLED and (group in MODELLED or name in MODELLED)
 
 
 def codes_of(values: Sequence[Any]) -> list[int]:

@@ -14,6 +14,7 @@ from launcher.results import tracking
 from launcher.results.hanging import hang_seconds
 from launcher.results.record import Prediction, write_prediction
 from launcher.schedulers import Job
+from launcher.spec.cluster import Cluster
 from launcher.spec.run import RunSpec
 
 RANK_BYTES = 400 * 2**20
@@ -71,7 +72,7 @@ class Trials:
         return Job(
             name=spec.name,
             command=command,
-            fork_server=self._fork_server(command, cluster.accelerator.name),
+            fork_server=self._fork_server(command, cluster),
             folder=folder,
             nodes=cluster.nodes,
             ranks_per_node=cluster.gpus_per_node,
@@ -84,12 +85,15 @@ class Trials:
             commit=workspace.commit(),
         )
 
-    def _fork_server(self, command: Sequence[str], accelerator: str) -> tuple[str, ...]:
-        """Command of the process to fork ranks from: worth its start where there are several."""
+    def _fork_server(self, command: Sequence[str], cluster: Cluster) -> tuple[str, ...]:
+        """Command of the process to fork ranks from: worth its start where there are several.
+
+        A trial with variables of its own has none: torch has read some when it is imported.
+        """
         points = self.plan.points.values()
-        if len(points) == 1:
+        if len(points) == 1 or cluster.environment:
             return ()
-        return fork_server(command, accelerator, {point.backend for point in points})
+        return fork_server(command, cluster.accelerator.name, {point.backend for point in points})
 
     def _step_seconds(self, spec: RunSpec) -> float | None:
         """Predicted seconds of a step of the trial; None of a point that was not predicted."""

@@ -137,6 +137,12 @@ class Request:
                 f" than half of time_limit {limit:g} s to train"
             )
         self.scheduler.check()
+        for name in self.cluster.environment.keys() & self.scheduler.environment.keys():
+            raise ConfigError(
+                f"cluster.environment.{name}: {self.cluster.environment[name]}, and"
+                f" scheduler.environment.{name}: {self.scheduler.environment[name]}; give one of"
+                " them"
+            )
         default = "curriculum.name" if self.curriculum else "sweep.name"
         _check_name("name" if self.name else default, self.name or self.points.name)
         return self

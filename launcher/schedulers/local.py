@@ -16,7 +16,7 @@ import psutil
 
 from launcher.errors import ConfigError, RequestError, WorkError
 from launcher.results.run_folder import RunFolder, Status
-from launcher.schedulers import Job, Setting
+from launcher.schedulers import Job, Setting, threads
 from launcher.schedulers.fork_server import ForkedRank, ForkError, ForkServer
 from launcher.spec.cluster import Cluster
 
@@ -31,6 +31,8 @@ Rank = subprocess.Popen[bytes] | ForkedRank
 @dataclass(slots=True)
 class _Running:
     job: Job
+    cores_per_rank: int
+    """Cores of the machine that one of its ranks has a share in."""
     server: ForkServer | None
     """Process that its ranks are forked from; None where each starts by itself."""
     ranks: list[Rank] = field(default_factory=list)
@@ -81,7 +83,8 @@ class Local:
         for job in jobs:
             if not self._fits(job):
                 break
-            run = _Running(job=job, server=self._server(job))
+            share = self.cores // job.ranks
+            run = _Running(job=job, cores_per_rank=share, server=self._server(job))
             if _can_start(run):
                 _start(run)
             self.running.append(run)
@@ -231,8 +234,7 @@ def _start_rank(run: _Running, rank: int, shared: Mapping[str, str]) -> Rank:
         "GLOO_SOCKET_IFNAME": _loopback(),  # a laptop's host name may not resolve
         "MEGALAUNCH_PARENT": str(os.getpid()),  # a rank ends when its launcher is gone
         "PYTHONUNBUFFERED": "1",
-        # A rank has one core: more threads than that, and trials at once would slow each other.
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        **threads.of_rank(os.environ, run.cores_per_rank),
     }
     if run.server:
         with suppress(ForkError):

@@ -6,6 +6,7 @@ from typing import Literal
 
 from launcher.decode import Count, NotNegative, Positive, Whole
 from launcher.errors import ConfigError
+from launcher.spec.environment import SECRET
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,8 +109,6 @@ class SchedulerOptions:
 
 RESERVED = {"array", "job_name", "output", "error", "chdir", "parsable", "wait", "open_mode"}
 """Parameters of sbatch that are not a user's to set."""
-
-SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.I)
 
 ASSIGNMENT = re.compile(r"(\w+)=")
 

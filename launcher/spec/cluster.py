@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from launcher.decode import Count, Positive
+from launcher.decode import Count, Positive, added
+from launcher.spec import environment
 
 Precision = Literal["fp32", "bf16"]
 
@@ -43,6 +44,15 @@ class Cluster:
     accelerator: Accelerator
     network_gb_s: Positive | None = None
     """Bandwidth between nodes, per card and direction, GB/s."""
+    environment: dict[str, str | int] = added({})
+    """Variables of torch, CUDA and NCCL for every rank: NCCL_NVLS_ENABLE, PYTORCH_CUDA_ALLOC_CONF.
+    They decide the speed, so runs with others are other runs, and a sweep may vary them."""
+
+    def __post_init__(self) -> None:  # at once: a secret would be written before a run is checked
+        environment.check(self.environment, "cluster.environment")
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.nodes, self.gpus_per_node, self.accelerator))
 
     @property
     def gpus(self) -> int:

@@ -21,6 +21,7 @@ from launcher.decode import (
     join,
 )
 from launcher.errors import ConfigError
+from launcher.spec import environment
 from launcher.spec.batch_ramp import BatchRamp, Phase
 from launcher.spec.cluster import Cluster, Precision
 from launcher.spec.layout import ParallelLayout
@@ -53,6 +54,9 @@ class Train:
     moe_aux_loss: NotNegative = 0.0
     """Weight of the load-balancing loss of a mixture of experts (per sequence)."""
     optimizer: Optimizer = field(default_factory=Optimizer)
+    deterministic: bool = added(False)
+    """Make every sum in one order on cards too, slower: two runs of one layout on the same cards
+    have the same losses bit by bit. On a CPU they have them anyhow."""
     spike_guard: SpikeGuard | None = None
     """Answers to loss spikes; null ends a run whose loss is not finite, and no more. It needs
     checkpoint_every."""
@@ -181,7 +185,7 @@ class RunSpec:
         """Settings that decide the losses: layout, machines and engine do not, nor do the answers
         to accidents."""
         train = content(self.train)
-        for name in ("untimed_steps", "tokens", "spike_guard"):
+        for name in ("untimed_steps", "tokens", "spike_guard", "deterministic"):
             train.pop(name, None)
         if self.train.reduces_in == "fp32":  # said or not
             train.pop("reduce_precision", None)
@@ -273,6 +277,8 @@ class RunSpec:
                 "train.reduce_precision: bf16 would round the gradients of train.precision fp32"
             )
         self._check_schedule()
+        if train.deterministic:
+            environment.check_determinism(self.cluster.environment, "cluster.environment")
         if train.spike_guard:
             train.spike_guard.check("train.spike_guard")
         if train.batch_ramp:

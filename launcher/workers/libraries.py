@@ -5,27 +5,18 @@ A rank imports them itself, or is a fork of a process that has (`launcher.worker
 
 import functools
 import importlib.util
-import os
 from collections.abc import Collection
 
 from launcher.workers.errors import DeviceError
+from launcher.workers.process import environment
 
 
 @functools.cache
 def load(accelerator: str) -> None:
     """Import torch and megatron-core, prepared for cards of that name or for ``cpu``; once."""
-    if accelerator == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also where there are cards
-    import torch
-
+    environment.set_for_import(accelerator)
     from launcher.workers.model import fixes, platform
 
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-    # Set here, because DeepSpeed warns when it has to find out.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu" if accelerator == "cpu" else "cuda")
-    # One hardware queue: kernels start in the order of their launch, so communication comes first.
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
     platform.import_megatron()
     fixes.apply()
 

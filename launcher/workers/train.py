@@ -20,7 +20,7 @@ from launcher.spec.checkpointing import Checkpointing
 from launcher.spec.run import RunSpec
 from launcher.spec.sampling import Sampling
 from launcher.workers import libraries
-from launcher.workers.process import flight_recorder, lenient_output, orphans
+from launcher.workers.process import environment, flight_recorder, lenient_output, orphans
 from launcher.workers.process.heartbeat import Heartbeat
 from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
@@ -73,6 +73,7 @@ def _train(
 ) -> bool:
     """Set up, do every step that is not done yet, write the result; False if stopped before."""
     clock, spec = Clock(), folder.spec().trained
+    environment.set_for(spec)
     _import(spec)
     clock.lap("import")
     from launcher.workers.tracking import tracker
@@ -197,6 +198,7 @@ def _result(spec: RunSpec, engine: Any, seconds: dict[str, float]) -> dict[str, 
     import torch
 
     from launcher.workers import measure
+    from launcher.workers.process import versions
 
     cuda = torch.cuda.is_available()
     return {
@@ -206,19 +208,10 @@ def _result(spec: RunSpec, engine: Any, seconds: dict[str, float]) -> dict[str, 
         "memory_kind": measure.memory_kind(),
         "device": torch.cuda.get_device_name() if cuda else host.processor() or host.machine(),
         "optimizer": engine.optimizer_name,
-        "versions": _versions(),
+        "versions": versions.of_rank(),
+        "environment": environment.recorded(spec, os.environ),
         "seconds": seconds,
     }
-
-
-def _versions() -> dict[str, str | None]:
-    """Versions of what trained; None for a library this engine did not import."""
-    modules = {"torch": "torch", "megatron_core": "megatron.core", "deepspeed": "deepspeed"}
-    versions = {
-        name: getattr(sys.modules.get(module), "__version__", None)
-        for name, module in modules.items()
-    }
-    return versions | {"python": host.python_version()}
 
 
 def parsed(words: Sequence[str] | None) -> argparse.Namespace:

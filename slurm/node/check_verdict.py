@@ -11,7 +11,7 @@ from launcher.decode import decode
 from launcher.errors import LaunchError
 from launcher.files import read_json
 from launcher.schedulers.options import Checks
-from slurm.node.node_check import NodeReport
+from slurm.node.node_check import Kind, NodeReport
 
 MAX_CAUSES = 3
 """Causes of one node to name; a node with eight bad cards has eight."""
@@ -27,6 +27,8 @@ class NodeVerdict:
     """The cause of each unfit node, one line, without its name."""
     disk_full: str | None = None
     """Fault of the disk, where it is the disk and not the nodes: other nodes are no help."""
+    no_compiler: str | None = None
+    """Fault of the compiler, where no node has one: it is the installation."""
 
 
 def read_reports(folder: Path, nodes: Sequence[str], printed: str = "") -> list[NodeReport]:
@@ -66,14 +68,16 @@ def judge_nodes(
         checks: the limits.
     """
     by_node = {report.node: report for report in reports}
-    disk = _disk(by_node, nodes)
+    disk, compiler = _disk(by_node, nodes), _everywhere("compiler", by_node, nodes)
     causes: dict[str, list[str]] = {node: [] for node in nodes}
     for node in nodes:
         if node not in by_node:
             causes[node].append("did not answer the check")
             continue
         faults = by_node[node].faults
-        shared = {"space"} if disk is None else {"space", "disk"}  # of the disk, not of the node
+        shared = {"space"}  # of the disk, not of the node
+        shared |= set() if disk is None else {"disk"}
+        shared |= set() if compiler is None else {"compiler"}
         causes[node] += [fault.text for fault in faults if fault.kind not in shared]
     later_nodes = [report for node, report in by_node.items() if node != nodes[0]]
     offsets = {report.node: _beyond(report.time, started, ended) for report in later_nodes}
@@ -81,16 +85,21 @@ def judge_nodes(
     for node, text in (*_clocks(wrong, by_node, nodes), *_versions(by_node, nodes)):
         causes[node].append(text)
     bad = {node: _line(texts) for node, texts in causes.items() if texts}
-    return NodeVerdict(bad=bad, disk_full=disk)
+    return NodeVerdict(bad=bad, disk_full=disk, no_compiler=compiler)
 
 
 def _disk(reports: Reports, nodes: Sequence[str]) -> str | None:
     """Fault of a disk that is too small, or that no node can use."""
     fault_lists = [reports[node].faults for node in nodes if node in reports]
     small = [fault.text for faults in fault_lists for fault in faults if fault.kind == "space"]
-    broken = [[fault.text for fault in faults if fault.kind == "disk"] for faults in fault_lists]
-    everywhere = broken[0] if broken and all(broken) else []
-    return next(iter(small + everywhere), None)
+    return next(iter(small), None) or _everywhere("disk", reports, nodes)
+
+
+def _everywhere(kind: Kind, reports: Reports, nodes: Sequence[str]) -> str | None:
+    """Fault of a kind that every node has which answered."""
+    fault_lists = [reports[node].faults for node in nodes if node in reports]
+    texts = [[fault.text for fault in faults if fault.kind == kind] for faults in fault_lists]
+    return texts[0][0] if texts and all(texts) else None
 
 
 def _beyond(moment: float, started: float, ended: float) -> float:

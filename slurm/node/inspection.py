@@ -65,6 +65,8 @@ def inspect(submission: Submission, job: Job, folder: Path, nodes: tuple[str, ..
     verdict = judge_nodes(reports, nodes, started, time.time(), submission.options.checks)
     if verdict.disk_full:
         return Inspection(stopped="disk", reason=verdict.disk_full)
+    if verdict.no_compiler:
+        return Inspection(stopped="failed", reason=f"on every node: {verdict.no_compiler}")
     if verdict.bad:
         causes = "; ".join(f"{node}: {cause}" for node, cause in verdict.bad.items())
         return Inspection(stopped="node", reason=causes, bad_nodes=tuple(verdict.bad))

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +24,8 @@ from launcher.decode import NotNegative, Whole, decode, encode
 from launcher.errors import LaunchError, WorkError
 from launcher.files import format_bytes, read_json, write_json
 from launcher.results.endings.patterns import HARDWARE_XID
-from slurm.node import nvml
+from slurm.node import libraries, nvml
+from slurm.node.compiler_check import compiler_fault
 from slurm.node.disk_check import probe, reserve
 
 SHM = "/dev/shm"
@@ -36,8 +36,8 @@ PATIENCE = 5.0
 RECENT = 3600.0
 """Seconds for which a hardware error in the kernel's log counts against the node."""
 ENGINES = ("torch", "megatron-core", "deepspeed")
-VERSIONS = ("python", *ENGINES, "driver")
-"""Things that have a version, the driver where there are cards."""
+VERSIONS = ("python", *ENGINES, *libraries.NAMES, "driver")
+"""Things that have a version; from the libraries on where there are cards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class CheckRequest:
     """Percentage of each card's memory that must be free."""
 
 
-Kind = Literal["cards", "memory", "ecc", "xid", "shm", "disk", "space"]
+Kind = Literal["cards", "memory", "ecc", "xid", "shm", "compiler", "disk", "space"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +130,8 @@ def _cards(request: CheckRequest) -> tuple[list[nvml.Card], list[Fault]]:
     elif len(cards) < request.cards:
         faults = [_fault("cards", f"{len(cards)} of {request.cards} cards answer")]
     ecc = [fault for card in cards for fault in _ecc(card)]
-    return cards, faults + memory_faults + ecc + [*_xids(time.time() - RECENT), *_shm()]
+    others = [*_xids(time.time() - RECENT), *_shm(), *_compiler()]
+    return cards, faults + memory_faults + ecc + others
 
 
 def _memory(card: nvml.Card, free_pct: float) -> Iterator[Fault]:
@@ -201,6 +202,11 @@ def _shm() -> Iterator[Fault]:
         yield _fault("shm", f"{SHM}: {format_bytes(free)} are free, NCCL needs {needed}")
 
 
+def _compiler() -> Iterator[Fault]:
+    if fault_text := compiler_fault():
+        yield _fault("compiler", fault_text)
+
+
 def _disks(request: CheckRequest, first: bool) -> list[Fault]:
     faults = []
     for number, name in enumerate(request.folders):
@@ -215,15 +221,9 @@ def _disks(request: CheckRequest, first: bool) -> list[Fault]:
 
 
 def _versions(request: CheckRequest) -> dict[str, str | None]:
-    versions = {"python": platform.python_version(), **{name: _installed(name) for name in ENGINES}}
-    return versions | ({"driver": nvml.driver()} if request.cards else {})
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    engines = {name: libraries.installed(name) for name in ENGINES}
+    versions = {"python": platform.python_version(), **engines}
+    return versions | ({**libraries.versions(), "driver": nvml.driver()} if request.cards else {})
 
 
 def _fault(kind: Kind, text: str) -> Fault:

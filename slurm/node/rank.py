@@ -22,6 +22,7 @@ from types import FrameType
 from launcher.errors import WorkError
 from launcher.files import write_json
 from launcher.results.run_folder import RunFolder
+from launcher.schedulers import threads
 
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
@@ -111,6 +112,7 @@ class Agent:
 
 def _environment(rank: int) -> dict[str, str]:
     """Return the variables that ``env://`` and the workers need; MASTER_* are the supervisor's."""
+    cores = threads.cores_of_task(os.environ, len(os.sched_getaffinity(0)))
     return {
         "RANK": str(rank),
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
@@ -118,7 +120,7 @@ def _environment(rank: int) -> dict[str, str]:
         "LOCAL_WORLD_SIZE": os.environ["SLURM_STEP_TASKS_PER_NODE"].split("(")[0],
         "MEGALAUNCH_PARENT": str(os.getpid()),
         "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        **threads.of_rank(os.environ, cores),
     }
 
 

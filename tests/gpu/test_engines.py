@@ -56,6 +56,18 @@ def test_bf16_follows_fp32(changes: dict[str, Any], tmp_path: Path, cache: Path)
     assert max(abs(a - b) for a, b in zip(bf16.losses, fp32.losses, strict=True)) < 0.05
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("changes", ENGINES[1:], ids=name)
+def test_a_deterministic_run_has_the_same_bits_twice(
+    changes: dict[str, Any], precision: str, tmp_path: Path, cache: Path
+) -> None:
+    wanted = {"train__deterministic": True, "train__precision": precision}
+    spec = ranks.spec(1, **wanted, **CARD, **changes)
+    first, second = (ranks.train(spec, tmp_path / name, cache) for name in "ab")
+    assert first.codes == second.codes == [0], first.log() + second.log()
+    assert first.losses == second.losses
+
+
 @pytest.mark.parametrize("backend", ["megatron", "deepspeed"])
 def test_out_of_memory_says_so(backend: str, tmp_path: Path, cache: Path) -> None:
     spec = ranks.spec(

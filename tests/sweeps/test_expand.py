@@ -55,6 +55,19 @@ def test_conditions_leave_points_out(where: list[str], expected: list[tuple[int,
     assert layouts(axes={"layout": {"tp": [1, 2], "pp": [1, 2]}}, where=where) == expected
 
 
+def test_variables_of_the_environment_are_axes_one_by_one_or_together() -> None:
+    axes = {"cluster": {"environment": {"NCCL_ALGO": ["Ring", "Tree"], "NCCL_NVLS_ENABLE": [0]}}}
+    by_name = [point.cluster.environment for point in points(axes=axes)]
+    assert by_name == [
+        {"NCCL_ALGO": "Ring", "NCCL_NVLS_ENABLE": 0},
+        {"NCCL_ALGO": "Tree", "NCCL_NVLS_ENABLE": 0},
+    ]
+    together = points(axes={"cluster": {"environment": by_name}})
+    assert [point.cluster.environment for point in together] == by_name
+    (picked,) = points(points=[{"cluster": {"environment": {"NCCL_ALGO": "Ring"}}}])
+    assert picked.cluster.environment == {"NCCL_ALGO": "Ring"}
+
+
 def test_hand_picked_points_are_beside_the_axes_or_alone() -> None:
     picked = [{"layout": {"tp": 2}}, {"layout": {"tp": 4, "pp": 2}}]
     assert layouts(points=picked) == [(2, 1), (4, 2)]

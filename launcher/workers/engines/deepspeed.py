@@ -13,6 +13,7 @@ from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines import deepspeed_setup
 from launcher.workers.engines.engine import Apply, Engine, RankStep
+from launcher.workers.engines.host_threads import widen_update
 from launcher.workers.engines.update_gate import UpdateGate
 from launcher.workers.model import platform, weights
 from launcher.workers.model.gpt import full_model, transformer_config
@@ -68,6 +69,7 @@ class DeepSpeedEngine:
         self._engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=options, mpu=Groups()
         )
+        widen_update(self._engine.optimizer, spec)
         self._gate = UpdateGate(optimizer)
         self.optimizer_name = class_names(self._engine.optimizer)
 

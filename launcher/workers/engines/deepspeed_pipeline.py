@@ -21,6 +21,7 @@ from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batches
 from launcher.workers.engines import deepspeed_setup
 from launcher.workers.engines.engine import Apply, RankStep
+from launcher.workers.engines.host_threads import widen_update
 from launcher.workers.engines.update_gate import UpdateGate
 from launcher.workers.model import weights
 from launcher.workers.model.attention import RMSNorm
@@ -161,6 +162,7 @@ class PipelineEngine:
         self._gate = UpdateGate(optimizer)  # after the hook that clips, so that it knows the norm
         self._engine, *_ = deepspeed.initialize(model=net, optimizer=optimizer, config=options)
         self.optimizer_name = class_names(self._engine.optimizer)
+        widen_update(self._engine.optimizer, spec)
 
     def step(self, number: int, lr: float, apply: Apply) -> None:
         """Do one optimizer step, as DeepSpeed schedules it."""

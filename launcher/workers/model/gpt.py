@@ -39,7 +39,10 @@ def transformer_config(spec: RunSpec, pipeline: bool = True) -> Any:
     return TransformerConfig(
         bf16=bf16,
         # The fused loss returns its gradient in bf16, whatever the model's precision is.
-        cross_entropy_loss_fusion=bf16 and platform.fusion_pays(),
+        cross_entropy_loss_fusion=(
+            bf16 and platform.fusion_pays() and not spec.train.deterministic
+        ),
+        deterministic_mode=spec.train.deterministic,
         params_dtype=dtype,
         pipeline_dtype=dtype,
         perform_initialization=False,  # launcher.workers.model.initial_weights fills the weights

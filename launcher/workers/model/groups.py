@@ -43,6 +43,7 @@ def expert_tensor_parallel(layout: ParallelLayout) -> int:
 
 def connect(spec: RunSpec) -> RankPlace:
     """Meet the other ranks, make every process group of the layout, and return this rank's."""
+    platform.make_deterministic(spec.train.deterministic)
     platform.join(timedelta(hours=TIMEOUT_HOURS))
     layout = spec.layout
     parallel_state.initialize_model_parallel(

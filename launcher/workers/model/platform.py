@@ -28,6 +28,13 @@ FACTORIES = (
 )
 
 
+def make_deterministic(wanted: bool) -> None:
+    """Have torch take algorithms that sum in one order, and raise where an operation has none."""
+    torch.use_deterministic_algorithms(wanted)
+    # It would also fill every new tensor, buffers of a whole checkpoint too: none is read before.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
 def device() -> Any:
     """Device of this rank."""
     if torch.cuda.is_available():

@@ -22,6 +22,7 @@ import analysis
 from launcher.backends import BACKENDS
 from launcher.backends.megatron import Megatron
 from launcher.backends.worker_command import Execution, WorkerBackend
+from launcher.campaign import plan
 from launcher.campaign.campaign import Campaign
 from launcher.campaign.plan import Plan
 from launcher.errors import ConfigError, ReadError, WorkError
@@ -461,3 +462,22 @@ def test_records_are_plain_json_lines(folder: Path) -> None:
     assert json.loads(line)["outcome"] == "ok"
     write_json(folder / "x.json", {"a": None})
     assert (folder / "x.json").read_text() == '{\n "a": null\n}\n'
+
+
+def test_a_trial_with_variables_of_its_own_is_not_forked(tmp_path: Path) -> None:
+    request = request_for(tmp_path, 1, 2)
+    trials = Campaign(Plan.of_request(request))._trials
+    plain = next(iter(trials.plan.points.values()))
+    cluster = replace(plain.cluster, environment={"PYTORCH_CUDA_ALLOC_CONF": "a:1"})
+    assert trials.job(replace(plain, cluster=cluster)).fork_server == ()
+    assert trials.job(plain).fork_server != ()
+
+
+def test_the_planner_knows_no_effect_of_variables_and_of_determinism(tmp_path: Path) -> None:
+    axes = {"cluster": {"environment": {"NCCL_DEBUG": ["INFO", "WARN"]}},
+            "train": {"deterministic": [False, True]}, "layout": {"micro_batch": [1, 2]}}  # fmt: skip
+    request = replace(request_for(tmp_path / "s", 1), sweep=Sweep(name="s", axes=axes))
+    points = Plan.of_request(request)
+    columns = plan._not_modelled(points.differences, len(points.points))
+    assert columns.shape == (8, 2), "the micro batch alone is modelled"
+    assert len({tuple(row) for row in columns}) == 4

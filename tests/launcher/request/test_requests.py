@@ -199,6 +199,12 @@ REQUESTS: list[tuple[str, list[str], str]] = [
     ("secret", ["cluster=h100", "scheduler.environment.WANDB_API_KEY=x"],
      "scheduler.environment.WANDB_API_KEY: looks like a secret, which files would keep; export it"
      " where you call launch: sbatch passes the environment on"),
+    ("secret of a sweep", ["-m", "cluster.environment.HF_TOKEN=a,b"],
+     "cluster.environment.HF_TOKEN: looks like a secret, which files would keep; export it where"
+     " you call launch"),
+    ("a variable given twice", ["cluster=h100", "cluster.environment.A=1",
+                                "scheduler.environment.A=2"],
+     "cluster.environment.A: 1, and scheduler.environment.A: 2; give one of them"),
     ("key of the scheduler", ["scheduler.partion=a"],
      "scheduler.partion: no such key; did you mean 'scheduler.partition'?"),
     ("key of the container", ["scheduler.container.imag=a"],

@@ -77,6 +77,18 @@ def test_every_rank_gets_its_place_and_its_own_log(make_job: MakeJob) -> None:
     assert (status(job).state, status(job).exit_codes) == ("ended", (0, 0))
 
 
+def test_a_rank_is_told_its_share_of_the_cores(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    names = ("OMP_NUM_THREADS", "MEGALAUNCH_THREADS")
+    job = make_job(f"print(*(os.environ[n] for n in {names}))", ranks=2)
+    with Local(cores=9) as scheduler:
+        scheduler.submit([job])
+        assert drain(scheduler) == ["job"]
+    assert RunFolder(job.folder).log(1).read_text() == "1 4\n"
+
+
 def test_a_failed_rank_ends_the_others(make_job: MakeJob) -> None:
     job = make_job(f"sys.exit(3) if rank == 1 else {SLEEP}", ranks=2)
     with Local() as scheduler:

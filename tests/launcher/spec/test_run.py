@@ -65,6 +65,7 @@ def test_only_what_decides_the_losses_decides_the_trajectory() -> None:
         replace(run, backend="deepspeed"),
         replace(run, model=model),
         replace(run, train=replace(run.train, untimed_steps=1, tokens=10**9)),
+        replace(run, train=replace(run.train, deterministic=True)),
     ):
         assert variant.trajectory == run.trajectory and variant.id != run.id
     in_bf16 = replace(run, train=replace(run.train, precision="bf16"))

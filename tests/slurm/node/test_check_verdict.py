@@ -64,3 +64,22 @@ def test_verdict(
         bad={f"node{number}": cause for number, cause in bad.items()}, disk_full=disk
     )
     assert judge_nodes(reports, nodes, 100, 110, Checks()) == expected
+
+
+GCC = ("compiler", "no C compiler: torch.compile needs gcc, clang or CC")
+
+
+@pytest.mark.parametrize(
+    ("reports", "bad", "compiler"),
+    [
+        ([report(1, GCC), report(2)], {"node1": GCC[1]}, None),
+        ([report(1, GCC), report(2, GCC)], {}, GCC[1]),
+        ([report(1, GCC), report(2, GCC, ("ecc", "a"))], {"node2": "a"}, GCC[1]),
+        ([report(1, GCC)], {"node2": "did not answer the check"}, GCC[1]),
+    ],
+)
+def test_a_compiler_that_no_node_has_is_the_fault_of_none(
+    reports: list[NodeReport], bad: dict[str, str], compiler: str | None
+) -> None:
+    verdict = judge_nodes(reports, ["node1", "node2"], 100, 110, Checks())
+    assert verdict == NodeVerdict(bad=bad, no_compiler=compiler)

@@ -42,6 +42,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     spec.loader.exec_module(double)
     monkeypatch.setitem(sys.modules, "pynvml", double)
     monkeypatch.setattr(node_check, "PATIENCE", 0.0)
+    monkeypatch.setattr(node_check, "compiler_fault", lambda: None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("SLURM_NODEID", raising=False)
     tools = tmp_path / "tools"
@@ -102,10 +103,20 @@ def test_clean(machine: Machine, tmp_path: Path) -> None:
     report = check_node(request(tmp_path, reserve_bytes=10**6, probe_bytes=3 * 2**20 + 7), "node1")
     assert report.faults == ()
     assert report.cards == ("H100", "H100")
-    assert set(report.versions) == {"python", "torch", "megatron-core", "deepspeed", "driver"}
+    assert tuple(report.versions) == node_check.VERSIONS
+    without = check_node(request(tmp_path, cards=0), "node1")
+    assert set(without.versions) == {"python", "torch", "megatron-core", "deepspeed"}
     assert report.versions["driver"] == "570.1"
     assert decode(NodeReport, json.loads(json.dumps(encode(report)))) == report
     assert sorted(p.name for p in tmp_path.iterdir()) == ["nvml.json", "tools"]
+
+
+def test_a_compiler_is_for_nodes_with_cards(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_check, "compiler_fault", lambda: "no C compiler")
+    assert faults_of(request(tmp_path)) == [("compiler", "no C compiler")]
+    assert faults_of(request(tmp_path, cards=0)) == []
 
 
 PROCESS = [[2**22 + 1, 12 * GIB]]  # above pid_max: of another pid namespace, as in a container

@@ -6,17 +6,20 @@ Modules: slurm.node.step, slurm.node.inspection.
 import contextlib
 import json
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from launcher.decode import encode
 from launcher.results.run_folder import RunFolder, Status
 from launcher.schedulers import Job
-from launcher.schedulers.options import Container
+from launcher.schedulers.options import Checks, Container
 from slurm.node import step
-from slurm.node.inspection import inspect
+from slurm.node.inspection import Inspection, inspect
+from slurm.node.node_check import Fault, NodeReport
 from slurm.node.supervisor import Supervisor
 from slurm.submission import Submission
 from tests.slurm.fakes import CODE, Commands, make_job, make_submission
@@ -144,6 +147,21 @@ def test_a_check_that_does_not_start_says_why(
         f"the check did not start: {cause}",
         ("n7",),
     )
+
+
+def test_a_compiler_that_no_node_has_blames_none(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    fault = Fault(kind="compiler", text="no C compiler")
+    reports = [
+        NodeReport(node=node, time=time.time(), versions={}, faults=(fault,), seconds=0.1)
+        for node in ("n7", "n8")
+    ]
+    commands.say("srun", "".join(f"{json.dumps(encode(report))}\n" for report in reports))
+    submission, job = submission_of({"checks": Checks(clock_seconds=1e6)}, {"folder": tmp_path})
+    inspection = inspect(submission, job, tmp_path, ("n7", "n8"))
+    assert inspection == Inspection(stopped="failed", reason="on every node: no C compiler")
 
 
 @pytest.mark.parametrize(("saved", "room"), [(0, 40), (3, 10), (9, 10)])

@@ -85,8 +85,10 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
     failure = status.reason
     if failure is None and (status.stopped or set(status.exit_codes) != {0}):
         failure = classify(status, tails, False, tail(folder.srun_log)).cause
-    if own_reports and (verdict := judge_nodes(own_reports, nodes, 0, time.time(), options)).bad:
-        failure = "; ".join(f"{node}: {cause}" for node, cause in verdict.bad.items())
+    if own_reports:
+        verdict = judge_nodes(own_reports, nodes, 0, time.time(), options)
+        causes = [f"{node}: {cause}" for node, cause in verdict.bad.items()]
+        failure = "; ".join(filter(None, [*causes, verdict.no_compiler])) or failure
     by_node = {report.node: report for report in reports}
     return [_row(node, by_node.get(node), link) for node in nodes], failure
 
