@@ -26,6 +26,10 @@ GUARD_PARAMS = 30e9
 """Marin 32B, Llama-like, spiked from 80,000 steps on; clipping, z-loss and skipped updates did not
 help, QK norm did (https://github.com/marin-community/marin, docs/reports/marin-32b-retro.md)."""
 
+REDUCED_RANKS = 128
+"""Data parallel ranks from which on NVIDIA warns of sums in bf16 (Megatron-Bridge,
+docs/performance-guide.md, "Communication Data Types")."""
+
 PER_PARAMETER = (5.0, 2500.0)
 """Tokens per active parameter. 20 cost least for the same loss (Chinchilla, arXiv:2203.15556).
 After 3 T tokens, 2,500 per parameter, OLMo 1B was worse once tuned than after 2.3 T
@@ -135,6 +139,16 @@ def _guard(spec: RunSpec) -> str | None:
     )
 
 
+def _reduction(spec: RunSpec) -> str | None:
+    ranks = spec.dp * spec.layout.cp
+    if spec.train.reduces_in == "fp32" or ranks < REDUCED_RANKS:
+        return None
+    return (
+        f"train.reduce_precision: bf16 over {ranks} ranks, which are not below {REDUCED_RANKS}:"
+        " sums of so many lose small gradients; fp32 is usual"
+    )
+
+
 def _balance(spec: RunSpec) -> str | None:
     # Nothing else here balances them. Switch Transformer has 1e-2 (arXiv:2101.03961, section 2.2).
     if not spec.model.experts or spec.train.moe_aux_loss > 0:
@@ -170,5 +184,6 @@ CHECKS: tuple[Callable[[RunSpec], str | None], ...] = (
     _rate,
     _decay,
     _guard,
+    _reduction,
     _balance,
 )

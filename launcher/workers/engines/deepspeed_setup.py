@@ -1,6 +1,5 @@
 """Setup that both DeepSpeed engines share: import, configuration, optimizer, and gradient hooks."""
 
-import functools
 import importlib
 import logging
 from collections.abc import Iterable, Iterator
@@ -9,12 +8,12 @@ from typing import Any
 import deepspeed
 import torch
 import torch.distributed as dist
-from deepspeed.runtime import engine as runtime
 from deepspeed.utils import logger
 from megatron.core import parallel_state
 from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 
 from launcher.spec.run import RunSpec
+from launcher.workers.engines import deepspeed_zero
 from launcher.workers.engines.duplicate_sums import DuplicateSums
 from launcher.workers.model import platform
 from launcher.workers.model.weights import NamedWeight
@@ -22,15 +21,15 @@ from launcher.workers.model.weights import NamedWeight
 NO_PRINTING = 10**9
 
 REDUCE_BUCKET = 125_000_000
-"""Gradients that ZeRO 1 and 2 reduce at once: two buffers of them in fp32, one being filled while
-the other is reduced, are the 1 GB that DeepSpeed's default of one buffer in bf16 takes."""
+"""Gradients that ZeRO reduces at once: two buffers of them in fp32, one being filled while the
+other is reduced, are the 1 GB that DeepSpeed's default of one buffer in bf16 takes."""
 
 
 def start() -> Any:
     """Join DeepSpeed's communication to the process group there is, and return the library."""
     logger.setLevel(logging.WARNING)
     no_compiled_collectives()
-    choose_optimizer()
+    deepspeed_zero.install()
     # ZeRO looks whether an optimizer is this one, which compiles its functions on import: 1 s.
     with platform.without_compile():
         importlib.import_module("deepspeed.runtime.zero.muon.muon_optimizer")
@@ -44,33 +43,14 @@ def no_compiled_collectives() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def choose_optimizer() -> None:
-    """Have DeepSpeed wrap the optimizer by the stage of ZeRO alone, with gradients in fp32.
-
-    Left to itself, in bf16, it takes its BF16_Optimizer for stage 1: that all-reduces every
-    gradient after the last backward pass, twice the bytes, unhidden. Without ZeRO, which in bf16 is
-    a pipeline's, it refuses to add gradients up in fp32, which BF16_Optimizer can.
-    """
-    chosen = runtime.DeepSpeedEngine._do_optimizer_sanity_check
-
-    @functools.wraps(chosen)
-    def choose(engine: Any, optimizer: Any) -> Any:
-        if engine.zero_optimization():
-            return runtime.ZERO_OPTIMIZATION
-        return runtime.BFLOAT16 if engine.bfloat16_enabled() else chosen(engine, optimizer)
-
-    if not hasattr(chosen, "__wrapped__"):
-        runtime.DeepSpeedEngine._do_optimizer_sanity_check = choose
-
-
 def configuration(spec: RunSpec) -> dict[str, Any]:
     """DeepSpeed's configuration of a run."""
     layout, bf16 = spec.layout, spec.train.precision == "bf16"
     zero: dict[str, Any] = {"stage": layout.zero, "overlap_comm": platform.overlap_pays()}
-    if layout.zero in (1, 2):
+    if layout.zero:
         zero["reduce_bucket_size"] = REDUCE_BUCKET
-        # Each part of a bucket is reduced to its owner: the bytes of a reduce-scatter. By default
-        # all of it is all-reduced, twice as many.
+        # Under ZeRO 1 and 2 each part of a bucket is reduced to its owner: the bytes of a
+        # reduce-scatter. By default all of it is all-reduced, twice as many.
         zero["use_multi_rank_bucket_allreduce"] = False
     if layout.zero == 3:
         # Only vectors are not partitioned; Hugging Face's "auto" chooses the same.

@@ -34,6 +34,11 @@ B7, B70, MOE = (shipped(name, "pretrain") for name in ("llama_7b", "llama3_70b",
 GUARDED = changed(B70, lr=1.5e-4, min_lr=1.5e-5, spike_guard=SpikeGuard())
 
 
+def on_nodes(original: RunSpec, nodes: int) -> RunSpec:
+    """Run on nodes of eight ranks."""
+    return replace(original, cluster=replace(original.cluster, nodes=nodes, gpus_per_node=8))
+
+
 def stage(original: RunSpec, steps_before: int, schedule_after: int) -> RunSpec:
     """A stage of a schedule."""
     place = Stage(
@@ -85,6 +90,10 @@ def stage(original: RunSpec, steps_before: int, schedule_after: int) -> RunSpec:
             "train.spike_guard: null at 46.7 B parameters in bf16 without QK norm and z-loss, which this model does not have: a spike that does not heal would go on unseen",
             "train.moe_aux_loss: 0 with model.experts 8: the router may come to use a few of them alone; 0.01 is usual"]),
         (changed(MOE, moe_aux_loss=0.01, spike_guard=SpikeGuard()), []),
+        (on_nodes(changed(B7, reduce_precision="bf16"), 16), [
+            "train.reduce_precision: bf16 over 128 ranks, which are not below 128: sums of so many lose small gradients; fp32 is usual"]),
+        (on_nodes(changed(B7, reduce_precision="bf16"), 15), []),
+        (on_nodes(changed(B7, reduce_precision="fp32"), 16), []),
         (changed(GUARDED, tokens=300 * 10**9), [
             "train.tokens: 300,000,000,000 are 4.3 per parameter, below 5: a smaller model reaches the same loss for less; 20 cost least"]),
         (changed(B7, tokens=20 * 10**12), [

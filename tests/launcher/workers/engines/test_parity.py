@@ -206,6 +206,8 @@ BF16_LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 2, {"layout__zero": 1, "train__reduce_precision": "bf16"}),
     ("dense", 2, {**DS, "layout__zero": 1}),
     ("dense", 2, {**DS, "layout__zero": 1, "layout__offload": True}),
+    ("dense", 4, {**DS, "layout__zero": 1, "layout__micro_batch": 1}),
+    ("dense", 4, {**DS, "layout__zero": 2, "layout__micro_batch": 1}),
     ("dense", 2, {**DS, "layout__zero": 1, **SP}),
     ("dense", 4, {**DS, "layout__zero": 1, **SP}),
     ("dense", 2, {**DS, "layout__zero": 1, "train__reduce_precision": "bf16"}),
@@ -260,7 +262,39 @@ def test_the_optimizer_that_steps_is_recorded(
     assert result and result["optimizer"] == expected
 
 
+STREAMS = """
+import sys
+import torch
+from deepspeed.accelerator import get_accelerator
+from launcher.workers.model import platform
+
+platform.overlap_pays = lambda: True
+accelerator = type(get_accelerator())
+accelerator.is_synchronized_device = lambda self: False
+accelerator.Stream = property(lambda self: platform.Stream)
+accelerator.current_stream = lambda self, device_index=None: platform.Stream()
+accelerator.synchronize = lambda self, device_index=None: print(
+    "waits in", sys._getframe(1).f_code.co_name
+)
+torch.Tensor.record_stream = lambda self, stream: None
+"""
+"""Patch of a rank in which DeepSpeed takes the branches of a device with streams."""
+
+
 @pytest.mark.parametrize("zero", [1, 2])
+def test_no_reduction_waits_for_the_card(
+    zero: int, references: References, tmp_path: Path, cache: Path
+) -> None:
+    run = ranks.train(ranks.spec(2, **DS, layout__zero=zero), tmp_path, cache, patch=STREAMS)
+    assert run.codes == [0, 0], run.log()
+    assert max(map(distance, run.losses, references.get({}).losses)) < TOLERANCE
+    waits = {line for line in run.log().splitlines() if line.startswith("waits in")}
+    # once after a backward pass, and in steps of the optimizer
+    assert "waits in independent_gradient_partition_epilogue" in waits
+    assert "waits in allreduce_and_copy" not in waits
+
+
+@pytest.mark.parametrize("zero", [1, 2, 3])
 @pytest.mark.parametrize("overlap", [False, True], ids=["", "overlap"])
 def test_buckets_smaller_than_a_matrix(
     zero: int, overlap: bool, references: References, tmp_path: Path, cache: Path
@@ -281,6 +315,7 @@ AS_ON_A_CARD = """
 import megatron.core.fusions.fused_bias_dropout as dropout
 import megatron.core.models.common.language_module.language_module as language
 import megatron.core.transformer.mlp as mlp
+from launcher.workers.engines import deepspeed_setup as setup, megatron
 from launcher.workers.model import platform
 
 platform.overlap_pays = platform.fusion_pays = lambda: True
@@ -292,6 +327,16 @@ def show(module, function, name):
         return called(*arguments, **options)
     setattr(module, function, shown)
 
+def tell(module, function, value):
+    made = getattr(module, function)
+    def told(*arguments, **options):
+        result = made(*arguments, **options)
+        print("overlap", value(result))
+        return result
+    setattr(module, function, told)
+
+tell(megatron, "DistributedDataParallelConfig", lambda config: config.overlap_grad_reduce)
+tell(setup, "configuration", lambda options: options["zero_optimization"]["overlap_comm"])
 show(mlp, "bias_swiglu_impl", "activation")
 show(mlp, "weighted_bias_swiglu_impl", "activation")
 show(dropout, "bias_dropout_add_fused_train", "dropout")
@@ -343,6 +388,8 @@ def test_branches_of_a_card_do_not_change_the_losses(
     own_loss = "backend" in changes and "layout__pp" in changes
     expected = FUSED | {"loss"} if precision == "bf16" and not own_loss else FUSED
     assert {name for name in FUSED | {"loss"} if f"fused {name}" in logs} == expected
+    alone = count == 1 or ("layout__tp" in changes and count == 2)  # no other data parallel rank
+    assert f"overlap {not alone or 'backend' in changes}" in logs
 
 
 def test_aux_loss_matters(references: References) -> None:
