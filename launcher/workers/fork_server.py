@@ -47,6 +47,9 @@ def main() -> None:
     channel = socket.socket(fileno=options.socket)
     # Without it torch asks the driver whether there are cards, which a fork does not survive.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    # Objects of the libraries are never garbage: to look for it takes a seventh of their import,
+    # and a collection in a rank would copy their pages.
+    gc.disable()
     libraries.load(options.accelerator)
     if obstacle() is None:
         _prepare_data(options.first, channel)
@@ -54,9 +57,8 @@ def main() -> None:
     from launcher.workers import training_loop  # noqa: F401
 
     tracker.load()
-    # Objects of the libraries are never garbage: a collection in a rank would copy their pages.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     if reason := obstacle():
         _send(channel, {"refused": reason})
         return
