@@ -8,18 +8,22 @@ is replaced.
 import contextlib
 import functools
 import os
-import socket
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 CPU = torch.device("cpu")
+LISTENERS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+"""Linux's tables of sockets."""
+LISTENING = "0A"
+"""State, in them, of one that listens."""
 LISTEN_SECONDS = 10.0
 """Seconds after which a rank leaves it to torch to wait for rank 0."""
 FACTORIES = (
@@ -79,14 +83,25 @@ def _await_first_rank() -> None:
     torch asks once, and again after half a second or more: as long as a short trial's first step.
     """
     one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
-    if int(os.environ["RANK"]) == 0 or not one_machine:
+    if int(os.environ["RANK"]) == 0 or not one_machine or not LISTENERS[0].exists():
         return
-    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    deadline = time.monotonic() + LISTEN_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(address, LISTEN_SECONDS):
-            return
+    port, deadline = int(os.environ["MASTER_PORT"]), time.monotonic() + LISTEN_SECONDS
+    while not _is_listened_on(port) and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def _is_listened_on(port: int) -> bool:
+    """Return True where somebody on this machine listens on a port, as Linux tells anybody.
+
+    To try to connect would take the port now and then: from it to itself, while nobody listens.
+    """
+    for table in LISTENERS:
+        with contextlib.suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                _, local, _, state, *_ = line.split()
+                if state == LISTENING and int(local.rpartition(":")[2], 16) == port:
+                    return True
+    return False
 
 
 def import_megatron() -> None:

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -34,31 +35,34 @@ def test_a_card_of_its_own(
 def test_a_rank_that_is_early_waits_until_rank_0_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as first_rank:
         first_rank.bind(("127.0.0.1", 0))
-        address, port = first_rank.getsockname()
-        place = {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-        for name, value in {**place, "MASTER_ADDR": address, "MASTER_PORT": port}.items():
+        port = first_rank.getsockname()[1]
+        place = {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+        for name, value in place.items():
             monkeypatch.setenv(name, str(value))
-        refused = threading.Event()
-        real = socket.create_connection
+        looked = threading.Event()
+        real = platform._is_listened_on
 
-        def connect(*arguments: object) -> socket.socket:
-            try:
-                return real(*arguments)  # type: ignore[arg-type]
-            except OSError:
-                refused.set()
-                raise
+        def is_listened_on(port: int) -> bool:
+            answer = real(port)
+            looked.set()
+            return answer
 
-        monkeypatch.setattr(socket, "create_connection", connect)
+        monkeypatch.setattr(platform, "_is_listened_on", is_listened_on)
+        monkeypatch.setattr(platform, "LISTEN_SECONDS", limits.EVENT)
         waiting = threading.Thread(target=platform._await_first_rank)
         waiting.start()
-        assert refused.wait(limits.EVENT) and waiting.is_alive()
+        assert looked.wait(limits.EVENT) and waiting.is_alive()
         first_rank.listen()
         waiting.join(limits.EVENT)
-        assert not waiting.is_alive()
-        first_rank.accept()[0].close()
+        assert not waiting.is_alive() and real(port)
+        first_rank.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            first_rank.accept()  # nobody has connected
 
-    monkeypatch.setattr(socket, "create_connection", None)  # none asks where it need not
+    monkeypatch.setattr(platform, "_is_listened_on", None)  # none looks where it need not
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "4")):
         with monkeypatch.context() as context:
             context.setenv(name, value)
             platform._await_first_rank()
+    monkeypatch.setattr(platform, "LISTENERS", (Path("/no/such/table"),))  # no Linux
+    platform._await_first_rank()
