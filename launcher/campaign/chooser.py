@@ -118,7 +118,7 @@ def _twins(differ: Mapping[str, Sequence[Any]], count: int) -> Array:
     """
     if "train.steps" not in differ:
         return np.arange(count)
-    other = differ.keys() - {"train.steps", "train.probe_micro_batches"}
-    columns = [codes_of(values) for name, values in differ.items() if name in other]
+    lengths = {"train.steps", "train.probe_micro_batches"}
+    columns = [codes_of(values) for name, values in differ.items() if name not in lengths]
     rows = np.array(columns, dtype=float).reshape(len(columns), count).T
     return np.unique(rows, axis=0, return_inverse=True)[1].reshape(count)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from launcher import nvml
 from launcher.files import append
 from launcher.results.metrics import encoded
 from launcher.spec.run import RunSpec
@@ -156,17 +157,13 @@ def memory_kind() -> str:
 
 
 def _nvml_handle() -> Any:
-    if not torch.cuda.is_available():
+    driver = nvml.library() if torch.cuda.is_available() else None
+    if driver is None:  # an image without it has no figures of power, and trains all the same
         return None
     try:
-        import pynvml
-    except ImportError:  # an image without it has no figures of power, and trains all the same
-        return None
-    try:
-        pynvml.nvmlInit()
         uuid = torch.cuda.get_device_properties(torch.cuda.current_device()).uuid
-        return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-    except pynvml.NVMLError:
+        return driver.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    except driver.NVMLError:
         return None
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.nvml import library
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
@@ -22,7 +24,7 @@ class Card:
 
 def cards() -> list[Card] | None:
     """Return the cards that answer; None where there is no NVML."""
-    nvml = _library()
+    nvml = library()
     if nvml is None:
         return None
     answering: list[Card] = []
@@ -41,7 +43,7 @@ def cards() -> list[Card] | None:
 
 def driver() -> str | None:
     """Version of the driver."""
-    nvml = _library()
+    nvml = library()
     return None if nvml is None else _query(nvml, "nvmlSystemGetDriverVersion")
 
 
@@ -58,21 +60,6 @@ def _card(nvml: Any, handle: Any, index: int) -> Card:
         processes=None if processes is None else tuple((p.pid, p.usedGpuMemory) for p in processes),
         uncorrected=_query(nvml, "nvmlDeviceGetTotalEccErrors", handle, *kinds),
     )
-
-
-def _library() -> Any:
-    """Return pynvml, initialised; None where there is none. It is never shut down: without
-    persistence mode the driver would set each card up again at the next query, which takes seconds.
-    """
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return pynvml
 
 
 def _query(nvml: Any, function: str, *arguments: Any) -> Any:

@@ -1,11 +1,11 @@
 """Answers of NVIDIA's driver, by NVML: asking neither imports torch nor starts CUDA."""
 
-from typing import Any
+from launcher.nvml import library
 
 
 def compute_capability() -> tuple[int, int] | None:
     """Return that of this machine's first card; None where the driver does not tell."""
-    nvml = _library()
+    nvml = library()
     if nvml is None:
         return None
     try:
@@ -18,23 +18,10 @@ def compute_capability() -> tuple[int, int] | None:
 
 def version() -> str | None:
     """Return the driver's version; None where it does not tell."""
-    nvml = _library()
+    nvml = library()
     if nvml is None:
         return None
     try:
         return str(nvml.nvmlSystemGetDriverVersion())
     except nvml.NVMLError:
         return None
-
-
-def _library() -> Any:
-    """Return pynvml, initialised; None where there is none."""
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return pynvml

@@ -1,6 +1,6 @@
 """Variables of a rank, by its layout and its card, set before torch is imported.
 
-Modules: launcher.workers.process.environment, launcher.workers.process.driver.
+Modules: launcher.workers.process.environment, launcher.workers.process.driver, launcher.nvml.
 """
 
 import os
