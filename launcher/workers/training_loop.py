@@ -18,6 +18,7 @@ from launcher.workers.data.sample_order import hash64
 from launcher.workers.engines.engine import Engine, RankStep
 from launcher.workers.errors import CheckpointError, DataError, DivergedError
 from launcher.workers.measure import Meter, StepFigures, reduce
+from launcher.workers.process import garbage
 from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
 from launcher.workers.sampling.sampler import Sampler
@@ -91,15 +92,17 @@ class Run:
         if self._guard.rolls_back and first == 0:
             self._save(first)  # there has to be something to go back to
         parts.watchdog.ready(first)
-        parts.meter.start()
-        while step < self._spec.last:
-            step += 1
-            action, stop_asked = self._step(step)
-            parts.watchdog.beat(step)
-            if action.kind == "roll_back":
-                step = self._roll_back(step, action)
-            elif not self._save_if_due(step, stop_asked):
-                return False
+        with garbage.collected_between_steps() as collect:
+            parts.meter.start()
+            while step < self._spec.last:
+                step += 1
+                action, stop_asked = self._step(step)
+                collect(step)
+                parts.watchdog.beat(step)
+                if action.kind == "roll_back":
+                    step = self._roll_back(step, action)
+                elif not self._save_if_due(step, stop_asked):
+                    return False
         return True
 
     def _step(self, step: int) -> tuple[GuardAction, bool]:
