@@ -86,8 +86,18 @@ def _attend(query: Any, key: Any, value: Any) -> Any:
         # is_causal would align the mask to the upper left; the flash kernels know this one too.
         mask = causal_lower_right(query.size(0), key.size(0))
     grouped = query.size(2) != key.size(2)
+    if grouped and _needs_a_head_each(query):
+        heads = query.size(2) // key.size(2)
+        key, value = (tensor.repeat_interleave(heads, dim=2) for tensor in (key, value))
+        grouped = False
     query, key, value = (tensor.permute(1, 2, 0, 3) for tensor in (query, key, value))
     attended = F.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
     )
     return attended.permute(2, 0, 1, 3)
+
+
+def _needs_a_head_each(query: Any) -> bool:
+    """True in fp32 on a card: flash attention is for half precision, and the other kernel that
+    keeps no scores in memory has no grouped queries. torch would write all scores."""
+    return bool(query.is_cuda and query.dtype == torch.float32)
