@@ -37,10 +37,15 @@ class Checks:
     """Seconds the clock of a node may differ from that of the first one."""
     probe_mib: Count = 16
     """MiB written to, and read back from, each folder the run writes to."""
-    allreduce_mib: Count = 16
-    """MiB of the all-reduce between the ranks before the model is built."""
+    allreduce_mib: Count | None = None
+    """MiB of the all-reduce between the ranks before the model is built; null: 512 on cards, whose
+    links a smaller one does not fill, else 16."""
     allreduce_seconds: Positive = 120.0
-    """Seconds it may take, connecting included."""
+    """Seconds that all of them may take, connecting included."""
+
+    def allreduce_size(self, cards_per_node: int) -> int:
+        """Return the MiB of the all-reduce between ranks that have cards, or have none."""
+        return self.allreduce_mib or (512 if cards_per_node else 16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

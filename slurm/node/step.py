@@ -173,7 +173,7 @@ def missing_runtime(options: SchedulerOptions, srun_output: str) -> str | None:
 def environment(submission: Submission, job: Job, status: Status) -> Mapping[str, str]:
     """Return the variables that all ranks share: their meeting point, and their attempt."""
     checks, several_ranks = submission.options.checks, job.ranks > 1
-    allreduce = f"{checks.allreduce_mib}:{checks.allreduce_seconds}"
+    allreduce = f"{checks.allreduce_size(job.cards_per_node)}:{checks.allreduce_seconds}"
     return {
         **user_environment(submission),
         "MASTER_ADDR": status.nodes[0],

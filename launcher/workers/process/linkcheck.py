@@ -1,4 +1,4 @@
-"""One timed all-reduce between the ranks, before anything is built on their connection.
+"""Timed all-reduces between the ranks, before anything is built on their connection.
 
 ``python -m launcher.workers.process.linkcheck --mib 16 --seconds 60`` does nothing else, and
 prints the result.
@@ -7,6 +7,7 @@ prints the result.
 import argparse
 import json
 import os
+import statistics
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ from launcher.workers.errors import LinkError
 from launcher.workers.model import platform
 
 MIB = 1 << 20
+REPEATS = 5
+"""All-reduces that are timed, after one that sets up the connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,14 @@ class Link:
 
     mib: int
     seconds: float
+    """Median of the all-reduces."""
     gb_s: float
     """Bus bandwidth as NCCL's tests count it: bytes that each rank sends, and as many received."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkCheck:
-    """Size of the all-reduce, MiB, and limit for it and all that comes before, seconds."""
+    """Size of each all-reduce, MiB, and limit for all and what comes before, seconds."""
 
     mib: int
     seconds: float
@@ -53,30 +57,37 @@ class LinkCheck:
             timer.cancel()
 
     def measure(self) -> Link:
-        """Sum ones over all ranks, once to warm up and once timed.
+        """Sum ones over all ranks, once to warm up, then `REPEATS` times; every sum is checked.
 
         Raises:
-            LinkError: the sum is wrong.
+            LinkError: a sum is wrong.
         """
         ranks, device = dist.get_world_size(), platform.device()
         data = torch.empty(self.mib * MIB // 4, dtype=torch.float32, device=device)
-        seconds = 0.0
-        for _ in range(2):
-            data.fill_(1.0)
-            _synchronize(device)
-            began = time.perf_counter()
-            dist.all_reduce(data)
-            _synchronize(device)
-            seconds = time.perf_counter() - began
+        timed = [self._sum_ones(data, ranks) for _ in range(1 + REPEATS)][1:]
+        del data
+        if device.type == "cuda":  # it is not to count as memory that training reserved
+            torch.cuda.empty_cache()
+        seconds = statistics.median(timed)
+        # A ring all-reduce: each rank sends 2 (n - 1) / n of the data.
+        moved = 2 * (ranks - 1) / ranks * self.mib * MIB
+        return Link(self.mib, seconds, moved / seconds / 1e9)
+
+    def _sum_ones(self, data: torch.Tensor, ranks: int) -> float:
+        """Return the seconds of one all-reduce."""
+        data.fill_(1.0)
+        _synchronize(data.device)
+        began = time.perf_counter()
+        dist.all_reduce(data)
+        _synchronize(data.device)
+        seconds = time.perf_counter() - began
         wrong = int((data != ranks).sum())
         if wrong:
             raise LinkError(
                 f"all-reduce of {self.mib} MiB over {ranks} ranks:"
                 f" {wrong} of {data.numel()} sums are wrong"
             )
-        # A ring all-reduce: each rank sends 2 (n - 1) / n of the data.
-        moved = 2 * (ranks - 1) / ranks * self.mib * MIB
-        return Link(self.mib, seconds, moved / seconds / 1e9)
+        return seconds
 
     def _give_up(self) -> None:
         ranks = os.environ["WORLD_SIZE"]

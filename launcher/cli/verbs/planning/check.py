@@ -64,7 +64,9 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
     folder = request.folder.run(f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 1000}")
     folder.logs.mkdir(parents=True)
     options = request.scheduler.checks
-    words = ["-P", "-m", "launcher.workers.process.linkcheck", "--mib", str(options.allreduce_mib)]
+    cards_per_node = 0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node
+    words = ["-P", "-m", "launcher.workers.process.linkcheck"]
+    words += ["--mib", str(options.allreduce_size(cards_per_node))]
     words += ["--seconds", str(options.allreduce_seconds)]
     job = Job(
         name=folder.path.name,
@@ -74,7 +76,7 @@ def check_nodes(request: "Request") -> tuple[list[dict[str, Any]], str | None]:
         ranks_per_node=cluster.gpus_per_node,
         time_limit=min(request.time_limit, MAX_SECONDS),
         memory=0,
-        cards_per_node=0 if cluster.accelerator.name == "cpu" else cluster.gpus_per_node,
+        cards_per_node=cards_per_node,
     )
     own_reports = [] if scheduler.several_nodes else [_report_on_this_machine(request, job)]
     status = _run(scheduler, job)
