@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from launcher.decode import Positive
+from launcher.planner.engines import DEEPSPEED
 from launcher.planner.points import FP8, FP32, Array, Points, Repeated
 
 
@@ -269,7 +270,9 @@ class _Parts:
         step = moved * np.where(
             points.zero == 0, 2 * reduced, reductions * reduced + self.element_bytes
         )
-        exposed = np.where(points.cpu > 0, 1.0, c.exposed_gradients)
+        # DeepSpeed's own all-reduce, and that of its pipeline, come after the last backward pass.
+        late_engine = (points.engine == DEEPSPEED) & ((points.zero == 0) | (points.pp > 1))
+        exposed = np.where((points.cpu > 0) | late_engine, 1.0, c.exposed_gradients)
         hidden = (1 - exposed) * step
         step_shown = exposed * step + np.maximum(hidden - reductions * last_backward, 0.0)
         # ZeRO 3: gathered for the forward and the backward pass of each micro batch, and reduced.
