@@ -1,4 +1,4 @@
-"""Faults of megatron-core 0.16.1 on hosts without Transformer Engine, one function each."""
+"""Faults of megatron-core 0.16 to 0.19 on hosts without Transformer Engine, one function each."""
 
 import functools
 import importlib.util
@@ -11,6 +11,7 @@ def apply() -> None:
     if importlib.util.find_spec("transformer_engine") is None:
         _router_gemm()
         _recomputed_norms()
+    _restored_outputs()
     _gradient_norm()
 
 
@@ -41,6 +42,25 @@ def _recomputed_norms() -> None:
         original(self, fp8 or None, *args, **options)
 
     CheckpointWithoutOutput.__init__ = initialise
+
+
+def _restored_outputs() -> None:
+    """Restore the outputs of recomputed modules as core 0.16 does: by a copy of their bytes.
+
+    Since 0.17 an extension in C++ shares them. Every rank would compile it on first use, in one
+    folder below its user's home, and die where ninja or a compiler is missing.
+    """
+    from megatron.core.tensor_parallel import random
+
+    if hasattr(random, "_get_share_storage"):
+        random._get_share_storage = lambda: _copy_storage
+
+
+def _copy_storage(output: Any, recomputed: Any) -> None:
+    """Fill a tensor whose storage was given up; its version, which autograd checks, stays."""
+    source = recomputed.untyped_storage()
+    output.untyped_storage().resize_(source.size())
+    output.untyped_storage().copy_(source)
 
 
 def _gradient_norm() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from megatron.core.tensor_parallel import set_tensor_model_parallel_attributes
 
 from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape
@@ -63,10 +62,17 @@ def initialise(
         name = stored_name(name, spec.model)
         split = initial_weights.split_of(name, spec.model)
         if split is not None:
-            set_tensor_model_parallel_attributes(parameter, True, split.dim, split.pieces)
+            _mark_as_shard(parameter, split)
         shard = shard_of(name, spec, place)
         with gathered(parameter):
             initial_weights.fill(parameter, name, spec.model, spec.train.seed, shard)
+
+
+def _mark_as_shard(parameter: Any, split: initial_weights.Split) -> None:
+    """Set what megatron's ``set_tensor_model_parallel_attributes`` does, which refuses to set it
+    again: since core 0.17 modules do without being initialised."""
+    parameter.tensor_model_parallel = True
+    parameter.partition_dim, parameter.partition_stride = split.dim, split.pieces
 
 
 def count(

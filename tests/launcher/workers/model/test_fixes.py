@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from launcher.workers.model import fixes
 from tests.launcher.workers import ranks
 
 MOE = {"model__experts": 4}
@@ -46,7 +48,7 @@ BUGS: list[tuple[str, int, dict[str, Any], str]] = [
         "setup.no_compiled_collectives = lambda: None",
         1,
         {"backend": "deepspeed"},
-        "Error building extension 'deepspeed_shm_comm'",
+        "deepspeed_shm_comm",
     ),
 ]
 
@@ -122,3 +124,14 @@ def test_the_norm_of_many_gradients_is_not_read_one_by_one(tmp_path: Path, cache
     assert run.codes == [0], run.log()
     printed = run.log()
     assert "\nread: " in printed and "\nnot read (1,)\nnorm True\nscaled True\n" in printed
+
+
+def test_a_storage_that_was_given_up_is_filled_without_a_new_version() -> None:
+    weight = torch.randn(4, 4, requires_grad=True)
+    values = torch.arange(8.0).reshape(2, 4)
+    activation = values.clone()
+    product = activation @ weight  # keeps it for the backward pass
+    activation.untyped_storage().resize_(0)
+    fixes._copy_storage(activation, values)
+    product.sum().backward()
+    assert weight.grad is not None and weight.grad[:, 0].tolist() == values.sum(0).tolist()
