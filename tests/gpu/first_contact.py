@@ -135,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         },
     )
     print(f"\nevery figure: {folder / 'first_contact.json'}")
-    print(f"a planner of this card: launch plan --fit {folder / 'first_contact.json'} -o FILE")
+    if any(record.outcome == "ok" for record in records):
+        print(f"a planner of this card: launch plan --fit {folder / 'first_contact.json'} -o FILE")
     code, line = verdict(parts)
     print(f"first_contact: {line}, after {time.time() - began:.0f} s")
     return code
@@ -211,7 +212,8 @@ def timed(
 
 def sweep(contact: Contact, seconds: float) -> Part:
     """Train eight layouts, one after the other."""
-    words = [*contact.words, f"time_limit={seconds / 3:.0f}"]
+    # One layout that hangs may take a third of the time, or a minute: the first one builds kernels.
+    words = [*contact.words, f"time_limit={max(seconds / 3, 60):.0f}"]
     code = "import sys; from launcher.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, *words, "--config-dir", str(contact.folder / CONF)]
     ended = run(command, seconds, contact.folder / "sweep.txt")

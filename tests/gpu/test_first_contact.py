@@ -193,6 +193,7 @@ def test_a_part_that_fails_is_named(
         r"first_contact: 1 of 2 parts did not run well: it failed: 2 hang, after \d+ s\n$", output
     )
     assert output.count("no time left") == 8  # the cause of each layout
+    assert "launch plan --fit" not in output  # there is nothing to fit to
     content = json.loads((tmp_path / "first_contact.json").read_text())
     assert [row["outcome"] for row in content["layouts"]] == ["not run"] * 8
     assert [part["state"] for part in content["parts"]] == ["failed", "ok"]
