@@ -11,8 +11,11 @@ import yaml
 from launcher.cli import main, registry
 from launcher.cli.schemas import schema_of
 from launcher.results.outcomes import OUTCOMES
+from launcher.results.record import Prediction
 from tests.analysis import made
 from tests.conftest import ROOT
+from tests.gpu import first_contact
+from tests.launcher.sheets import made_records
 
 PAGES = [
     ROOT / "README.md",
@@ -105,3 +108,55 @@ def test_the_commands_of_a_skill_are_its_five() -> None:
     assert [words[0] for words in COMMANDS] == [
         "plan", "sweep=parallelism_grid", "top", "table", "best", "--config"
     ]  # fmt: skip
+
+
+SLURM = (ROOT / "docs" / "slurm.md").read_text()
+_, _, HOUR = SLURM.partition("\n## Your first hour on H100 nodes\n")
+HOUR, _, _ = HOUR.partition("\n## ")
+BLOCKS = re.findall(r"^ +```\n(.*?)^ +```$", HOUR, re.MULTILINE | re.DOTALL)
+LINES = [line.strip() for block in BLOCKS for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("launch ")])
+def test_the_commands_of_a_first_hour_are_accepted(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What would train, or ask SLURM, is planned on the cluster that the page describes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "cluster").mkdir(parents=True)
+    mine = re.search(r"```yaml\n(# @package _global_\n.*?)```", SLURM, re.DOTALL)
+    assert mine is not None
+    (tmp_path / "conf" / "cluster" / "mine.yaml").write_text(mine[1])
+    runs = made_records.measured(made_records.specs())
+    (tmp_path / "shared" / "contact").mkdir(parents=True)
+    made_records.written(tmp_path / "shared" / "contact" / "first_contact.json", runs)
+    for name in ("parallelism_grid", "single"):
+        folder = made.sweep(Path("runs") / name, 8)
+        assert main(["best", str(folder), "-o", str(folder / "best.yaml")]) == 0
+        made_records.written(folder / "records.jsonl", runs)
+    verb, *words = shlex.split(line.replace("/shared/", "shared/"))[1:]
+    if verb in ("check", "submit"):
+        words = [word for word in words if word != "--dry-run"]
+        verb = "plan"
+    elif verb not in registry.VERBS:
+        verb, words = "plan", [verb, *words]
+    capsys.readouterr()
+    assert main([verb, *words]) == 0, capsys.readouterr().err
+
+
+def test_the_script_of_a_first_hour_has_these_options() -> None:
+    script = "tests/gpu/first_contact.sh"
+    (line,) = [line for line in LINES if script in line]
+    usage = next(text for text in (ROOT / script).read_text().splitlines() if "usage: " in text)
+    options = re.findall(r"--[a-z]+", line.partition(script)[2])
+    assert options and all(option in usage for option in options)
+    assert "--python" in HOUR and "--python" in usage
+
+
+def test_a_first_hour_names_outcomes_columns_and_keys_that_there_are() -> None:
+    table = schema_of("table")["items"]["properties"]
+    (spec, *_) = made_records.specs()
+    row = first_contact.layout(1, spec, None, Prediction())
+    named = set(re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)`", HOUR))
+    others = {"allreduce_gb_s", "network_gb_s", "time_limit"}
+    assert named <= {*table, *row} | others, named - {*table, *row} - others

@@ -54,5 +54,5 @@ def check(spec: RunSpec) -> None:
 
 def engine_traits(spec: RunSpec) -> EngineTraits:
     """Facts about the engine of a spec that the planner's formulas need."""
-    backend = BACKENDS[spec.backend]
+    backend = look_up(spec.backend, BACKENDS, "backend")
     return EngineTraits(engine=backend.planner_engine, gradient_bytes=backend.gradient_bytes(spec))

@@ -84,25 +84,47 @@ class Rows:
         return Rows(**{name: getattr(self, name)[chosen] for name in names})
 
 
-def fit(sheet: Sheet, without: str | None = None) -> Constants:
+DEFAULTS = Constants()
+"""Most likely values of the constants before any row was seen."""
+
+
+def fit(sheet: Sheet, without: str | None = None, start: Constants = DEFAULTS) -> Constants:
     """Fit the constants to a sheet, or to all of it without one source.
+
+    Args:
+        sheet: what was measured.
+        without: a source to leave out.
+        start: values of the constants that are most likely beforehand; those of a formula that no
+            row tells of (`gaps`) stay as they are.
 
     Raises:
         ConfigError: there is nothing to fit to.
     """
-    timed, weighed = time_rows(sheet), memory_rows(sheet)
-    if not len(timed.measured):
-        raise ConfigError("no row states its sizes and a step_s or tokens_per_s_per_gpu above 0")
-    if not np.isfinite(weighed.measured).any():
-        raise ConfigError(f"no row states its sizes, layout and a mem_gb of {LEAST_GIB:g} or more")
+    timed, weighed, missing = time_rows(sheet), memory_rows(sheet), gaps(sheet)
+    if len(missing) == len(NOISE):
+        raise ConfigError("; ".join(missing.values()))
     # What mixtures of experts lose to many small kernels is not modelled: they would bend the rest.
     dense = timed[(timed.source != without) & (timed.points.experts == 0)]
+    others = weighed[weighed.source != without]
     return Constants(
-        time=_fitted(TimeConstants(), dense, time_residuals, NOISE["time"]),
-        memory=_fitted(
-            MemoryConstants(), weighed[weighed.source != without], memory_residuals, NOISE["memory"]
-        ),
+        time=start.time
+        if "time" in missing
+        else _fitted(start.time, dense, time_residuals, NOISE["time"]),
+        memory=start.memory
+        if "memory" in missing
+        else _fitted(start.memory, others, memory_residuals, NOISE["memory"]),
     )
+
+
+def gaps(sheet: Sheet) -> dict[str, str]:
+    """Formulas that no row has a figure of, by the fields of `Constants`, and what is missing."""
+    missing = {}
+    if not len(time_rows(sheet).measured):
+        missing["time"] = "no row states its sizes and a step_s or tokens_per_s_per_gpu above 0"
+    if not np.isfinite(memory_rows(sheet).measured).any():
+        gib = f"{LEAST_GIB:g}"
+        missing["memory"] = f"no row states its sizes, layout and a mem_gb of {gib} or more"
+    return missing
 
 
 def time_residuals(rows: Rows, constants: TimeConstants) -> Array:

@@ -209,11 +209,22 @@ def _ranges(numbers: Sequence[int]) -> str:
     return f"row{'s' if len(numbers) > 1 else ''} {', '.join(texts)}"
 
 
-def fitted(path: Path) -> tuple[Constants, list[dict[str, Any]]]:
-    """Constants fitted to a sheet, and a table of the errors on each source that is left out."""
-    measured = read(path)
+def fitted(
+    measured: Sheet, path: Path, start: Constants = fit.DEFAULTS
+) -> tuple[Constants, list[dict[str, Any]]]:
+    """Constants fitted to a sheet, and a table of the errors on each source that is left out.
+
+    Args:
+        measured: the sheet.
+        path: its file, for messages.
+        start: see `fit.fit`.
+
+    Raises:
+        ConfigError: there is nothing to fit to.
+    """
     try:
-        constants, errors = fit.fit(measured), validation.errors(measured)
+        constants = fit.fit(measured, start=start)
+        errors = validation.errors(measured, start)
     except ConfigError as error:
         raise ConfigError(f"--fit: {path}: {error}") from error
     rows = [

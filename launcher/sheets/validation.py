@@ -50,15 +50,19 @@ class Errors:
     """Share of rows that did not fit though they were predicted to."""
 
 
-def errors(sheet: Sheet) -> list[Errors]:
+def errors(sheet: Sheet, start: Constants = fit.DEFAULTS) -> list[Errors]:
     """Errors on each source if it is left out of the fit, and on all of them together.
+
+    Args:
+        sheet: what was measured.
+        start: see `fit.fit`; of a single source these are the constants that have not seen it.
 
     Raises:
         ConfigError: there is nothing to fit to.
     """
     timed, weighed = fit.time_rows(sheet), fit.memory_rows(sheet)
     sources = np.unique(np.concatenate([timed.source, weighed.source])).tolist()
-    left_out = {source: fit.fit(sheet, without=source) for source in sources}
+    left_out = {source: fit.fit(sheet, source, start) for source in sources}
     measured = weighed[np.isfinite(weighed.measured)]
     classified = weighed[np.isfinite(weighed.fitted)]
 

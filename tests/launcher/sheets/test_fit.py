@@ -259,14 +259,30 @@ def test_a_single_row_moves_little() -> None:
     assert fitted_time(row).matmul == pytest.approx(TIME.matmul, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"step_s": "0"}, "no row states its sizes and a step_s or tokens_per_s_per_gpu above 0"),
-        ({"mem_gb": "19"}, "no row states its sizes, layout and a mem_gb of 20 or more"),
-    ],
-)
-def test_nothing_to_fit_to(changes: dict[str, str], message: str) -> None:
+NO_TIME = "no row states its sizes and a step_s or tokens_per_s_per_gpu above 0"
+NO_MEMORY = "no row states its sizes, layout and a mem_gb of 20 or more"
+
+
+def test_nothing_to_fit_to() -> None:
     with pytest.raises(ConfigError) as caught:
-        fit.fit(read([{**row, **changes} for row in ALL[:4]]))
-    assert str(caught.value) == message
+        fit.fit(read([{**row, "step_s": "0", "mem_gb": "19"} for row in ALL[:4]]))
+    assert str(caught.value) == f"{NO_TIME}; {NO_MEMORY}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept", "message"),
+    [({"step_s": "0"}, "time", NO_TIME), ({"mem_gb": "19"}, "memory", NO_MEMORY)],
+)
+def test_what_no_row_measured_keeps_its_constants(
+    changes: dict[str, str], kept: str, message: str
+) -> None:
+    """Those that the fit began with, whatever bounds of them the rows have; the others move."""
+    sheet = read([{**row, **changes} for row in ALL])
+    fitted = fit.fit(sheet, start=TRUE)
+    assert fit.gaps(sheet) == {kept: message}
+    assert getattr(fitted, kept) == getattr(TRUE, kept)
+    other = "memory" if kept == "time" else "time"
+    assert getattr(fit.fit(sheet), other) != getattr(Constants(), other)
+    assert {error.quantity for error in validation.errors(sheet)} == (
+        {"memory"} if kept == "time" else {"step time"}
+    )

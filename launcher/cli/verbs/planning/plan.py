@@ -39,8 +39,8 @@ def plan(words: Sequence[str]) -> int:
     parser.add_argument(
         "--fit",
         metavar="FILE.csv",
-        help="fit the planner's constants to measured rows, and print the errors on sources left"
-        " out; -o writes the constants",
+        help="fit the planner's constants to measured rows, of a sheet or of a sweep's"
+        " records.jsonl, and print the errors on sources left out; -o writes the constants",
     )
     options = parse(parser, words)
     if options.runs and options.fit:
@@ -185,10 +185,20 @@ def _predict_sheet(options: argparse.Namespace) -> None:
 
 def _fit(options: argparse.Namespace) -> None:
     from analysis import table
+    from launcher.backends import engine_traits
     from launcher.files import write_json
-    from launcher.sheets import predictions
+    from launcher.planner.constants import constants_of
+    from launcher.sheets import fit, predictions, records
 
-    constants, rows = predictions.fitted(Path(options.fit).expanduser())
+    path = Path(options.fit).expanduser()
+    if path.suffix in records.ENDINGS:
+        # A few runs of one's own do not undo what the published ones have told.
+        measured, start = records.read(path, engine_traits), constants_of(None)
+    else:
+        measured, start = predictions.read(path), fit.DEFAULTS
+    constants, rows = predictions.fitted(measured, path, start)
+    for name, gap in fit.gaps(measured).items():
+        print(f"launch: --fit: {gap}: the constants of {name} stay as they are", file=sys.stderr)
     form = options.format if options.format_is_stated else "table"  # -o is of the constants
     table.put(table.plain(rows, options.sort), form, None)
     if options.output:
