@@ -210,7 +210,7 @@ def test_texts_that_are_drawn_and_go_on_beyond_a_sequence(runs: Runs) -> None:
         validation_sequences=0,
     )  # fmt: skip
     expected = runs.get(1, sampling).samples
-    assert [len(answer.text) for answer in expected[-1].prompts] == [20, 20]
+    assert [answer.tokens for answer in expected[-1].prompts] == [20, 20]
     assert expected[-1].validation == {}
     for changes in ({"layout__cp": 2}, {**DS, "layout__pp": 2, "layout__zero": 1}, {}):
         run = runs.get(2, sampling, **changes)
@@ -293,6 +293,7 @@ def test_killed_in_or_after_an_evaluation(
     assert 9 in killed.codes, killed.log()
     assert [sampled.step for sampled in killed.samples] == ([2] if during else [2, 4])
     assert [line["step"] for line in killed.steps] == [1, 2, 3, 4]
+    killed.folder.log(0).unlink()
     resumed = ranks.train(spec, tmp_path, cache, patch=TOLD, **options)
     assert resumed.codes == [0] * count, resumed.log()
     evaluated = [line for line in resumed.log().splitlines() if line.startswith("evaluates")]
@@ -419,9 +420,7 @@ def test_a_token_that_the_model_does_not_know(monkeypatch: pytest.MonkeyPatch, c
     ids = torch.full((32,), 300)
     pairs = [("a", "too short"), ("b", [{"tokens": ids - 1, "labels": ids}])]
     monkeypatch.setattr(held_out.dataset, "held_out", lambda spec, cache: iter(pairs))
-    with pytest.raises(
-        DataError, match="token id 300 in the held-out text of b, model.vocab is 300"
-    ):
+    with pytest.raises(DataError, match=r"token id 300 in the held-out text of b, model\.vocab"):
         held_out.load(ranks.spec(), cache, 4)
     assert held_out.load(ranks.spec(), cache, 0).sequences == {}
 
@@ -461,7 +460,7 @@ def test_stages(launch: Launch, tmp_path: Path, blend: dict[str, float]) -> None
     )
     process = launch(
         f"curriculum={{name: two, stages: {stages}}}",
-        "cluster.gpus_per_node=2",
+        *("cluster.gpus_per_node=2", "data.tokenizer=bytes"),
         *("model.sequence=32", "train.global_batch=8", "train.untimed_steps=0"),
         *("data.held_out=0.5", "checkpoint_every=2", "curriculum.max_epochs=9"),
         *("sampling.prompts=[the]", "sampling.tokens=4", "sampling.validation_sequences=2"),
