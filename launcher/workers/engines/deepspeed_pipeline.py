@@ -182,12 +182,13 @@ class PipelineEngine:
         DeepSpeed's own takes them in the shape of training alone, and counts them.
         """
         net, place = self._engine.module, self._place
+        stages = parallel_state.get_pipeline_model_parallel_group()
         with evaluating([net]):
             for batch in batches:
                 output = net(batch["tokens"] if place.first_stage else self._receive(batch))
                 if not place.last_stage:
                     following = parallel_state.get_pipeline_model_parallel_next_rank()
-                    dist.send(output.contiguous(), following)
+                    dist.send(output.contiguous(), following, stages)
                     continue
                 if "labels" in batch:
                     output = _losses(output, batch["labels"])
@@ -199,7 +200,8 @@ class PipelineEngine:
         shape = (sequence // _sequence_parts(self._spec), rows, self._spec.model.hidden)
         dtype = PRECISIONS[self._spec.train.precision]
         hidden = torch.empty(shape, dtype=dtype, device=platform.device())
-        dist.recv(hidden, parallel_state.get_pipeline_model_parallel_prev_rank())
+        stages = parallel_state.get_pipeline_model_parallel_group()
+        dist.recv(hidden, parallel_state.get_pipeline_model_parallel_prev_rank(), stages)
         return hidden
 
     def _rank_step(self, number: int) -> RankStep:
