@@ -30,7 +30,7 @@ class Execution:
     prepare: tuple[Path, ...] = ()
     """Folders of runs to come, whose data is looked at now."""
     sampling: Sampling | None = None
-    """Samples and validation of each checkpoint; None is neither."""
+    """Validation losses and texts at each checkpoint; None is neither."""
     python: str = sys.executable
     """The interpreter, as the machines that train know it."""
 

@@ -270,8 +270,13 @@ def expanded(request: Request) -> list[RunSpec]:
     (base,) = preflight.settled([request.spec])
     if request.curriculum:
         stages = stage_specs(request.curriculum, base, corpora.resolve)
-        return list(stage_history.trained_or_to_train(stages, request.folder))
-    return unique(preflight.settled(specs(request.points, base)))
+        points = list(stage_history.trained_or_to_train(stages, request.folder))
+    else:
+        points = unique(preflight.settled(specs(request.points, base)))
+    if request.sampling and request.sampling.prompts:
+        for data in {point.data for point in points}:
+            corpora.check_prompts(data)
+    return points
 
 
 def _trial(spec: RunSpec, micro_batches: int, started: Collection[str]) -> RunSpec:

@@ -102,10 +102,8 @@ class Trials:
         return milliseconds / 1000 if milliseconds else None
 
     def _memory(self, spec: RunSpec) -> int:
-        """Bytes of memory for its ranks, and for the sampler, which has only weights."""
-        ranks = spec.cluster.gpus * RANK_BYTES + 16 * spec.model.params
-        sampler = RANK_BYTES + 4 * spec.model.params if self.plan.request.sampling else 0
-        return ranks + sampler
+        """Bytes of memory for its ranks."""
+        return spec.cluster.gpus * RANK_BYTES + 16 * spec.model.params
 
     def _start(self, spec: RunSpec) -> Path | None:
         """Folder of the run that one goes on from: of a stage, the stage before it."""

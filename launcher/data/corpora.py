@@ -153,6 +153,15 @@ def check_vocabulary(spec: RunSpec) -> None:
         )
 
 
+def check_prompts(data: Data) -> None:
+    """Raise ConfigError where nothing says which tokens a text is."""
+    if data.tokenizer in TRAINED and not any(map(is_text, data.texts)):
+        raise ConfigError(
+            f"data.tokenizer: {data.tokenizer}, but all data are token ids already, and"
+            " a prompt is text: give the tokenizer.json that these were made with"
+        )
+
+
 def check_tokenizer(path: str, where: str) -> None:
     """Raise ConfigError unless the file of a user's own tokenizer is there."""
     if not path.endswith(".json"):

@@ -56,7 +56,7 @@ class Request:
     one; without checkpoints, as suits a probe, it starts again."""
     checkpoints: Checkpointing = field(default_factory=Checkpointing)
     sampling: Sampling | None = None
-    """Tests of each checkpoint, beside training; null is none."""
+    """Validation losses and texts at each checkpoint, by the ranks that train; null is neither."""
     max_attempts: Count = 3
     """Failures of one spec of the same kind, without a step of progress from one to the next,
     after which it is given up. Only what is worth another try is tried again at all."""

@@ -42,7 +42,7 @@ class Sampled:
     spec: str
     """Id of the run's spec."""
     seconds: float
-    """Time it took, imports included."""
+    """Time it took."""
     prompts: tuple[Answer, ...]
     validation: dict[str, Validation]
     """Loss of each source of the blend."""

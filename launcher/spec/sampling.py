@@ -1,4 +1,4 @@
-"""Tests of each checkpoint of a run, beside its training: sample texts, validation losses."""
+"""Evaluation of a run at each of its checkpoints: sample texts, validation losses."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,7 +27,7 @@ TOKENS = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
-    """Texts to generate from a checkpoint, and validation losses to compute."""
+    """Texts to generate at each checkpoint, and validation losses to compute."""
 
     prompts: tuple[str, ...]
     """Texts that the model goes on with; "" is the beginning of a document."""

@@ -1,4 +1,4 @@
-"""Small collectives between all ranks: numbers of each rank, or a value of rank 0."""
+"""Small collectives between all ranks: numbers of each rank, their sums, or a value of rank 0."""
 
 import json
 from collections.abc import Sequence
@@ -22,6 +22,13 @@ def gather(figures: Sequence[float]) -> list[list[float]]:
     rows = row.new_empty(dist.get_world_size() * len(row))
     _all_gather(rows, row)
     return rows.view(-1, len(row)).tolist() if figures else [[]] * dist.get_world_size()
+
+
+def total(figures: Sequence[float]) -> list[float]:
+    """Return the sums of the figures of all ranks, float64, on every rank; a NaN stays one."""
+    sums = torch.tensor(figures, dtype=torch.float64, device=platform.device())
+    dist.all_reduce(sums)
+    return [float(figure) for figure in sums.tolist()]
 
 
 def broadcast_json(value: Any) -> Any:

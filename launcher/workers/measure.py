@@ -109,7 +109,8 @@ class Meter:
         self._unwritten = ""
 
     def start(self) -> None:
-        """Begin to time the next step now."""
+        """Begin to measure the next step now."""
+        self._power.drop()
         self._began = time.perf_counter()
 
     def close(self) -> None:
@@ -139,6 +140,10 @@ class Power:
         if samples:
             self._last = sum(samples) / len(samples)
         return self._last
+
+    def drop(self) -> None:
+        """Drop the samples since the last call: they are of no step."""
+        self._samples = []
 
     def _sample(self, handle: Any) -> None:
         import pynvml

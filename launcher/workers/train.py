@@ -25,9 +25,6 @@ from launcher.workers.process.heartbeat import Heartbeat
 from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
 
-SAMPLING_SECONDS = 120.0
-"""Seconds that a finished run waits for the samples of its last checkpoint."""
-
 
 def main(words: Sequence[str] | None = None) -> None:
     """Train as the words say, by default those of the command line; leave quickly in any case.
@@ -76,12 +73,12 @@ def _train(
     environment.set_for(spec)
     _import(spec)
     clock.lap("import")
+    from launcher.workers.sampling.forward import Forward
     from launcher.workers.tracking import tracker
     from launcher.workers.training_loop import Parts, Run
 
-    engine, batches, meter = _set_up(spec, folder, options)
+    place, engine, batches, meter = _set_up(spec, folder, options)
     first_rank = int(os.environ["RANK"]) == 0
-    sampler = _sampler(folder, options) if first_rank else None
     parts = Parts(
         spec=spec,
         folder=folder,
@@ -94,7 +91,7 @@ def _train(
         start=options.start,
         checkpoints=_checkpoints(spec, folder, options, attempt),
         every=options.checkpoint_every or 0,
-        sampler=sampler,
+        evaluation=_evaluation(folder, options, Forward(spec, place, engine, watchdog.evaluating)),
     )
     run = Run(parts)
     resumed = run.resume()
@@ -104,8 +101,6 @@ def _train(
     finished = run.steps(spec.first if resumed is None else resumed)
     clock.lap("train")
     watchdog.stop()
-    if sampler:
-        sampler.finish(SAMPLING_SECONDS if finished else 0.0)
     if not finished:
         return False
     if first_rank:
@@ -140,8 +135,10 @@ def _import(spec: RunSpec) -> None:
     libraries.check_card(accelerator)
 
 
-def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """Connect the ranks, prepare the data, and build engine, batches and meter."""
+def _set_up(
+    spec: RunSpec, folder: RunFolder, options: argparse.Namespace
+) -> tuple[Any, Any, Any, Any]:
+    """Connect the ranks, prepare the data; return this one's place, engine, batches and meter."""
     from launcher.workers import collectives, measure
     from launcher.workers.data import dataset
     from launcher.workers.data.batches import Batches
@@ -154,17 +151,18 @@ def _set_up(spec: RunSpec, folder: RunFolder, options: argparse.Namespace) -> tu
             dataset.prepare(needed, options.cache)
     collectives.gather([0.0])  # the others wait here
     batches = Batches(spec, place, options.cache)
-    return engine.build(spec, place, batches), batches, measure.Meter(spec, folder.metrics)
+    meter = measure.Meter(spec, folder.metrics)
+    return place, engine.build(spec, place, batches), batches, meter
 
 
-def _sampler(folder: RunFolder, options: argparse.Namespace) -> Any:
-    """Return the sampler of checkpoints; None where none is asked for."""
+def _evaluation(folder: RunFolder, options: argparse.Namespace, forward: Any) -> Any:
+    """Return the evaluation of the model after checkpoints; None where none is asked for."""
     if options.sampling is None:
         return None
-    from launcher.workers.sampling.sampler import Sampler
+    from launcher.workers.sampling.evaluation import Evaluation
 
     sampling = decode(Sampling, json.loads(options.sampling), "sampling")
-    return Sampler(folder, options.cache, sampling)
+    return Evaluation(folder, options.cache, sampling, forward)
 
 
 def _checkpoints(

@@ -21,7 +21,7 @@ from launcher.workers.measure import Meter, StepFigures, reduce
 from launcher.workers.process import garbage
 from launcher.workers.process.stop_request import StopRequest
 from launcher.workers.process.watchdog import Watchdog
-from launcher.workers.sampling.sampler import Sampler
+from launcher.workers.sampling.evaluation import Evaluation
 from launcher.workers.spike_guard import Guard, event_fields
 
 PASS_OVER = GuardAction(kind="skip", reason="its samples are passed over after a rollback")
@@ -45,8 +45,8 @@ class Parts:
     """None for a run that makes none and can only start again."""
     every: int
     """Optimizer steps from one checkpoint to the next."""
-    sampler: Sampler | None
-    """Generates texts from each checkpoint; on rank 0, where that is asked for."""
+    evaluation: Evaluation | None
+    """Validation losses and texts after each checkpoint, where they are asked for."""
 
 
 class Run:
@@ -73,6 +73,8 @@ class Run:
             raise CheckpointError(f"no whole checkpoint is in {self._parts.start} to go on from")
         if step is None:
             self._guard.begin_anew()
+        if self._parts.evaluation:
+            self._parts.evaluation.forget_after(step or first)
         if self._first_rank:
             metrics_history.restart(self._parts.folder, first, step or first, self._parts.start)
         return step
@@ -91,6 +93,8 @@ class Run:
         self._event("start", first, attempt=parts.attempt)
         if self._guard.rolls_back and first == 0:
             self._save(first)  # there has to be something to go back to
+        if parts.evaluation and self._is_due(first) and parts.evaluation.lacks(first):
+            self._evaluate(first, parts.evaluation)  # an attempt was killed before it was done
         parts.watchdog.ready(first)
         with garbage.collected_between_steps() as collect:
             parts.meter.start()
@@ -103,6 +107,8 @@ class Run:
                     step = self._roll_back(step, action)
                 elif not self._save_if_due(step, stop_asked):
                     return False
+                elif parts.evaluation and self._is_due(step):
+                    self._evaluate(step, parts.evaluation)
         return True
 
     def _step(self, step: int) -> tuple[GuardAction, bool]:
@@ -130,8 +136,6 @@ class Run:
         if self._checkpoints:
             self._checkpoints.settle([int(row[2]) for row in rows])
             self._checkpoints.step_seconds = parts.meter.seconds
-        if parts.sampler:
-            parts.sampler.poll()
         return action, any(row[0] for row in rows)
 
     def _report(self, step: int, action: GuardAction, figures: StepFigures | None) -> None:
@@ -143,6 +147,17 @@ class Run:
         if action.kind == "stop":
             self._event("stop", step, reason=action.reason)
             raise DivergedError(action.reason)
+
+    def _is_due(self, step: int) -> bool:
+        """Return True after a step that trained for which a checkpoint is due."""
+        due = step == self._spec.last or step % self._parts.every == 0
+        return due and step > self._spec.first
+
+    def _evaluate(self, step: int, evaluation: Evaluation) -> None:
+        """Evaluate the model, outside of the time of steps."""
+        evaluation.run(step)
+        self._parts.watchdog.beat(step)
+        self._parts.meter.start()
 
     def _save_if_due(self, step: int, stop_asked: bool) -> bool:
         """Write a checkpoint where one is due; False where the run is to end here."""
@@ -176,8 +191,6 @@ class Run:
         saved = self._checkpoints.save(step, self._parts.engine.state(), progress, score)
         if wait:
             saved = self._checkpoints.finish() is not False and saved
-        if saved and self._parts.sampler and step > self._spec.first:
-            self._parts.sampler.start(step)
         self._losses = []
         self._parts.watchdog.beat(step)
         self._parts.meter.start()
@@ -226,8 +239,8 @@ class Run:
             is_done = self._save(restored, wait=True) and is_done
         if is_done:  # else the next attempt does it again
             self._guard.end_rollback()
-        if self._parts.sampler:
-            self._parts.sampler.forget_after(restored)
+        if self._parts.evaluation:
+            self._parts.evaluation.forget_after(restored)
         return restored
 
     def _load(self, until: int | None) -> int | None:

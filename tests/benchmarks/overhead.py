@@ -57,7 +57,7 @@ def measure(steps: int, folder: Path) -> list[float]:
     from launcher.workers.training_loop import Parts, Run
 
     options = argparse.Namespace(cache=folder / "cache", prepare=[])
-    engine, batches, meter = train._set_up(spec, target, options)
+    _, engine, batches, meter = train._set_up(spec, target, options)
     run = Run(
         Parts(
             spec=spec,
@@ -71,7 +71,7 @@ def measure(steps: int, folder: Path) -> list[float]:
             start=None,
             checkpoints=None,
             every=0,
-            sampler=None,
+            evaluation=None,
         )
     )
     in_memory = list(engine._data(1))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from launcher.spec.sampling import Sampling
 from tests.launcher.workers import ranks
 
 pytestmark = pytest.mark.skipif(
@@ -45,6 +46,25 @@ def test_fp32_losses_are_those_of_the_cpu(
     last = card.steps[-1]
     assert 0 < last["mem_allocated_max_gib"] <= last["mem_max_gib"]
     assert last["power_max_w"] is None or 20 < last["power_max_w"] < 1500
+
+
+@pytest.mark.parametrize("changes", ENGINES, ids=name)
+def test_evaluations_are_those_of_the_cpu(
+    changes: dict[str, Any], tmp_path: Path, cache: Path
+) -> None:
+    sampling = Sampling(prompts=("The language",), tokens=8, validation_sequences=3)
+    options: dict[str, Any] = {"every": 4, "sampling": sampling}
+    changes = {"data__held_out": 0.1, "layout__micro_batch": 2} | changes
+    card = ranks.train(ranks.spec(1, **CARD, **changes), tmp_path / "card", cache, **options)
+    host = ranks.train(ranks.spec(1, **changes), tmp_path / "host", cache, **options)
+    assert card.codes == host.codes == [0], card.log() + host.log()
+    assert [sampled.step for sampled in card.samples] == [4, 8]
+    for of_card, of_host in zip(card.samples, host.samples, strict=True):
+        (first,), (second,) = of_card.validation.values(), of_host.validation.values()
+        assert first.tokens == second.tokens == 3 * ranks.TINY.sequence
+        assert first.loss is not None and second.loss is not None
+        assert abs(first.loss - second.loss) < 1e-3
+        assert of_card.prompts[0].tokens == 8
 
 
 @pytest.mark.parametrize("changes", ENGINES[1:], ids=name)

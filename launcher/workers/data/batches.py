@@ -26,7 +26,6 @@ class Batches:
     def __init__(self, spec: RunSpec, place: RankPlace, cache: Path) -> None:
         self._spec, self._place = spec, place
         self._samples = dataset.load(spec, cache)
-        self._device = platform.device()
         self._read: tuple[int, dict[int, int]] = (0, {})
         """Step that is being read, and digest of each of its micro batches read so far."""
 
@@ -72,21 +71,24 @@ class Batches:
 
     def _batch(self, numbers: range) -> Batch:
         samples = [self._samples[number] for number in numbers]
-        return {key: self._on_device([s[key] for s in samples]) for key in ("tokens", "labels")}
-
-    def _on_device(self, rows: list[Any]) -> Any:
-        batch = torch.stack(rows)
-        largest, vocab = int(batch.max()), self._spec.model.vocab
+        batch = {key: torch.stack([s[key] for s in samples]) for key in ("tokens", "labels")}
+        largest, vocab = max(int(ids.max()) for ids in batch.values()), self._spec.model.vocab
         if largest >= vocab:
             raise DataError(f"token id {largest} in the data, model.vocab is {vocab}")
-        if self._spec.layout.cp > 1:
-            batch = self._own_pieces(batch)
-        if self._device.type == "cuda":
-            return batch.pin_memory().to(self._device, non_blocking=True)
-        return batch
+        return {key: rank_part(ids, self._spec, self._place) for key, ids in batch.items()}
 
-    def _own_pieces(self, batch: Any) -> Any:
-        """Pieces r and 2 cp - 1 - r of the sequence: what `CausalAttention` expects."""
-        pieces = batch.chunk(2 * self._spec.layout.cp, dim=1)
-        rank = self._place.cp
-        return torch.cat([pieces[rank], pieces[-1 - rank]], dim=1)
+
+def rank_part(sequences: Any, spec: RunSpec, place: RankPlace) -> Any:
+    """This rank's part of sequences [micro_batch, sequence] under CP, on its device."""
+    part, device = _own_pieces(sequences, spec.layout.cp, place.cp), platform.device()
+    if device.type == "cuda":
+        return part.pin_memory().to(device, non_blocking=True)
+    return part
+
+
+def _own_pieces(sequences: Any, cp: int, rank: int) -> Any:
+    """Pieces r and 2 cp - 1 - r of the sequences: what `CausalAttention` expects."""
+    if cp == 1:
+        return sequences
+    pieces = sequences.chunk(2 * cp, dim=1)
+    return torch.cat([pieces[rank], pieces[-1 - rank]], dim=1)

@@ -122,13 +122,11 @@ def load(spec: RunSpec, cache: Path) -> Samples:
 
 
 def tokenizer(spec: RunSpec, cache: Path) -> Tokenizer:
-    """Return the tokenizer of a run's data. Raises DataError where that is not known."""
-    name = spec.data.tokenizer
-    if name in corpora.TRAINED and not any(map(corpora.is_text, spec.data.texts)):
-        raise DataError(
-            f"data.tokenizer: {name}, but all data are token ids already: a text needs"
-            " the tokenizer.json that these were made with"
-        )
+    """Return the tokenizer of a run's data, for prompts. Raises DataError where none is known."""
+    try:
+        corpora.check_prompts(spec.data)  # nobody has for a prompt of the command line
+    except ConfigError as error:
+        raise DataError(str(error)) from error
     return _LazyTokenizer(spec, cache).get()
 
 

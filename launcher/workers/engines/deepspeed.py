@@ -1,6 +1,7 @@
 """Train megatron-core's GPTModel with DeepSpeed's engine: ZeRO 0 to 3, offload, TP, CP and EP."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines import deepspeed_setup
-from launcher.workers.engines.engine import Apply, Engine, RankStep
+from launcher.workers.engines.engine import Apply, Engine, RankStep, Take, evaluating
 from launcher.workers.engines.host_threads import widen_update
 from launcher.workers.engines.update_gate import UpdateGate
 from launcher.workers.model import platform, weights
@@ -95,6 +96,13 @@ class DeepSpeedEngine:
                 norm = deepspeed_setup.grad_norm(self._engine.module.parameters())
             self._engine.step()
         self._gate.end_step()
+
+    def forward_only(self, batches: Sequence[Batch], take: Take) -> None:
+        """Pass micro batches through the model, whose hooks gather what ZeRO-3 partitions."""
+        model = self._engine.module
+        with evaluating([model]):
+            for batch in batches:
+                take(model(batch["tokens"], None, None, labels=batch.get("labels")), batch)
 
     def state(self) -> TrainingState:
         """Return all that steps change."""

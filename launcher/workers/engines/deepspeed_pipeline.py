@@ -8,8 +8,10 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from deepspeed.pipe import LayerSpec, PipelineModule
 from deepspeed.runtime.pipe.topology import PipeModelDataParallelTopology
+from megatron.core import parallel_state
 from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 from megatron.core.tensor_parallel import ColumnParallelLinear, vocab_parallel_cross_entropy
@@ -18,14 +20,14 @@ from megatron.core.transformer.spec_utils import build_module
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
-from launcher.workers.data.batches import Batches
+from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.engines import deepspeed_setup
-from launcher.workers.engines.engine import Apply, RankStep
+from launcher.workers.engines.engine import Apply, RankStep, Take, evaluating
 from launcher.workers.engines.host_threads import widen_update
 from launcher.workers.engines.update_gate import UpdateGate
-from launcher.workers.model import weights
+from launcher.workers.model import platform, weights
 from launcher.workers.model.attention import RMSNorm
-from launcher.workers.model.gpt import layer_spec, transformer_config
+from launcher.workers.model.gpt import PRECISIONS, layer_spec, transformer_config
 from launcher.workers.model.groups import RankPlace
 from launcher.workers.model.weights import NamedWeight
 
@@ -54,12 +56,13 @@ class Block(torch.nn.Module):
         super().__init__()
         self.prefix = f"decoder.layers.{number}."
         self.layer = build_module(layer_spec(spec.model), config=config, layer_number=number + 1)
-        self._sequence = spec.model.sequence
+        self._parts = _sequence_parts(spec)
         self._rotary = RotaryEmbedding(config.kv_channels, 1.0, rotary_base=spec.model.rope_theta)
 
     def forward(self, hidden: Any) -> Any:
         """Attention and feed-forward, [s, b, h]; s / tp under sequence parallelism."""
-        return self.layer(hidden, None, rotary_pos_emb=self._rotary(self._sequence))[0]
+        frequencies = self._rotary(hidden.size(0) * self._parts)
+        return self.layer(hidden, None, rotary_pos_emb=frequencies)[0]
 
 
 class Head(torch.nn.Module):
@@ -115,7 +118,7 @@ class Pipeline(PipelineModule):
         last = first + self._layout.recomputed_layers(blocks)
         hidden, start = forward_input, 0
         while start < len(modules):
-            again = first <= start < last
+            again = self.training and first <= start < last
             end = start + (self._layout.recompute_unit if again else 1)
             run = _in_sequence(modules[start:end])
             hidden = self.activation_checkpoint_func(run, hidden) if again else run(hidden)
@@ -173,6 +176,34 @@ class PipelineEngine:
         self._engine.train_batch(data)
         self._gate.end_step()
 
+    def forward_only(self, batches: Sequence[Batch], take: Take) -> None:
+        """Pass micro batches from stage to stage.
+
+        DeepSpeed's own takes them in the shape of training alone, and counts them.
+        """
+        net, place = self._engine.module, self._place
+        stages = parallel_state.get_pipeline_model_parallel_group()
+        with evaluating([net]):
+            for batch in batches:
+                output = net(batch["tokens"] if place.first_stage else self._receive(batch))
+                if not place.last_stage:
+                    following = parallel_state.get_pipeline_model_parallel_next_rank()
+                    dist.send(output.contiguous(), following, stages)
+                    continue
+                if "labels" in batch:
+                    output = _losses(output, batch["labels"])
+                take(output.transpose(0, 1), batch)
+
+    def _receive(self, batch: Batch) -> Any:
+        """Hidden states of a micro batch from the stage before, [s, b, h]; s / tp under SP."""
+        rows, sequence = batch["tokens"].shape
+        shape = (sequence // _sequence_parts(self._spec), rows, self._spec.model.hidden)
+        dtype = PRECISIONS[self._spec.train.precision]
+        hidden = torch.empty(shape, dtype=dtype, device=platform.device())
+        stages = parallel_state.get_pipeline_model_parallel_group()
+        dist.recv(hidden, parallel_state.get_pipeline_model_parallel_prev_rank(), stages)
+        return hidden
+
     def _rank_step(self, number: int) -> RankStep:
         """Loss and gradient norm of a step's micro batches; called before the update."""
         norm = self._engine.optimizer._global_grad_norm if self._norm is None else self._norm
@@ -213,6 +244,16 @@ def _in_sequence(modules: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any
     return run
 
 
+def _sequence_parts(spec: RunSpec) -> int:
+    """Ranks that hold parts of a sequence between two layers."""
+    return spec.layout.tp if spec.layout.sp else 1
+
+
+def _losses(logits: Any, labels: Any) -> Any:
+    """Loss of each token, [s, b]."""
+    return vocab_parallel_cross_entropy(logits.float(), labels.transpose(0, 1).contiguous())
+
+
 def _loss(logits: Any, labels: Any) -> Any:
     """Mean loss of a micro batch."""
-    return vocab_parallel_cross_entropy(logits.float(), labels.transpose(0, 1).contiguous()).mean()
+    return _losses(logits, labels).mean()

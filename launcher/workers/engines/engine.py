@@ -19,13 +19,16 @@ layout gives the same losses:
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import torch
 
 from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints.training_state import TrainingState
-from launcher.workers.data.batches import Batches
+from launcher.workers.data.batches import Batch, Batches
 from launcher.workers.model.groups import RankPlace
 from launcher.workers.model.weights import BuiltModel
 
@@ -47,7 +50,24 @@ Apply = Callable[[RankStep], bool]
 """Decides on all ranks together, by collectives, and alike; True where the update is applied."""
 
 
-class Engine(Protocol):
+Take = Callable[[Any, Batch], None]
+"""Takes the output of a micro batch: the loss of each token, [micro_batch, sequence / cp], where it
+has labels, else logits, [micro_batch, sequence / cp, vocab / tp]."""
+
+
+class ForwardOnly(Protocol):
+    """Computes what a model makes of tokens, as one rank of its layout."""
+
+    def forward_only(self, batches: Sequence[Batch], take: Take) -> None:
+        """Pass micro batches through the model as it is now; the next step finds all as it was.
+
+        Every rank calls it with as many of them, in the interleaved schedule a multiple of pp. All
+        their sequences have one length, which may be less than the model's. On the ranks of the
+        last stage ``take`` gets the output of each.
+        """
+
+
+class Engine(ForwardOnly, Protocol):
     """Trains one model on one layout, as one rank of it."""
 
     built: BuiltModel
@@ -75,6 +95,18 @@ class Engine(Protocol):
 
 
 Build = Callable[[RunSpec, RankPlace, Batches], Engine]
+
+
+@contextmanager
+def evaluating(modules: Iterable[Any]) -> Iterator[None]:
+    """Compute without gradients, recomputation and what only training does, until this is left."""
+    modules = list(modules)
+    for module in modules:
+        module.eval()
+    with torch.no_grad():
+        yield
+    for module in modules:
+        module.train()
 
 
 def build(spec: RunSpec, place: RankPlace, batches: Batches) -> Engine:

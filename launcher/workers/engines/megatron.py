@@ -1,6 +1,7 @@
 """Train with megatron-core: its data parallelism, distributed optimizer and pipeline schedules."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -19,7 +20,7 @@ from launcher.spec.run import RunSpec
 from launcher.workers.checkpoints.optimizer_state import class_names
 from launcher.workers.checkpoints.training_state import TrainingState
 from launcher.workers.data.batches import Batch, Batches
-from launcher.workers.engines.engine import Apply, RankStep
+from launcher.workers.engines.engine import Apply, RankStep, Take, evaluating
 from launcher.workers.model import platform, weights
 from launcher.workers.model.gpt import PRECISIONS, chunks, transformer_config
 from launcher.workers.model.groups import RankPlace
@@ -49,7 +50,8 @@ class MegatronEngine:
         for chunk in self._chunks:
             chunk.zero_grad_buffer()
         self._optimizer.zero_grad()
-        losses = self._forward_backward(number)
+        count = self._spec.accumulation_at(number)
+        losses = self._schedule(_forward, lambda: self._data(number), count)
         self._optimizer.prepare_grads()
         norm = self._optimizer.get_grad_norm()
         loss_sum, tokens = 0.0, 0
@@ -71,17 +73,34 @@ class MegatronEngine:
         """Return all that steps change."""
         return TrainingState(self._named, self._optimizer, self._spec, self._place)
 
-    def _forward_backward(self, number: int) -> list[dict[str, Any]]:
+    def forward_only(self, batches: Sequence[Batch], take: Take) -> None:
+        """Pass micro batches through the model; weights that are still to be gathered are."""
+        sequence = batches[0]["tokens"].size(1) * self._spec.layout.cp
+        with evaluating(self._chunks):
+            forward = partial(_forward_only, take)
+            self._schedule(forward, lambda: iter(batches), len(batches), sequence)
+
+    def _schedule(
+        self,
+        forward: Callable[..., Any],
+        data: Callable[[], Iterator[Batch]],
+        micro_batches: int,
+        sequence: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Run megatron's schedule: with a ``sequence``, of that length, its forward passes alone.
+
+        Return what the last stage reports of each micro batch.
+        """
         several = len(self._chunks) > 1  # megatron's interleaved schedule takes lists
-        data = [self._data(number) for _ in self._chunks]
+        iterators = [data() for _ in self._chunks]
         return self._run(
-            forward_step_func=_forward,
-            data_iterator=data if several else data[0],
+            forward_step_func=forward,
+            data_iterator=iterators if several else iterators[0],
             model=self._chunks if several else self._chunks[0],
-            num_microbatches=self._spec.accumulation_at(number),
-            seq_length=self._spec.model.sequence,
+            num_microbatches=micro_batches,
+            seq_length=sequence or self._spec.model.sequence,
             micro_batch_size=self._spec.layout.micro_batch,
-            forward_only=False,
+            forward_only=sequence is not None,
         )
 
     def _data(self, number: int) -> Iterator[Batch]:
@@ -109,6 +128,17 @@ def _forward(data: Iterator[Batch], model: Any) -> tuple[Any, Any]:
     batch = next(data)
     losses = model(batch["tokens"], None, None, labels=batch["labels"])
     return losses, _loss
+
+
+def _forward_only(take: Take, data: Iterator[Batch], model: Any) -> tuple[Any, Any]:
+    batch = next(data)
+    output = model(batch["tokens"], None, None, labels=batch.get("labels"))
+
+    def taken(output: Any) -> tuple[Any, Any, dict[str, Any]]:
+        take(output, batch)
+        return output.new_zeros(()), torch.tensor(1, dtype=torch.int), {}
+
+    return output, taken
 
 
 def _loss(losses: Any) -> tuple[Any, Any, dict[str, Any]]:

@@ -23,6 +23,8 @@ GRACE_SECONDS = 5.0
 BACKSTOP_SECONDS = 20.0
 """Seconds after its limit until a rank that cannot even run this thread is ended."""
 POLL_SECONDS = 0.2
+STEP, CHECKPOINT, EVALUATION = "no step finished", "checkpoint not written", "evaluation not done"
+"""Messages on what was under way."""
 MEDIAN_STEPS = 100
 """Latest steps whose median a limit follows."""
 
@@ -53,7 +55,7 @@ class Watchdog:
         self._began: float | None = None
         """Time at which the step that now runs began; None where that is not known."""
         self._step: int | None = None
-        self._saving = False
+        self._unfinished = STEP
         faulthandler.enable()
         stacks.permit()
         self._allow(self._short * SETUP_FACTOR)
@@ -71,13 +73,20 @@ class Watchdog:
 
     def saving(self) -> None:
         """Note that a checkpoint is being written, until the next `beat`."""
-        self._saving = True
-        self._began = None
+        self._unfinished, self._began = CHECKPOINT, None
         self._allow(self._short * SETUP_FACTOR)
 
+    def evaluating(self) -> None:
+        """Note that as many micro batches as a step has are evaluated, until this or `beat`.
+
+        They take less than that step, but for what their shapes need the first time.
+        """
+        self._unfinished, self._began = EVALUATION, None
+        self._allow(self._seconds + self._short * FIRST_STEP_FACTOR)
+
     def beat(self, step: int) -> None:
-        """Note that step ``step`` is done, and its checkpoint where there is one."""
-        self._step, self._saving = step, False
+        """Note that step ``step`` is done, its checkpoint and evaluation where there are any."""
+        self._step, self._unfinished = step, STEP
         self._measure()
         self._began = time.monotonic()
         if self._follows and self._durations:
@@ -117,5 +126,4 @@ class Watchdog:
     def _message(self) -> str:
         if self._step is None:
             return f"HangError: set-up not finished within {self._allowed:g} s"
-        unfinished = "checkpoint not written" if self._saving else "no step finished"
-        return f"HangError: {unfinished} within {self._allowed:g} s (last step {self._step})"
+        return f"HangError: {self._unfinished} within {self._allowed:g} s (last step {self._step})"

@@ -1,1 +1,1 @@
-"""Texts generated from checkpoints, beside training."""
+"""Validation losses and texts: of a model that is being trained, and of checkpoints."""

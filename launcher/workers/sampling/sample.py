@@ -1,16 +1,15 @@
-"""Generate texts from a checkpoint, and score it on held-out text: one process, beside training.
+"""Generate texts from a checkpoint, on one rank that trains nothing: for ``launch sample``.
 
-``python -P -m launcher.workers.sampling.sample --folder RUN --step N --cache CACHE --sampling
-JSON``. A failure is one line, and exit code 1.
+``python -P -m launcher.workers.sampling.sample --folder RUN --step N --cache CACHE --sampling JSON
+--output FILE``. A failure is one line, and exit code 1.
 """
 
 import argparse
 import json
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,17 +21,18 @@ from launcher.decode import decode
 from launcher.errors import LaunchError, WorkError
 from launcher.results import samples
 from launcher.results.run_folder import RunFolder
-from launcher.results.samples import Answer, Sampled, Validation
+from launcher.results.samples import Sampled
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import RunSpec
 from launcher.spec.sampling import Sampling
 from launcher.workers.checkpoints import manifest
 from launcher.workers.errors import DataError
 from launcher.workers.process import orphans
-from launcher.workers.sampling.flags import flags
 
 if TYPE_CHECKING:
     from launcher.workers.checkpoints.tensorfile import CheckpointReader
+    from launcher.workers.data.batches import Batch
+    from launcher.workers.engines.engine import Take
 
 ONE_RANK = {
     "RANK": "0",
@@ -42,13 +42,13 @@ ONE_RANK = {
     "MASTER_ADDR": "127.0.0.1",
     "MASTER_PORT": "0",
 }
-"""Environment of a single rank, whatever rank started it; it listens on any free port."""
+"""Environment of a single rank; it listens on any free port."""
 
 GIB = 2**30
 
 
 def main() -> None:
-    """Sample one checkpoint. Exit code: 1 on failure, 0 also for one deleted before it was read."""
+    """Sample one checkpoint. Exit code: 1 on failure."""
     orphans.die_with_parent()
     options = _options()
     _yield_to_training()
@@ -56,25 +56,15 @@ def main() -> None:
     folder, step = RunFolder(options.folder), options.step
     try:
         sampling = decode(Sampling, json.loads(options.sampling), "sampling")
-        sampled = _sample(folder, step, options.cache, sampling)
-        samples.write(sampled, options.output or _output_path(folder, step))
+        samples.write(_sample(folder, step, options.cache, sampling), options.output)
     except FileNotFoundError as error:
-        print(f"step {step}: gone before it was read: {error.filename or error}")
+        sys.exit(f"step {step}: gone before it was read: {error.filename or error}")
     except (LaunchError, DataError, OSError, MemoryError) as error:
         sys.exit(f"step {step}: {error or type(error).__name__}")
-    else:
-        print(f"step {step}: {len(sampled.prompts)} texts, {sampled.seconds:.1f} s")
-
-
-def _output_path(folder: RunFolder, step: int) -> Path:
-    folder.samples.mkdir(exist_ok=True)
-    return folder.sample_file(step)
 
 
 def _yield_to_training() -> None:
-    """Be the OOM killer's first choice where memory runs out, and leave signals to the ranks."""
-    # SLURM signals every process of a step; the rank heeds it, and ends this process as it leaves.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    """Be the OOM killer's first choice where memory runs out: ranks may train on this machine."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
@@ -83,14 +73,25 @@ def _sample(folder: RunFolder, step: int, cache: Path, sampling: Sampling) -> Sa
     began = time.monotonic()
     spec = folder.spec()
     reader = _open(folder.checkpoint(step), spec)
-    model = _model(_on_one_rank(spec), reader)
-    return Sampled(
-        step=step,
-        spec=spec.id,
-        prompts=_answers(model, spec, cache, sampling) if sampling.prompts else (),
-        validation=_validation(model, spec, cache, sampling.validation_sequences),
-        seconds=time.monotonic() - began,
-    )
+    answers = _answers(_on_one_rank(spec), reader, cache, sampling)
+    seconds = time.monotonic() - began
+    return Sampled(step=step, spec=spec.id, seconds=seconds, prompts=answers, validation={})
+
+
+def _answers(
+    spec: RunSpec, reader: "CheckpointReader", cache: Path, sampling: Sampling
+) -> tuple[samples.Answer, ...]:
+    from launcher.workers.model import fixes, platform
+
+    platform.import_megatron()
+    fixes.apply()
+    from launcher.workers.model import groups
+    from launcher.workers.sampling import texts
+    from launcher.workers.sampling.forward import Forward
+
+    place = groups.connect(spec)
+    model = _Model(_filled(spec, place, reader))
+    return texts.load(spec, cache, sampling).answers(Forward(spec, place, model, lambda: None))
 
 
 def _open(path: Path, spec: RunSpec) -> "CheckpointReader":
@@ -125,22 +126,32 @@ def _on_one_rank(spec: RunSpec) -> RunSpec:
     return replace(spec, cluster=cluster, layout=ParallelLayout(zero=0))
 
 
-def _model(spec: RunSpec, reader: "CheckpointReader") -> Any:
-    """Return the model as training has it, without optimizer: from tokens to logits or losses."""
-    from launcher.workers.model import fixes, platform
+class _Model:
+    """All of a model on one rank, without an optimizer."""
 
-    platform.import_megatron()
-    fixes.apply()
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def forward_only(self, batches: "Sequence[Batch]", take: "Take") -> None:
+        """Pass micro batches through the model."""
+        from launcher.workers.engines.engine import evaluating
+
+        with evaluating([self._model]):
+            for batch in batches:
+                take(self._model(batch["tokens"], None, None), batch)
+
+
+def _filled(spec: RunSpec, place: Any, reader: "CheckpointReader") -> Any:
+    """Return the model as training has it, without optimizer: from tokens to logits."""
     from megatron.core.transformer.module import Float16Module
 
-    from launcher.workers.model import gpt, groups, weights
+    from launcher.workers.model import gpt, platform, weights
 
-    place, bf16 = groups.connect(spec), spec.train.precision == "bf16"
     _check_memory(spec, platform.device().type)
     config = gpt.transformer_config(spec)
     model = gpt.full_model(spec, config)
     _fill(weights.named_weights(model, spec, place), spec, reader)
-    return (Float16Module(config, model) if bf16 else model).eval()
+    return Float16Module(config, model) if spec.train.precision == "bf16" else model
 
 
 def _check_memory(spec: RunSpec, device: str) -> None:
@@ -170,109 +181,13 @@ def _fill(named_weights: Any, spec: RunSpec, reader: "CheckpointReader") -> None
             reader.read(stored, WEIGHT, region, parameter.view(shape))
 
 
-def _answers(model: Any, spec: RunSpec, cache: Path, sampling: Sampling) -> tuple[Answer, ...]:
-    from launcher.workers.data import dataset
-
-    tokenizer = dataset.tokenizer(spec, cache)
-    answers = []
-    for prompt in sampling.prompts:
-        # As at the start of a document in the data: after the end of another one.
-        (ids,) = tokenizer.encode([prompt])
-        start = [tokenizer.end, *map(int, ids[:-1])]
-        score = _NextToken(model, spec.model.sequence, tokenizer.vocab)
-        tokens = generate(score, start, tokenizer.end, sampling)
-        text = tokenizer.decode(tokens)
-        wrong = tuple(flags(prompt, text, sampling.script))
-        answers.append(Answer(prompt=prompt, text=text, tokens=len(tokens), flags=wrong))
-    return tuple(answers)
-
-
-class _NextToken:
-    """Scores of each token as the next one, by a model."""
-
-    def __init__(self, model: Any, sequence: int, vocab: int) -> None:
-        """``vocab`` is the tokenizer's number of tokens; the model's is padded."""
-        self._model, self._sequence, self._vocab = model, sequence, vocab
-
-    def __call__(self, ids: list[int]) -> Any:
-        """Logits of the next token, after as many of the last ``ids`` as one sequence holds."""
-        import torch
-
-        from launcher.workers.model import platform
-
-        row = torch.tensor([ids[-self._sequence :]], device=platform.device())
-        with torch.no_grad():
-            logits = self._model(row, None, None)[0, -1, : self._vocab].float().cpu()
-        if not torch.isfinite(logits).all():
-            raise WorkError("the logits are not finite")
-        return logits
-
-
-def generate(
-    score: Callable[[list[int]], Any], start: list[int], end: int, sampling: Sampling
-) -> list[int]:
-    """Generate tokens that follow others, up to the end of the document.
-
-    Each prompt draws from a generator of its own: its text does not depend on the others.
-    """
-    import torch
-
-    draws, ids = torch.Generator().manual_seed(sampling.seed), list(start)
-    for _ in range(sampling.tokens):
-        logits = score(ids)
-        if sampling.temperature:
-            shares = torch.softmax(logits / sampling.temperature, 0)
-            token = int(torch.multinomial(shares, 1, generator=draws))
-        else:
-            token = int(logits.argmax())
-        if token == end:
-            break
-        ids.append(token)
-    return ids[len(start) :]
-
-
-def _validation(model: Any, spec: RunSpec, cache: Path, limit: int) -> dict[str, Validation]:
-    from launcher.workers.data import dataset
-
-    if not limit:
-        return {}
-    validations = {}
-    for source, sequences in dataset.held_out(spec, cache):
-        if isinstance(sequences, str):  # the reason why there are none
-            validations[source] = Validation(loss=None, tokens=0, why=sequences)
-        else:
-            first = [sequences[number] for number in range(min(limit, len(sequences)))]
-            validations[source] = _validation_loss(model, spec, source, first)
-    return validations
-
-
-def _validation_loss(model: Any, spec: RunSpec, name: str, sequences: list[Any]) -> Validation:
-    """Mean loss, computed one sequence at a time. Raises DataError or WorkError."""
-    import torch
-
-    from launcher.workers.model import platform
-
-    total, tokens = 0.0, 0
-    for sequence in sequences:
-        pair = [sequence[key][None].to(platform.device()) for key in ("tokens", "labels")]
-        largest = int(max(row.max() for row in pair))
-        if largest >= spec.model.vocab:
-            raise DataError(f"token id {largest} in {name}, model.vocab is {spec.model.vocab}")
-        with torch.no_grad():
-            losses = model(pair[0], None, None, labels=pair[1]).double()
-        total, tokens = total + float(losses.sum()), tokens + losses.numel()
-    if not total < float("inf"):
-        raise WorkError(f"the loss on {name} is not finite")
-    return Validation(loss=total / tokens, tokens=tokens)
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="launcher.workers.sampling.sample", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="the run's folder")
     parser.add_argument("--step", type=int, required=True, help="of the checkpoint")
     parser.add_argument("--cache", type=Path, required=True, help="where datasets are kept")
     parser.add_argument("--sampling", required=True, help="what to try: Sampling as JSON")
-    parser.add_argument("--output", type=Path, help="without it among the run's samples")
+    parser.add_argument("--output", type=Path, required=True, help="file to write")
     return parser.parse_args()
 
 

@@ -227,6 +227,10 @@ REQUESTS: list[tuple[str, list[str], str]] = [
     ("script", ["checkpoint_every=5", "sampling.prompts=[a]", "sampling.script=japanse"],
      "sampling.script: 'japanse' is not one of latin, japanese, chinese, korean, cyrillic, greek,"
      " arabic, hebrew, devanagari, thai; did you mean 'japanese'?"),
+    ("a prompt without tokenizer", ["checkpoint_every=5", "sampling.prompts=[a]",
+                                    "data.blend={ids: 1}"],
+     "data.tokenizer: bpe, but all data are token ids already, and a prompt is text:"
+     " give the tokenizer.json that these were made with"),
     ("sample of nowhere", ["sample", "nowhere"], "nowhere is not a folder"),
     ("sample of nothing", ["sample", "."], ".: no runs below this folder"),
     ("prompt to nothing", ["sample", ".", "--prompt", "a"], ".: no runs below this folder"),
@@ -275,6 +279,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "half.bin": "x",
         "junk.bin": "x",
         "junk.idx": "junk",
+        "ids.bin": "x",
+        "ids.idx": "MMIDIDX\0\0",
         "junk.json": "junk",
         "odd.json": '{"hello": 1}',
         "file": "x",

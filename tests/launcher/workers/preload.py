@@ -9,6 +9,7 @@ train._import(ranks.spec())
 libraries.load_engines(("megatron", "deepspeed"))
 from launcher.workers import training_loop  # noqa: E402, F401
 from launcher.workers.data import batches, dataset  # noqa: E402, F401
+from launcher.workers.sampling import evaluation  # noqa: E402, F401
 
 train._import = lambda spec: None  # its patches are not applied twice
 

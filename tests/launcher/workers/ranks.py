@@ -22,10 +22,13 @@ from typing import Any, Protocol
 from unittest import mock
 
 from launcher.decode import decode, encode
+from launcher.results import samples
 from launcher.results.run_folder import RunFolder
+from launcher.results.samples import Sampled
 from launcher.spec.cluster import Accelerator, Cluster
 from launcher.spec.layout import ParallelLayout
 from launcher.spec.run import Data, RunSpec, Train
+from launcher.spec.sampling import Sampling
 from launcher.spec.shape import ModelShape
 from tests import limits
 from tests.conftest import ROOT
@@ -49,6 +52,11 @@ class Ended:
     def losses(self) -> list[float]:
         """Loss of every step."""
         return [line["loss"] for line in self.steps]
+
+    @property
+    def samples(self) -> list[Sampled]:
+        """What came of each evaluation, in the order of their steps."""
+        return [samples.read(path) for path in self.folder.sample_files()]
 
     def log(self, rank: int = 0) -> str:
         """Output of a rank."""
@@ -155,6 +163,7 @@ def start(
     env: Mapping[str, str] | None = None,
     every: int | None = None,
     keep: int = 2,
+    sampling: Sampling | None = None,
     program: str = "",
     fresh: bool = False,
 ) -> list[Started]:
@@ -174,6 +183,8 @@ def start(
     if every:
         options += ["--checkpoint-every", str(every)]
         options += ["--checkpoints", json.dumps({"keep_last": keep})]
+    if sampling:
+        options += ["--sampling", json.dumps(encode(sampling))]
     processes: list[Started] = []
     for rank in range(run.cluster.gpus):
         rank_env = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}

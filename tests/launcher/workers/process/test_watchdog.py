@@ -73,6 +73,20 @@ def test_a_limit_follows_the_median_of_the_steps_after_the_first(clock: Clock) -
     assert beats(watchdog, clock, 610) == pytest.approx(3100.0)
 
 
+def test_an_evaluation_has_the_limit_of_a_step_and_of_what_is_new_in_it(clock: Clock) -> None:
+    watchdog = Watchdog(6389.0, follows=True)
+    watchdog.ready()
+    beats(watchdog, clock, 5000, 1200)
+    for _ in range(2):
+        clock.now += 6500
+        watchdog.evaluating()
+        assert watchdog._allowed == 6000.0 + 600.0
+        assert watchdog._message() == ("HangError: evaluation not done within 6600 s (last step 2)")
+    watchdog.beat(2)
+    assert watchdog._allowed == 6000.0, "its time is not that of a step"
+    assert watchdog._message() == "HangError: no step finished within 6000 s (last step 2)"
+
+
 def test_short_steps_keep_the_least_limit(clock: Clock) -> None:
     watchdog = Watchdog(300.0, follows=True)
     watchdog.ready()

@@ -1,13 +1,11 @@
-"""Texts and validation losses from the checkpoints of a run, against a Llama in plain PyTorch.
+"""Texts and validation losses of a run and its checkpoints, against a Llama in plain PyTorch.
 
-Modules: launcher.workers.sampling.sampler, launcher.cli.verbs.results.sample,
+Modules: launcher.workers.sampling.sample, launcher.cli.verbs.results.sample,
 launcher.results.samples.
 """
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +20,9 @@ from launcher.decode import encode
 from launcher.results import samples
 from launcher.results.run_folder import RunFolder
 from launcher.spec.sampling import Sampling
-from launcher.workers.sampling.sampler import Sampler
-from tests import limits
 from tests.launcher.workers import ranks
 from tests.launcher.workers.model.test_reference import Llama, heads_in_order
+from tests.launcher.workers.sampling.test_evaluation import sentences
 
 SEQUENCES, TOKENS, END = 4, 40, 256
 HELD_OUT = SEQUENCES * ranks.TINY.sequence
@@ -49,27 +46,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ranks.Ende
         train__steps=30,
         train__optimizer__lr=1e-2,
     )
-    run = ranks.train(spec, folder / "runs" / "run", cache, every=10)
+    run = ranks.train(spec, folder / "runs" / "run", cache, every=10, sampling=SAMPLING)
     assert run.codes == [0, 0], run.log()
     return run
 
 
 @pytest.fixture(scope="module")
-def sampled(trained: ranks.Ended, cache: Path) -> samples.Sampled:
-    """Samples of the newest checkpoint; of those asked for meanwhile there are none."""
-    newest = steps(trained)[-1]
-    sampler = Sampler(trained.folder, cache, SAMPLING)
-    sampler.start(7)
-    assert not sampler.poll(), "there is no such checkpoint yet"
-    sampler.start(newest)
-    assert sampler.poll()
-    sampler.start(steps(trained)[0])
-    sampler.start(newest + 100)
-    sampler.finish(limits.EVENT)
-    assert not sampler.poll()
-    (path,) = trained.folder.sample_files()
-    assert path.name == f"step-{newest:08d}.json"
-    return samples.read(path)
+def sampled(trained: ranks.Ended) -> samples.Sampled:
+    """What came of the newest checkpoint."""
+    assert [sampled.step for sampled in trained.samples] == [10, 20, 30]
+    return trained.samples[-1]
 
 
 def test_they_are_those_of_a_plain_llama(trained: ranks.Ended, sampled: samples.Sampled) -> None:
@@ -85,14 +71,12 @@ def test_they_are_those_of_a_plain_llama(trained: ranks.Ended, sampled: samples.
     for answer, prompt in zip(sampled.prompts, SAMPLING.prompts, strict=True):
         assert (answer.prompt, answer.text) == (prompt, greedy(net, prompt))
     assert set(sampled.prompts[0].text) <= set(" aceghilmnostw.y"), "it has learnt the letters"
-    log = (trained.folder.logs / "samples.txt").read_text()
-    assert log.startswith(f"step {sampled.step}: 2 texts, ") and log.count("\n") == 1
 
 
 def test_the_verb(
     trained: ranks.Ended, sampled: samples.Sampled, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Generate the same text again, and show the samples there are."""
+    """Generate the same text from the checkpoint, and show the samples there are."""
     run, newest = str(trained.folder.path), sampled.step
     first = sampled.prompts[0]
     words = ["sample", run, "--prompt", first.prompt, "--tokens", "8", "--cache", str(cache)]
@@ -104,7 +88,7 @@ def test_the_verb(
     assert "the cat " in output and "keeps 0 tokens apart" in output and "loss" in output
     all_steps = ", ".join(map(str, steps(trained)))
     for wrong, message in [
-        (["--step", "3"], f"--step: no samples of step 3; there are {newest}"),
+        (["--step", "3"], f"--step: no samples of step 3; there are 10, 20, {newest}"),
         (
             ["--prompt", "a", "--step", "3"],
             f"--step: no checkpoint of step 3; there are {all_steps}",
@@ -117,10 +101,11 @@ def test_the_verb(
 
 
 def test_what_goes_wrong_is_a_line(trained: ranks.Ended, cache: Path, tmp_path: Path) -> None:
-    """A checkpoint that is gone, one that is cut off, and a sampler that takes too long."""
+    """A checkpoint that is gone, and one that is cut off."""
+    output = tmp_path / "sampled.json"
     manifest = trained.folder.checkpoint(7) / "manifest.json"
     message = f"step 7: gone before it was read: {manifest}\n"
-    assert tried(trained.folder.path, 7, cache)[:2] == (0, message)
+    assert tried(trained.folder.path, 7, cache, output) == (1, "", message)
     step = steps(trained)[-1]
     checkpoint = trained.folder.checkpoint(step)
     cut = RunFolder(tmp_path / "run")
@@ -130,66 +115,19 @@ def test_what_goes_wrong_is_a_line(trained: ranks.Ended, cache: Path, tmp_path: 
         data = file.read_bytes()
         is_cut = file.name == "rank1.safetensors"
         (cut.checkpoint(step) / file.name).write_bytes(data[:-4] if is_cut else data)
-    code, stdout, err = tried(cut.path, step, cache)
+    code, stdout, err = tried(cut.path, step, cache, output)
     assert (code, stdout) == (1, "") and err.count("\n") == 1
     assert err.startswith(f"step {step}: step-{step:08d} is damaged: ")
-    assert not cut.samples.exists()
+    assert not output.exists()
 
 
-def test_a_sampler_never_holds_its_rank_up(
-    trained: ranks.Ended, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_those_after_a_step_are_removed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.create(trained.folder.spec())
-    folder.checkpoint(3).mkdir(parents=True)
-    sampler = Sampler(folder, cache, SAMPLING)
-    sampler.start(3)
-    sampler.finish(0)
-    sampler.start(3)
-    (folder.checkpoint(3) / "manifest.json").write_text("{")
-    sampler.finish(limits.EVENT)
-    assert capsys.readouterr().out == (
-        "WARNING samples of step 3 were not done within 0 s\n"
-        "WARNING samples of step 3 failed: see log/samples.txt\n"
-    )
-    log = (folder.logs / "samples.txt").read_text()
-    assert log == "step 3: manifest.json is not what was written\n"
-
-
-def test_a_rollback_takes_its_samples_along(
-    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
-) -> None:
-    """Remove samples there are, end the process that makes one, and forget the step that waits."""
-    folder = RunFolder(tmp_path)
-    folder.logs.mkdir()
     folder.samples.mkdir()
     for step in (2, 4, 6):
-        folder.checkpoint(step).mkdir(parents=True)
         folder.sample_file(step).touch()
-    began = []
-
-    def sleeps(self: Sampler, step: int) -> Any:
-        began.append((step, subprocess.Popen(["sleep", str(limits.ALWAYS)])))
-        return began[-1][1]
-
-    monkeypatch.setattr(Sampler, "_start_process", sleeps)
-    sampler = Sampler(folder, cache, SAMPLING)
-    sampler.start(4)
-    sampler.start(6)
-    sampler.forget_after(4)
+    samples.forget_after(folder, 4)
     assert folder.sample_files() == [folder.sample_file(step) for step in (2, 4)]
-    assert sampler.poll(), "that one stays"
-    sampler.forget_after(3)
-    assert not sampler.poll() and began[0][1].returncode == -signal.SIGKILL
-    assert folder.sample_files() == [folder.sample_file(2)]
-    assert [step for step, _ in began] == [4] and capsys.readouterr().out == ""
-
-
-def sentences(seed: int, characters: int) -> str:
-    """Sentences of few words."""
-    draw = random.Random(seed)
-    words = ["the cat", "a man", "sat on", "a hill", "the way", "in a town"]
-    return " ".join(draw.choice(words) for _ in range(characters // 4))[:characters]
 
 
 def steps(run: ranks.Ended) -> list[int]:
@@ -197,11 +135,11 @@ def steps(run: ranks.Ended) -> list[int]:
     return run.folder.checkpoint_steps()
 
 
-def tried(run: Path, step: int, cache: Path) -> tuple[int, str, str]:
+def tried(run: Path, step: int, cache: Path, output: Path) -> tuple[int, str, str]:
     """Exit code and output of the process itself."""
     words = [sys.executable, "-m", "launcher.workers.sampling.sample"]
     words += ["--folder", str(run), "--step", str(step), "--cache", str(cache)]
-    words += ["--sampling", json.dumps(encode(SAMPLING))]
+    words += ["--sampling", json.dumps(encode(SAMPLING)), "--output", str(output)]
     process = subprocess.run(words, env=os.environ, capture_output=True, text=True, check=False)
     return process.returncode, process.stdout, process.stderr
 
