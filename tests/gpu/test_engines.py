@@ -47,11 +47,14 @@ def test_fp32_losses_are_those_of_the_cpu(
     assert last["power_max_w"] is None or 20 < last["power_max_w"] < 1500
 
 
+@pytest.mark.parametrize("model", MODELS, ids=name)
 @pytest.mark.parametrize("changes", ENGINES[1:], ids=name)
-def test_bf16_follows_fp32(changes: dict[str, Any], tmp_path: Path, cache: Path) -> None:
-    half = ranks.spec(1, train__precision="bf16", **CARD, **changes)
+def test_bf16_follows_fp32(
+    changes: dict[str, Any], model: dict[str, Any], tmp_path: Path, cache: Path
+) -> None:
+    half = ranks.spec(1, train__precision="bf16", **CARD, **changes, **model)
     bf16 = ranks.train(half, tmp_path / "a", cache)
-    fp32 = ranks.train(ranks.spec(1, **CARD, **changes), tmp_path / "b", cache)
+    fp32 = ranks.train(ranks.spec(1, **CARD, **changes, **model), tmp_path / "b", cache)
     assert bf16.codes == fp32.codes == [0], bf16.log() + fp32.log()
     assert max(abs(a - b) for a, b in zip(bf16.losses, fp32.losses, strict=True)) < 0.05
 
