@@ -89,6 +89,9 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 2, {**uniform(2), "layout__pp": 2}),
     ("moe", 1, modules("core_attn", "moe")),
     ("moe", 2, {**modules("moe", "layernorm"), "layout__ep": 2}),
+    ("moe", 1, modules("moe_act")),
+    ("moe", 2, {**modules("layernorm", "moe_act"), "layout__ep": 2}),
+    ("moe", 2, {**modules("moe_act"), **SP}),
     ("switch", 1, block(2)),
     # megatron, stages that were chosen
     ("seven", 2, {**pipeline("Et*2|t*5L"), "layout__zero": 0}),
@@ -139,6 +142,7 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 2, {**DS, "layout__zero": 3, **modules("core_attn", "layernorm", "mlp")}),
     ("dense", 2, {**DS, "layout__zero": 3, **block(2)}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2, **modules("moe", "layernorm")}),
+    ("moe", 2, {**DS, "layout__zero": 3, **modules("moe_act", "layernorm")}),
     ("dense", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **modules("layernorm", "mlp")}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **modules("moe")}),
     ("uneven", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **block(2)}),
@@ -200,10 +204,6 @@ def test_layout_does_not_change_the_losses(
 BF16 = {"train__precision": "bf16"}
 BF16_TOLERANCE = 1e-3
 
-BF16_LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
-    ("dense", 2, TP),
-    ("dense", 2, {"layout__zero": 0, "train__reduce_precision": "bf16"}),
-    ("dense", 2, {"layout__zero": 1, "train__reduce_precision": "bf16"}),
 IDLE = """
 import torch
 from megatron.core.transformer.moe.router import TopKRouter
@@ -219,6 +219,7 @@ IDLE_LAYOUTS: list[tuple[int, dict[str, Any]]] = [
     (2, {"layout__ep": 2}),  # the second rank gets no token at all
     (2, {"layout__ep": 2, "layout__zero": 0}),
     (2, {"layout__ep": 2, "layout__dispatcher": "allgather", **SP}),
+    (2, {"layout__ep": 2, **modules("moe_act")}),
     (2, SP),
     (2, {**DS, "layout__zero": 2, "layout__ep": 2}),
     (2, {**DS, "layout__zero": 3}),
@@ -243,6 +244,10 @@ def test_experts_and_ranks_without_a_token(
     assert max(map(distance, run.losses, alone.losses)) < tolerance
 
 
+BF16_LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
+    ("dense", 2, TP),
+    ("dense", 2, {"layout__zero": 0, "train__reduce_precision": "bf16"}),
+    ("dense", 2, {"layout__zero": 1, "train__reduce_precision": "bf16"}),
     ("dense", 2, {**DS, "layout__zero": 1}),
     ("dense", 2, {**DS, "layout__zero": 1, "layout__offload": True}),
     ("dense", 4, {**DS, "layout__zero": 1, "layout__micro_batch": 1}),
