@@ -50,7 +50,7 @@ class StackedExperts(MegatronModule):
         shape, config = (self.num_local_experts, rows, columns), self.config
         device = torch.cuda.current_device()
         parameter = torch.nn.Parameter(torch.empty(shape, device=device, dtype=config.params_dtype))
-        # Both engines reduce the gradients of others over all data parallel ranks.
+        # By this mark both engines know whose gradients to sum over fewer ranks.
         parameter.allreduce = config.expert_model_parallel_size == 1
         return parameter
 

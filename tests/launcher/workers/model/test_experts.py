@@ -154,3 +154,37 @@ def test_weights_on_the_input_are_those_of_megatron(tmp_path: Path, cache: Path)
         losses.append(run.losses)
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert losses[0] != pytest.approx(losses[2], abs=1e-6)
+
+
+SAMPLED = """
+import os
+from pathlib import Path
+from launcher.results.run_folder import RunFolder
+from launcher.workers import train
+from launcher.workers.sampling import sample
+from tests.launcher.workers import rebuilt
+
+trained = RunFolder(Path(os.environ["MEGALAUNCH_TRAINED"]))
+spec = trained.spec()
+reader = sample._open(trained.checkpoint(2), spec)
+experts = sample._model(sample._on_one_rank(spec), reader).decoder.layers[1].mlp.experts
+matrices = rebuilt.full_matrices(trained.path)
+for kind in ("linear_fc1", "linear_fc2"):
+    for number, matrix in enumerate(getattr(experts, kind)):
+        name = f"decoder.layers.1.mlp.experts.local_experts.{number}.{kind}.weight"
+        assert bool((matrix == matrices[f"{name}.weight"]).all()), name
+        print("the same", name)
+train._leave(0)
+"""
+
+
+def test_who_samples_a_checkpoint_has_all_experts(tmp_path: Path, cache: Path) -> None:
+    spec = ranks.spec(2, **MOE, layout__ep=2, train__steps=2)
+    run = ranks.train(spec, tmp_path / "trained", cache, every=2)
+    assert run.codes == [0, 0], run.log()
+    env = {"MEGALAUNCH_TRAINED": str(run.folder.path)}
+    sampler = ranks.train(
+        ranks.spec(1), tmp_path / "sampler", cache, program=SAMPLED, env=env, fresh=True
+    )
+    assert sampler.codes == [0], sampler.log()
+    assert sampler.log().count("the same") == 2 * 4
