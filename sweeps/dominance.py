@@ -14,6 +14,7 @@ COMPARED = {
     "repeats_core_attn",
     "repeats_layernorm",
     "repeats_feed_forward",
+    "repeats_moe_act",
 }
 """Fields of points of which one may have more, or recompute more, than another; in all others those
 that are compared are equal."""

@@ -34,6 +34,7 @@ VERSIONS = (
     ("code", "digest of the code"),
     ("backend", "engine"),
     ("optimizer", "optimizer"),
+    ("expert_product", "product of experts"),
     ("hosts", "hosts"),
 )
 """Columns that say what ran a part and where, and how they are called."""

@@ -247,12 +247,15 @@ def _layer_activations(points: Points, constants: MemoryConstants) -> Array:
 def _module_activations(points: Points, constants: MemoryConstants) -> Array:
     """Bytes of those that selective recomputation does not keep, without attention scores.
 
-    The norms' outputs, and all inside a feed-forward block, whose input is kept.
+    The norms' outputs, and all inside a feed-forward block, whose input is kept, or what its
+    activation function makes.
     """
     fp8 = points.number_format == FP8
     norms, feed_forward = points.repeats_layernorm, points.repeats_feed_forward
     replicated = norms * _norm_outputs(points, fp8) + feed_forward * _copies(points)
-    return _bytes_of(points, constants, replicated, feed_forward * _ffn_products(points, fp8))
+    activated = points.repeats_moe_act * (2 - fp8) * points.ffn * points.active_ffns
+    split = np.maximum(feed_forward * _ffn_products(points, fp8), activated)
+    return _bytes_of(points, constants, replicated, split)
 
 
 def _norm_outputs(points: Points, fp8: Array) -> Array:

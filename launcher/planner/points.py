@@ -52,12 +52,14 @@ class Repeated:
     """Both norms."""
     feed_forward: Array
     """Feed-forward block or, with experts, all of theirs and the router."""
+    activation: Array
+    """Activation function inside of it."""
     rest: Array
     """Projections of attention, rotary embeddings and residuals."""
 
     @property
     def shares(self) -> Array:
-        """One column for each part. [points, 4]"""
+        """One column for each part. [points, 5]"""
         return np.stack([getattr(self, field.name) for field in dataclasses.fields(self)], axis=1)
 
 
@@ -103,6 +105,8 @@ class Points:
     """1 where it has the norms."""
     repeats_feed_forward: Array
     """1 where it has the feed-forward block or, with experts, all of theirs and the router."""
+    repeats_moe_act: Array
+    """1 where it has the activation function of experts."""
     recompute_layers: Array
     """Layers of a model chunk of which full recomputation repeats the forward pass; infinite for
     all there are."""
@@ -197,6 +201,7 @@ class Points:
             core_attn=np.maximum(self.repeats_core_attn, whole),
             layernorm=np.maximum(self.repeats_layernorm, whole),
             feed_forward=np.maximum(self.repeats_feed_forward, whole),
+            activation=np.max([self.repeats_moe_act, self.repeats_feed_forward, whole], axis=0),
             rest=whole,
         )
 
@@ -208,8 +213,8 @@ class Points:
         selective = self.recompute == RECOMPUTE.index("selective")
         kept = np.where(self.recompute == RECOMPUTE.index("full"), 1 - self.repeated.rest, 0.0)
         no_attention = np.where(selective, 1 - self.repeats_core_attn, 0.0)
-        modules = (no_attention, self.repeats_layernorm, self.repeats_feed_forward)
-        return (self.recompute, *modules, kept)
+        feed_forward = (self.repeats_moe_act, self.repeats_feed_forward)
+        return (self.recompute, no_attention, self.repeats_layernorm, *feed_forward, kept)
 
     @property
     def gathers_tokens(self) -> Array:
@@ -337,6 +342,7 @@ def recompute_fields(
         "repeats_core_attn": "core_attn" in modules,
         "repeats_layernorm": "layernorm" in modules,
         "repeats_feed_forward": "mlp" in modules or "moe" in modules,
+        "repeats_moe_act": "moe_act" in modules,
         "recompute_layers": math.inf if uniform or layers is None else layers,
         "recompute_unit": (layers or 1) if uniform else 1,
     }

@@ -189,7 +189,8 @@ class _Parts:
         return (
             again.core_attn * self.scores()
             + again.layernorm * hidden / 2
-            + again.feed_forward * (self._ffn_matmuls() + ffn)
+            + again.feed_forward * self._ffn_matmuls()
+            + again.activation * ffn
             + again.rest * (self._attention_matmuls() + hidden / 2)
         )
 
@@ -359,7 +360,8 @@ class _Parts:
         recomputed = (
             again.core_attn * attention
             + again.layernorm * norms
-            + again.feed_forward * feed_forward
+            + again.feed_forward * (feed_forward - 1)
+            + again.activation
             + again.rest * (kernels - attention - norms - feed_forward)
         )
         return (3 * kernels + recomputed) * self.launch

@@ -173,6 +173,7 @@ COLUMNS: Mapping[str, Column] = {column.name: column for column in (
     _fact("commit", visible="never", of_record=attrgetter("commit"), from_sheet=()),
     _fact("code", visible="never", of_record=attrgetter("code")),
     _fact("optimizer", visible="never", of_record=attrgetter("optimizer")),
+    _fact("expert_product", visible="never", of_record=attrgetter("expert_product")),
     Column("pred_mem_gib", ",.2f", "less", of_record=_predicted("memory_gib")),
     Column("pred_oom_prob", ".3f", "less", of_record=_predicted("oom")),
     Column("pred_step_ms", ",.1f", "less", of_record=_predicted("step_ms")),

@@ -85,6 +85,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "commit": _M("commit of this project that ran it"),
     "code": _M("digest of the copy of the code that ran it"),
     "optimizer": _M("classes of the optimizer that stepped: the engine's, and that which it wraps"),
+    "expert_product": _M("product with matrices of experts: grouped_mm at once, mm one by one"),
     # predicted
     "pred_mem_gib": _M("predicted memory of the fullest card", "GiB"),
     "pred_oom_prob": _M("probability that this does not fit, 0 to 1"),

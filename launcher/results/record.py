@@ -116,6 +116,8 @@ class RunRecord:
     """Digest of the copy of the code that ran it; None where it was the checkout itself."""
     optimizer: str | None = None
     """Classes of the optimizer that stepped, the engine's and the library's that it wraps."""
+    expert_product: str | None = None
+    """Function that multiplied by the matrices of experts; None for a dense model."""
     job_id: str | None = None
     """Name of the job in the batch system."""
     hosts: tuple[str, ...] = ()

@@ -57,6 +57,7 @@ def record_of(spec: RunSpec, folder: RunFolder) -> RunRecord:
         commit=status.commit if status else None,
         code=status.code if status else None,
         optimizer=(result or {}).get("optimizer"),
+        expert_product=(result or {}).get("expert_product"),
         job_id=status.job_id if status else None,
         hosts=status.nodes if status else (),
         bad_hosts=blamed_nodes(status, verdict, spec, absent) if status else (),

@@ -167,7 +167,7 @@ def brief(sheet: Sheet, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
 def _recomputed(point: Mapping[str, float]) -> list[str]:
     """Words of a label: ``full``, ``full block 4``, ``selective layernorm``; none where none is."""
     kind = RECOMPUTE[int(point["recompute"])]
-    modules = ("core_attn", "layernorm", "feed_forward")
+    modules = ("core_attn", "layernorm", "feed_forward", "moe_act")
     words = [name for name in modules if point[f"repeats_{name}"]]
     if words == ["core_attn"]:
         words = []

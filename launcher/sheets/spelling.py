@@ -281,11 +281,11 @@ PARTIAL = re.compile(
 )
 """Recomputation of some of the layers, in lower case."""
 MODULES: Mapping[str, RecomputedModule] = {
-    "mlp": "mlp", "moe": "moe", "layernorm": "layernorm", "layernorms": "layernorm",
-    "norm": "layernorm", "norms": "layernorm",
+    "mlp": "mlp", "moe": "moe", "moe_act": "moe_act", "layernorm": "layernorm",
+    "layernorms": "layernorm", "norm": "layernorm", "norms": "layernorm",
 }  # fmt: skip
 """Words for modules that Megatron can recompute by themselves, besides core attention."""
-OTHER_MODULES = titles.word_set("moe_act mla_up_proj shared_experts")
+OTHER_MODULES = titles.word_set("mla_up_proj shared_experts")
 """Such modules that no model here has."""
 
 

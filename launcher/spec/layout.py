@@ -55,8 +55,8 @@ class ParallelLayout:
     tokens to all ranks of a group, which is less where top_k is near ep."""
     recompute_modules: tuple[RecomputedModule, ...] | None = added(None)
     """With recompute selective, modules of each layer whose activations are computed again:
-    core_attn, layernorm, mlp (dense models), moe (models with experts); None is core_attn, whose
-    scores flash attention does not keep anyway."""
+    core_attn, layernorm, mlp (dense models), moe (models with experts), moe_act (the activation
+    function of experts alone); None is core_attn, whose scores flash attention does not keep."""
     recompute_layers: Count | None = added(None)
     """With recompute full, a number of layers, whose meaning is `recompute_method`'s; None
     recomputes every layer, one at a time."""
@@ -199,8 +199,13 @@ class ParallelLayout:
             raise LayoutError(f"{names} names no module; for that, recompute is none")
         if len(set(modules)) < len(modules):
             raise LayoutError(f"{names} names a module twice")
-        if "moe" in modules and not model.experts:
-            raise LayoutError(f"{names}: moe needs a model with experts, {model.name} is dense")
+        for module in ("moe", "moe_act"):
+            if module in modules and not model.experts:
+                raise LayoutError(
+                    f"{names}: {module} needs a model with experts, {model.name} is dense"
+                )
+        if {"moe", "moe_act"} <= {*modules}:
+            raise LayoutError(f"{names}: moe_act is a part of moe")
         if "mlp" in modules and model.experts:
             raise LayoutError(
                 f"{names}: mlp needs a dense model, {model.name} has experts {model.experts},"

@@ -19,7 +19,7 @@ from typing import Literal
 from launcher.decode import Count, Positive, Whole
 
 Recompute = Literal["none", "selective", "full"]
-RecomputedModule = Literal["core_attn", "layernorm", "mlp", "moe"]
+RecomputedModule = Literal["core_attn", "layernorm", "mlp", "moe", "moe_act"]
 """Parts of a layer that megatron-core can compute again by themselves, of those built here."""
 CORE_ATTENTION: tuple[RecomputedModule, ...] = ("core_attn",)
 
@@ -137,6 +137,7 @@ class ModelShape:
             "layernorm": 0,  # no matrix product
             "mlp": feed_forward,
             "moe": feed_forward,
+            "moe_act": 0,
         }
         forward = 2 * self.layer_matmul_params + self._attention_flops
         recomputed = {

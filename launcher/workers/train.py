@@ -196,6 +196,7 @@ def _result(spec: RunSpec, engine: Any, seconds: dict[str, float]) -> dict[str, 
     import torch
 
     from launcher.workers import measure
+    from launcher.workers.model import experts
     from launcher.workers.process import versions
 
     cuda = torch.cuda.is_available()
@@ -206,6 +207,7 @@ def _result(spec: RunSpec, engine: Any, seconds: dict[str, float]) -> dict[str, 
         "memory_kind": measure.memory_kind(),
         "device": torch.cuda.get_device_name() if cuda else host.processor() or host.machine(),
         "optimizer": engine.optimizer_name,
+        "expert_product": experts.product_of(spec),
         "versions": versions.of_rank(),
         "environment": environment.recorded(spec, os.environ),
         "seconds": seconds,

@@ -20,7 +20,7 @@ HEADER = (
     "global_batch,micro_batch,recompute,recompute_modules,recompute_layers,recompute_method,seq_len,precision,reduce_precision,probe_micro_batches,tflops_per_gpu,stated_tflops_per_gpu,mfu_pct,hfu_pct,"
     "tokens_per_s,scaling_pct,step_ms_p50,step_ms_p95,step_ms_error,mem_min_gib,mem_max_gib,power_min_w,power_max_w,"
     "loss_first,loss_last,grad_norm_max,spikes,skipped,rollbacks,steps,attempt,seconds,eta_days,bad_hosts,hosts,"
-    "job_id,commit,code,optimizer,pred_mem_gib,pred_oom_prob,pred_step_ms,pred_mem_err_pct,pred_step_err_pct,folder"
+    "job_id,commit,code,optimizer,expert_product,pred_mem_gib,pred_oom_prob,pred_step_ms,pred_mem_err_pct,pred_step_err_pct,folder"
 )
 
 FAST = RunRecord(

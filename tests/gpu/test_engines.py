@@ -67,11 +67,14 @@ def test_evaluations_are_those_of_the_cpu(
         assert of_card.prompts[0].tokens == 8
 
 
+@pytest.mark.parametrize("model", MODELS, ids=name)
 @pytest.mark.parametrize("changes", ENGINES[1:], ids=name)
-def test_bf16_follows_fp32(changes: dict[str, Any], tmp_path: Path, cache: Path) -> None:
-    half = ranks.spec(1, train__precision="bf16", **CARD, **changes)
+def test_bf16_follows_fp32(
+    changes: dict[str, Any], model: dict[str, Any], tmp_path: Path, cache: Path
+) -> None:
+    half = ranks.spec(1, train__precision="bf16", **CARD, **changes, **model)
     bf16 = ranks.train(half, tmp_path / "a", cache)
-    fp32 = ranks.train(ranks.spec(1, **CARD, **changes), tmp_path / "b", cache)
+    fp32 = ranks.train(ranks.spec(1, **CARD, **changes, **model), tmp_path / "b", cache)
     assert bf16.codes == fp32.codes == [0], bf16.log() + fp32.log()
     assert max(abs(a - b) for a, b in zip(bf16.losses, fp32.losses, strict=True)) < 0.05
 

@@ -5,7 +5,7 @@ under ZeRO, a range of it flattened, often within one buffer of many parameters.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,17 @@ class OptimizerSlice:
         """Weights or a moment, as a view of one dimension."""
         buffer = self.master if kind == WEIGHT else self.optimizer.state[self.master][kind]
         return buffer.detach().view(-1)[self.offset : self.offset + self.stop - self.start]
+
+    def within(self, first: int, after: int) -> "OptimizerSlice | None":
+        """The part of it in elements ``first`` to ``after`` of the shard, counted from ``first``.
+
+        None where no element of it is there.
+        """
+        start, stop = max(self.start, first), min(self.stop, after)
+        if start >= stop:
+            return None
+        offset = self.offset + start - self.start
+        return replace(self, start=start - first, stop=stop - first, offset=offset)
 
     @property
     def steps(self) -> int:

@@ -41,34 +41,37 @@ class FlatRange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalParameter:
-    """One parameter as this rank has it: its shard, and its optimizer's slice of that."""
+    """One matrix or vector as this rank has it: its shard, and its optimizer's slice of that."""
 
     name: str
     """Name under which it is stored."""
-    parameter: Any
+    weight: NamedWeight
     shard: Shard
     optimizer_slice: OptimizerSlice | None
     """None where other ranks step on all of it."""
+    before: int
+    """Elements of the parameter that the optimizer steps on before those of the slice."""
     writes: bool
     """True on the one, of the ranks that have the same slice, that writes it."""
 
     def regions(self, start: int, stop: int) -> Iterator[ShardRegion]:
         """Regions of the full matrix that elements ``start`` to ``stop`` of the shard make up."""
-        shape = getattr(self.parameter, "ds_shape", self.parameter.shape)
-        return shard_regions(start, stop, tuple(shape), self.shard)
+        return shard_regions(start, stop, self.weight.shape, self.shard)
 
     def weights(self) -> Iterator[FlatRange]:
         """Weights that the next forward pass computes with, in the model's precision."""
-        partition = getattr(self.parameter, "ds_tensor", None)
+        parameter, elements = self.weight.parameter, self.weight.elements
+        partition = getattr(parameter, "ds_tensor", None)
         if partition is not None:
-            assert self.optimizer_slice is not None
-            start, stop = self.optimizer_slice.start, self.optimizer_slice.stop
-            yield FlatRange(start, stop, partition.detach().view(-1)[: stop - start])
+            if self.optimizer_slice is not None:
+                start, stop = self.optimizer_slice.start, self.optimizer_slice.stop
+                flat = partition.detach().view(-1)[self.before : self.before + stop - start]
+                yield FlatRange(start, stop, flat)
             # ZeRO-3 does not partition small parameters: those are available in full as well.
-            if self.parameter.ds_status.name != "AVAILABLE":
+            if parameter.ds_status.name != "AVAILABLE":
                 return
-        flat = self.parameter.detach().view(-1)
-        yield FlatRange(0, flat.numel(), flat)
+        first = self.weight.first
+        yield FlatRange(0, elements, parameter.detach().view(-1)[first : first + elements])
 
 
 class TrainingState:
@@ -80,8 +83,7 @@ class TrainingState:
         """``optimizer`` is megatron's, DeepSpeed's or torch's own."""
         find_slice = slice_finder(optimizer)
         self._parameters = [
-            _local(name, parameter, find_slice(parameter), spec, place)
-            for name, parameter in named_weights
+            _local(weight, find_slice(weight.parameter), spec, place) for weight in named_weights
         ]
 
     def contents(self) -> list[PieceTensors]:
@@ -118,19 +120,22 @@ class TrainingState:
 
 
 def _local(
-    name: str,
-    parameter: Any,
-    optimizer_slice: OptimizerSlice | None,
-    spec: RunSpec,
-    place: RankPlace,
+    weight: NamedWeight, of_parameter: OptimizerSlice | None, spec: RunSpec, place: RankPlace
 ) -> LocalParameter:
-    sharded = optimizer_slice is not None and optimizer_slice.sharded
+    optimizer_slice, sharded, before = of_parameter, False, 0
+    if of_parameter is not None:
+        sharded = of_parameter.sharded
+        if weight.slot is not None:
+            optimizer_slice = of_parameter.within(weight.first, weight.first + weight.elements)
+        if optimizer_slice is not None:
+            before = optimizer_slice.offset - of_parameter.offset
     return LocalParameter(
-        name=weights.stored_name(name, spec.model),
-        parameter=parameter,
-        shard=weights.shard_of(name, spec, place),
+        name=weights.stored_name(weight.name, spec.model),
+        weight=weight,
+        shard=weights.shard_of(weight.name, spec, place),
         optimizer_slice=optimizer_slice,
-        writes=weights.is_first(name, spec, place, sharded),
+        before=before,
+        writes=weights.is_first(weight.name, spec, place, sharded),
     )
 
 

@@ -134,12 +134,14 @@ class Pipeline(PipelineModule):
 
     def named_weights(self, spec: RunSpec, place: RankPlace) -> Iterator[NamedWeight]:
         """Parameters of this stage, with their global names."""
+        paths = []
         for module in self.children():
             for name, parameter in module.named_parameters():
                 path = f"{module.prefix}{name.removeprefix('layer.')}"
                 if path.startswith("final_layernorm"):
                     path = f"decoder.{path}"
-                yield weights.global_name(path.split("."), spec, place), parameter
+                paths.append((path, parameter))
+        return weights.with_experts_apart(paths, spec, place)
 
 
 class PipelineEngine:

@@ -16,7 +16,7 @@ from launcher.spec.run import RunSpec
 from launcher.workers.engines import deepspeed_zero
 from launcher.workers.engines.duplicate_sums import DuplicateSums
 from launcher.workers.model import platform
-from launcher.workers.model.weights import NamedWeight
+from launcher.workers.model.weights import NamedWeight, by_parameter
 
 NO_PRINTING = 10**9
 
@@ -87,9 +87,8 @@ def groups_of(weights: Iterable[NamedWeight], spec: RunSpec) -> list[dict[str, A
     decay = spec.train.optimizer.weight_decay
     matrices: dict[str, Any] = {"params": [], "weight_decay": decay}
     vectors: dict[str, Any] = {"params": [], "weight_decay": 0.0}
-    for _, parameter in weights:
-        shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3 keeps the real one there
-        (vectors if len(shape) == 1 else matrices)["params"].append(parameter)
+    for parameter, parts in by_parameter(weights):
+        (vectors if len(parts[0].shape) == 1 else matrices)["params"].append(parameter)
     return [group for group in (matrices, vectors) if group["params"]]
 
 

@@ -18,6 +18,7 @@ from launcher.spec.run import RunSpec
 from launcher.spec.shape import ModelShape
 from launcher.workers.model import platform
 from launcher.workers.model.attention import CausalAttention, RMSNorm
+from launcher.workers.model.experts import StackedExperts
 from launcher.workers.model.groups import expert_tensor_parallel
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -56,6 +57,8 @@ def layer_spec(model: ModelShape) -> Any:
     layer.submodules.input_layernorm = RMSNorm
     layer.submodules.pre_mlp_layernorm = RMSNorm
     layer.submodules.self_attention.submodules.core_attention = CausalAttention
+    if model.experts:
+        layer.submodules.mlp.submodules.experts = StackedExperts
     return layer
 
 
@@ -159,7 +162,7 @@ def _experts(spec: RunSpec) -> dict[str, Any]:
         "moe_router_load_balancing_type": "seq_aux_loss" if weight else "none",
         "moe_aux_loss_coeff": weight,
         "moe_token_dispatcher_type": spec.layout.dispatcher,
-        "moe_grouped_gemm": False,
+        "moe_grouped_gemm": True,  # `StackedExperts`
     }
 
 

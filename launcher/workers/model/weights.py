@@ -1,8 +1,10 @@
 """Parameters of a model: their global names, their shards, initial values, and their number."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -16,8 +18,40 @@ from launcher.workers.model.groups import RankPlace
 EMBEDDING = "embedding.word_embeddings.weight"
 OUTPUT = "output_layer.weight"
 
-NamedWeight = tuple[str, Any]
-"""Global name (that in the unsplit model, so the same in every layout) and parameter."""
+STACKS = ("linear_fc1", "linear_fc2")
+"""Parameters of `launcher.workers.model.experts.StackedExperts`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedWeight:
+    """A matrix or vector of the model, and the parameter that it is or is a part of."""
+
+    name: str
+    """Global name: that in the unsplit model, so the same in every layout."""
+    parameter: Any
+    slot: int | None = None
+    """Number of the matrix in a parameter that stacks those of experts; None for all others."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of this rank's shard, also of one that ZeRO-3 has already partitioned."""
+        shape = tuple(getattr(self.parameter, "ds_shape", self.parameter.shape))
+        return shape if self.slot is None else shape[1:]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements of this rank's shard."""
+        return math.prod(self.shape)
+
+    @property
+    def first(self) -> int:
+        """Number of its first element in the flattened parameter."""
+        return (self.slot or 0) * self.elements
+
+    @property
+    def tensor(self) -> Any:
+        """This rank's shard, of a parameter that is complete."""
+        return self.parameter if self.slot is None else self.parameter[self.slot]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +65,41 @@ class BuiltModel:
 def named_weights(chunk: Any, spec: RunSpec, place: RankPlace) -> Iterator[NamedWeight]:
     """Parameters of a GPTModel that holds any part of the layers, with their global names."""
     layers = list(chunk.decoder.layers)
+    paths = []
     for name, parameter in chunk.named_parameters():
         parts = name.split(".")
         if parts[:2] == ["decoder", "layers"]:
             parts[2] = str(layers[int(parts[2])].layer_number - 1)
-        yield global_name(parts, spec, place), parameter
+        paths.append((".".join(parts), parameter))
+    return with_experts_apart(paths, spec, place)
 
 
-def global_name(parts: list[str], spec: RunSpec, place: RankPlace) -> str:
-    """Global name of a parameter, from its module path with the global layer number."""
-    if "local_experts" in parts:
-        index = parts.index("local_experts") + 1
-        first = place.ep * (spec.model.experts // spec.layout.ep)
-        parts = [*parts[:index], str(first + int(parts[index])), *parts[index + 1 :]]
-    return ".".join(parts)
+def with_experts_apart(
+    paths: Iterable[tuple[str, Any]], spec: RunSpec, place: RankPlace
+) -> Iterator[NamedWeight]:
+    """Weights of parameters, each matrix of an expert by itself, one expert after the other.
+
+    Args:
+        paths: path of each parameter's module, with the global number of the layer, and parameter.
+        spec: the run.
+        place: this rank's.
+    """
+    count = spec.model.experts // spec.layout.ep
+    for stack, members in groupby(paths, key=lambda path: _stack_of(path[0])):
+        if stack is None:
+            yield from (NamedWeight(name, parameter) for name, parameter in members)
+            continue
+        parameters = [(name.rpartition(".")[2], parameter) for name, parameter in members]
+        for slot in range(count):
+            expert = f"{stack}.local_experts.{place.ep * count + slot}"
+            for kind, parameter in parameters:
+                yield NamedWeight(f"{expert}.{kind}.weight", parameter, slot)
+
+
+def _stack_of(path: str) -> str | None:
+    """Path of the experts of which a parameter stacks matrices; None of any other parameter."""
+    module, _, kind = path.rpartition(".")
+    return module if kind in STACKS else None
 
 
 @torch.no_grad()
@@ -58,21 +113,32 @@ def initialise(
 
     ``gathered`` is a context in which a parameter that ZeRO-3 partitions is complete.
     """
-    for name, parameter in weights:
-        name = stored_name(name, spec.model)
-        split = initial_weights.split_of(name, spec.model)
+    model = spec.model
+    for parameter, parts in by_parameter(weights):
+        split = initial_weights.split_of(stored_name(parts[0].name, model), model)
         if split is not None:
-            _mark_as_shard(parameter, split)
-        shard = shard_of(name, spec, place)
+            dim = split.dim + (parts[0].slot is not None)
+            _mark_as_shard(parameter, dim, split.pieces)
         with gathered(parameter):
-            initial_weights.fill(parameter, name, spec.model, spec.train.seed, shard)
+            for weight in parts:
+                name = stored_name(weight.name, model)
+                shard = shard_of(name, spec, place)
+                initial_weights.fill(weight.tensor, name, model, spec.train.seed, shard)
 
 
-def _mark_as_shard(parameter: Any, split: initial_weights.Split) -> None:
+def by_parameter(weights: Iterable[NamedWeight]) -> list[tuple[Any, list[NamedWeight]]]:
+    """Parameters, each once and in their order, with the weights that each holds."""
+    held: dict[int, tuple[Any, list[NamedWeight]]] = {}
+    for weight in weights:
+        held.setdefault(id(weight.parameter), (weight.parameter, []))[1].append(weight)
+    return list(held.values())
+
+
+def _mark_as_shard(parameter: Any, dim: int, pieces: int) -> None:
     """Set what megatron's ``set_tensor_model_parallel_attributes`` does, which refuses to set it
     again: since core 0.17 modules do without being initialised."""
     parameter.tensor_model_parallel = True
-    parameter.partition_dim, parameter.partition_stride = split.dim, split.pieces
+    parameter.partition_dim, parameter.partition_stride = dim, pieces
 
 
 def count(
@@ -85,7 +151,7 @@ def count(
     """
     counts = torch.tensor(
         [
-            sum(_numel(p) for name, p in weights if is_first(name, spec, place)),
+            sum(weight.elements for weight in weights if is_first(weight.name, spec, place)),
             layers if place.tp == place.dp == place.cp == 0 else 0,  # one rank of each stage
         ],
         device=platform.device(),
@@ -131,8 +197,3 @@ def is_first(name: str, spec: RunSpec, place: RankPlace, sharded: bool = False) 
 
 def _is_expert(name: str) -> bool:
     return "local_experts" in name.split(".")
-
-
-def _numel(parameter: Any) -> int:
-    """Elements of a parameter, also of one that ZeRO-3 has already partitioned."""
-    return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -172,13 +172,13 @@ def _fill(named_weights: Any, spec: RunSpec, reader: "CheckpointReader") -> None
     from launcher.workers.model.initial_weights import Shard
 
     with torch.no_grad():
-        for name, parameter in named_weights:
-            stored = weights.stored_name(name, spec.model)
-            shape = matrix_regions.full_shape(tuple(parameter.shape), Shard(None))
+        for weight in named_weights:
+            stored = weights.stored_name(weight.name, spec.model)
+            shape = matrix_regions.full_shape(weight.shape, Shard(None))
             region = matrix_regions.Region(0, shape[0], 0, shape[1])
             if not reader.has(stored, region):
                 raise WorkError(f"{stored} is not all there")
-            reader.read(stored, WEIGHT, region, parameter.view(shape))
+            reader.read(stored, WEIGHT, region, weight.tensor.view(shape))
 
 
 def _options() -> argparse.Namespace:

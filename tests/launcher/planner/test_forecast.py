@@ -125,6 +125,7 @@ def test_points_that_recompute_other_work_or_have_other_stages_are_apart() -> No
         {"recompute": "selective", "recompute_modules": ("layernorm",)},
         {"recompute": "selective", "recompute_modules": ("layernorm", "mlp")},
         {"recompute": "selective", "recompute_modules": ("core_attn", "mlp")},
+        {"recompute": "selective", "recompute_modules": ("moe_act",)},
         {"recompute": "full", "recompute_layers": 1},
         {"recompute": "full"},
         {"recompute": "full", "recompute_layers": 2, "recompute_method": "uniform"},

@@ -153,6 +153,8 @@ def layers(count: int, method: str = "block") -> dict[str, Any]:
         ({"tp": 2, "gpus": 2, "sp": 1, **modules("layernorm", "mlp")}, L * (16400 - 10240) + 10240),
         # twice 4 f, and copies of the tokens
         ({"experts": 4, **modules("moe")}, L * (32800 - 16384) + 2 * 16384 + 4 * H * 2),
+        # of two experts what the activation function makes, 2 f
+        ({"experts": 4, **modules("moe_act")}, L * (32800 + 16384 + 4 * H * 2 - 16384) + 16384),
         ({"flash": 0, **modules("mlp")}, L * (32800 + 20480 - 16384) + 16384),
         ({"flash": 0, **modules("core_attn", "mlp")}, L * (32800 - 16384) + 16384 + 20480),
         ({"number_format": "fp32", **modules("mlp")}, 2 * (L * (32800 - 16384) + 16384)),

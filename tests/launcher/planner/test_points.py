@@ -204,7 +204,7 @@ def test_what_follows_from_the_fields() -> None:
     assert columns.attention_params.tolist()[:2] == [4 * 1024**2, 2.5 * 1024**2]
     assert columns.ffn_params.tolist()[:2] == [2 * 1024 * 4096, 3 * 1024 * 4096]
     assert columns.active_ffns.tolist() == [1, 1, 3, 1]
-    assert columns.repeated.shares.tolist() == [[0] * 4, [0] * 4, [1, 0, 0, 0], [1] * 4]
+    assert columns.repeated.shares.tolist() == [[0] * 5, [0] * 5, [1, 0, 0, 0, 0], [1] * 5]
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,21 @@ def test_modules_that_are_recomputed_add_their_part_of_a_forward_pass() -> None:
     assert np.divide(experts, experts[0]) == pytest.approx([1, 6 / 4, 6 / 4])
 
 
+def test_the_activation_function_of_experts_alone_repeats_no_product() -> None:
+    constants = replace(WORK, flash=1e30, ffn_bytes=6.0, launch=1e-6)
+
+    def step(*modules: str) -> StepTime:
+        choice = {"recompute": "selective", "recompute_modules": modules} if modules else {}
+        return seconds(constants, experts=4, ep=4, gpus=4, global_batch=4 * M, **choice)
+
+    none, activation, block = step(), step("moe_act"), step("moe")
+    assert activation.experts == none.experts < block.experts
+    moved = 6 * 4096 * 2 * N  # of two experts
+    rate = points().memory_rate[0] * constants.memory
+    assert activation.recompute[0] == pytest.approx(M * L * moved / rate)
+    assert activation.recompute < block.recompute
+
+
 def test_a_block_of_layers_adds_so_many_forward_passes() -> None:
     c = replace(WORK, flash=1e30)
     block: dict[str, Any] = {"recompute": "full", "recompute_layers": 1}
@@ -470,6 +485,7 @@ RECOMPUTED: list[dict[str, Any]] = [
     {"recompute": "selective"},
     {"recompute": "selective", "recompute_modules": ("layernorm", "mlp")},
     {"recompute": "selective", "recompute_modules": ("core_attn", "moe")},
+    {"recompute": "selective", "recompute_modules": ("moe_act",)},
     {"recompute": "full"},
     {"recompute": "full", "recompute_layers": 3},
     {"recompute": "full", "recompute_layers": 2, "recompute_method": "uniform"},

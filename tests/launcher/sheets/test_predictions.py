@@ -95,13 +95,13 @@ REFUSED = [
     *(({"precision": text}, f"no prediction is made for precision {text!r}")
       for text in ("NVFP4", "mxfp4", "int8", "FP8/NVFP4", "posit16")),
     *(({"recompute": text}, f"no prediction is made for recompute {text!r}")
-      for text in ("partial", "every 2 layers", "1/2", "50%", "selective layer", "maybe", "moe_act, layernorm")),
+      for text in ("partial", "every 2 layers", "1/2", "50%", "selective layer", "maybe", "mla_up_proj, layernorm")),
 ]  # fmt: skip
 
 
 REFUSED += [
-    ({"recompute": "selective", "recompute_modules": "moe_act mlp"},
-     "no prediction is made for recompute_modules 'moe_act mlp'"),
+    ({"recompute": "selective", "recompute_modules": "mla_up_proj mlp"},
+     "no prediction is made for recompute_modules 'mla_up_proj mlp'"),
     ({"pp": "2", "pipeline_layout": "Et*16|t*16mL"},
      "pipeline 'Et*16|t*16mL': 'm' is none of E, t, L, |, *n and ()*n"),
     ({"pp": "2", "pipeline_layout": "16 + 16"},

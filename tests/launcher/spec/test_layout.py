@@ -50,6 +50,8 @@ REFUSED: list[tuple[ParallelLayout, ModelShape, int, int, str]] = [
     (modules(), shape(), 1, 8, "recompute_modules [] names no module; for that, recompute is none"),
     (modules("mlp", "mlp"), shape(), 1, 8, "recompute_modules [mlp, mlp] names a module twice"),
     (modules("mlp", "moe"), shape(), 1, 8, "recompute_modules [mlp, moe]: moe needs a model with experts, test is dense"),
+    (modules("moe_act"), shape(), 1, 8, "recompute_modules [moe_act]: moe_act needs a model with experts, test is dense"),
+    (modules("moe", "moe_act"), MOE, 1, 8, "recompute_modules [moe, moe_act]: moe_act is a part of moe"),
     (modules("mlp"), MOE, 1, 8, "recompute_modules [mlp]: mlp needs a dense model, test has experts 4, which are moe"),
     (ParallelLayout(recompute_layers=2), shape(), 1, 8, "recompute_layers 2 needs recompute full, recompute is none"),
     (ParallelLayout(pipeline="EttttL"), shape(), 1, 8, "pipeline 'EttttL' needs pp > 1, pp is 1"),
@@ -139,12 +141,13 @@ def test_only_what_is_recomputed_counts_as_hardware_flops() -> None:
             ParallelLayout(),
             modules("layernorm"),
             modules("mlp"),
+            modules("moe_act"),
             ParallelLayout(recompute="full"),
             layers(2, pp=2),
             layers(3, pp=2),
         )
     ]
-    assert more == [0, 0, 5 * feed_forward, 5 * forward, 4 * forward, 5 * forward]
+    assert more == [0, 0, 5 * feed_forward, 0, 5 * forward, 4 * forward, 5 * forward]
     attention = ParallelLayout(recompute="selective").hardware_flops_per_token(model)
     assert attention == modules("core_attn").hardware_flops_per_token(model)
 

@@ -105,16 +105,17 @@ class Case:
         """Check on every rank that the model computes with the cast of the fp32 weights."""
         from launcher.workers.model import initial_weights, weights
 
-        for name, parameter in engine._named:
-            with gathered(parameter):
+        for weight in engine._named:
+            name = weight.name
+            with gathered(weight.parameter):
                 value = matrices[f"{weights.stored_name(name, self._spec.model)}.weight"]
                 shard = weights.shard_of(name, self._spec, self._place)
-                if parameter.dim() == 1:
+                if len(weight.shape) == 1:
                     value = value[0]
                 else:
-                    rows, columns = initial_weights.indices(tuple(parameter.shape), shard)
+                    rows, columns = initial_weights.indices(weight.shape, shard)
                     value = value[rows][:, columns]
-                assert bool((parameter == value.to(parameter.dtype)).all()), name
+                assert bool((weight.tensor == value.to(weight.tensor.dtype)).all()), name
 
     def _built(self) -> Any:
         return build(self._spec, self._place, self._cache)

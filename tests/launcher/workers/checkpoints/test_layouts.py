@@ -73,10 +73,12 @@ CHAINS: dict[str, tuple[dict[str, Any], list[tuple[int, list[dict[str, Any]]]]]]
                 2,
                 [
                     {"layout__ep": 2, "layout__zero": 0},
+                    {**DS, "layout__zero": 3},
                     {"layout__ep": 1, "layout__zero": 1},
                     {**DS, "layout__ep": 2, "layout__zero": 1},
                     {**SP, "layout__ep": 2, "layout__zero": 1},
                     {**SP, "layout__ep": 1, "layout__zero": 0},
+                    {**DS, "layout__zero": 2, "layout__ep": 2},
                 ],
             )
         ],

@@ -89,6 +89,9 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 2, {**uniform(2), "layout__pp": 2}),
     ("moe", 1, modules("core_attn", "moe")),
     ("moe", 2, {**modules("moe", "layernorm"), "layout__ep": 2}),
+    ("moe", 1, modules("moe_act")),
+    ("moe", 2, {**modules("layernorm", "moe_act"), "layout__ep": 2}),
+    ("moe", 2, {**modules("moe_act"), **SP}),
     ("switch", 1, block(2)),
     # megatron, stages that were chosen
     ("seven", 2, {**pipeline("Et*2|t*5L"), "layout__zero": 0}),
@@ -139,6 +142,7 @@ LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 2, {**DS, "layout__zero": 3, **modules("core_attn", "layernorm", "mlp")}),
     ("dense", 2, {**DS, "layout__zero": 3, **block(2)}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__ep": 2, **modules("moe", "layernorm")}),
+    ("moe", 2, {**DS, "layout__zero": 3, **modules("moe_act", "layernorm")}),
     ("dense", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **modules("layernorm", "mlp")}),
     ("moe", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **modules("moe")}),
     ("uneven", 2, {**DS, "layout__zero": 1, "layout__pp": 2, **block(2)}),
@@ -199,6 +203,46 @@ def test_layout_does_not_change_the_losses(
 
 BF16 = {"train__precision": "bf16"}
 BF16_TOLERANCE = 1e-3
+
+IDLE = """
+import torch
+from megatron.core.transformer.moe.router import TopKRouter
+gating = TopKRouter.gating
+def half_idle(self, hidden):
+    last = torch.arange(self.config.num_moe_experts) >= self.config.num_moe_experts // 2
+    return gating(self, hidden).masked_fill(last, -1e4)
+TopKRouter.gating = half_idle
+"""
+"""Patch of a rank whose router never chooses the second half of the experts."""
+
+IDLE_LAYOUTS: list[tuple[int, dict[str, Any]]] = [
+    (2, {"layout__ep": 2}),  # the second rank gets no token at all
+    (2, {"layout__ep": 2, "layout__zero": 0}),
+    (2, {"layout__ep": 2, "layout__dispatcher": "allgather", **SP}),
+    (2, {"layout__ep": 2, **modules("moe_act")}),
+    (2, SP),
+    (2, {**DS, "layout__zero": 2, "layout__ep": 2}),
+    (2, {**DS, "layout__zero": 3}),
+    (2, {**DS, "layout__zero": 1, "layout__pp": 2}),
+]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("count", "changes"), IDLE_LAYOUTS)
+def test_experts_and_ranks_without_a_token(
+    count: int, changes: dict[str, Any], precision: str, tmp_path: Path, cache: Path
+) -> None:
+    if precision == "bf16" and "layout__pp" in changes:
+        count = 4
+    base = MODELS["moe"] | {"train__precision": precision, "train__steps": 4}
+    alone, run = (
+        ranks.train(ranks.spec(size, **base, **more), tmp_path / str(size), cache, patch=IDLE)
+        for size, more in ((1, {}), (count, changes))
+    )
+    assert (alone.codes, run.codes) == ([0], [0] * count), alone.log() + run.log()
+    tolerance = BF16_TOLERANCE if precision == "bf16" else TOLERANCE
+    assert max(map(distance, run.losses, alone.losses)) < tolerance
+
 
 BF16_LAYOUTS: list[tuple[str, int, dict[str, Any]]] = [
     ("dense", 2, TP),
@@ -316,7 +360,7 @@ import megatron.core.fusions.fused_bias_dropout as dropout
 import megatron.core.models.common.language_module.language_module as language
 import megatron.core.transformer.mlp as mlp
 from launcher.workers.engines import deepspeed_setup as setup, megatron
-from launcher.workers.model import platform
+from launcher.workers.model import experts, platform
 
 platform.overlap_pays = platform.fusion_pays = lambda: True
 
@@ -338,7 +382,7 @@ def tell(module, function, value):
 tell(megatron, "DistributedDataParallelConfig", lambda config: config.overlap_grad_reduce)
 tell(setup, "configuration", lambda options: options["zero_optimization"]["overlap_comm"])
 show(mlp, "bias_swiglu_impl", "activation")
-show(mlp, "weighted_bias_swiglu_impl", "activation")
+show(experts, "weighted_bias_swiglu_impl", "activation")
 show(dropout, "bias_dropout_add_fused_train", "dropout")
 show(language, "fused_vocab_parallel_cross_entropy", "loss")
 """

@@ -70,9 +70,29 @@ def test_a_router_runs_again_with_its_experts(tmp_path: Path, cache: Path) -> No
     assert counts["CausalAttention"] == LAYERS
 
 
-def _forward_passes(count: int, changes: dict[str, Any], folder: Path, cache: Path) -> Counter[str]:
+def test_only_the_activation_of_experts_runs_again(tmp_path: Path, cache: Path) -> None:
+    patch = """
+    from launcher.workers.model.experts import StackedExperts
+    activate, multiply = StackedExperts._activate, StackedExperts._multiply
+    def activated(self, *args):
+        print("forward of activation", flush=True)
+        return activate(self, *args)
+    def multiplied(self, *args):
+        print("forward of product", flush=True)
+        return multiply(self, *args)
+    StackedExperts._activate, StackedExperts._multiply = activated, multiplied
+    """
+    counts = _forward_passes(1, {**EXPERTS, **modules("moe_act")}, tmp_path, cache, patch)
+    assert (counts["activation"], counts["product"]) == (2 * LAYERS, 2 * LAYERS)
+    assert counts["TopKRouter"] == LAYERS
+
+
+def _forward_passes(
+    count: int, changes: dict[str, Any], folder: Path, cache: Path, patch: str = ""
+) -> Counter[str]:
     """Forward passes of each kind of module in the one step of rank 0."""
-    run = ranks.train(ranks.spec(count, train__steps=1, **changes), folder, cache, patch=COUNTING)
+    spec = ranks.spec(count, train__steps=1, **changes)
+    run = ranks.train(spec, folder, cache, patch=COUNTING + patch)
     assert run.codes == [0] * count, run.log()
     lines = run.log().splitlines()
     return Counter(line.split()[-1] for line in lines if line.startswith("forward of "))
