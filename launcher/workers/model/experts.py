@@ -32,7 +32,7 @@ class StackedExperts(MegatronModule):
     by the dispatcher alone, also between the ranks that split one expert.
     """
 
-    def __init__(self, num_local_experts: int, config: Any, pg_collection: Any) -> None:
+    def __init__(self, num_local_experts: int, config: Any, pg_collection: Any, **_: Any) -> None:
         super().__init__(config)
         self.num_local_experts = num_local_experts
         hidden = config.hidden_size

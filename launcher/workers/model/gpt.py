@@ -1,5 +1,6 @@
 """RunSpec -> megatron-core's configuration, layer and GPTModel."""
 
+import functools
 from typing import Any
 
 import torch
@@ -58,8 +59,14 @@ def layer_spec(model: ModelShape) -> Any:
     layer.submodules.pre_mlp_layernorm = RMSNorm
     layer.submodules.self_attention.submodules.core_attention = CausalAttention
     if model.experts:
-        layer.submodules.mlp.submodules.experts = StackedExperts
+        _submodules(layer.submodules.mlp).experts = StackedExperts
     return layer
+
+
+def _submodules(builder: Any) -> Any:
+    """Submodules of a spec; since core 0.17 some specs are partial calls of their class."""
+    is_call = isinstance(builder, functools.partial)
+    return builder.keywords["submodules"] if is_call else builder.submodules
 
 
 def chunks(spec: RunSpec, config: Any) -> list[Any]:
@@ -87,7 +94,7 @@ def _chunk(spec: RunSpec, config: Any, stage: int | None) -> Any:
 
 def _gpt(model: ModelShape, config: Any, layers: int, **options: Any) -> Any:
     block = TransformerBlockSubmodules(layer_specs=[layer_spec(model)] * layers, layer_norm=RMSNorm)
-    return GPTModel(
+    built = GPTModel(
         config,
         block,
         vocab_size=model.padded_vocab,
@@ -98,6 +105,7 @@ def _gpt(model: ModelShape, config: Any, layers: int, **options: Any) -> Any:
         rotary_base=model.rope_theta,
         **options,
     )
+    return built.to(platform.device())  # megatron-core makes the router's weights on the CPU
 
 
 def _model(model: ModelShape) -> dict[str, Any]:
