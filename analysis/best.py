@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,13 @@ def config(row: "pd.Series[Any]", run: RunFolder) -> str:
 
 
 def values(run: RunFolder) -> dict[str, Any]:
-    """Dotted keys of a run, and their values.
+    """Dotted keys of a run, and their values. Raises ConfigError as `real_run` does."""
+    return dict(_where_to_run(run.path.parent)) | dict(_keys(real_run(run)))
+
+
+def real_run(run: RunFolder) -> RunSpec:
+    """Spec of the real run that a trial stands for: the whole of its batch, and as many steps as
+    its tokens take, where they are known.
 
     Raises:
         ConfigError: it is a stage of a curriculum, or this project did not start it.
@@ -41,15 +48,15 @@ def values(run: RunFolder) -> dict[str, Any]:
         raise ConfigError(f"{run.path}: cannot be started again: {error}") from error
     if spec.stage:
         raise ConfigError(f"{run.path}: is a stage; launch resume goes on with its curriculum")
-    return dict(_where_to_run(run.path.parent)) | dict(_keys(spec))
+    train = replace(spec.train, probe_micro_batches=None)
+    if train.tokens:
+        train = replace(train, steps=math.ceil(train.tokens / spec.tokens_per_step))
+    return replace(spec, train=train)
 
 
 def _keys(spec: RunSpec) -> Iterator[tuple[str, Any]]:
-    """The keys of a spec; steps are those of the real run, where its tokens are known."""
     data = encode(spec)
     del data["stage"], data["data"]["content"], data["train"]["probe_micro_batches"]
-    if spec.train.tokens:
-        data["train"]["steps"] = math.ceil(spec.train.tokens / spec.tokens_per_step)
     yield from _flat(data, "")
 
 

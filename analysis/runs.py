@@ -20,6 +20,7 @@ from launcher.results.columns import COLUMNS, SPEED, resolved
 from launcher.results.outcomes import NEVER_RAN
 from launcher.results.run_folder import RunFolder
 from launcher.results.sweep_folder import SweepFolder
+from launcher.spec.run import RunSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,14 @@ class Runs:
         row = self.best(by, ours=True)
         config = best.values(self._folder_of(row))
         return {"row": table.records(row.to_frame().T)[0], "config": config}
+
+    def best_spec(self, by: str | None = None) -> RunSpec:
+        """Spec of the real run that the best one stands for.
+
+        Raises:
+            ConfigError: as `best_config`.
+        """
+        return best.real_run(self._folder_of(self.best(by, ours=True)))
 
     def _folder_of(self, row: "pd.Series[Any]") -> RunFolder:
         if pd.isna(row["folder"]):

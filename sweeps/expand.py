@@ -1,18 +1,15 @@
 """A sweep as written in YAML, and the specs it stands for."""
 
-import ast
 import dataclasses
 import itertools
-import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import simpleeval
-
-from launcher.decode import LARGEST, Positive, Whole, decode, field_at, hint, join
+from launcher.decode import LARGEST, Positive, Whole, decode, field_at, join
 from launcher.errors import ConfigError
 from launcher.results.columns import SPEED
+from launcher.spec.formula import Formula
 from launcher.spec.run import RunSpec
 from sweeps.search import Stop
 
@@ -53,72 +50,11 @@ class Sweep:
     """Hand-picked points, whatever ``where`` says: trees with one value at every leaf."""
 
 
-class _Formula:
-    """An expression over the fields of a run."""
-
-    def __init__(self, text: str, where: str) -> None:
-        """Parse it.
-
-        Raises:
-            ConfigError: it is no expression. ``where`` is its place in the sweep.
-        """
-        self.text, self.where = text, where
-        self._evaluator = simpleeval.EvalWithCompoundTypes(functions={})
-        try:
-            self._tree = self._evaluator.parse(text)
-        except (SyntaxError, simpleeval.InvalidExpression) as error:
-            raise ConfigError(f"{where}: {text!r} is not an expression") from error
-        self._fields = _fields_of(self._tree)
-        self._values: dict[Any, Any] = {}
-
-    def value(self, spec: RunSpec) -> Any:
-        """Return its value for a run. Raises ConfigError where it has none.
-
-        It is worked out once for all runs that agree in the fields it names.
-        """
-        try:
-            fields = tuple(field(spec) for field in self._fields)
-            known = fields in self._values
-        except (AttributeError, TypeError):  # no such field, or one that is a mapping
-            return self._evaluated(spec)
-        if not known:
-            self._values[fields] = self._evaluated(spec)
-        return self._values[fields]
-
-    def _evaluated(self, spec: RunSpec) -> Any:
-        self._evaluator.names = {name: getattr(spec, name) for name in _PARTS} | {"dp": spec.dp}
-        try:
-            return self._evaluator.eval(self.text, previously_parsed=self._tree)
-        except (simpleeval.AttributeDoesNotExist, simpleeval.NameNotDefined) as error:
-            name = str(getattr(error, "attr", None) or getattr(error, "name", None))
-            known = dict.fromkeys([*_field_names(RunSpec), "dp", "gpus", "params"])
-            message = f"no field {name!r}{hint(name, known)}"
-            raise ConfigError(f"{self.where}: {self.text!r}: {message}") from error
-        except (simpleeval.InvalidExpression, *_EVALUATION_ERRORS) as error:
-            raise ConfigError(f"{self.where}: {self.text!r}: {error}") from error
-
-
-def _fields_of(tree: ast.AST) -> list[Callable[[RunSpec], Any]]:
-    """Return what reads each field that an expression names."""
-    names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    dotted = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    # The parts of a longer name are equal where it is.
-    longest = [n for n in names | dotted if not any(m.startswith(f"{n}.") for m in dotted)]
-    return [operator.attrgetter(name) for name in sorted(longest)]
-
-
-_PARTS = tuple(part.name for part in dataclasses.fields(RunSpec))
-"""Names that an expression may begin with."""
-
-_EVALUATION_ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
-"""Errors that evaluating somebody's expression may raise."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Derived:
     """A value that follows from the other fields of a point."""
 
-    formula: _Formula
+    formula: Formula
     kind: Any
     """Type of the field that it is for."""
 
@@ -168,7 +104,7 @@ def specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
     _check_listed_once(sweep)
     axes = [_axis(path, values, "sweep.axes") for path, values in _leaves(sweep.axes)]
     axes += [_together(tree, f"sweep.zip[{n}]") for n, tree in enumerate(sweep.zip)]
-    conditions = [_Formula(text, "sweep.where") for text in sweep.where]
+    conditions = [Formula(text, "sweep.where") for text in sweep.where]
     if axes or not sweep.points:
         yield from _meeting(conditions, _product(base, axes), needed=not sweep.points)
     for number, tree in enumerate(sweep.points):
@@ -178,7 +114,7 @@ def specs(sweep: Sweep, base: RunSpec) -> Iterator[RunSpec]:
 
 
 def _meeting(
-    conditions: Sequence[_Formula], points: Iterable[RunSpec], needed: bool
+    conditions: Sequence[Formula], points: Iterable[RunSpec], needed: bool
 ) -> Iterator[RunSpec]:
     """Yield the points that meet every condition; one at least, where that is needed."""
     unmet, met = set[str](), False
@@ -318,7 +254,7 @@ def _axis(path: tuple[str, ...], values: Any, where: str) -> list[_Choice]:
 def _choice(path: tuple[str, ...], value: Any, where: str, index: str = "") -> _Choice:
     kind, place = field_at(RunSpec, path, where), join(where, ".".join(path)) + index
     if isinstance(value, str) and value.startswith("="):
-        return _Choice(((path, _Derived(_Formula(value[1:].strip(), place), kind)),))
+        return _Choice(((path, _Derived(Formula(value[1:].strip(), place), kind)),))
     return _Choice(((path, decode(kind, value, place)),))
 
 
@@ -352,11 +288,3 @@ def _replaced(owner: T, path: tuple[str, ...], values: Mapping[str, Any]) -> T:
         name, *subpath = path
         values = {name: _replaced(getattr(owner, name), tuple(subpath), values)}
     return dataclasses.replace(owner, **values)  # type: ignore[type-var]
-
-
-def _field_names(kind: Any) -> list[str]:
-    names = []
-    for name in [member.name for member in dataclasses.fields(kind)]:
-        inner = field_at(kind, (name,))
-        names += [name, *(_field_names(inner) if dataclasses.is_dataclass(inner) else [])]
-    return names

@@ -20,12 +20,12 @@ from launcher.planner import probe
 from launcher.planner.constants import constants_of
 from launcher.planner.forecast import Forecast, Grid
 from launcher.planner.points import GIB, Array, Points
+from launcher.request import cautions
 from launcher.request.compose import compose
 from launcher.request.request import Request
 from launcher.results.columns import SPEED
 from launcher.results.record import Prediction
 from launcher.results.sweep_folder import SavedCommand, SweepFolder
-from launcher.spec import cautions
 from launcher.spec.curriculum import stage_specs
 from launcher.spec.run import RunSpec
 from sweeps import specs, unique

@@ -217,7 +217,17 @@ def _top() -> Schema:
 def _best() -> Schema:
     config = {"type": "object", "description": "keys of the run (docs/keys.md) -> values"}
     row = object_of(_records(), title="launch table")
-    return object_of({"row": row, "config": config})
+    program: dict[str, Schema] = {
+        "name": key("string", "that of --as", known=True),
+        "command": {"type": "array", "items": {"type": "string"}, "description": "its words"},
+        "arguments": {"type": "object", "description": "its arguments -> values"},
+        "chosen_there": {"type": "object", "description": "field of the run -> what decides it"},
+    }
+    as_program = object_of(program) | {
+        "type": ["object", "null"],
+        "description": "null without --as",
+    }
+    return object_of({"row": row, "config": config, "program": as_program})
 
 
 COUNTS = {

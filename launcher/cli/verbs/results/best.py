@@ -11,17 +11,26 @@ from launcher.files import json_text
 DESCRIPTION = """\
 The best run below a folder as a file that launch --config starts the real run from:
 model, layout, cluster, batch, data and optimizer as they were measured, and for train.tokens the
-steps that they take."""
+steps that they take. With --as it is in the words of a program of yours, to be started by hand."""
 
 
 def best(words: Sequence[str]) -> int:
     """Print the file, or write it."""
+    from launcher.programs import program as programs
+    from launcher.programs import render
+
     parser = new_parser("best", DESCRIPTION)
     parser.add_argument("folder", metavar="DIR", nargs="+", help="of a sweep, of a run, or of many")
     parser.add_argument(
         "--by",
         metavar="COLUMN",
         help="what is best in it, of memory, time and loss the least (default: sweep.goal)",
+    )
+    parser.add_argument(
+        "--as",
+        dest="program",
+        metavar="PROGRAM",
+        help=f"in the words of another program: {', '.join(programs.names())}",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of stdout")
     add_format_option(parser, "yaml")
@@ -30,9 +39,16 @@ def best(words: Sequence[str]) -> int:
     import analysis
     from analysis import table
 
+    program = programs.load(options.program) if options.program else None
     runs = analysis.load(*options.folder)
     if options.format == "json":
-        table.write(json_text(runs.best_document(options.by)), options.output)
+        spec = runs.best_spec(options.by)
+        other = {"program": render.document(program, spec) if program else None}
+        table.write(json_text(runs.best_document(options.by) | other), options.output)
+        return 0
+    if program:
+        text = render.text(program, runs.best_spec(options.by))
+        table.write(text.rstrip("\n"), options.output)
         return 0
     text = runs.best_config(options.by)
     table.write(text.rstrip("\n"), options.output)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from launcher.request.cautions import LONG_TOKENS, warnings
 from launcher.request.compose import compose
-from launcher.spec.cautions import LONG_TOKENS, warnings
 from launcher.spec.run import RunSpec, Stage
 from launcher.spec.spike_guard import SpikeGuard
 from tests.conftest import shape, spec
