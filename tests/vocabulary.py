@@ -23,6 +23,7 @@ from launcher.cli.registry import GROUPS as VERB_GROUPS
 from launcher.cli.verb import Verb
 from launcher.decode import is_dataclass
 from launcher.foreign import AUTO, FORMATS
+from launcher.programs import program as programs
 from launcher.request.compose import GROUPS
 from launcher.request.request import Request
 from launcher.request.schedulers import SCHEDULERS
@@ -61,6 +62,7 @@ INSIDE = {"sweep.axes": RunSpec, "curriculum.stages.*.layout": ParallelLayout}
 OPTIONS: Mapping[tuple[str, str], list[str]] = {
     ("import", "--log-format"): [AUTO, *FORMATS],
     ("import", "--hardware"): [name for name in predictions.clusters() if "local" not in name],
+    ("best", "--as"): programs.names(),
     ("best", "--by"): [name for name, column in COLUMNS.items() if column.better],
     ("spikes", "--set"): [f"{field.name}=" for field in dataclasses.fields(SpikeGuard)],
 }
