@@ -155,6 +155,7 @@ class Run:
 
     def _evaluate(self, step: int, evaluation: Evaluation) -> None:
         """Evaluate the model, outside of the time of steps."""
+        self._parts.watchdog.evaluating()  # also one without a pass is no step to be measured
         evaluation.run(step)
         self._parts.watchdog.beat(step)
         self._parts.meter.start()

@@ -68,6 +68,7 @@ class LinkCheck:
         del data
         if device.type == "cuda":  # it is not to count as memory that training reserved
             torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         seconds = statistics.median(timed)
         # A ring all-reduce: each rank sends 2 (n - 1) / n of the data.
         moved = 2 * (ranks - 1) / ranks * self.mib * MIB

@@ -165,9 +165,11 @@ from launcher.workers.sampling import sample
 from tests.launcher.workers import rebuilt
 
 trained = RunFolder(Path(os.environ["MEGALAUNCH_TRAINED"]))
-spec = trained.spec()
+spec = sample._on_one_rank(trained.spec())
+train._import(spec)
+from launcher.workers.model import groups
 reader = sample._open(trained.checkpoint(2), spec)
-experts = sample._model(sample._on_one_rank(spec), reader).decoder.layers[1].mlp.experts
+experts = sample._filled(spec, groups.connect(spec), reader).decoder.layers[1].mlp.experts
 matrices = rebuilt.full_matrices(trained.path)
 for kind in ("linear_fc1", "linear_fc2"):
     for number, matrix in enumerate(getattr(experts, kind)):
@@ -183,8 +185,8 @@ def test_who_samples_a_checkpoint_has_all_experts(tmp_path: Path, cache: Path) -
     run = ranks.train(spec, tmp_path / "trained", cache, every=2)
     assert run.codes == [0, 0], run.log()
     env = {"MEGALAUNCH_TRAINED": str(run.folder.path)}
-    sampler = ranks.train(
-        ranks.spec(1), tmp_path / "sampler", cache, program=SAMPLED, env=env, fresh=True
+    sampled = ranks.train(
+        ranks.spec(1), tmp_path / "sampled", cache, program=SAMPLED, env=env, fresh=True
     )
-    assert sampler.codes == [0], sampler.log()
-    assert sampler.log().count("the same") == 2 * 4
+    assert sampled.codes == [0], sampled.log()
+    assert sampled.log().count("the same") == 2 * 4
