@@ -131,6 +131,8 @@ class Points:
     """Bytes of gradient per parameter, before ZeRO splits them."""
     reduced_bytes: Array
     """Bytes per gradient in which data parallel ranks sum them."""
+    sums_late: Array
+    """1 where they are all-reduced after the last backward pass, and so beside nothing."""
     gpus: Array
     gpus_per_node: Array
     global_batch: Array
@@ -300,6 +302,8 @@ def _row(spec: RunSpec, traits: EngineTraits) -> dict[str, Any]:
         "number_format": NUMBER_FORMATS.index(spec.train.precision),
         "gradient_bytes": traits.gradient_bytes,
         "reduced_bytes": 4.0 if spec.train.reduces_in == "fp32" else 2.0,
+        # DeepSpeed's engine without ZeRO, and its pipeline.
+        "sums_late": traits.engine == "deepspeed" and (layout.zero == 0 or layout.pp > 1),
         "global_batch": spec.train.global_batch,
     }
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from launcher.decode import Positive
-from launcher.planner.engines import DEEPSPEED
 from launcher.planner.points import FP8, FP32, Array, Points, Repeated
 
 
@@ -267,13 +266,13 @@ class _Parts:
         # ZeRO 0 reduces and gathers gradients (an all-reduce), ZeRO 1 to 3 gather weights instead.
         # ZeRO 2 keeps no gradients of others, and so reduces after each micro batch.
         reductions = np.where(points.zero == 2, points.accumulation, 1.0)
-        reduced = points.reduced_bytes
+        # What is all-reduced late is so under ZeRO 1 too, in a pipeline.
+        reduced = points.reduced_bytes * np.where((points.sums_late > 0) & (points.zero == 1), 2, 1)
         step = moved * np.where(
             points.zero == 0, 2 * reduced, reductions * reduced + self.element_bytes
         )
-        # DeepSpeed's own all-reduce, and that of its pipeline, come after the last backward pass.
-        late_engine = (points.engine == DEEPSPEED) & ((points.zero == 0) | (points.pp > 1))
-        exposed = np.where((points.cpu > 0) | late_engine, 1.0, c.exposed_gradients)
+        late = points.sums_late > 0
+        exposed = np.where((points.cpu > 0) | late, 1.0, c.exposed_gradients)
         hidden = (1 - exposed) * step
         step_shown = exposed * step + np.maximum(hidden - reductions * last_backward, 0.0)
         # ZeRO 3: gathered for the forward and the backward pass of each micro batch, and reduced.

@@ -119,8 +119,9 @@ def fit(sheet: Sheet, without: str | None = None, start: Constants = DEFAULTS) -
 def gaps(sheet: Sheet) -> dict[str, str]:
     """Formulas that no row has a figure of, by the fields of `Constants`, and what is missing."""
     missing = {}
-    if not len(time_rows(sheet).measured):
-        missing["time"] = "no row states its sizes and a step_s or tokens_per_s_per_gpu above 0"
+    if not (time_rows(sheet).points.experts == 0).any():
+        figures = "a step_s or tokens_per_s_per_gpu above 0"
+        missing["time"] = f"no row of a dense model states its sizes and {figures}"
     if not np.isfinite(memory_rows(sheet).measured).any():
         gib = f"{LEAST_GIB:g}"
         missing["memory"] = f"no row states its sizes, layout and a mem_gb of {gib} or more"

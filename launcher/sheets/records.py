@@ -72,11 +72,11 @@ def _row(run: RunRecord) -> Row:
         "source": spec.cluster.accelerator.name,
         "hardware": spec.cluster.accelerator.name,
         "n_gpus": spec.cluster.gpus,
-        "model": spec.model.name,
         "layers": spec.model.layers,
         "hidden": spec.model.hidden,
         "seq_len": spec.model.sequence,
-        "outcome": run.outcome,
+        # Under offload it may be the memory of the host that was not enough.
+        "outcome": None if run.outcome == "oom" and spec.layout.offload else run.outcome,
         "step_s": figures.step_ms_p50 and figures.step_ms_p50 / 1000,
         "mem_gb": figures.mem_max_gib if on_card else None,
         "mem_kind": "reserved",

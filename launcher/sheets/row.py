@@ -380,6 +380,7 @@ class RowReader:
             "offload": offload,
             "shards": shards,
             "gradient_bytes": gradient_bytes,
+            "sums_late": 0,
             "reduced_bytes": reduced_bytes,
             "fused_loss": framework.fused_loss,
         }

@@ -63,4 +63,4 @@ print(*[name for name in ("hydra", "torch", "megatron", "deepspeed", "pytest") i
 python=$(command -v "$python")
 case $python in /*) ;; *) python=$PWD/$python ;; esac
 cd "$root"
-exec "$python" -m tests.gpu.first_contact --output "$output" "${options[@]}"
+exec "$python" -m tests.gpu.first_contact --output "$output" ${options[@]+"${options[@]}"}

@@ -17,8 +17,8 @@ ALL_EVERY = 100
 def collected_between_steps() -> Iterator[Callable[[int], None]]:
     """Turn automatic collection off; yield the function to call after each step, with its number.
 
-    The young objects are collected at every step, which takes little time and lets no tensor live
-    longer than that. What was made before, modules above all, is not looked at again.
+    The young objects are collected at every step, which takes little time and frees what a step has
+    made; what became old is looked at every `ALL_EVERY` steps, what was there before, never.
     """
     gc.collect()
     gc.freeze()

@@ -124,6 +124,6 @@ class Watchdog:
         os._exit(1)
 
     def _message(self) -> str:
-        if self._step is None:
+        if self._step is None and self._unfinished == STEP:
             return f"HangError: set-up not finished within {self._allowed:g} s"
-        return f"HangError: {self._unfinished} within {self._allowed:g} s (last step {self._step})"
+        return f"HangError: {self._unfinished} within {self._allowed:g} s (last step {self.step})"

@@ -61,7 +61,9 @@ class Evaluation:
     def lacks(self, step: int) -> bool:
         """Return True if a step of a checkpoint of this run was to be evaluated, and is not."""
         checkpoint, written = self._folder.checkpoint(step), self._folder.sample_file(step)
-        return bool(gather([checkpoint.exists() and not written.exists()])[0][0])
+        # One rank looks: a thousand would ask the file system for the same answer.
+        lacks = self._first_rank and checkpoint.exists() and not written.exists()
+        return bool(gather([lacks])[0][0])
 
     def forget_after(self, step: int) -> None:
         """Remove the samples of later steps, which are to be done again."""

@@ -77,7 +77,7 @@ GPT = {
     "tp": 1, "pp": 1, "vpp": 1, "cp": 1, "ep": 1, "sp": 0, "zero": 0, "micro_batch": 1,
     "recompute": "none", "recompute_modules": None, "recompute_layers": None, "recompute_method": "block",
     "offload": 0, "dispatcher": 0, "flash": 1, "fused": 1, "fused_loss": 0,
-    "dropout": 0, "engine": "megatron", "number_format": "bf16", "gradient_bytes": 4,
+    "dropout": 0, "engine": "megatron", "number_format": "bf16", "gradient_bytes": 4, "sums_late": 0,
     "reduced_bytes": 4, "gpus": 1, "gpus_per_node": 8, "global_batch": 8, "cpu": 0,
     "peak": 312e12, "peak_half": 312e12, "memory": 78.6 * GIB, "memory_rate": 2039e9,
     "link_rate": 300e9, "network_rate": 25e9,

@@ -106,6 +106,7 @@ def test_a_spec_and_the_row_of_its_values_are_the_same_point() -> None:
         number_format="bf16",
         gradient_bytes=4,
         reduced_bytes=4,
+        sums_late=1,
         gpus=16,
         gpus_per_node=8,
         global_batch=64,
@@ -162,6 +163,7 @@ def test_an_engine_of_ones_own_is_predicted_like_the_one_it_names(engine: Engine
         Points.from_specs([moe_spec(layout, backend="megatron")], engine_traits),
         engine=np.array([float(ENGINES.index(engine))]),
         gradient_bytes=np.array([2.0]),
+        sums_late=np.array([float(engine == "deepspeed")]),  # in a pipeline
     )
     assert (
         fullest_rank(unheard_of, FIXED.memory).allocated

@@ -552,3 +552,33 @@ def test_nothing_is_faster_than_the_peak(constants: TimeConstants) -> None:
     terms = [getattr(step, term.name) for term in dataclasses.fields(StepTime)]
     assert (np.array(terms) >= 0).all()
     assert np.sum(terms, axis=0) == pytest.approx(step.total)
+
+
+@pytest.mark.parametrize(
+    ("layout", "longer"),
+    [({"zero": 0}, 1.0), ({"zero": 1, "pp": 2}, 1.5)],
+    ids=["no ZeRO", "pipeline"],
+)
+def test_what_is_summed_late_shows_in_full(layout: dict[str, int], longer: float) -> None:
+    c = replace(FIXED.time, collective=0.0, ring=0.0, exposed_gradients=0.0)
+    in_bf16 = {"gpus": 8, "reduced_bytes": 2, **layout}
+    hidden = step_time(points(in_bf16), c).data[0]
+    late = step_time(points(in_bf16 | {"sums_late": 1}), c).data[0]
+    in_full = step_time(points(in_bf16), replace(c, exposed_gradients=1.0)).data[0]
+    assert hidden < in_full
+    # Under ZeRO 1 gradients are reduced and weights gathered; late they are all-reduced besides.
+    assert late == pytest.approx(longer * in_full)
+
+
+@pytest.mark.parametrize(
+    ("backend", "layout", "late"),
+    [
+        ("deepspeed", {"zero": 0}, 1),
+        ("deepspeed", {"zero": 1}, 0),
+        ("deepspeed", {"zero": 1, "pp": 2}, 1),
+        ("megatron", {"zero": 0, "pp": 2}, 0),
+    ],
+)
+def test_only_deepspeed_sums_late(backend: str, layout: dict[str, Any], late: int) -> None:
+    made = replace(spec(ParallelLayout(micro_batch=1, **layout)), backend=backend)
+    assert Points.from_specs([made], engine_traits).sums_late.tolist() == [late]

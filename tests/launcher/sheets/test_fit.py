@@ -259,7 +259,7 @@ def test_a_single_row_moves_little() -> None:
     assert fitted_time(row).matmul == pytest.approx(TIME.matmul, rel=0.1)
 
 
-NO_TIME = "no row states its sizes and a step_s or tokens_per_s_per_gpu above 0"
+NO_TIME = "no row of a dense model states its sizes and a step_s or tokens_per_s_per_gpu above 0"
 NO_MEMORY = "no row states its sizes, layout and a mem_gb of 20 or more"
 
 
