@@ -8,10 +8,11 @@ import pytest
 from launcher.campaign.campaign import Campaign
 from launcher.campaign.plan import Plan
 from launcher.cli import main
-from launcher.request.compose import compose
+from launcher.request.compose import GROUPS, compose
 from tests.conftest import ROOT
 
-CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in (ROOT / "conf").glob("*/*.yaml"))
+FILES = [path for path in (ROOT / "conf").glob("*/*.yaml") if path.parent.name in GROUPS]
+CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in FILES)
 
 NODES = ["cluster=h100", "train.global_batch=32", "train.precision=bf16"]
 

@@ -32,9 +32,10 @@ FAULT = """
     from launcher.workers.engines import megatron as megatron_engine, deepspeed as deepspeed_engine, deepspeed_pipeline
     import torch
     def matrices(engine):
-        for name, weight in engine._named:
-            if weight.dim() == 2 and "embed" not in name:
-                yield getattr(weight, "main_param", weight)
+        for named in engine._named:
+            matrix = named.parameter
+            if matrix.dim() == 2 and "embed" not in named.name:
+                yield getattr(matrix, "main_param", matrix)
     def faulty(kind):
         real = kind.step
         def step(self, number, lr, apply):
