@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -123,6 +124,15 @@ def test_a_fork_trains_as_a_process_of_its_own(
     assert forked_again < alone / 2
 
 
+def sockets_of(process: psutil.Process) -> set[str]:
+    """Return the sockets that a process has open, whatever else it opens and closes meanwhile."""
+    names = set()
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            names.add(os.readlink(descriptor))
+    return {name for name in names if name.startswith("socket:")}
+
+
 def test_a_rank_shares_nothing_with_the_server_or_the_next_one(
     scheduler: Local, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,13 +146,7 @@ def test_a_rank_shares_nothing_with_the_server_or_the_next_one(
         second.pid,
         server.pid,
     }
-    sockets = {
-        os.readlink(f"/proc/{server.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{server.pid}/fd")
-    }
-    inherited = {
-        os.readlink(f"/proc/{first.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{first.pid}/fd")
-    }
-    assert not {name for name in sockets & inherited if name.startswith("socket:")}
+    assert not sockets_of(server) & sockets_of(first)
     waiting = tracker_of(first)  # nobody asks for it
     os.kill(first.pid, signal.SIGKILL)
     assert ended(scheduler, job).exit_codes[0] == -signal.SIGKILL
