@@ -1,9 +1,9 @@
 """A program that trains, as a file of conf/program describes it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib import resources
+from operator import attrgetter
 from typing import Any, Literal
 
 import yaml
@@ -74,9 +74,12 @@ class Program:
         """
         for condition, because in self._conditions:
             if not condition.value(spec):
-                raise ConfigError(f"{because}: {self.name} has no counterpart of it")
-        values = {name: formula.value(spec) for name, formula in self._formulas.items()}
-        return {name: value for name, value in values.items() if not _is_absent(value, self.style)}
+                values = ", ".join(f"{name} {attrgetter(name)(spec)}" for name in condition.fields)
+                raise ConfigError(f"{because}: {values}: {self.name} has no counterpart of it")
+        arguments = {name: formula.value(spec) for name, formula in self._formulas.items()}
+        return {
+            name: value for name, value in arguments.items() if not _is_absent(value, self.style)
+        }
 
 
 def _is_absent(value: Any, style: Style) -> bool:
@@ -86,11 +89,8 @@ def _is_absent(value: Any, style: Style) -> bool:
 
 def names() -> list[str]:
     """Return the names of the programs."""
-    return sorted(path.name.removesuffix(".yaml") for path in _files())
-
-
-def _files() -> Iterator[Any]:
-    return (path for path in FOLDER.iterdir() if path.name.endswith(".yaml"))
+    files = (path.name for path in FOLDER.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
 @lru_cache

@@ -41,19 +41,28 @@ def document(program: Program, spec: RunSpec) -> dict[str, Any]:
 def text(program: Program, spec: RunSpec) -> str:
     """Return the run as a person copies it: a shell command, an argument a line, or a file.
 
+    JSON has no comments: `notes` are to be printed beside it.
+
     Raises:
         ConfigError: the program cannot do it.
     """
     values = program.values(spec)
-    lines = [f"# {spec.id} as {program.title}"]
-    lines += [f"# {field}: {decider}" for field, decider in _decided(program, spec)]
-    start = shlex.join(_command(program, spec, []))
     if program.style == "json":
         return json.dumps(nested(values), indent=2, ensure_ascii=False) + "\n"
     if program.style == "toml":
-        return "\n".join([*lines, f"# start: {start}", *_toml(nested(values))]) + "\n"
+        return "\n".join([*notes(program, spec), *_toml(nested(values))]) + "\n"
+    start = shlex.join(_command(program, spec, []))
     arguments = [shlex.join(group) for group in _groups(program, values)]
-    return "\n".join([*lines, " \\\n    ".join([start, *arguments])]) + "\n"
+    return "\n".join([*notes(program, spec), " \\\n    ".join([start, *arguments])]) + "\n"
+
+
+def notes(program: Program, spec: RunSpec) -> list[str]:
+    """Return comments: the run, what the program decides of it, and how a file of it is started."""
+    lines = [f"# {spec.id} as {program.title}"]
+    lines += [f"# {field}: {decider}" for field, decider in _decided(program, spec)]
+    if program.style in FILES:
+        lines.append(f"# start: {shlex.join(_command(program, spec, []))}")
+    return lines
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -196,6 +196,8 @@ def test_what_a_program_cannot_do_is_refused_by_name(
         programs.load(name).values(run(changes))
     assert str(error.value).startswith(message)
     assert str(error.value).endswith(f": {name} has no counterpart of it")
+    said = message.partition(":")[0].partition(",")[0]
+    assert f": {said} " in str(error.value) or f", {said} " in str(error.value)  # with its value
 
 
 def test_overrides_are_read_as_they_were_meant() -> None:
@@ -252,6 +254,22 @@ def test_the_best_as_data(sweep: Path, capsys: pytest.CaptureFixture[str]) -> No
     read = json.loads(capsys.readouterr().out)["program"]
     assert read["arguments"]["model"]["tensor_model_parallel_size"] == 4
     assert read["name"] == "bridge" and "data.blend" in str(read["chosen_there"])
+
+
+def test_a_file_without_comments_has_them_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = run({"layout.zero": 2, "backend": "deepspeed"})
+    RunFolder(tmp_path / point.name).create(point)
+    figures = Figures(tokens_per_s=100.0, steps=12)
+    record.write(tmp_path / "records.jsonl", [RunRecord(spec=point, outcome="ok", figures=figures)])
+    assert cli.main(["best", str(tmp_path), "--as", "deepspeed"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["zero_optimization"]["stage"] == 2
+    notes = captured.err.splitlines()
+    assert all(line.startswith("# ") for line in notes)
+    assert any("model.layers 16: the script decides" in line for line in notes)
+    assert notes[-1].startswith("# start: deepspeed --num_nodes 2 ")
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,15 @@ def best(words: Sequence[str]) -> int:
     program = programs.load(options.program) if options.program else None
     runs = analysis.load(*options.folder)
     if options.format == "json":
-        spec = runs.best_spec(options.by)
-        other = {"program": render.document(program, spec) if program else None}
-        table.write(json_text(runs.best_document(options.by) | other), options.output)
+        as_program = render.document(program, runs.best_spec(options.by)) if program else None
+        document = runs.best_document(options.by) | {"program": as_program}
+        table.write(json_text(document), options.output)
         return 0
     if program:
-        text = render.text(program, runs.best_spec(options.by))
-        table.write(text.rstrip("\n"), options.output)
+        spec = runs.best_spec(options.by)
+        table.write(render.text(program, spec).rstrip("\n"), options.output)
+        if program.style == "json":
+            print(*render.notes(program, spec), sep="\n", file=sys.stderr)
         return 0
     text = runs.best_config(options.by)
     table.write(text.rstrip("\n"), options.output)
