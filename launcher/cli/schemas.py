@@ -70,11 +70,11 @@ PLAN = (
 
 
 def _plan() -> Schema:
-    known = {"row", "spec_id", "plan", *OF_SPEC} - {
+    never_null = {"row", "spec_id", "plan", *OF_SPEC} - {
         "dp", "stage", "pipeline_layout", "dispatcher", "recompute_modules", "recompute_layers",
         "recompute_method",
     }  # fmt: skip
-    columns = {name: of_column(column_of(name), name in known) for name in PLAN}
+    columns = {name: of_column(column_of(name), name in never_null) for name in PLAN}
     plan = {"type": "string", "enum": ["run", "pruned", "rejected"]}
     return rows(columns | {"plan": columns["plan"] | plan})
 
@@ -90,13 +90,13 @@ def _stages() -> Schema:
         "batch_start", "lr_first", "lr_last", "layout", "nodes", "precision", "epochs",
         "pred_mem_gib", "pred_oom_prob", "checkpoint_gib", "checkpoints", *PLANNED,
     )  # fmt: skip
-    known = set(names) - {"pred_mem_gib", "pred_oom_prob", *PLANNED}
-    own = {name: key("string", text, known=True) for name, text in texts.items()}
-    own["batch_start"] = key(
+    never_null = set(names) - {"pred_mem_gib", "pred_oom_prob", *PLANNED}
+    described = {name: key("string", text, known=True) for name, text in texts.items()}
+    described["batch_start"] = key(
         "integer", "sequences of its first step; null where the batch does not grow", "sequences"
     )
     return rows({
-        name: own.get(name) or of_column(column_of(name), name in known)
+        name: described.get(name) or of_column(column_of(name), name in never_null)
         for name in names
         if name not in ("plan", "reason")
     })  # fmt: skip
@@ -125,8 +125,11 @@ def _sheet() -> Schema:
         "plan_reason": key("string", "why it would not run, or gets no prediction"),
         "plan_note": key("string", "what was assumed"),
     }  # fmt: skip
-    own = {"type": ["string", "null"], "description": "a column of the sheet, as it is written"}
-    return rows(keys, additionalProperties=own)
+    sheet_cell = {
+        "type": ["string", "null"],
+        "description": "a column of the sheet, as it is written",
+    }
+    return rows(keys, additionalProperties=sheet_cell)
 
 
 def _fit() -> Schema:
@@ -379,5 +382,5 @@ def _lines(schema: Schema, prefix: str) -> Iterator[str]:
 def _type(schema: Schema) -> str:
     """Type of a value in words: ``integer or null``, ``list of string``."""
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    of = f" of {_type(schema['items'])}" if "items" in schema else ""
-    return " or ".join(f"list{of}" if kind == "array" else kind for kind in kinds)
+    elements = f" of {_type(schema['items'])}" if "items" in schema else ""
+    return " or ".join(f"list{elements}" if kind == "array" else kind for kind in kinds)
